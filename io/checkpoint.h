@@ -1,0 +1,73 @@
+/* The state of one stage in one HDF5 file: global (unsharded) tensors, so that any tensor-parallel degree can load it.
+ *
+ * At full size a full-tuning state of a 16B model is about 200 GB: a writer adds tensors one by one, each rank's tile is written
+ * where it belongs in the global tensor, nothing is gathered. Written to PATH.tmp, synced, renamed. Every tensor has a checksum
+ * per row block, verified when it is read.
+ *
+ *   /header                 compound: struct checkpoint_header
+ *   /curve                  compound [n]: struct store_curve_entry
+ *   /tensors/NAME           float32 [rows][columns], attribute `checksum` over its bytes
+ *
+ * Trainable weights and optimiser moments are tensors named "value/NAME", "moment1/NAME", "moment2/NAME". */
+#ifndef TUNELAW_IO_CHECKPOINT_H
+#define TUNELAW_IO_CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/digest.h"
+#include "io/error.h"
+#include "io/store.h"
+
+#define CHECKPOINT_VERSION 1
+
+struct checkpoint_header {
+    char stage[DIGEST_HEX + 1];  /* identity of the stage */
+    char parent[DIGEST_HEX + 1]; /* identity of the state that it started from, "" for none */
+    char execution_class[STORE_NAME];
+    uint64_t step;   /* steps done, of the stage's own trunk: absolute */
+    uint64_t tokens, target_tokens;
+    double train_loss_sum; /* nats since the last evaluation */
+    uint64_t train_loss_tokens;
+    double gradient_norm;
+    double best_loss; /* validation, +inf before the first evaluation */
+    uint64_t best_step;
+    char best_digest[DIGEST_HEX + 1]; /* of the file that holds the best weights */
+    uint64_t evaluations_without_gain;
+    double seconds; /* spent so far, all attempts */
+    uint32_t finished; /* 1: the stage's end state */
+};
+
+/* A rectangle of a global tensor [rows][columns] that one rank holds as a dense array [row_count][column_count]. */
+struct checkpoint_tile {
+    const char *name;
+    size_t rows, columns; /* global */
+    size_t row_first, row_count, column_first, column_count;
+};
+
+/* Writing: create, declare every tensor, put every tile (any thread, one at a time), finish. Destroy without finish leaves nothing.
+ * curve[count] is copied. On finish *digest (if not NULL) is the digest of all tensors by name: equal tensors, equal digest,
+ * whatever the degree that wrote them. */
+struct checkpoint_writer;
+struct checkpoint_writer *checkpoint_writer_create(const char *path, const struct checkpoint_header *header,
+                                                   const struct store_curve_entry *curve, size_t count, struct error *err);
+int checkpoint_writer_declare(struct checkpoint_writer *writer, const char *name, size_t rows, size_t columns, struct error *err);
+int checkpoint_writer_put(struct checkpoint_writer *writer, const struct checkpoint_tile *tile, const float *data, struct error *err);
+int checkpoint_writer_finish(struct checkpoint_writer *writer, struct digest *digest, struct error *err); /* syncs, renames, frees */
+void checkpoint_writer_destroy(struct checkpoint_writer *writer); /* frees and removes the unfinished file */
+
+/* Reading. Open checks the header, the version and every checksum: a file that opens is whole. */
+struct checkpoint;
+struct checkpoint *checkpoint_open(const char *path, struct error *err);
+void checkpoint_close(struct checkpoint *checkpoint);
+const struct checkpoint_header *checkpoint_header(const struct checkpoint *checkpoint);
+size_t checkpoint_curve(const struct checkpoint *checkpoint, const struct store_curve_entry **curve); /* owned by the checkpoint */
+struct digest checkpoint_digest(const struct checkpoint *checkpoint); /* as the writer gave it */
+bool checkpoint_has(const struct checkpoint *checkpoint, const char *name);
+int checkpoint_get(const struct checkpoint *checkpoint, const struct checkpoint_tile *tile, float *data, struct error *err);
+
+/* The header alone, without reading tensors: 1 read, 0 no such file, -1 unreadable (damaged, other version), *err set. */
+int checkpoint_peek(const char *path, struct checkpoint_header *header, struct error *err);
+
+#endif

@@ -1,0 +1,70 @@
+/* A tokenised dataset in one HDF5 file: pretraining text as one stream of tokens a split, finetuning examples with offsets and the
+ * boundary between source and target.
+ *
+ * At full size: 10^11 pretraining tokens, 10^8 examples. Token arrays are contiguous datasets of uint16 (vocabulary up to 65,536)
+ * or uint32 that readers map into memory; nothing is loaded whole.
+ *
+ *   /tokenizer                      uint8: serialised sentencepiece model
+ *   /text/{train,valid}             tokens; documents are closed by TOKEN_END
+ *   /examples/{train,valid,test}/tokens   source then target; TOKEN_BEGIN before the source, between them the id of attribute `separator`, TOKEN_END at the end
+ *   /examples/SPLIT/offsets         uint64 [n+1] into tokens
+ *   /examples/SPLIT/sources         uint32 [n]: tokens before the first target token (begin, source, separator)
+ * Attributes of /: version, digest (of all the above), vocabulary, separator, task, description. */
+#ifndef TUNELAW_IO_DATASET_H
+#define TUNELAW_IO_DATASET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/digest.h"
+#include "io/error.h"
+
+#define DATASET_VERSION 1
+
+enum dataset_split { SPLIT_TRAIN = 0, SPLIT_VALID, SPLIT_TEST, SPLITS };
+const char *dataset_split_name(enum dataset_split split);
+
+struct dataset_info {
+    struct digest digest;
+    char task[48];
+    size_t vocabulary;
+    size_t text_tokens[2];     /* train, valid */
+    size_t examples[SPLITS];
+    size_t example_tokens[SPLITS];
+    size_t longest[SPLITS]; /* tokens of the longest example */
+};
+
+struct dataset;
+struct dataset *dataset_open(const char *path, struct error *err); /* checks layout and bounds; the digest is not recomputed */
+void dataset_close(struct dataset *dataset);
+const struct dataset_info *dataset_info(const struct dataset *dataset);
+/* Recompute the digest over all content; -1 where it differs from the stored one. */
+int dataset_verify(const struct dataset *dataset, struct error *err);
+
+/* out[count] = tokens [first, first+count) of the pretraining text of a split (SPLIT_TRAIN or SPLIT_VALID), wrapping round at its end. */
+void dataset_text(const struct dataset *dataset, enum dataset_split split, uint64_t first, size_t count, int32_t *out);
+
+/* Copy example `index` of a split into out[capacity], cut to `capacity` tokens; returns its length in tokens and in *source
+ * the number of tokens before the first target token (at most the length). */
+size_t dataset_example(const struct dataset *dataset, enum dataset_split split, size_t index, size_t capacity, int32_t *out,
+                       size_t *source);
+size_t dataset_example_length(const struct dataset *dataset, enum dataset_split split, size_t index);
+
+/* Serialised sentencepiece model, owned by the dataset. */
+const void *dataset_tokenizer(const struct dataset *dataset, size_t *size);
+
+/* What `tunelaw data` builds from. Pairs are TSV files: source TAB target, UTF-8, one example a line. Text files: one document a line. */
+struct dataset_sources {
+    const char *const *text;  /* pretraining text files; may be none */
+    size_t text_count;
+    const char *const *valid_text; /* none: every 200th document of text is held back for validation */
+    size_t valid_text_count;
+    const char *pairs[SPLITS];
+    const char *tokenizer; /* sentencepiece model file, or NULL: train one on text and training pairs */
+    size_t vocabulary;     /* wanted size when training */
+    const char *task, *description;
+};
+/* Build PATH (written beside and renamed). Malformed input (not UTF-8, a missing column, an empty file or line) is refused with FILE:LINE. */
+int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info, struct error *err);
+
+#endif

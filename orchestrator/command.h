@@ -1,0 +1,21 @@
+/* The commands of the program: `tunelaw NAME ...`. Each parses its own words with argp, returns the process's exit code, and prints errors as
+ * "tunelaw: LINE" on stderr. */
+#ifndef TUNELAW_ORCHESTRATOR_COMMAND_H
+#define TUNELAW_ORCHESTRATOR_COMMAND_H
+
+#include "io/error.h"
+
+int command_plan(int argc, char **argv);
+int command_run(int argc, char **argv);
+int command_status(int argc, char **argv);
+int command_show(int argc, char **argv);
+int command_export(int argc, char **argv);
+int command_verify(int argc, char **argv);
+int command_fit(int argc, char **argv);
+int command_report(int argc, char **argv);
+int command_data(int argc, char **argv);
+
+/* Print "tunelaw: TEXT" on stderr and return the exit code of a failure (1). */
+int command_fail(const struct error *err);
+
+#endif

@@ -1,0 +1,58 @@
+/* The plan: points, and the tree of stages that computes them, each training prefix once.
+ *
+ * At full size: 10^5 points planned in under 2 s and 1 GiB, so a stage here is compact and points to the sweep; the whole description
+ * (struct stage) is made when it is handed out. Pure: no files, no MPI; the same sweep gives the same plan on every machine.
+ *
+ * An identity is the XXH3-128 of a line of text that names everything the stage computes from: kind, parent's identity, data digest, model, method,
+ * recipe, seed, steps. Throughput knobs are not in it. docs/architecture.md lists the fields. */
+#ifndef TUNELAW_ORCHESTRATOR_PLAN_H
+#define TUNELAW_ORCHESTRATOR_PLAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "io/store.h"
+#include "orchestrator/sweep.h"
+#include "workers/stage.h"
+
+#define PLAN_NONE ((uint32_t)-1)
+
+struct plan_stage {
+    struct digest identity;
+    enum stage_kind kind;
+    uint32_t parent; /* index of a stage, PLAN_NONE for a root; parents come before children */
+    uint32_t point;  /* index of the point that it computes, PLAN_NONE for pretraining */
+    uint32_t model, method, size, rate, seed, examples; /* indices into the sweep's axes */
+    uint32_t degree; /* devices */
+    uint64_t first_step, last_step;
+    double flops;
+    double seconds;      /* predicted, on `degree` devices */
+    double path_seconds; /* longest chain from the start of this stage to the end of the tree: the priority */
+    uint64_t bytes;      /* on one device */
+};
+
+struct plan {
+    const struct sweep *sweep; /* not owned */
+    struct store_point *points;
+    size_t point_count;
+    struct plan_stage *stages;
+    size_t stage_count;
+    uint32_t *stage_of_point;
+    struct digest identity; /* of all stages: equal plans, equal digests */
+    double flops;           /* of all stages */
+    double flops_alone;     /* if every point trained its own prefix */
+};
+
+/* rate: predicted FLOP/s of one device. NULL with *err (memory does not fit, identical points). */
+struct plan *plan_create(const struct sweep *sweep, double rate, struct error *err);
+void plan_destroy(struct plan *plan);
+
+/* Everything a worker needs for stage `index`, as of attempt `attempt`, in run directory `dir` (absolute). */
+void plan_stage_describe(const struct plan *plan, size_t index, const char *dir, uint32_t attempt, struct stage *out);
+
+/* The table that `tunelaw plan` prints, and the same as JSON. */
+void plan_print(const struct plan *plan, size_t devices, FILE *out);
+int plan_print_json(const struct plan *plan, FILE *out);
+
+#endif

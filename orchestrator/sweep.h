@@ -1,0 +1,90 @@
+/* The sweep file as plain values: axes, recipes, resources. Read once by the master (io/config), checked wholly, never changed.
+ *
+ * At full size: a dozen values an axis, 10^5 points. docs/configuration.md describes every key. */
+#ifndef TUNELAW_ORCHESTRATOR_SWEEP_H
+#define TUNELAW_ORCHESTRATOR_SWEEP_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/dataset.h"
+#include "io/error.h"
+#include "workers/config.h"
+
+/* One row of the methods list: a method with its PET sizes and learning rates. */
+struct sweep_method {
+    struct method_config config; /* size is filled per point */
+    uint32_t *sizes;             /* full and none: one entry, 0 */
+    size_t size_count;
+    double *learning_rates; /* none: one entry, 0 */
+    size_t learning_rate_count;
+    struct recipe recipe; /* finetuning recipe with this method's overrides */
+    double epochs;        /* steps = min(recipe.steps where not 0, ceil(epochs * examples / batch) where epochs > 0) */
+};
+
+/* A set of cells: a cell belongs to it when every condition that is given holds. Empty lists: any value. */
+struct sweep_cells {
+    char (*models)[48];
+    size_t model_count;
+    char (*methods)[48];
+    size_t method_count;
+    uint64_t *pretrain_tokens, *examples, *sizes, *seeds;
+    size_t pretrain_token_count, example_count, size_count, seed_count;
+};
+
+struct sweep_resources {
+    char backend[16]; /* auto, cpu, cuda, reference */
+    uint32_t tensor_parallel; /* devices a stage; 0: the smallest that fits */
+    uint32_t threads;         /* matmul threads a device, CPU */
+    uint32_t devices;         /* devices a node; 0: what the node has (CPU: cores / threads) */
+    uint64_t device_bytes;    /* memory of one device; 0: ask the node */
+    uint32_t attempts;        /* of a stage before it is given up, in one run */
+    double hang_seconds, checkpoint_seconds;
+    uint64_t checkpoint_steps;
+    bool keep_weights;
+};
+
+/* How laws are fitted by default (fitting/). */
+struct sweep_fit {
+    char x[32]; /* "parameters" or "non_embedding_parameters": X of the model axis */
+    double huber_delta;
+};
+
+struct sweep {
+    char path[PATH_MAX]; /* of the file, as given */
+    char *text;          /* its bytes */
+    size_t text_size;
+    char name[48];
+    char dataset[PATH_MAX]; /* resolved against the sweep file's folder */
+    char task[48];
+    struct model_config *models;
+    size_t model_count;
+    uint64_t *pretrain_tokens; /* ascending */
+    size_t pretrain_token_count;
+    struct recipe pretrain;
+    uint64_t pretrain_seed;
+    uint64_t *examples; /* ascending */
+    size_t example_count;
+    uint64_t valid_examples, test_examples; /* 0: all */
+    struct sweep_method *methods;
+    size_t method_count;
+    uint64_t *seeds;
+    size_t seed_count;
+    struct sweep_cells *exclude, *held_out;
+    size_t exclude_count, held_out_count;
+    struct sweep_resources resources;
+    struct sweep_fit fit;
+};
+
+/* Read and check a sweep file against the data set that it names (vocabulary, number of examples). Errors: FILE:LINE: what, allowed.
+ * Nothing is written. From text: `path` is used for messages and for resolving relative paths. NULL with *err. */
+struct sweep *sweep_load(const char *path, struct error *err);
+struct sweep *sweep_parse(const char *path, const char *text, size_t size, struct error *err);
+void sweep_destroy(struct sweep *sweep);
+
+/* The data set that the sweep names, as it was when the sweep was read. */
+const struct dataset_info *sweep_dataset(const struct sweep *sweep);
+
+#endif

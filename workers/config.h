@@ -1,0 +1,61 @@
+/* What a stage is made of: model, method, recipe. Plain values, printed and hashed by the planner, obeyed by the trainer.
+ * Pure functions of them: parameter counts and validity. */
+#ifndef TUNELAW_WORKERS_CONFIG_H
+#define TUNELAW_WORKERS_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/error.h"
+
+/* Decoder-only Transformer: RMSNorm before each block, rotary positions, grouped- or multi-query attention, gated MLP (SwiGLU). */
+struct model_config {
+    char name[48];
+    uint32_t layers, width, heads, kv_heads, head_width, ffn, vocabulary;
+    bool tied; /* the output matrix is the embedding */
+    double rope_theta, norm_epsilon;
+};
+
+enum method_kind { METHOD_NONE, METHOD_FULL, METHOD_LORA, METHOD_PROMPT, METHODS };
+const char *method_name(enum method_kind kind);
+int method_find(const char *name); /* enum method_kind, or -1 */
+
+struct method_config {
+    enum method_kind kind;
+    uint32_t size; /* LoRA rank, prompt length; 0 for none and full */
+    double alpha;  /* LoRA: the update is scaled by alpha / rank */
+};
+
+enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_INVERSE_SQRT, SCHEDULES };
+const char *schedule_name(enum schedule_kind kind);
+int schedule_find(const char *name);
+
+/* How a stage is trained (AdamW). */
+struct recipe {
+    double learning_rate, beta1, beta2, epsilon, weight_decay;
+    double clip_norm; /* 0: no clipping */
+    enum schedule_kind schedule;
+    uint64_t warmup_steps; /* linear from 0 */
+    uint64_t decay_steps;  /* linear and cosine reach final_ratio at this step; absolute */
+    double final_ratio;    /* of learning_rate */
+    uint32_t sequence_length; /* pretraining: tokens a sequence; finetuning: examples are cut to it */
+    uint32_t batch;           /* sequences (pretraining) or examples (finetuning) a step */
+    uint64_t steps;           /* finetuning: optimiser steps in all */
+    uint32_t evaluations;     /* finetuning: validations, evenly spread, the last at the last step */
+    uint32_t patience;        /* stop after this many validations without gain; 0: never */
+};
+
+/* Learning rate of step 1, 2, ... */
+double recipe_rate(const struct recipe *recipe, uint64_t step);
+
+/* All weights; those outside the embedding and output matrices; those that the method trains. */
+uint64_t model_parameters(const struct model_config *model);
+uint64_t model_non_embedding_parameters(const struct model_config *model);
+uint64_t method_parameters(const struct model_config *model, const struct method_config *method);
+
+/* What is wrong with a configuration, what is allowed. No FILE:LINE: the caller puts it in front. */
+int model_config_check(const struct model_config *model, struct error *err);
+int method_config_check(const struct method_config *method, const struct model_config *model, struct error *err);
+
+#endif

@@ -1,0 +1,75 @@
+/* One stage of the plan, as it is handed to a worker: everything that the worker needs to know, and nothing about the sweep.
+ *
+ * It travels as JSON (jansson) from the master to an agent to a worker, about 1.5 KB, and is the first line of the stage's log.
+ * A stage is a stretch of training from a parent's state, followed, for finetuning, by validation, test and a result row. */
+#ifndef TUNELAW_WORKERS_STAGE_H
+#define TUNELAW_WORKERS_STAGE_H
+
+#include <limits.h>
+#include <stdint.h>
+
+#include "io/digest.h"
+#include "io/store.h"
+#include "workers/config.h"
+
+enum stage_kind { STAGE_PRETRAIN, STAGE_FINETUNE };
+
+struct stage {
+    struct digest identity;
+    enum stage_kind kind;
+    struct digest parent; /* "" : starts from initial weights */
+    struct digest base;   /* finetuning: the state with the base's weights (equals parent) */
+    char dir[PATH_MAX];   /* run directory: checkpoints/, logs/ */
+    char dataset[PATH_MAX];
+    struct digest dataset_digest;
+    struct model_config model;
+    struct method_config method; /* pretraining: METHOD_FULL */
+    struct recipe recipe;
+    uint64_t seed;          /* pretraining: of initial weights and order; finetuning: of subset, order, adapter */
+    uint64_t first_step, last_step; /* pretraining: absolute steps (first, last]; finetuning: 0, recipe.steps */
+    uint64_t examples;      /* finetuning: the first `examples` of a seeded permutation of the training examples */
+    uint64_t valid_examples, test_examples; /* 0: all */
+    double flops;           /* as planned */
+    uint64_t predicted_bytes;
+    /* throughput and safety knobs, not part of the identity */
+    char backend[16];
+    uint32_t degree;          /* devices: tensor-parallel threads */
+    uint32_t threads;         /* matmul threads a device */
+    uint32_t attempt;         /* from 1 */
+    double checkpoint_seconds; /* between state checkpoints */
+    uint64_t checkpoint_steps; /* also every so many steps; 0: by time alone */
+    double hang_seconds;       /* no progress for so long: the agent ends the worker */
+    bool keep_weights;         /* keep the best checkpoint after the result is committed */
+};
+
+/* JSON text (malloc, caller frees), and back; the text may be hostile. Doubles survive exactly. */
+char *stage_encode(const struct stage *stage);
+int stage_decode(const char *text, size_t size, struct stage *stage, struct error *err);
+
+/* Files of a stage in its run directory: the newest state, the best weights (finetuning) at a step, the log. */
+void stage_state_path(const struct stage *stage, char out[PATH_MAX]);  /* DIR/checkpoints/ID.h5 */
+void stage_parent_path(const struct stage *stage, char out[PATH_MAX]); /* DIR/checkpoints/PARENT.h5 */
+void stage_best_path(const struct stage *stage, uint64_t step, char out[PATH_MAX]); /* DIR/checkpoints/ID.best-STEP.h5 */
+void stage_log_path(const struct stage *stage, char out[PATH_MAX]);    /* DIR/logs/ID.log */
+
+/* How a stage ended; sent as bytes from worker to agent to master, all of one build. */
+struct stage_outcome {
+    struct digest identity;
+    enum store_status status; /* done, diverged: row is valid; cut: checkpointed; others: failed */
+    char message[STORE_MESSAGE];
+    uint64_t resumed_step, end_step; /* this attempt trained (resumed_step, end_step] */
+    uint64_t recomputed_steps;       /* of these, steps that an earlier attempt had already trained */
+    double flops;                    /* of this attempt's training */
+    double seconds;
+    uint64_t peak_bytes;
+    struct store_row row; /* finetuning; index is filled by the master */
+};
+
+struct stage_progress {
+    struct digest identity;
+    uint64_t step, steps;
+    double loss, tokens_per_second;
+    uint64_t checkpoint_step; /* newest state on disk */
+};
+
+#endif
