@@ -1,0 +1,66 @@
+/* The tensors of one rank's shard of a model and its method: names, global shapes, which part this rank holds, and where in the arenas.
+ *
+ * At full size: 16B weights over 8 devices, a few hundred tensors. The same walk over the tensors counts bytes (for the plan) and assigns pointers
+ * (for the worker), so that predicted bytes are allocated bytes. Names are those of Hugging Face's Llama ("model.layers.0.self_attn.q_proj.weight"),
+ * adapters those of PEFT without its prefix ("model.layers.0.self_attn.q_proj.lora_A.weight", "prompt_embeddings").
+ *
+ * Sharding (Shoeybi et al. 2019): q, k, v, gate, up by output rows (whole heads); o, down by input columns; embedding and output by vocabulary rows; norms,
+ * prompt whole. Key/value heads are replicated where there are fewer than ranks. Uneven shards are allowed (20 heads over 8 ranks). */
+#ifndef TUNELAW_WORKERS_PARAMETERS_H
+#define TUNELAW_WORKERS_PARAMETERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "io/checkpoint.h"
+#include "kernels/collective.h"
+#include "kernels/kernels.h"
+#include "workers/config.h"
+#include "workers/cost.h"
+
+struct parameter {
+    char name[96];
+    size_t rows, columns;                       /* global shape; vectors are [1][n] */
+    size_t row_first, row_count, column_first, column_count; /* what this rank holds, dense */
+    size_t owners;       /* ranks that hold this same part: 1 where it is sharded, the degree where it is whole, more than 1 for shared KV heads */
+    bool owner;          /* this rank is the first of them: it writes the tile, and counts it in norms */
+    bool trainable;
+    bool decay;          /* weight decay applies: matrices, not norms */
+    bool partial_gradient; /* held by several ranks whose gradients are to be summed among all ranks before the step */
+    bool adapter;        /* of the method, not of the base */
+    float *value;        /* [row_count][column_count], device memory */
+    float *gradient, *moment1, *moment2; /* the same shape, NULL where not trainable or where only evaluation is wanted */
+};
+
+struct parameters {
+    struct parameter *list;
+    size_t count;
+    struct collective collective;
+    const struct kernels *kernels;
+    struct device *device;
+    void *base_arena, *train_arena, *adapter_arena; /* owned */
+};
+
+/* What this rank holds of a model with a method; trainable tensors get gradients and moments where `training`. Values are zero.
+ * Base tensors come first, in the order of the layers. NULL with *err (device memory). */
+struct parameters *parameters_create(const struct model_config *model, const struct method_config *method, bool training,
+                                     const struct collective *collective, const struct kernels *kernels, struct device *device,
+                                     struct error *err);
+void parameters_destroy(struct parameters *parameters);
+
+/* Initial values, a function of (seed, tensor name, global element index) alone: the same for every degree. Base: normal with deviation 0.02, and
+ * 0.02 / sqrt(2 layers) for o_proj and down_proj; norms 1. LoRA (Hu et al. 2021): A uniform (Kaiming, a = sqrt(5): +-1/sqrt(in)), B zero. */
+void parameters_initialise_base(struct parameters *parameters, const struct model_config *model, uint64_t seed);
+/* Adapters; prompts (Lester et al. 2021) are copies of sampled vocabulary embeddings, so the base must be loaded before. May call collectives. */
+int parameters_initialise_adapter(struct parameters *parameters, const struct model_config *model, const struct method_config *method,
+                                  uint64_t seed, struct error *err);
+
+/* Copy the tile of every base (or trainable) tensor from a checkpoint's "value/NAME" (and moments where wanted and present). */
+int parameters_load(struct parameters *parameters, const struct checkpoint *checkpoint, bool trainable_only, bool moments,
+                    struct error *err);
+/* Declare (one rank) and put (each rank in turn, its owner tiles) the trainable tensors, with moments where wanted. */
+int parameters_declare(const struct parameters *parameters, struct checkpoint_writer *writer, bool moments, struct error *err);
+int parameters_put(const struct parameters *parameters, struct checkpoint_writer *writer, bool moments, struct error *err);
+
+#endif
