@@ -6,6 +6,7 @@
 #ifndef TUNELAW_WORKERS_COST_H
 #define TUNELAW_WORKERS_COST_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "workers/config.h"

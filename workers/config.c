@@ -1,0 +1,141 @@
+/* What a stage is made of: names of methods, parameter counts, and the checks that a model and a method can be built.
+ * The planner asks before anything is launched; the worker allocates by the same counts. */
+#include "workers/config.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Far above any model that fits a cluster, low enough that no count below overflows 64 bits. */
+enum {
+    LAYERS_LIMIT = 4096,
+    WIDTH_LIMIT = 1 << 18,
+    HEADS_LIMIT = 4096,
+    FFN_LIMIT = 1 << 20,
+    VOCABULARY_LIMIT = 1 << 24
+};
+
+static const char *const method_names[METHODS] = {
+    [METHOD_NONE] = "none", [METHOD_FULL] = "full", [METHOD_LORA] = "lora", [METHOD_PROMPT] = "prompt"};
+
+const char *method_name(enum method_kind kind)
+{
+    return (unsigned)kind < METHODS ? method_names[kind] : "unknown";
+}
+
+int method_find(const char *name)
+{
+    for (int kind = 0; kind < METHODS; kind++)
+        if (!strcmp(name, method_names[kind])) return kind;
+    return -1;
+}
+
+static uint64_t query_width(const struct model_config *model)
+{
+    return (uint64_t)model->heads * model->head_width;
+}
+
+static uint64_t key_width(const struct model_config *model)
+{
+    return (uint64_t)model->kv_heads * model->head_width;
+}
+
+uint64_t model_non_embedding_parameters(const struct model_config *model)
+{
+    uint64_t width = model->width;
+    uint64_t attention = 2 * width * query_width(model) + 2 * width * key_width(model);
+    uint64_t feed_forward = 3 * width * model->ffn;
+    uint64_t norms = 2 * width;
+    return model->layers * (attention + feed_forward + norms) + width;
+}
+
+uint64_t model_parameters(const struct model_config *model)
+{
+    uint64_t table = (uint64_t)model->vocabulary * model->width;
+    return model_non_embedding_parameters(model) + (model->tied ? table : 2 * table);
+}
+
+/* A of [rank][in] and B of [out][rank] beside each of the seven matrices of a layer. */
+static uint64_t lora_parameters(const struct model_config *model, uint64_t rank)
+{
+    uint64_t width = model->width;
+    uint64_t query_and_output = 2 * (width + query_width(model));
+    uint64_t key_and_value = 2 * (width + key_width(model));
+    uint64_t feed_forward = 3 * (width + model->ffn);
+    return model->layers * rank * (query_and_output + key_and_value + feed_forward);
+}
+
+uint64_t method_parameters(const struct model_config *model, const struct method_config *method)
+{
+    switch (method->kind) {
+    case METHOD_FULL:
+        return model_parameters(model);
+    case METHOD_LORA:
+        return lora_parameters(model, method->size);
+    case METHOD_PROMPT:
+        return (uint64_t)method->size * model->width;
+    default:
+        return 0;
+    }
+}
+
+static int check_range(const char *key, uint32_t value, uint32_t limit, struct error *err)
+{
+    if (value >= 1 && value <= limit) return 0;
+    return error_set(err, "%s %u is out of range; allowed: 1..%u", key, value, limit);
+}
+
+static int check_heads(const struct model_config *model, struct error *err)
+{
+    if (model->heads % model->kv_heads)
+        return error_set(err,
+                         "kv_heads %u does not divide heads %u; allowed: a divisor of heads "
+                         "(1: multi-query, heads: one key/value head a query head)",
+                         model->kv_heads, model->heads);
+    if (model->head_width % 2)
+        return error_set(err, "head_width %u is odd, rotary positions turn pairs; allowed: even numbers",
+                         model->head_width);
+    return 0;
+}
+
+int model_config_check(const struct model_config *model, struct error *err)
+{
+    if (check_range("layers", model->layers, LAYERS_LIMIT, err) ||
+        check_range("width", model->width, WIDTH_LIMIT, err) || check_range("heads", model->heads, HEADS_LIMIT, err) ||
+        check_range("kv_heads", model->kv_heads, HEADS_LIMIT, err) ||
+        check_range("head_width", model->head_width, WIDTH_LIMIT, err) ||
+        check_range("ffn", model->ffn, FFN_LIMIT, err) ||
+        check_range("vocabulary", model->vocabulary, VOCABULARY_LIMIT, err))
+        return -1;
+    if (check_heads(model, err)) return -1;
+    if (!isfinite(model->rope_theta) || model->rope_theta <= 1.0)
+        return error_set(err, "rope_theta %g is out of range; allowed: above 1", model->rope_theta);
+    if (!isfinite(model->norm_epsilon) || model->norm_epsilon <= 0.0 || model->norm_epsilon > 1.0)
+        return error_set(err, "norm_epsilon %g is out of range; allowed: above 0, at most 1", model->norm_epsilon);
+    return 0;
+}
+
+int method_config_check(const struct method_config *method, const struct model_config *model, struct error *err)
+{
+    switch (method->kind) {
+    case METHOD_NONE:
+    case METHOD_FULL:
+        if (method->size) return error_set(err, "%s has no PET size, got %u", method_name(method->kind), method->size);
+        return 0;
+    case METHOD_LORA:
+        if (method->size < 1 || method->size > model->width)
+            return error_set(err, "rank %u is %s the width %u of model \"%s\"; allowed: 1..%u", method->size,
+                             method->size ? "above" : "below 1, for", model->width, model->name, model->width);
+        if (!isfinite(method->alpha) || method->alpha <= 0.0)
+            return error_set(err, "alpha %g is out of range; allowed: above 0", method->alpha);
+        return 0;
+    case METHOD_PROMPT:
+        if (method->size < 1 || method->size > model->vocabulary)
+            return error_set(err,
+                             "prompt length %u is out of range for model \"%s\"; allowed: 1..%u "
+                             "(prompts begin as vocabulary embeddings)",
+                             method->size, model->name, model->vocabulary);
+        return 0;
+    default:
+        return error_set(err, "unknown method %d", (int)method->kind);
+    }
+}
