@@ -77,19 +77,16 @@ install_missing() {
     missing=$(missing_packages)
     [ -z "$missing" ] && return 0
     step "Installing with apt-get"
-    packages | while read -r name why; do
-        case "
-$missing
-" in *"
-$name
-"*) printf '  %-23s %s\n' "$name" "$why" ;; esac
-    done
+    packages | grep -wF "$missing" | sed 's/^/  /'
     # shellcheck disable=SC2086 # one word a package
     may_install || stop "installing needs root or sudo; as root: apt-get install -y --no-install-recommends" $missing
     log=$(mktemp)
     update_lists "$log" || echo "apt-get update failed: $(grep -m1 -E '^(E|W|Err)' "$log"); trying with the lists that are there"
     for name in $missing; do
-        LC_ALL=C apt-cache policy "$name" 2>/dev/null | grep -q 'Candidate: [^(]' || absent="$absent $name"
+        case $(LC_ALL=C apt-cache policy "$name") in
+        *"Candidate: "[0-9]*) ;;
+        *) absent="$absent $name" ;;
+        esac
     done
     [ -z "$absent" ] || stop "not to be had from this system's apt sources:$absent"
     # shellcheck disable=SC2086 # one word a package
