@@ -77,7 +77,7 @@ install_missing() {
     missing=$(missing_packages)
     [ -z "$missing" ] && return 0
     step "Installing with apt-get"
-    packages | grep -wF "$missing" | sed 's/^/  /'
+    packages | grep -E "^(${missing//$'\n'/|}) " | sed 's/^/  /'
     # shellcheck disable=SC2086 # one word a package
     may_install || stop "installing needs root or sudo; as root: apt-get install -y --no-install-recommends" $missing
     log=$(mktemp)
