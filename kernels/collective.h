@@ -1,8 +1,9 @@
 /* Collectives between the devices of one gang: the threads of a worker (CPU), NCCL on GPUs.
  *
- * The interface takes (rank, size, group), so that a gang over several nodes is an addition. Sums are taken in rank order on every rank, so that the
- * result does not depend on who came first. Every rank of a gang calls the same operations in the same order. A gang whose rank has failed
- * is aborted: the others return -1 instead of waiting for ever. */
+ * The interface takes (rank, size, group), so that a gang over several nodes is an addition. Sums are taken in rank
+ * order on every rank, so that the result does not depend on who came first. Every rank of a gang calls the same
+ * operations in the same order. A gang whose rank has failed is aborted: the others return -1 instead of waiting for
+ * ever. */
 #ifndef TUNELAW_KERNELS_COLLECTIVE_H
 #define TUNELAW_KERNELS_COLLECTIVE_H
 

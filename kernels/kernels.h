@@ -1,16 +1,18 @@
 /* The operations that a model is made of, as one table of functions a backend.
  *
- * At full size: 16B-parameter models sharded over the devices of a node, bf16 on GPUs, one host thread per device. The grain is that of fused
- * operations, so that a backend may fuse them; buffers are explicit and belong to the caller, in the device's memory;
- * nothing here allocates, and every operation is deterministic: the same buffers give the same bytes.
+ * At full size: 16B-parameter models sharded over the devices of a node, bf16 on GPUs, one host thread per device. The
+ * grain is that of fused operations, so that a backend may fuse them; buffers are explicit and belong to the caller, in
+ * the device's memory; nothing here allocates, and every operation is deterministic: the same buffers give the same
+ * bytes.
  *
- * Backends: "reference" (plain C, slow, obvious, the oracle of all others), "cpu" (OpenBLAS and vectorised row kernels), "cuda" (a plugin,
- * loaded at run time: kernels/cuda). All arrays are dense and row-major; x[tokens][width] has `width` consecutive floats a token.
- * A backend's function may assume that its arguments are as described: the callers are ours. Operations return nothing: a device error is sticky
- * and is reported by `synchronise`.
+ * Backends: "reference" (plain C, slow, obvious, the oracle of all others), "cpu" (OpenBLAS and vectorised row
+ * kernels), "cuda" (a plugin, loaded at run time: kernels/cuda). All arrays are dense and row-major; x[tokens][width]
+ * has `width` consecutive floats a token. A backend's function may assume that its arguments are as described: the
+ * callers are ours. Operations return nothing: a device error is sticky and is reported by `synchronise`.
  *
- * Notation: T tokens (rows of a packed batch), W width, H query heads and G key/value heads on this device, D head width, F feed-forward
- * width on this device, V vocabulary rows on this device. "+=" means that the operation adds to what is there. */
+ * Notation: T tokens (rows of a packed batch), W width, H query heads and G key/value heads on this device, D head
+ * width, F feed-forward width on this device, V vocabulary rows on this device. "+=" means that the operation adds to
+ * what is there. */
 #ifndef TUNELAW_KERNELS_KERNELS_H
 #define TUNELAW_KERNELS_KERNELS_H
 
@@ -45,78 +47,93 @@ struct kernels {
     /* Devices and memory. threads: host threads for matmuls of this device (CPU). */
     struct device *(*device_create)(int index, int threads, struct error *err);
     void (*device_destroy)(struct device *device);
-    void *(*allocate)(struct device *device, size_t bytes, struct error *err); /* 64-byte aligned, zeroed; NULL with *err */
+    void *(*allocate)(struct device *device, size_t bytes,
+                      struct error *err); /* 64-byte aligned, zeroed; NULL with *err */
     void (*release)(struct device *device, void *memory);
     void (*to_device)(struct device *device, void *to, const void *from, size_t bytes);
     void (*to_host)(struct device *device, void *to, const void *from, size_t bytes); /* complete on return */
     int (*synchronise)(struct device *device, struct error *err);
 
-    /* C[m][n] = alpha * op(A)[m][k] * op(B)[k][n] + beta * C. op(A) = A, or its transpose where trans_a (then A is [k][m]). ld*: row strides.
-     * beta = 0 never reads C. */
-    void (*matmul)(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha, const float *a,
-                   size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
+    /* C[m][n] = alpha * op(A)[m][k] * op(B)[k][n] + beta * C. op(A) = A, or its transpose where trans_a (then A is
+     * [k][m]). ld*: row strides. beta = 0 never reads C. */
+    void (*matmul)(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
+                   const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
 
     void (*fill)(struct device *device, size_t n, float value, float *x);
     void (*copy)(struct device *device, size_t n, const float *x, float *y);
-    void (*add)(struct device *device, size_t n, const float *x, float *y);  /* y += x */
-    void (*scale)(struct device *device, size_t n, float factor, float *x);  /* x *= factor */
+    void (*add)(struct device *device, size_t n, const float *x, float *y); /* y += x */
+    void (*scale)(struct device *device, size_t n, float factor, float *x); /* x *= factor */
 
-    /* RMSNorm (Zhang & Sennrich 2019): y = x * rstd * gain, rstd = 1 / sqrt(mean(x^2) + epsilon). x, y [rows][width], gain [width], rstd [rows]. */
-    void (*rms_norm_forward)(struct device *device, size_t rows, size_t width, float epsilon, const float *x, const float *gain, float *y,
-                             float *rstd);
+    /* RMSNorm (Zhang & Sennrich 2019): y = x * rstd * gain, rstd = 1 / sqrt(mean(x^2) + epsilon). x, y [rows][width],
+     * gain [width], rstd [rows]. */
+    void (*rms_norm_forward)(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
+                             const float *gain, float *y, float *rstd);
     /* dx += , dgain += (NULL: not wanted). */
-    void (*rms_norm_backward)(struct device *device, size_t rows, size_t width, const float *x, const float *gain, const float *rstd,
-                              const float *dy, float *dx, float *dgain);
+    void (*rms_norm_backward)(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
+                              const float *rstd, const float *dy, float *dx, float *dgain);
 
-    /* Rotary positions (Su et al. 2021), in place, the Llama pairing: element i of the first half of a head with element i of the second half.
-     * x[T][heads][head_width]; angle = position * theta^(-2i/head_width). inverse: rotate back (the backward pass). */
-    void (*rotary)(struct device *device, size_t tokens, size_t heads, size_t head_width, float theta, const int32_t *positions,
-                   bool inverse, float *x);
+    /* Rotary positions (Su et al. 2021), in place, the Llama pairing: element i of the first half of a head with
+     * element i of the second half. x[T][heads][head_width]; angle = position * theta^(-2i/head_width). inverse: rotate
+     * back (the backward pass). */
+    void (*rotary)(struct device *device, size_t tokens, size_t heads, size_t head_width, float theta,
+                   const int32_t *positions, bool inverse, float *x);
 
-    /* Causal attention inside each sequence, scale 1/sqrt(D). q, out [T][H][D]; k, v [T][G][D]; lse [T][H]: log of the softmax's denominator. */
-    void (*attention_forward)(struct device *device, const struct attention *shape, const float *q, const float *k, const float *v,
-                              float *out, float *lse);
+    /* Causal attention inside each sequence, scale 1/sqrt(D). q, out [T][H][D]; k, v [T][G][D]; lse [T][H]: log of the
+     * softmax's denominator. */
+    void (*attention_forward)(struct device *device, const struct attention *shape, const float *q, const float *k,
+                              const float *v, float *out, float *lse);
     /* dq [T][H][D], dk, dv [T][G][D] are overwritten. */
-    void (*attention_backward)(struct device *device, const struct attention *shape, const float *q, const float *k, const float *v,
-                               const float *out, const float *lse, const float *dout, float *dq, float *dk, float *dv);
+    void (*attention_backward)(struct device *device, const struct attention *shape, const float *q, const float *k,
+                               const float *v, const float *out, const float *lse, const float *dout, float *dq,
+                               float *dk, float *dv);
 
-    /* Gated MLP (Shazeer 2020): out = silu(gate) * up; all [n]. Backward overwrites dgate and dup, which may alias gate and up. */
+    /* Gated MLP (Shazeer 2020): out = silu(gate) * up; all [n]. Backward overwrites dgate and dup, which may alias gate
+     * and up. */
     void (*swiglu_forward)(struct device *device, size_t n, const float *gate, const float *up, float *out);
-    void (*swiglu_backward)(struct device *device, size_t n, const float *gate, const float *up, const float *dout, float *dgate, float *dup);
+    void (*swiglu_backward)(struct device *device, size_t n, const float *gate, const float *up, const float *dout,
+                            float *dgate, float *dup);
 
-    /* Rows of a table: out[T][W] = table[ids[t] - first] where first <= ids[t] < first + count, else zeros (another device has them).
-     * ids outside the vocabulary: id < 0 means row -id-1 of `prompt` (prompt tuning), which may be NULL where there are none. */
-    void (*embedding_forward)(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first, size_t count,
-                              const float *table, const float *prompt, float *out);
+    /* Rows of a table: out[T][W] = table[ids[t] - first] where first <= ids[t] < first + count, else zeros (another
+     * device has them). ids outside the vocabulary: id < 0 means row -id-1 of `prompt` (prompt tuning), which may be
+     * NULL where there are none. */
+    void (*embedding_forward)(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
+                              size_t count, const float *table, const float *prompt, float *out);
     /* dtable += , dprompt += (each NULL: not wanted), in the order of the tokens. */
-    void (*embedding_backward)(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first, size_t count,
-                               const float *dout, float *dtable, float *dprompt);
+    void (*embedding_backward)(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
+                               size_t count, const float *dout, float *dtable, float *dprompt);
 
-    /* out[i][W] = x[rows[i]][W]: the rows with a loss, before the vocabulary matmul; and back: dx[rows[i]] += dout[i]. rows ascending, distinct. */
-    void (*gather_rows)(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *x, float *out);
-    void (*scatter_rows)(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *dout, float *dx);
+    /* out[i][W] = x[rows[i]][W]: the rows with a loss, before the vocabulary matmul; and back: dx[rows[i]] += dout[i].
+     * rows ascending, distinct. */
+    void (*gather_rows)(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *x,
+                        float *out);
+    void (*scatter_rows)(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *dout,
+                         float *dx);
 
-    /* Vocabulary-parallel cross-entropy, step 1: per row of logits[rows][V] (ids first .. first+V-1): partial[0][row] = maximum,
-     * partial[1][row] = sum of exp(logit - maximum), partial[2][row] = logit of targets[row], or 0 where another device has it. */
-    void (*cross_entropy_partial)(struct device *device, size_t rows, size_t vocabulary, size_t first, const float *logits,
-                                  const int32_t *targets, float *partial);
-    /* Step 2: partials[devices][3][rows] of all devices, in rank order. loss[row] = -log softmax(target). Where scale != 0 logits become gradients
-     * in place: (softmax - onehot) * scale; where it is 0 they are left alone. */
-    void (*cross_entropy_finish)(struct device *device, size_t rows, size_t vocabulary, size_t first, size_t devices, const float *partials,
-                                 const int32_t *targets, float scale, float *logits, float *loss);
+    /* Vocabulary-parallel cross-entropy, step 1: per row of logits[rows][V] (ids first .. first+V-1): partial[0][row] =
+     * maximum, partial[1][row] = sum of exp(logit - maximum), partial[2][row] = logit of targets[row], or 0 where
+     * another device has it. */
+    void (*cross_entropy_partial)(struct device *device, size_t rows, size_t vocabulary, size_t first,
+                                  const float *logits, const int32_t *targets, float *partial);
+    /* Step 2: partials[devices][3][rows] of all devices, in rank order. loss[row] = -log softmax(target). Where scale
+     * != 0 logits become gradients in place: (softmax - onehot) * scale; where it is 0 they are left alone. */
+    void (*cross_entropy_finish)(struct device *device, size_t rows, size_t vocabulary, size_t first, size_t devices,
+                                 const float *partials, const int32_t *targets, float scale, float *logits,
+                                 float *loss);
 
     /* Reductions to the host, in a fixed order, accumulated in double; complete on return. */
     double (*sum)(struct device *device, size_t n, const float *x);
     double (*sum_squares)(struct device *device, size_t n, const float *x);
 
     /* AdamW (Loshchilov & Hutter 2019), step counted from 1, gradient multiplied by gradient_scale (clipping):
-     * m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; value -= rate * (mhat / (sqrt(vhat) + epsilon) + weight_decay * value). */
-    void (*adamw)(struct device *device, size_t n, float *value, const float *gradient, float *moment1, float *moment2, float rate,
-                  float beta1, float beta2, float epsilon, float weight_decay, uint64_t step, float gradient_scale);
+     * m = b1 m + (1-b1) g; v = b2 v + (1-b2) g^2; value -= rate * (mhat / (sqrt(vhat) + epsilon) + weight_decay *
+     * value). */
+    void (*adamw)(struct device *device, size_t n, float *value, const float *gradient, float *moment1, float *moment2,
+                  float rate, float beta1, float beta2, float epsilon, float weight_decay, uint64_t step,
+                  float gradient_scale);
 };
 
-/* A backend by name, or NULL with *err saying why not and how to get it ("cuda: plugin not built: no CUDA toolkit ...").
- * "auto": cuda where there is a device and the plugin has every operation, else cpu. */
+/* A backend by name, or NULL with *err saying why not and how to get it ("cuda: plugin not built: no CUDA toolkit
+ * ..."). "auto": cuda where there is a device and the plugin has every operation, else cpu. */
 const struct kernels *kernels_find(const char *name, struct error *err);
 
 /* The backends that this build and machine have, in the order reference, cpu, cuda; returns how many. */

@@ -57,7 +57,8 @@ uint64_t random_stream(const char *name)
 
 void random_permutation(struct random_key key, uint64_t n, uint64_t *order)
 {
-    for (uint64_t i = 0; i < n; i++) order[i] = i;
+    for (uint64_t i = 0; i < n; i++)
+        order[i] = i;
     for (uint64_t i = n; i > 1; i--) {
         uint64_t j = random_below(key, n - i, i), swap = order[i - 1];
         order[i - 1] = order[j];

@@ -1,5 +1,5 @@
-/* Counter-based random numbers: Philox 4x32-10 (Salmon et al. 2011). A draw is a function of (key, counter), so that it does not
- * depend on the tensor-parallel degree, the number of threads, or on where a run was interrupted. */
+/* Counter-based random numbers: Philox 4x32-10 (Salmon et al. 2011). A draw is a function of (key, counter), so that it
+ * does not depend on the tensor-parallel degree, the number of threads, or on where a run was interrupted. */
 #ifndef TUNELAW_KERNELS_RANDOM_H
 #define TUNELAW_KERNELS_RANDOM_H
 

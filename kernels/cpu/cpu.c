@@ -1,0 +1,93 @@
+/* The cpu backend: its device, its table. What it has no fast version of it delegates to the reference. */
+#include "kernels/cpu/cpu.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include "kernels/host.h"
+#include "kernels/reference/reference.h"
+
+/* Denormals cost hundreds of cycles each and carry nothing here: flush them to zero, in this thread. */
+static void flush_denormals(void)
+{
+#if defined(__x86_64__)
+    _mm_setcsr(_mm_getcsr() | 0x8040); /* FTZ, DAZ */
+#endif
+}
+
+static struct device *device_create(int index, int threads, struct error *err)
+{
+    struct device *device = calloc(1, sizeof *device);
+    if (!device) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    device->index = index;
+    device->threads = threads > 0 ? threads : 1;
+    omp_set_num_threads(device->threads); /* of this host thread: OpenBLAS asks for it at every call */
+    flush_denormals();
+    if (device->threads > 1) {
+#pragma omp parallel
+        flush_denormals();
+    }
+    return device;
+}
+
+static void device_destroy(struct device *device)
+{
+    if (!device) return;
+    free(device->scratch);
+    free(device);
+}
+
+float *cpu_scratch(struct device *device, size_t n)
+{
+    if (n <= device->scratch_floats) return device->scratch;
+    free(device->scratch);
+    device->scratch = host_allocate(device, n * sizeof(float), NULL);
+    device->scratch_floats = device->scratch ? n : 0;
+    if (!device->scratch) device->out_of_memory = true;
+    return device->scratch;
+}
+
+static int synchronise(struct device *device, struct error *err)
+{
+    if (device->out_of_memory) return error_set(err, "device %d: out of memory for scratch", device->index);
+    return 0;
+}
+
+const struct kernels kernels_cpu = {
+    .abi = KERNELS_ABI,
+    .name = "cpu",
+    .device_create = device_create,
+    .device_destroy = device_destroy,
+    .allocate = host_allocate,
+    .release = host_release,
+    .to_device = host_transfer,
+    .to_host = host_transfer,
+    .synchronise = synchronise,
+    .matmul = cpu_matmul,
+    .fill = reference_fill,
+    .copy = reference_copy,
+    .add = reference_add,
+    .scale = reference_scale,
+    .rms_norm_forward = reference_rms_norm_forward,
+    .rms_norm_backward = reference_rms_norm_backward,
+    .rotary = reference_rotary,
+    .attention_forward = reference_attention_forward,
+    .attention_backward = reference_attention_backward,
+    .swiglu_forward = reference_swiglu_forward,
+    .swiglu_backward = reference_swiglu_backward,
+    .embedding_forward = reference_embedding_forward,
+    .embedding_backward = reference_embedding_backward,
+    .gather_rows = reference_gather_rows,
+    .scatter_rows = reference_scatter_rows,
+    .cross_entropy_partial = reference_cross_entropy_partial,
+    .cross_entropy_finish = reference_cross_entropy_finish,
+    .sum = reference_sum,
+    .sum_squares = reference_sum_squares,
+    .adamw = reference_adamw,
+};

@@ -1,0 +1,28 @@
+/* What libkernels_cuda.so shows to the program: one symbol, a struct kernels_plugin. The program holds nothing of CUDA.
+ */
+#ifndef TUNELAW_KERNELS_CUDA_PLUGIN_H
+#define TUNELAW_KERNELS_CUDA_PLUGIN_H
+
+#include "kernels/kernels.h"
+
+#define KERNELS_PLUGIN_FILE "libkernels_cuda.so"
+#define KERNELS_PLUGIN_SYMBOL "tunelaw_kernels_plugin"
+#define KERNELS_PLUGIN_ABI 1 /* of this struct */
+
+struct kernels_plugin_device {
+    char name[256];
+    uint64_t memory;  /* bytes */
+    int major, minor; /* compute capability */
+};
+
+struct kernels_plugin {
+    uint32_t plugin_abi;  /* KERNELS_PLUGIN_ABI */
+    uint32_t kernels_abi; /* KERNELS_ABI */
+    /* The devices of this machine, at most `capacity` of them described: how many there are, or -1 with *err saying
+     * why. */
+    int (*probe)(struct kernels_plugin_device *devices, int capacity, struct error *err);
+    /* Operations that are not there yet are NULL. */
+    const struct kernels *kernels;
+};
+
+#endif

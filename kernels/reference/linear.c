@@ -1,0 +1,86 @@
+/* Reference operations on plain arrays: matmul, the linear ones, reductions and the optimiser step. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/reference/reference.h"
+
+void reference_matmul(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
+                      const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc)
+{
+    (void)device;
+    for (size_t i = 0; i < m; i++) {
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (size_t l = 0; l < k; l++) {
+                double x = trans_a ? a[l * lda + i] : a[i * lda + l];
+                double y = trans_b ? b[j * ldb + l] : b[l * ldb + j];
+                sum += x * y;
+            }
+            double old = beta != 0 ? (double)beta * c[i * ldc + j] : 0;
+            c[i * ldc + j] = (float)(alpha * sum + old);
+        }
+    }
+}
+
+void reference_fill(struct device *device, size_t n, float value, float *x)
+{
+    (void)device;
+    for (size_t i = 0; i < n; i++)
+        x[i] = value;
+}
+
+void reference_copy(struct device *device, size_t n, const float *x, float *y)
+{
+    (void)device;
+    if (n) memmove(y, x, n * sizeof *y);
+}
+
+void reference_add(struct device *device, size_t n, const float *x, float *y)
+{
+    (void)device;
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+void reference_scale(struct device *device, size_t n, float factor, float *x)
+{
+    (void)device;
+    for (size_t i = 0; i < n; i++)
+        x[i] *= factor;
+}
+
+double reference_sum(struct device *device, size_t n, const float *x)
+{
+    (void)device;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i];
+    return sum;
+}
+
+double reference_sum_squares(struct device *device, size_t n, const float *x)
+{
+    (void)device;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    return sum;
+}
+
+void reference_adamw(struct device *device, size_t n, float *value, const float *gradient, float *moment1,
+                     float *moment2, float rate, float beta1, float beta2, float epsilon, float weight_decay,
+                     uint64_t step, float gradient_scale)
+{
+    (void)device;
+    double correction1 = 1 - pow((double)beta1, (double)step);
+    double correction2 = 1 - pow((double)beta2, (double)step);
+    for (size_t i = 0; i < n; i++) {
+        double g = (double)gradient[i] * gradient_scale;
+        double m = (double)beta1 * moment1[i] + (1 - (double)beta1) * g;
+        double v = (double)beta2 * moment2[i] + (1 - (double)beta2) * g * g;
+        double update = m / correction1 / (sqrt(v / correction2) + epsilon) + (double)weight_decay * value[i];
+        moment1[i] = (float)m;
+        moment2[i] = (float)v;
+        value[i] = (float)(value[i] - rate * update);
+    }
+}

@@ -1,0 +1,61 @@
+/* The reference backend: every operation in plain C, slow and obvious. It is the oracle that the other backends are
+ * tested against, and what they may delegate to: none of its operations looks at the device. */
+#include "kernels/reference/reference.h"
+
+#include <stdlib.h>
+
+#include "kernels/host.h"
+
+struct device {
+    int index;
+};
+
+static struct device *device_create(int index, int threads, struct error *err)
+{
+    (void)threads;
+    struct device *device = malloc(sizeof *device);
+    if (!device) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    device->index = index;
+    return device;
+}
+
+static void device_destroy(struct device *device)
+{
+    free(device);
+}
+
+const struct kernels kernels_reference = {
+    .abi = KERNELS_ABI,
+    .name = "reference",
+    .device_create = device_create,
+    .device_destroy = device_destroy,
+    .allocate = host_allocate,
+    .release = host_release,
+    .to_device = host_transfer,
+    .to_host = host_transfer,
+    .synchronise = host_synchronise,
+    .matmul = reference_matmul,
+    .fill = reference_fill,
+    .copy = reference_copy,
+    .add = reference_add,
+    .scale = reference_scale,
+    .rms_norm_forward = reference_rms_norm_forward,
+    .rms_norm_backward = reference_rms_norm_backward,
+    .rotary = reference_rotary,
+    .attention_forward = reference_attention_forward,
+    .attention_backward = reference_attention_backward,
+    .swiglu_forward = reference_swiglu_forward,
+    .swiglu_backward = reference_swiglu_backward,
+    .embedding_forward = reference_embedding_forward,
+    .embedding_backward = reference_embedding_backward,
+    .gather_rows = reference_gather_rows,
+    .scatter_rows = reference_scatter_rows,
+    .cross_entropy_partial = reference_cross_entropy_partial,
+    .cross_entropy_finish = reference_cross_entropy_finish,
+    .sum = reference_sum,
+    .sum_squares = reference_sum_squares,
+    .adamw = reference_adamw,
+};
