@@ -42,7 +42,7 @@ struct stage {
     bool keep_weights;         /* keep the best checkpoint after the result is committed */
 };
 
-/* JSON text (malloc, caller frees), and back; the text may be hostile. Doubles survive exactly. */
+/* JSON text (malloc, caller frees), and back; the text may be hostile. Doubles survive exactly. NULL: out of memory, or a number that is not finite. */
 char *stage_encode(const struct stage *stage);
 int stage_decode(const char *text, size_t size, struct stage *stage, struct error *err);
 
@@ -50,7 +50,12 @@ int stage_decode(const char *text, size_t size, struct stage *stage, struct erro
 void stage_state_path(const struct stage *stage, char out[PATH_MAX]);  /* DIR/checkpoints/ID.h5 */
 void stage_parent_path(const struct stage *stage, char out[PATH_MAX]); /* DIR/checkpoints/PARENT.h5 */
 void stage_best_path(const struct stage *stage, uint64_t step, char out[PATH_MAX]); /* DIR/checkpoints/ID.best-STEP.h5 */
+void stage_step_path(const struct stage *stage, char out[PATH_MAX]);   /* DIR/checkpoints/ID.step: highest step that any attempt reached */
 void stage_log_path(const struct stage *stage, char out[PATH_MAX]);    /* DIR/logs/ID.log */
+
+/* After the result of a finetuning stage is committed: remove its state and, unless keep_weights, its best weights. Pretraining: its state
+ * stays, children start from it. Missing files are no error. */
+void stage_cleanup(const struct stage *stage);
 
 /* How a stage ended; sent as bytes from worker to agent to master, all of one build. */
 struct stage_outcome {

@@ -1,0 +1,63 @@
+/* Names of methods and schedules, and the learning rate of every step: what the planner hashes and the trainer obeys.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "workers/config.h"
+
+static const char *const method_names[METHODS] = {"none", "full", "lora", "prompt"};
+static const char *const schedule_names[SCHEDULES] = {"constant", "linear", "cosine", "inverse_sqrt"};
+
+static int name_find(const char *const *names, int count, const char *name)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(names[i], name) == 0) return i;
+    return -1;
+}
+
+const char *method_name(enum method_kind kind)
+{
+    return (unsigned)kind < METHODS ? method_names[kind] : "unknown";
+}
+
+int method_find(const char *name)
+{
+    return name_find(method_names, METHODS, name);
+}
+
+const char *schedule_name(enum schedule_kind kind)
+{
+    return (unsigned)kind < SCHEDULES ? schedule_names[kind] : "unknown";
+}
+
+int schedule_find(const char *name)
+{
+    return name_find(schedule_names, SCHEDULES, name);
+}
+
+/* Share of the way from the end of the warm-up to decay_steps, 0..1. */
+static double decay_progress(const struct recipe *recipe, uint64_t step)
+{
+    if (step >= recipe->decay_steps || recipe->decay_steps <= recipe->warmup_steps) return 1;
+    return (double)(step - recipe->warmup_steps) / (double)(recipe->decay_steps - recipe->warmup_steps);
+}
+
+double recipe_rate(const struct recipe *recipe, uint64_t step)
+{
+    double rate = recipe->learning_rate, floor_ratio = recipe->final_ratio;
+    if (step < recipe->warmup_steps) return rate * (double)step / (double)recipe->warmup_steps;
+    switch (recipe->schedule) {
+    case SCHEDULE_LINEAR:
+        return rate * (floor_ratio + (1 - floor_ratio) * (1 - decay_progress(recipe, step)));
+    case SCHEDULE_COSINE:
+        return rate * (floor_ratio + (1 - floor_ratio) * 0.5 * (1 + cos(M_PI * decay_progress(recipe, step))));
+    case SCHEDULE_INVERSE_SQRT: { /* Vaswani et al. 2017, with the peak at the end of the warm-up */
+        double peak = recipe->warmup_steps ? (double)recipe->warmup_steps : 1;
+        return step > peak ? rate * sqrt(peak / (double)step) : rate;
+    }
+    case SCHEDULE_CONSTANT:
+    case SCHEDULES:
+        break;
+    }
+    return rate;
+}

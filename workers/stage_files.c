@@ -1,0 +1,94 @@
+/* What a stage leaves in checkpoints/ beside its state, and its removal once nothing needs it. */
+#include "workers/stage_files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int make_folder(const char *dir, const char *name, struct error *err)
+{
+    char path[PATH_MAX];
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) >= sizeof path)
+        return error_set(err, "%s: the path is too long", dir);
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) return error_set_errno(err, "%s", path);
+    return 0;
+}
+
+int stage_make_folders(const struct stage *stage, struct error *err)
+{
+    return make_folder(stage->dir, "checkpoints", err) || make_folder(stage->dir, "logs", err) ? -1 : 0;
+}
+
+uint64_t stage_step_read(const struct stage *stage, bool *known)
+{
+    char path[PATH_MAX], digits[24] = "";
+    uint64_t step = 0;
+    stage_step_path(stage, path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    *known = fd >= 0;
+    if (fd < 0) return 0;
+    ssize_t got = read(fd, digits, sizeof digits - 1);
+    close(fd);
+    if (got <= 0 || sscanf(digits, "%20" SCNu64, &step) != 1) return 0;
+    return step;
+}
+
+void stage_step_write(const struct stage *stage, uint64_t step)
+{
+    char path[PATH_MAX], digits[24];
+    stage_step_path(stage, path);
+    int size =
+        snprintf(digits, sizeof digits, "%020" PRIu64 "\n", step); /* always as long: a write replaces it whole */
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) return;
+    ssize_t written = pwrite(fd, digits, (size_t)size, 0); /* it only counts: a failure is no failure of the stage */
+    (void)written;
+    close(fd);
+}
+
+/* Step of "ID.best-STEP.h5", or 0. */
+static uint64_t best_step(const char *name, const char *identity)
+{
+    uint64_t step = 0;
+    int used = 0;
+    if (strncmp(name, identity, DIGEST_HEX) != 0) return 0;
+    if (sscanf(name + DIGEST_HEX, ".best-%20" SCNu64 ".h5%n", &step, &used) != 1 || used == 0) return 0;
+    return name[DIGEST_HEX + used] == 0 ? step : 0;
+}
+
+static bool is_unfinished(const char *name, const char *identity)
+{
+    size_t size = strlen(name);
+    return strncmp(name, identity, DIGEST_HEX) == 0 && size > 4 && strcmp(name + size - 4, ".tmp") == 0;
+}
+
+void stage_remove_best(const struct stage *stage, uint64_t keep, uint64_t keep_too)
+{
+    char path[PATH_MAX];
+    stage_state_path(stage, path);
+    *strrchr(path, '/') = 0;
+    DIR *folder = opendir(path);
+    if (!folder) return;
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        uint64_t step = best_step(entry->d_name, stage->identity.hex);
+        if ((step && step != keep && step != keep_too) || is_unfinished(entry->d_name, stage->identity.hex))
+            unlinkat(dirfd(folder), entry->d_name, 0);
+    }
+    closedir(folder);
+}
+
+void stage_cleanup(const struct stage *stage)
+{
+    char path[PATH_MAX];
+    stage_step_path(stage, path);
+    unlink(path);
+    if (stage->kind != STAGE_FINETUNE) return;
+    stage_state_path(stage, path);
+    unlink(path);
+    if (!stage->keep_weights) stage_remove_best(stage, 0, 0);
+}
