@@ -1,15 +1,22 @@
-/* A tokenised dataset in one HDF5 file: pretraining text as one stream of tokens a split, finetuning examples with offsets and the
- * boundary between source and target.
+/* A tokenised dataset in one HDF5 file: pretraining text as one stream of tokens a split, finetuning examples with
+ * offsets and the boundary between source and target.
  *
- * At full size: 10^11 pretraining tokens, 10^8 examples. Token arrays are contiguous datasets of uint16 (vocabulary up to 65,536)
- * or uint32 that readers map into memory; nothing is loaded whole.
+ * At full size: 10^11 pretraining tokens, 10^8 examples. Token arrays are contiguous datasets of uint16 (vocabulary up
+ * to 65,536) or uint32 that readers map into memory; nothing is loaded whole.
  *
  *   /tokenizer                      uint8: serialised sentencepiece model
  *   /text/{train,valid}             tokens; documents are closed by TOKEN_END
- *   /examples/{train,valid,test}/tokens   source then target; TOKEN_BEGIN before the source, between them the id of attribute `separator`, TOKEN_END at the end
- *   /examples/SPLIT/offsets         uint64 [n+1] into tokens
+ *   /examples/{train,valid,test}/tokens   source then target; TOKEN_BEGIN before the source, between them the id of
+ * attribute `separator`, TOKEN_END at the end /examples/SPLIT/offsets         uint64 [n+1] into tokens
  *   /examples/SPLIT/sources         uint32 [n]: tokens before the first target token (begin, source, separator)
- * Attributes of /: version, digest (of all the above), vocabulary, separator, task, description. */
+ * Attributes of /: version, digest (of all the above, of vocabulary and separator), vocabulary, separator, task,
+ * description.
+ *
+ * The separator is the id of the piece TOKENIZER_SEPARATOR ("<sep>", a control symbol: 4 in tokenizers trained here).
+ *
+ * The file is hostile until it is checked. Opening checks the layout, every place and length, all offsets and source
+ * counts; tokens are too many for that, so a token that is not in the vocabulary reads as TOKEN_UNKNOWN, and
+ * dataset_verify refuses it. */
 #ifndef TUNELAW_IO_DATASET_H
 #define TUNELAW_IO_DATASET_H
 
@@ -28,43 +35,56 @@ struct dataset_info {
     struct digest digest;
     char task[48];
     size_t vocabulary;
-    size_t text_tokens[2];     /* train, valid */
+    size_t text_tokens[2]; /* train, valid */
     size_t examples[SPLITS];
     size_t example_tokens[SPLITS];
     size_t longest[SPLITS]; /* tokens of the longest example */
+    int32_t separator;      /* id between source and target */
 };
 
 struct dataset;
-struct dataset *dataset_open(const char *path, struct error *err); /* checks layout and bounds; the digest is not recomputed */
+struct dataset *dataset_open(const char *path,
+                             struct error *err); /* checks layout and bounds; the digest is not recomputed */
 void dataset_close(struct dataset *dataset);
 const struct dataset_info *dataset_info(const struct dataset *dataset);
 /* Recompute the digest over all content; -1 where it differs from the stored one. */
 int dataset_verify(const struct dataset *dataset, struct error *err);
 
-/* out[count] = tokens [first, first+count) of the pretraining text of a split (SPLIT_TRAIN or SPLIT_VALID), wrapping round at its end. */
+/* out[count] = tokens [first, first+count) of the pretraining text of a split (SPLIT_TRAIN or SPLIT_VALID), wrapping
+ * round at its end. An empty text reads as TOKEN_PAD. */
 void dataset_text(const struct dataset *dataset, enum dataset_split split, uint64_t first, size_t count, int32_t *out);
 
-/* Copy example `index` of a split into out[capacity], cut to `capacity` tokens; returns its length in tokens and in *source
- * the number of tokens before the first target token (at most the length). */
-size_t dataset_example(const struct dataset *dataset, enum dataset_split split, size_t index, size_t capacity, int32_t *out,
-                       size_t *source);
+/* A worker may call these from several threads; an index must be below info's count.
+ * Copy example `index` of a split into out[capacity], cut to `capacity` tokens; returns its length in tokens and in
+ * *source the number of tokens before the first target token (at most the length). */
+size_t dataset_example(const struct dataset *dataset, enum dataset_split split, size_t index, size_t capacity,
+                       int32_t *out, size_t *source);
+/* Tokens of an example, uncut. */
 size_t dataset_example_length(const struct dataset *dataset, enum dataset_split split, size_t index);
 
 /* Serialised sentencepiece model, owned by the dataset. */
 const void *dataset_tokenizer(const struct dataset *dataset, size_t *size);
 
-/* What `tunelaw data` builds from. Pairs are TSV files: source TAB target, UTF-8, one example a line. Text files: one document a line. */
+/* The attribute `description`, owned by the dataset. */
+const char *dataset_description(const struct dataset *dataset);
+
+/* What `tunelaw data` builds from. Pairs are TSV files: source TAB target, UTF-8, one example a line. Text files: one
+ * document a line. */
 struct dataset_sources {
-    const char *const *text;  /* pretraining text files; may be none */
+    const char *const *text; /* pretraining text files; may be none */
     size_t text_count;
-    const char *const *valid_text; /* none: every 200th document of text is held back for validation */
+    const char *const *valid_text; /* none: documents 1, 201, 401... of text are held back for validation */
     size_t valid_text_count;
-    const char *pairs[SPLITS];
-    const char *tokenizer; /* sentencepiece model file, or NULL: train one on text and training pairs */
-    size_t vocabulary;     /* wanted size when training */
+    const char *pairs[SPLITS]; /* NULL: none */
+    const char *tokenizer;     /* sentencepiece model file, or NULL: train one on text and training pairs */
+    size_t vocabulary;         /* wanted size when training */
     const char *task, *description;
 };
-/* Build PATH (written beside and renamed). Malformed input (not UTF-8, a missing column, an empty file or line) is refused with FILE:LINE. */
-int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info, struct error *err);
+/* Build PATH. All input is checked first; malformed input (not UTF-8, a missing column, an empty file or line) is
+ * refused with FILE:LINE. Tokens go through unnamed files beside PATH, then PATH.tmp, which is synced, opened, and
+ * renamed: on failure nothing is left and an older PATH is as it was. Memory does not grow with the input, except for
+ * training a tokenizer (TOKENIZER_TRAIN_BYTES). *info may be NULL. */
+int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info,
+                  struct error *err);
 
 #endif

@@ -1,0 +1,269 @@
+/* Reading a tokenised dataset: checked once when it is opened, then token ids are copied out of mapped memory. */
+#include "io/dataset.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "io/dataset_format.h"
+#include "io/h5.h"
+#include "io/tokenizer.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "mapped datasets are little-endian");
+
+struct span {
+    const unsigned char *bytes; /* in the map, of any alignment */
+    size_t count;               /* elements */
+};
+
+struct dataset {
+    struct dataset_info info;
+    char description[1024];
+    void *map;
+    size_t map_size;
+    struct span parts[PARTS];
+};
+
+static uint64_t load64(const struct span *span, size_t index)
+{
+    uint64_t value;
+    memcpy(&value, span->bytes + 8 * index, sizeof value);
+    return value;
+}
+
+static uint32_t load32(const struct span *span, size_t index)
+{
+    uint32_t value;
+    memcpy(&value, span->bytes + 4 * index, sizeof value);
+    return value;
+}
+
+static uint16_t load16(const struct span *span, size_t index)
+{
+    uint16_t value;
+    memcpy(&value, span->bytes + 2 * index, sizeof value);
+    return value;
+}
+
+static int map_file(struct dataset *dataset, hid_t file, const char *path, struct error *err)
+{
+    struct stat status;
+    int fd = h5_descriptor(file);
+    if (fd < 0 || fstat(fd, &status) != 0) return error_set_errno(err, "%s", path);
+    dataset->map_size = (size_t)status.st_size;
+    dataset->map = mmap(NULL, dataset->map_size, PROT_READ, MAP_SHARED, fd, 0);
+    if (dataset->map != MAP_FAILED) return 0;
+    dataset->map = NULL;
+    return error_set_errno(err, "%s: cannot map", path);
+}
+
+static int read_attributes(struct dataset *dataset, hid_t file, const char *path, struct error *err)
+{
+    struct dataset_info *info = &dataset->info;
+    uint64_t version, vocabulary, separator;
+    if (h5_read_u64(file, "version", &version) != 0)
+        return error_set(err, "%s: not a dataset: no attribute version", path);
+    if (version != DATASET_VERSION)
+        return error_set(err, "%s: dataset version %llu; allowed: %d", path, (unsigned long long)version,
+                         DATASET_VERSION);
+    if (h5_read_u64(file, "vocabulary", &vocabulary) != 0 || vocabulary <= TOKEN_PAD || vocabulary > INT32_MAX)
+        return error_set(err, "%s: damaged dataset: attribute vocabulary", path);
+    if (h5_read_u64(file, "separator", &separator) != 0 || separator >= vocabulary)
+        return error_set(err, "%s: damaged dataset: attribute separator", path);
+    if (h5_read_text(file, "digest", info->digest.hex, sizeof info->digest.hex) != 0 ||
+        strspn(info->digest.hex, "0123456789abcdef") != DIGEST_HEX)
+        return error_set(err, "%s: damaged dataset: attribute digest", path);
+    if (h5_read_text(file, "task", info->task, sizeof info->task) != 0)
+        return error_set(err, "%s: damaged dataset: attribute task", path);
+    if (h5_read_text(file, "description", dataset->description, sizeof dataset->description) != 0)
+        return error_set(err, "%s: damaged dataset: attribute description", path);
+    info->vocabulary = (size_t)vocabulary;
+    info->separator = (int32_t)separator;
+    return 0;
+}
+
+/* Where a part lies in the file, if it is what the format says: one-dimensional, contiguous, of the right type, inside
+ * the file. */
+static bool locate(const struct dataset *dataset, hid_t object, const struct part_format *format, struct span *span)
+{
+    size_t width = dataset_width(format->kind, dataset->info.vocabulary);
+    hid_t type = H5Dget_type(object), space = H5Dget_space(object), layout = H5Dget_create_plist(object);
+    hsize_t count = 0;
+    bool good = H5Tequal(type, dataset_type(width)) > 0 && H5Sget_simple_extent_ndims(space) == 1 &&
+                H5Sget_simple_extent_dims(space, &count, NULL) == 1 && H5Pget_layout(layout) == H5D_CONTIGUOUS &&
+                H5Pget_external_count(layout) == 0;
+    if (good && count > 0) {
+        haddr_t offset = H5Dget_offset(object);
+        good = offset != HADDR_UNDEF && offset <= dataset->map_size && count <= (dataset->map_size - offset) / width;
+        if (good) *span = (struct span){(const unsigned char *)dataset->map + offset, (size_t)count};
+    }
+    if (layout >= 0) H5Pclose(layout);
+    if (space >= 0) H5Sclose(space);
+    if (type >= 0) H5Tclose(type);
+    return good;
+}
+
+static int locate_parts(struct dataset *dataset, hid_t file, const char *path, struct error *err)
+{
+    for (int i = 0; i < PARTS; i++) {
+        hid_t object = H5Dopen2(file, dataset_parts[i].path, H5P_DEFAULT);
+        if (object < 0) return error_set(err, "%s: damaged dataset: no %s", path, dataset_parts[i].path);
+        bool good = locate(dataset, object, &dataset_parts[i], &dataset->parts[i]);
+        H5Dclose(object);
+        if (!good)
+            return error_set(err, "%s: damaged dataset: %s has another type, layout or place", path,
+                             dataset_parts[i].path);
+    }
+    return 0;
+}
+
+/* Offsets begin at 0, ascend and end at the last token; every example has a source and at least one target token. */
+static int check_examples(struct dataset *dataset, enum dataset_split split, const char *path, struct error *err)
+{
+    const struct span *offsets = &dataset->parts[part_example(split, EXAMPLE_OFFSETS)];
+    const struct span *sources = &dataset->parts[part_example(split, EXAMPLE_SOURCES)];
+    size_t tokens = dataset->parts[part_example(split, EXAMPLE_TOKENS)].count;
+    const char *name = dataset_split_name(split);
+    if (offsets->count == 0 || offsets->count - 1 != sources->count || load64(offsets, 0) != 0 ||
+        load64(offsets, sources->count) != tokens)
+        return error_set(err, "%s: damaged dataset: offsets of the %s examples do not fit their tokens", path, name);
+    size_t longest = 0;
+    uint64_t first = 0;
+    for (size_t i = 0; i < sources->count; i++) {
+        uint64_t end = load64(offsets, i + 1), source = load32(sources, i);
+        if (end <= first || end > tokens || source == 0 || source >= end - first)
+            return error_set(err, "%s: damaged dataset: offset or source count of %s example %zu", path, name, i);
+        if (end - first > longest) longest = (size_t)(end - first);
+        first = end;
+    }
+    dataset->info.examples[split] = sources->count;
+    dataset->info.example_tokens[split] = tokens;
+    dataset->info.longest[split] = longest;
+    return 0;
+}
+
+static int open_checked(struct dataset *dataset, hid_t file, const char *path, struct error *err)
+{
+    if (map_file(dataset, file, path, err) != 0 || read_attributes(dataset, file, path, err) != 0 ||
+        locate_parts(dataset, file, path, err) != 0)
+        return -1;
+    for (int split = 0; split < SPLITS; split++)
+        if (check_examples(dataset, (enum dataset_split)split, path, err) != 0) return -1;
+    dataset->info.text_tokens[SPLIT_TRAIN] = dataset->parts[PART_TEXT_TRAIN].count;
+    dataset->info.text_tokens[SPLIT_VALID] = dataset->parts[PART_TEXT_VALID].count;
+    return 0;
+}
+
+struct dataset *dataset_open(const char *path, struct error *err)
+{
+    hid_t file = h5_open(path, err);
+    if (file < 0) return NULL;
+    struct dataset *dataset = calloc(1, sizeof *dataset);
+    int result = dataset ? open_checked(dataset, file, path, err) : error_set(err, "%s: out of memory", path);
+    H5Fclose(file);
+    if (result == 0) return dataset;
+    dataset_close(dataset);
+    return NULL;
+}
+
+void dataset_close(struct dataset *dataset)
+{
+    if (!dataset) return;
+    if (dataset->map) munmap(dataset->map, dataset->map_size);
+    free(dataset);
+}
+
+const struct dataset_info *dataset_info(const struct dataset *dataset)
+{
+    return &dataset->info;
+}
+
+const char *dataset_description(const struct dataset *dataset)
+{
+    return dataset->description;
+}
+
+const void *dataset_tokenizer(const struct dataset *dataset, size_t *size)
+{
+    *size = dataset->parts[PART_TOKENIZER].count;
+    return dataset->parts[PART_TOKENIZER].bytes;
+}
+
+static uint32_t token_at(const struct dataset *dataset, const struct span *span, size_t index)
+{
+    return dataset_width(PART_TOKENS, dataset->info.vocabulary) == 2 ? load16(span, index) : load32(span, index);
+}
+
+/* out[count] = tokens from `first`; those outside the vocabulary become TOKEN_UNKNOWN. */
+static void copy_tokens(const struct dataset *dataset, const struct span *span, size_t first, size_t count,
+                        int32_t *out)
+{
+    assert(first <= span->count && count <= span->count - first);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t token = token_at(dataset, span, first + i);
+        out[i] = token < dataset->info.vocabulary ? (int32_t)token : TOKEN_UNKNOWN;
+    }
+}
+
+void dataset_text(const struct dataset *dataset, enum dataset_split split, uint64_t first, size_t count, int32_t *out)
+{
+    assert(split == SPLIT_TRAIN || split == SPLIT_VALID);
+    const struct span *text = &dataset->parts[part_text(split)];
+    if (text->count == 0) {
+        for (size_t i = 0; i < count; i++)
+            out[i] = TOKEN_PAD;
+        return;
+    }
+    size_t at = (size_t)(first % text->count);
+    while (count > 0) {
+        size_t run = count < text->count - at ? count : text->count - at;
+        copy_tokens(dataset, text, at, run, out);
+        out += run;
+        count -= run;
+        at = 0;
+    }
+}
+
+size_t dataset_example_length(const struct dataset *dataset, enum dataset_split split, size_t index)
+{
+    const struct span *offsets = &dataset->parts[part_example(split, EXAMPLE_OFFSETS)];
+    assert(index < dataset->info.examples[split]);
+    return (size_t)(load64(offsets, index + 1) - load64(offsets, index));
+}
+
+size_t dataset_example(const struct dataset *dataset, enum dataset_split split, size_t index, size_t capacity,
+                       int32_t *out, size_t *source)
+{
+    size_t length = dataset_example_length(dataset, split, index);
+    if (length > capacity) length = capacity;
+    size_t first = (size_t)load64(&dataset->parts[part_example(split, EXAMPLE_OFFSETS)], index);
+    copy_tokens(dataset, &dataset->parts[part_example(split, EXAMPLE_TOKENS)], first, length, out);
+    *source = load32(&dataset->parts[part_example(split, EXAMPLE_SOURCES)], index);
+    if (*source > length) *source = length;
+    return length;
+}
+
+int dataset_verify(const struct dataset *dataset, struct error *err)
+{
+    uint64_t counts[PARTS];
+    struct digest digests[PARTS];
+    for (int i = 0; i < PARTS; i++) {
+        const struct span *span = &dataset->parts[i];
+        counts[i] = span->count;
+        digests[i] =
+            digest_of(span->bytes, span->count * dataset_width(dataset_parts[i].kind, dataset->info.vocabulary));
+        if (dataset_parts[i].kind != PART_TOKENS) continue;
+        for (size_t j = 0; j < span->count; j++)
+            if (token_at(dataset, span, j) >= dataset->info.vocabulary)
+                return error_set(err, "%s[%zu] is %u; allowed: below the vocabulary of %zu", dataset_parts[i].path, j,
+                                 token_at(dataset, span, j), dataset->info.vocabulary);
+    }
+    struct digest digest = dataset_digest(counts, digests, dataset->info.vocabulary, dataset->info.separator);
+    if (strcmp(digest.hex, dataset->info.digest.hex) != 0)
+        return error_set(err, "the content has digest %s, the file says %s: it was changed or damaged", digest.hex,
+                         dataset->info.digest.hex);
+    return 0;
+}
