@@ -1,0 +1,63 @@
+/* The one fit of any law: multi-start L-BFGS on a sum of Huber losses. Deterministic, no files.
+ *
+ * At full size: 10^4 points, 10^3 starts. Objective: sum over points of weight · huber(residual), a sum and not a mean,
+ * so that the optimiser's tolerances mean the same whatever the number of points. huber(r) = r²/2 for |r| <= delta,
+ * else delta·(|r| - delta/2). Residual: predicted - observed loss, of the losses or of their logs. Source: Hoffmann et
+ * al. 2022, app. D.3; Zhang et al. 2024, sec. 4. */
+#ifndef TUNELAW_FITTING_FIT_H
+#define TUNELAW_FITTING_FIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fitting/laws.h"
+
+/* Points to fit, as parallel arrays owned by the caller. */
+struct fit_data {
+    size_t count;
+    double (*log_x)[LAW_AXES]; /* logs of raw counts; 0 where an axis is not used */
+    double *loss;              /* positive */
+    const double *weight;      /* NULL: all 1 */
+    const size_t *cluster;     /* NULL: every point is its own; else points with equal numbers are resampled together */
+};
+
+struct fit_options {
+    double delta;        /* Huber's threshold; INFINITY: least squares */
+    bool log_residuals;  /* residuals of log L */
+    const double *start; /* NULL, or theta of one more start */
+    bool only_start;     /* no grid: `start` alone (resampling) */
+};
+
+struct fit {
+    struct law law;
+    double theta[LAW_PARAMETERS]; /* of the raw axes: coefficients and offset in logs */
+    double centre[LAW_AXES];      /* mean log of each axis over the points: the internal origin */
+    double objective;
+    double gradient; /* largest |d objective / d theta| at the end over the objective's own scale (weights · delta),
+                        centred coordinates */
+    size_t points;
+    size_t starts;   /* tried */
+    size_t agreeing; /* starts, of those polished, that ended within 1e-6 (relative) of the best objective */
+    size_t polished;
+    size_t iterations; /* of the best start */
+    bool converged;    /* the last restart of the optimiser gained nothing and the gradient is small */
+};
+
+/* Fit. -1 with *err where the data cannot be fitted at all: too few different cells, losses or axes that are not
+ * positive numbers. */
+int fit_law(const struct law *law, const struct fit_data *data, const struct fit_options *options, struct fit *fit,
+            struct error *err);
+
+/* Number of different cells (combinations of the axes that the law uses), and levels of one axis. */
+size_t fit_cells(const struct law *law, const struct fit_data *data);
+size_t fit_levels(const struct fit_data *data, enum law_axis axis);
+
+/* Objective at theta (raw axes), gradient[parameter_count] where not NULL. */
+double fit_objective(const struct law *law, const struct fit_data *data, const struct fit_options *options,
+                     const double *theta, double *gradient);
+
+/* Predicted loss of point i. */
+double fit_predict(const struct fit *fit, const struct fit_data *data, size_t i);
+
+#endif

@@ -1,0 +1,69 @@
+/* The scaling laws that can be fitted: a table of names, parameters, values and analytic gradients. Pure functions.
+ *
+ * Every law here is a sum of terms, a term is a coefficient times powers of axes, and the offset E is a term without
+ * axes: single          A·D^-β + E multiplicative  A·X^-α·D^-β + E                 (Zhang et al. 2024, eq. 1) additive
+ * A·X^-α + B·D^-β + E             (Hoffmann et al. 2022, approach 3) joint           A·X^-α·P^-γ·T^-τ·D^-β + E the
+ * multiplicative law over every axis that varies joint_additive  A·X^-α + G·P^-γ + F·T^-τ + B·D^-β + E Axes are raw
+ * counts: X parameters (or, where a fit says so, pretraining tokens), P pretraining tokens, T size of the
+ * parameter-efficient method (rank, length), D finetuning examples. Laws are evaluated in logarithms, so nothing
+ * overflows. */
+#ifndef TUNELAW_FITTING_LAWS_H
+#define TUNELAW_FITTING_LAWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "io/error.h"
+
+enum law_axis { LAW_X = 0, LAW_P, LAW_T, LAW_D, LAW_AXES };
+const char *law_axis_name(enum law_axis axis); /* "X", "P", "T", "D" */
+
+#define LAW_PARAMETERS 16 /* room for parameters: a multiple of 8 for the optimiser */
+#define LAW_TERMS 5
+
+enum law_role { LAW_COEFFICIENT = 0, LAW_EXPONENT, LAW_OFFSET };
+
+struct law_parameter {
+    const char *name;   /* in files: "alpha" */
+    const char *symbol; /* for people: "α" */
+    enum law_role role; /* coefficients and the offset are positive and fitted as logarithms, exponents as they are */
+};
+
+struct law_term {
+    size_t coefficient;        /* index of a parameter */
+    size_t exponent[LAW_AXES]; /* index of a parameter; 0: the axis is not in the term (parameter 0 is a coefficient) */
+};
+
+struct law {
+    const char *name;
+    size_t term_count, parameter_count;
+    struct law_term terms[LAW_TERMS];
+    struct law_parameter parameters[LAW_PARAMETERS];
+};
+
+/* The law of a name, or NULL with *err naming those that exist. */
+const struct law *law_find(const char *name, struct error *err);
+
+/* The law without the axes that are not in varies[]: an axis with one level cannot be told from the coefficient, so its
+ * power goes into the coefficient, and a term that has no axis left goes into E. */
+struct law law_restrict(const struct law *law, const bool varies[LAW_AXES]);
+
+bool law_uses(const struct law *law, enum law_axis axis);
+
+/* log L and, where gradient is not NULL, d(log L)/d(theta)[parameter_count]. theta: coefficients and offset in logs.
+ * log_x: logs of the axes. */
+double law_log_value(const struct law *law, const double *theta, const double log_x[LAW_AXES], double *gradient);
+
+/* L at raw axis values. */
+double law_value(const struct law *law, const double *theta, const double x[LAW_AXES]);
+
+/* Parameter i as a person writes it: exp(theta) for coefficients and offset. */
+double law_parameter_value(const struct law *law, const double *theta, size_t i);
+
+/* Move the origin of the axes: theta for log_x becomes theta for (log_x - shift). The law's values do not change. */
+void law_shift(const struct law *law, double *theta, const double shift[LAW_AXES]);
+
+/* "A·X^-α·D^-β + E", with `x` in the place of X where it is not NULL. */
+void law_formula(const struct law *law, const char *x, char *out, size_t size);
+
+#endif

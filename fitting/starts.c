@@ -1,0 +1,84 @@
+/* Fitting: where the optimiser starts. A coefficient of centred axes is the term's size in the middle of the points, so
+ * the grid needs no guess of its scale. */
+#include "fitting/starts.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static const double exponents_few[] = {0.03, 0.1, 0.25, 0.5, 1.0};
+static const double exponents_many[] = {0.05, 0.2, 0.6};
+static const double offsets[] = {0.02, 0.3, 0.6, 0.8, 0.95};
+static const double shares[] = {0.2, 0.5, 0.8};
+enum { FEW = 5, MANY = 3, OFFSETS = 5, SHARES = 3 };
+
+static size_t exponent_count(const struct law *law)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < law->parameter_count; i++)
+        count += law->parameters[i].role == LAW_EXPONENT;
+    return count;
+}
+
+static size_t grid_size(const struct law *law)
+{
+    return exponent_count(law) <= 3 ? FEW : MANY;
+}
+
+size_t starts_count(const struct law *law)
+{
+    size_t count = OFFSETS;
+    for (size_t i = 0, n = exponent_count(law); i < n; i++)
+        count *= grid_size(law);
+    return law->term_count > 2 ? count * SHARES : count;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void smallest_and_median(const struct fit_data *data, double *smallest, double *median)
+{
+    double *sorted = malloc(data->count * sizeof *sorted);
+    *smallest = *median = data->loss[0];
+    if (!sorted) return; /* poorer starts, not a failure */
+    for (size_t i = 0; i < data->count; i++)
+        sorted[i] = data->loss[i];
+    qsort(sorted, data->count, sizeof *sorted, compare);
+    *smallest = sorted[0];
+    *median = sorted[data->count / 2];
+    free(sorted);
+}
+
+void starts_get(const struct law *law, const struct fit_data *data, size_t i, double *theta)
+{
+    double smallest, median;
+    smallest_and_median(data, &smallest, &median);
+    double offset = smallest * offsets[i % OFFSETS];
+    i /= OFFSETS;
+    double share = 1;
+    size_t terms = law->term_count - 1; /* without E */
+    if (terms > 1) {
+        share = shares[i % SHARES];
+        i /= SHARES;
+    }
+    size_t grid = grid_size(law), term = 0;
+    for (size_t p = 0; p < law->parameter_count; p++) {
+        switch (law->parameters[p].role) {
+        case LAW_EXPONENT:
+            theta[p] = grid == FEW ? exponents_few[i % grid] : exponents_many[i % grid];
+            i /= grid;
+            break;
+        case LAW_OFFSET:
+            theta[p] = log(offset);
+            break;
+        case LAW_COEFFICIENT: /* the first term gets `share`, the others the rest in equal parts */
+            theta[p] = log((median - offset) * (terms == 1  ? 1
+                                                : term == 0 ? share
+                                                            : (1 - share) / (double)(terms - 1)));
+            term++;
+            break;
+        }
+    }
+}
