@@ -1,0 +1,80 @@
+/* What the store's files share: the layout of the datasets, the open store, and the calls that a test may replace. */
+#ifndef TUNELAW_IO_STORE_INTERNAL_H
+#define TUNELAW_IO_STORE_INTERNAL_H
+
+#include <sys/types.h>
+
+#include "io/frozen.h"
+#include "io/seal.h"
+#include "io/store.h"
+
+#define STORE_KIND "tunelaw store"
+#define STORE_FILE "results.h5"
+#define STORE_SEALED_LIMIT ((uint64_t)16 << 30) /* points, config and metadata: 10^7 points are 3 GB */
+#define STORE_CONFIG_LIMIT ((size_t)16 << 20)
+
+/* In the order in which they lie in the file. */
+enum store_dataset { STORE_POINTS, STORE_STATE_ROWS, STORE_EXECUTIONS, STORE_RESULTS, STORE_CURVES, STORE_DATASETS };
+extern const struct frozen_layout store_layouts[STORE_DATASETS];
+
+/* Ends a /results slot, in a 512-byte sector that no payload touches. All zero: not committed. */
+struct store_marker {
+    uint32_t committed; /* 1 */
+    uint32_t reserved;  /* 0 */
+    uint64_t checksum;  /* XXH3-64 of the slot before the marker */
+};
+#define STORE_MARKER_OFFSET (STORE_SLOT - sizeof(struct store_marker))
+
+/* Rows of the other datasets end with the checksum of what lies before it. */
+#define STORE_EXECUTION_SLOT 512
+#define STORE_STATE_SLOT 256
+
+/* How a committer reaches the disk. */
+struct store_calls {
+    int (*write_at)(int fd, const void *bytes, size_t size, uint64_t offset);
+    int (*sync)(int fd);
+};
+
+struct store_index; /* rows sorted by identity */
+
+struct store {
+    char *path;
+    int fd;
+    bool writable;
+    size_t count;
+    uint64_t epoch;
+    uint64_t offsets[STORE_DATASETS]; /* of row 0 */
+    struct store_point *points;
+    char *config, *config_path, *name, *dataset_digest;
+    struct store_index **index; /* *index is built on first use */
+    struct store_calls calls;
+};
+
+/* Where row `index` of a dataset lies in the file. */
+uint64_t store_offset(const struct store *store, enum store_dataset dataset, size_t index);
+
+/* A row and its checksum in the last eight bytes of slot[layout->size]. */
+void store_pack_checked(enum store_dataset dataset, const void *row, unsigned char *slot);
+
+/* Create the datasets of a store of `count` points in a new file at `path`, with points and header written, nothing
+ * committed. Unsealed; offsets[] receives where the rows begin. */
+int store_layout_write(const char *path, const struct store_header *header, uint64_t epoch,
+                       const struct store_point *points, size_t count, uint64_t offsets[STORE_DATASETS],
+                       struct error *err);
+/* The bytes that are not under the seal: the rows of everything but /points. */
+size_t store_unsealed(const uint64_t offsets[STORE_DATASETS], size_t count, struct seal_range *ranges);
+
+/* The three slots of a row as they lie in the file, checked against each other. */
+struct store_slots {
+    unsigned char result[STORE_SLOT];
+    unsigned char execution[STORE_EXECUTION_SLOT];
+    unsigned char curve[STORE_SLOT];
+};
+/* 1 committed and right, 0 not committed, -1 damaged or unreadable (*err set). */
+int store_read_slots(const struct store *store, size_t index, struct store_slots *slots, struct error *err);
+
+/* Row with exactly this identity, or -1. */
+long store_find_exact(const struct store *store, const char identity[DIGEST_HEX]);
+void store_index_destroy(struct store_index *index);
+
+#endif

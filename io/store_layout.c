@@ -1,0 +1,229 @@
+/* The frozen layout of results.h5: the members of every dataset, and the creation of an empty store of a sweep's
+ * points. */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "io/log.h"
+#include "io/store_internal.h"
+
+static const struct frozen_field point_fields[] = {
+    FIELD(store_point, identity, FIELD_TEXT, "hexadecimal digest of what the point computes"),
+    FIELD(store_point, base, FIELD_TEXT, "hexadecimal digest of the base that it starts from"),
+    FIELD(store_point, trunk, FIELD_TEXT, "hexadecimal digest of the pretraining trunk"),
+    FIELD(store_point, task, FIELD_TEXT, "name"),
+    FIELD(store_point, model, FIELD_TEXT, "name"),
+    FIELD(store_point, method, FIELD_TEXT, "name: none, full, lora, prompt"),
+    FIELD(store_point, parameters, FIELD_U64, "weights of the base"),
+    FIELD(store_point, non_embedding_parameters, FIELD_U64, "weights of the base outside embeddings"),
+    FIELD(store_point, trainable_parameters, FIELD_U64, "weights that the method trains"),
+    FIELD(store_point, pretrain_tokens, FIELD_U64, "tokens"),
+    FIELD(store_point, finetune_examples, FIELD_U64, "examples"),
+    FIELD(store_point, pet_size, FIELD_U64, "LoRA rank or prompt tokens; 0 for none and full"),
+    FIELD(store_point, seed, FIELD_U64, "1"),
+    FIELD(store_point, learning_rate, FIELD_F64, "1"),
+    FIELD(store_point, held_out, FIELD_U32, "1: only judges the fit"),
+    FIELD(store_point, removed, FIELD_U32, "1: no longer in the sweep file"),
+};
+
+static const struct frozen_field state_fields[] = {
+    FIELD(store_state, status, FIELD_U32,
+          "0 pending, 1 running, 2 done, 3 diverged, 4 out-of-memory, 5 crashed, 6 timed-out, 7 cut, 8 skipped"),
+    FIELD(store_state, attempts, FIELD_U32, "attempts started"),
+    FIELD(store_state, updated, FIELD_F64, "seconds since 1970-01-01 UTC"),
+    FIELD(store_state, progress, FIELD_F64, "fraction of the training steps"),
+    FIELD(store_state, message, FIELD_TEXT, "last error"),
+    {"checksum", FIELD_U64, STORE_STATE_SLOT - 8, 8, "XXH3-64 of the row before it; 0: never written", NULL},
+};
+
+static const struct frozen_field execution_fields[] = {
+    FIELD(store_execution, host, FIELD_TEXT, "name"),
+    FIELD(store_execution, device, FIELD_TEXT, "name"),
+    FIELD(store_execution, execution_class, FIELD_TEXT, "name"),
+    FIELD(store_execution, version, FIELD_TEXT, "program version and revision"),
+    FIELD(store_execution, started, FIELD_F64, "seconds since 1970-01-01 UTC"),
+    FIELD(store_execution, finished, FIELD_F64, "seconds since 1970-01-01 UTC"),
+    FIELD(store_execution, seconds, FIELD_F64, "seconds in training and evaluation"),
+    FIELD(store_execution, tokens_per_second, FIELD_F64, "tokens/second"),
+    FIELD(store_execution, peak_bytes, FIELD_U64, "bytes"),
+    FIELD(store_execution, predicted_bytes, FIELD_U64, "bytes"),
+    FIELD(store_execution, rank, FIELD_U32, "MPI rank"),
+    FIELD(store_execution, attempt, FIELD_U32, "attempts used, from 1"),
+    FIELD(store_execution, epoch, FIELD_U64, "generation of the store in which the row was committed"),
+    {"checksum", FIELD_U64, STORE_EXECUTION_SLOT - 8, 8, "XXH3-64 of the row before it", NULL},
+};
+
+static const struct frozen_field result_fields[] = {
+    FIELD(store_result, identity, FIELD_TEXT, "hexadecimal digest of what the point computes"),
+    FIELD(store_result, status, FIELD_U32, "2 done, 3 diverged"),
+    FIELD(store_result, evaluations, FIELD_U32, "evaluations during training"),
+    FIELD(store_result, steps, FIELD_U64, "optimiser steps"),
+    FIELD(store_result, best_step, FIELD_U64, "optimiser step"),
+    FIELD(store_result, tokens, FIELD_U64, "tokens"),
+    FIELD(store_result, target_tokens, FIELD_U64, "tokens"),
+    FIELD(store_result, flops, FIELD_F64, "floating-point operations"),
+    FIELD(store_result, train_loss, FIELD_F64, "nats/token"),
+    FIELD(store_result, valid_loss, FIELD_F64, "nats/token"),
+    FIELD(store_result, test_loss, FIELD_F64, "nats/token"),
+    FIELD(store_result, test_perplexity, FIELD_F64, "1"),
+    FIELD(store_result, pretrain_loss, FIELD_F64, "nats/token"),
+    FIELD(store_result, gradient_norm, FIELD_F64, "nats/token per unit of weight"),
+    FIELD(store_result, test_tokens, FIELD_U64, "tokens"),
+    FIELD(store_result, valid_tokens, FIELD_U64, "tokens"),
+    FIELD(store_result, best_digest, FIELD_TEXT, "hexadecimal digest of the best checkpoint's tensors"),
+    {"committed", FIELD_U32, STORE_MARKER_OFFSET, 4, "1: the row is committed", NULL},
+    {"checksum", FIELD_U64, STORE_MARKER_OFFSET + 8, 8, "XXH3-64 of the row before `committed`", NULL},
+};
+
+static const struct frozen_field curve_entry_fields[] = {
+    FIELD(store_curve_entry, step, FIELD_F64, "optimiser steps"),
+    FIELD(store_curve_entry, tokens, FIELD_F64, "tokens"),
+    FIELD(store_curve_entry, train_loss, FIELD_F64, "nats/token"),
+    FIELD(store_curve_entry, valid_loss, FIELD_F64, "nats/token"),
+    FIELD(store_curve_entry, gradient_norm, FIELD_F64, "nats/token per unit of weight"),
+    FIELD(store_curve_entry, learning_rate, FIELD_F64, "1"),
+};
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+const struct frozen_layout store_curve_entry_layout = {
+    "curve entry",      "one evaluation",         sizeof(struct store_curve_entry), sizeof(struct store_curve_entry),
+    curve_entry_fields, COUNT(curve_entry_fields)};
+
+static const struct frozen_field curve_fields[] = {
+    FIELD(store_curve, identity, FIELD_TEXT, "hexadecimal digest of what the point computes"),
+    FIELD(store_curve, count, FIELD_U64, "entries in use"),
+    {"entries", FIELD_ROWS, offsetof(struct store_curve, entries), sizeof(((struct store_curve *)0)->entries),
+     "one evaluation each", &store_curve_entry_layout},
+    {"checksum", FIELD_U64, STORE_SLOT - 8, 8, "XXH3-64 of the row before it", NULL},
+};
+
+const struct frozen_layout store_layouts[STORE_DATASETS] = {
+    [STORE_POINTS] = {"points", "what each point is; row i of every dataset is the same point",
+                      sizeof(struct store_point), sizeof(struct store_point), point_fields, COUNT(point_fields)},
+    [STORE_STATE_ROWS] = {"state", "how each point stands; rewritten while the sweep runs", STORE_STATE_SLOT,
+                          sizeof(struct store_state), state_fields, COUNT(state_fields)},
+    [STORE_EXECUTIONS] = {"execution", "where, when and how fast; meaningful where results.committed is 1",
+                          STORE_EXECUTION_SLOT, sizeof(struct store_execution), execution_fields,
+                          COUNT(execution_fields)},
+    [STORE_RESULTS] = {"results", "what was computed; meaningful where committed is 1", STORE_SLOT,
+                       sizeof(struct store_result), result_fields, COUNT(result_fields)},
+    [STORE_CURVES] = {"curves", "losses during training; meaningful where results.committed is 1", STORE_SLOT,
+                      sizeof(struct store_curve), curve_fields, COUNT(curve_fields)},
+};
+
+_Static_assert(sizeof(struct store_point) == 312,
+               "a member of /points needs an entry in point_fields and a new version");
+_Static_assert(sizeof(struct store_state) == 216, "likewise /state");
+_Static_assert(sizeof(struct store_execution) == 256, "likewise /execution");
+_Static_assert(sizeof(struct store_result) == 176, "likewise /results");
+_Static_assert(sizeof(struct store_curve) == 40 + 48 * STORE_CURVE, "likewise /curves");
+
+uint64_t store_offset(const struct store *store, enum store_dataset dataset, size_t index)
+{
+    return store->offsets[dataset] + (uint64_t)index * store_layouts[dataset].size;
+}
+
+void store_pack_checked(enum store_dataset dataset, const void *row, unsigned char *slot)
+{
+    const struct frozen_layout *layout = &store_layouts[dataset];
+    frozen_layout_pack(layout, row, slot);
+    uint64_t checksum = checksum_of(slot, layout->size - sizeof checksum);
+    memcpy(slot + layout->size - sizeof checksum, &checksum, sizeof checksum);
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+    const struct seal_range *x = a, *y = b;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+size_t store_unsealed(const uint64_t offsets[STORE_DATASETS], size_t count, struct seal_range *ranges)
+{
+    size_t used = 0;
+    for (int i = 0; i < STORE_DATASETS; i++)
+        if (i != STORE_POINTS)
+            ranges[used++] = (struct seal_range){offsets[i], (uint64_t)count * store_layouts[i].size};
+    qsort(ranges, used, sizeof *ranges, compare_ranges); /* HDF5 places small datasets as it likes */
+    return used;
+}
+
+static int attributes_write(hid_t file, const struct store_header *header, uint64_t epoch, struct error *err)
+{
+    char created[32];
+    time_t now = (time_t)clock_wall();
+    struct tm utc;
+    gmtime_r(&now, &utc);
+    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    if (frozen_put_text(file, "format", STORE_KIND, err) != 0 ||
+        frozen_put_u64(file, "version", STORE_VERSION, err) != 0 || frozen_put_u64(file, "epoch", epoch, err) != 0 ||
+        frozen_put_text(file, "name", header->name, err) != 0 ||
+        frozen_put_text(file, "config_path", header->config_path, err) != 0 ||
+        frozen_put_text(file, "program_version", header->version, err) != 0 ||
+        frozen_put_text(file, "dataset_digest", header->dataset_digest, err) != 0 ||
+        frozen_put_text(file, "created", created, err) != 0)
+        return -1;
+    return 0;
+}
+
+static int config_write(hid_t file, const char *text, struct error *err)
+{
+    size_t size = strlen(text);
+    if (size > STORE_CONFIG_LIMIT) return error_set(err, "the sweep file is longer than %zu bytes", STORE_CONFIG_LIMIT);
+    hid_t type = H5Tcopy(H5T_C_S1);
+    H5Tset_size(type, size > 0 ? size : 1);
+    H5Tset_strpad(type, H5T_STR_NULLPAD);
+    hid_t dataset = frozen_dataset_create(file, "config", type, 0, NULL, "the sweep file's text", "text", err);
+    int result = -1;
+    if (dataset >= 0) {
+        result = H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text) < 0
+                     ? error_set(err, "HDF5 cannot write dataset config")
+                     : 0;
+        H5Dclose(dataset);
+    }
+    H5Tclose(type);
+    return result;
+}
+
+static int points_write(hid_t file, const struct store_point *points, size_t count, struct error *err)
+{
+    const struct frozen_layout *layout = &store_layouts[STORE_POINTS];
+    int result = -1;
+    unsigned char *packed = malloc(count * layout->size);
+    hid_t type = frozen_layout_type(layout);
+    hid_t dataset = H5Dopen2(file, layout->name, H5P_DEFAULT);
+    if (!packed || type < 0 || dataset < 0) {
+        error_set(err, "out of memory for %zu points", count);
+    } else {
+        for (size_t i = 0; i < count; i++)
+            frozen_layout_pack(layout, &points[i], packed + i * layout->size);
+        result = H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, packed) < 0
+                     ? error_set(err, "HDF5 cannot write dataset %s", layout->name)
+                     : 0;
+    }
+    H5Dclose(dataset);
+    H5Tclose(type);
+    free(packed);
+    return result;
+}
+
+int store_layout_write(const char *path, const struct store_header *header, uint64_t epoch,
+                       const struct store_point *points, size_t count, uint64_t offsets[STORE_DATASETS],
+                       struct error *err)
+{
+    hid_t file = frozen_create(path, SEAL_SIZE, err);
+    if (file < 0) return -1;
+    int result = -1;
+    if (attributes_write(file, header, epoch, err) != 0 || config_write(file, header->config_text, err) != 0) goto done;
+    for (int i = 0; i < STORE_DATASETS; i++) {
+        if (frozen_layout_create(file, &store_layouts[i], count, &offsets[i], err) != 0) goto done;
+        if (store_layouts[i].size % STORE_SLOT == 0 && offsets[i] % STORE_SLOT != 0) {
+            error_set(err, "HDF5 has not aligned dataset %s", store_layouts[i].name);
+            goto done;
+        }
+    }
+    result = points_write(file, points, count, err);
+done:
+    if (H5Fclose(file) < 0 && result == 0) result = error_set(err, "%s: HDF5 cannot close the new store", path);
+    return result;
+}

@@ -1,0 +1,142 @@
+/* Reads rows of an open store: markers alone, whole rows with their checksums, states. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/file.h"
+#include "io/store_internal.h"
+
+static int row_error(const struct store *store, size_t index, const char *what, struct error *err)
+{
+    return error_set(err, "%s: row %zu is damaged: %s", store->path, index, what);
+}
+
+static bool checksum_right(const unsigned char *slot, size_t size)
+{
+    uint64_t checksum;
+    memcpy(&checksum, slot + size - sizeof checksum, sizeof checksum);
+    return checksum == checksum_of(slot, size - sizeof checksum);
+}
+
+static int slot_read(const struct store *store, enum store_dataset dataset, size_t index, void *slot, struct error *err)
+{
+    if (file_read_at(store->fd, slot, store_layouts[dataset].size, store_offset(store, dataset, index)) != 0)
+        return error_set_errno(err, "%s: cannot read row %zu of %s", store->path, index, store_layouts[dataset].name);
+    return 0;
+}
+
+/* 1 committed and right, 0 not committed, -1 damaged. */
+static int result_check(const struct store *store, size_t index, const unsigned char *slot, struct error *err)
+{
+    struct store_marker marker;
+    struct store_result result;
+    memcpy(&marker, slot + STORE_MARKER_OFFSET, sizeof marker);
+    memcpy(&result, slot, sizeof result);
+    if (marker.committed == 0 && marker.reserved == 0 && marker.checksum == 0) return 0;
+    if (marker.committed != 1 || marker.reserved != 0) return row_error(store, index, "its marker", err);
+    if (marker.checksum != checksum_of(slot, STORE_MARKER_OFFSET))
+        return row_error(store, index, "the result's checksum", err);
+    if (memcmp(result.identity, store->points[index].identity, DIGEST_HEX) != 0)
+        return row_error(store, index, "the result is of another point", err);
+    if (result.status != STORE_DONE && result.status != STORE_DIVERGED)
+        return row_error(store, index, "the result's status", err);
+    return 1;
+}
+
+static int execution_check(const struct store *store, size_t index, const unsigned char *slot, struct error *err)
+{
+    return checksum_right(slot, STORE_EXECUTION_SLOT) ? 0 : row_error(store, index, "the execution's checksum", err);
+}
+
+static int curve_check(const struct store *store, size_t index, const unsigned char *slot, struct error *err)
+{
+    uint64_t count;
+    memcpy(&count, slot + offsetof(struct store_curve, count), sizeof count);
+    if (!checksum_right(slot, STORE_SLOT)) return row_error(store, index, "the curve's checksum", err);
+    if (count > STORE_CURVE || memcmp(slot, store->points[index].identity, DIGEST_HEX) != 0)
+        return row_error(store, index, "the curve is of another point", err);
+    return 0;
+}
+
+static int index_check(const struct store *store, size_t index, struct error *err)
+{
+    if (index < store->count) return 0;
+    return error_set(err, "%s: there is no row %zu; rows are 0..%zu", store->path, index, store->count - 1);
+}
+
+int store_read(const struct store *store, size_t index, struct store_result *result, struct store_execution *execution,
+               struct store_curve *curve, struct error *err)
+{
+    unsigned char slot[STORE_SLOT];
+    if (index_check(store, index, err) != 0 || slot_read(store, STORE_RESULTS, index, slot, err) != 0) return -1;
+    int committed = result_check(store, index, slot, err);
+    if (committed != 1) return committed;
+    if (result) memcpy(result, slot, sizeof *result);
+    if (execution) {
+        if (slot_read(store, STORE_EXECUTIONS, index, slot, err) != 0 || execution_check(store, index, slot, err) != 0)
+            return -1;
+        memcpy(execution, slot, sizeof *execution);
+    }
+    if (curve) {
+        if (slot_read(store, STORE_CURVES, index, slot, err) != 0 || curve_check(store, index, slot, err) != 0)
+            return -1;
+        memcpy(curve, slot, sizeof *curve);
+    }
+    return 1;
+}
+
+int store_read_slots(const struct store *store, size_t index, struct store_slots *slots, struct error *err)
+{
+    if (index_check(store, index, err) != 0 || slot_read(store, STORE_RESULTS, index, slots->result, err) != 0)
+        return -1;
+    int committed = result_check(store, index, slots->result, err);
+    if (committed != 1) return committed;
+    if (slot_read(store, STORE_EXECUTIONS, index, slots->execution, err) != 0 ||
+        execution_check(store, index, slots->execution, err) != 0 ||
+        slot_read(store, STORE_CURVES, index, slots->curve, err) != 0 ||
+        curve_check(store, index, slots->curve, err) != 0)
+        return -1;
+    return 1;
+}
+
+int store_read_state(const struct store *store, size_t index, struct store_state *state, struct error *err)
+{
+    static const unsigned char never[STORE_STATE_SLOT];
+    unsigned char slot[STORE_STATE_SLOT];
+    if (index_check(store, index, err) != 0 || slot_read(store, STORE_STATE_ROWS, index, slot, err) != 0) return -1;
+    if (memcmp(slot, never, sizeof never) != 0 && !checksum_right(slot, sizeof slot))
+        return row_error(store, index, "the state's checksum", err);
+    memcpy(state, slot, sizeof *state);
+    if (state->status >= STORE_STATUSES) return row_error(store, index, "the state's status", err);
+    return 0;
+}
+
+/* First row at or after `index` whose marker may lie in allocated bytes: a new store is almost all holes. */
+static size_t skip_holes(const struct store *store, size_t index)
+{
+    uint64_t marker = store_offset(store, STORE_RESULTS, index) + STORE_MARKER_OFFSET;
+    off_t data = lseek(store->fd, (off_t)marker, SEEK_DATA);
+    if (data < 0) return errno == ENXIO ? store->count : index;
+    if ((uint64_t)data <= marker) return index;
+    size_t row = (size_t)(((uint64_t)data - store->offsets[STORE_RESULTS]) / STORE_SLOT);
+    return row < store->count ? row : store->count;
+}
+
+int store_committed(const struct store *store, unsigned char *committed, struct error *err)
+{
+    memset(committed, 0, store->count);
+    size_t i = 0;
+    bool seek = true; /* only behind an empty marker: a hole may begin there */
+    while (i < store->count) {
+        if (seek) i = skip_holes(store, i);
+        if (i >= store->count) break;
+        struct store_marker marker;
+        uint64_t offset = store_offset(store, STORE_RESULTS, i) + STORE_MARKER_OFFSET;
+        if (file_read_at(store->fd, &marker, sizeof marker, offset) != 0)
+            return error_set_errno(err, "%s: cannot read the marker of row %zu", store->path, i);
+        committed[i] = marker.committed == 1;
+        seek = !committed[i];
+        i++;
+    }
+    return 0;
+}
