@@ -1,11 +1,14 @@
-/* The tensors of one rank's shard of a model and its method: names, global shapes, which part this rank holds, and where in the arenas.
+/* The tensors of one rank's shard of a model and its method: names, global shapes, which part this rank holds, and
+ * where in the arenas.
  *
- * At full size: 16B weights over 8 devices, a few hundred tensors. The same walk over the tensors counts bytes (for the plan) and assigns pointers
- * (for the worker), so that predicted bytes are allocated bytes. Names are those of Hugging Face's Llama ("model.layers.0.self_attn.q_proj.weight"),
- * adapters those of PEFT without its prefix ("model.layers.0.self_attn.q_proj.lora_A.weight", "prompt_embeddings").
+ * At full size: 16B weights over 8 devices, a few hundred tensors. The same walk over the tensors counts bytes (for the
+ * plan) and assigns pointers (for the worker), so that predicted bytes are allocated bytes. Names are those of Hugging
+ * Face's Llama ("model.layers.0.self_attn.q_proj.weight"), adapters those of PEFT without its prefix
+ * ("model.layers.0.self_attn.q_proj.lora_A.weight", "prompt_embeddings").
  *
- * Sharding (Shoeybi et al. 2019): q, k, v, gate, up by output rows (whole heads); o, down by input columns; embedding and output by vocabulary rows; norms,
- * prompt whole. Key/value heads are replicated where there are fewer than ranks. Uneven shards are allowed (20 heads over 8 ranks). */
+ * Sharding (Shoeybi et al. 2019): q, k, v, gate, up by output rows (whole heads); o, down by input columns; embedding
+ * and output by vocabulary rows; norms, prompt whole. Key/value heads are replicated where there are fewer than ranks.
+ * Uneven shards are allowed (20 heads over 8 ranks). */
 #ifndef TUNELAW_WORKERS_PARAMETERS_H
 #define TUNELAW_WORKERS_PARAMETERS_H
 
@@ -21,16 +24,19 @@
 
 struct parameter {
     char name[96];
-    size_t rows, columns;                       /* global shape; vectors are [1][n] */
+    size_t rows, columns;                                    /* global shape; vectors are [1][n] */
     size_t row_first, row_count, column_first, column_count; /* what this rank holds, dense */
-    size_t owners;       /* ranks that hold this same part: 1 where it is sharded, the degree where it is whole, more than 1 for shared KV heads */
-    bool owner;          /* this rank is the first of them: it writes the tile, and counts it in norms */
+    size_t owned_first, owned_count; /* of the held rows, those that no rank before holds: this rank writes them and
+                                        counts them in norms */
+    bool whole;                      /* every rank holds all of it */
     bool trainable;
-    bool decay;          /* weight decay applies: matrices, not norms */
-    bool partial_gradient; /* held by several ranks whose gradients are to be summed among all ranks before the step */
-    bool adapter;        /* of the method, not of the base */
-    float *value;        /* [row_count][column_count], device memory */
-    float *gradient, *moment1, *moment2; /* the same shape, NULL where not trainable or where only evaluation is wanted */
+    bool decay;            /* weight decay applies: matrices, not norms */
+    bool partial_gradient; /* some of it is held by several ranks, each with its own part of the gradient: summed over
+                              ranks before the step */
+    bool adapter;          /* of the method, not of the base */
+    float *value;          /* [row_count][column_count], device memory */
+    float *gradient, *moment1,
+        *moment2; /* the same shape, NULL where not trainable or where only evaluation is wanted */
 };
 
 struct parameters {
@@ -40,27 +46,50 @@ struct parameters {
     const struct kernels *kernels;
     struct device *device;
     void *base_arena, *train_arena, *adapter_arena; /* owned */
+    float *gradients; /* all gradients, one after another; those that are whole and partial come first */
+    size_t gradient_count, partial_count; /* floats */
+    float *shared; /* room for one tensor of which only some ranks hold a part (shared KV heads), at its global shape */
 };
 
-/* What this rank holds of a model with a method; trainable tensors get gradients and moments where `training`. Values are zero.
- * Base tensors come first, in the order of the layers. NULL with *err (device memory). */
-struct parameters *parameters_create(const struct model_config *model, const struct method_config *method, bool training,
-                                     const struct collective *collective, const struct kernels *kernels, struct device *device,
-                                     struct error *err);
+/* What this rank holds of a model with a method; trainable tensors get gradients and moments where `training`. Values
+ * are zero. Base tensors come first, in the order of the layers. NULL with *err (device memory). */
+struct parameters *parameters_create(const struct model_config *model, const struct method_config *method,
+                                     bool training, const struct collective *collective, const struct kernels *kernels,
+                                     struct device *device, struct error *err);
 void parameters_destroy(struct parameters *parameters);
 
-/* Initial values, a function of (seed, tensor name, global element index) alone: the same for every degree. Base: normal with deviation 0.02, and
- * 0.02 / sqrt(2 layers) for o_proj and down_proj; norms 1. LoRA (Hu et al. 2021): A uniform (Kaiming, a = sqrt(5): +-1/sqrt(in)), B zero. */
-void parameters_initialise_base(struct parameters *parameters, const struct model_config *model, uint64_t seed);
-/* Adapters; prompts (Lester et al. 2021) are copies of sampled vocabulary embeddings, so the base must be loaded before. May call collectives. */
-int parameters_initialise_adapter(struct parameters *parameters, const struct model_config *model, const struct method_config *method,
-                                  uint64_t seed, struct error *err);
+/* By name, or NULL. */
+struct parameter *parameters_find(const struct parameters *parameters, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
-/* Copy the tile of every base (or trainable) tensor from a checkpoint's "value/NAME" (and moments where wanted and present). */
-int parameters_load(struct parameters *parameters, const struct checkpoint *checkpoint, bool trainable_only, bool moments,
-                    struct error *err);
+/* Bytes that parameters_create allocates on one rank: adds to parameters, gradients, optimiser. -1: the model cannot be
+ * cut into `size` parts. */
+int parameters_memory(const struct model_config *model, const struct method_config *method, bool training, int rank,
+                      int size, struct memory *memory, struct error *err);
+
+/* Initial values, a function of (seed, tensor name, global element index) alone: the same for every degree. Base:
+ * normal with deviation 0.02, and 0.02 / sqrt(2 layers) for o_proj and down_proj; norms 1. LoRA (Hu et al. 2021): A
+ * uniform (Kaiming, a = sqrt(5): +-1/sqrt(in)), B zero. */
+void parameters_initialise_base(struct parameters *parameters, const struct model_config *model, uint64_t seed);
+/* Adapters; prompts (Lester et al. 2021) are copies of sampled vocabulary embeddings, so the base must be loaded
+ * before. May call collectives. */
+int parameters_initialise_adapter(struct parameters *parameters, const struct model_config *model,
+                                  const struct method_config *method, uint64_t seed, struct error *err);
+
+/* One tensor: every value `size`, uniform in +-size, or normal with deviation `size`; drawn by (seed, name, global
+ * index). */
+enum initial { INITIAL_CONSTANT, INITIAL_UNIFORM, INITIAL_NORMAL };
+void parameter_fill(const struct parameters *parameters, const struct parameter *parameter, enum initial initial,
+                    double size, uint64_t seed);
+
+/* Copy the tile of every base (or trainable) tensor from a checkpoint's "value/NAME" (and moments where wanted and
+ * present). */
+int parameters_load(struct parameters *parameters, const struct checkpoint *checkpoint, bool trainable_only,
+                    bool moments, struct error *err);
 /* Declare (one rank) and put (each rank in turn, its owner tiles) the trainable tensors, with moments where wanted. */
-int parameters_declare(const struct parameters *parameters, struct checkpoint_writer *writer, bool moments, struct error *err);
-int parameters_put(const struct parameters *parameters, struct checkpoint_writer *writer, bool moments, struct error *err);
+int parameters_declare(const struct parameters *parameters, struct checkpoint_writer *writer, bool moments,
+                       struct error *err);
+int parameters_put(const struct parameters *parameters, struct checkpoint_writer *writer, bool moments,
+                   struct error *err);
 
 #endif

@@ -1,0 +1,71 @@
+/* A finetuning method: what is trainable, and what is inserted into the model. One struct of functions a method, called
+ * by the model at its fixed places; a method that does nothing at a place has NULL there. */
+#ifndef TUNELAW_WORKERS_METHOD_H
+#define TUNELAW_WORKERS_METHOD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "workers/parameters.h"
+#include "workers/shard.h"
+
+/* Collects the tensors of one rank's shard. list NULL: counts. */
+struct tensor_walk {
+    const struct model_config *model;
+    const struct method_config *method;
+    struct shard shard;
+    struct parameter *list;
+    size_t count;
+    bool adapter, trainable; /* of the tensors that are being added */
+};
+/* partial: ranks that hold the same element have different parts of its gradient. */
+void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, struct part columns, bool decay,
+                bool partial);
+
+/* One linear layer of the model, y[T][out] = x[T][in] W^T, as this rank holds it. */
+struct linear {
+    struct parameter *weight;     /* [out][in] */
+    struct parameter *adapter[2]; /* tensors that the method has beside it, NULL without */
+    float *kept;                  /* what the method keeps from forward to backward */
+    size_t out, in;
+};
+
+/* Where a hook computes. */
+struct method_context {
+    const struct kernels *kernels;
+    struct device *device;
+    const struct method_config *config;
+    float *scratch; /* [T][linear_kept] */
+};
+
+struct method {
+    bool trains_base;         /* every tensor of the base */
+    bool keeps_linear_inputs; /* backward reads the inputs of linear layers: weights, or adapters beside them, are
+                                 trained */
+    bool reaches_embeddings;  /* backward goes down to the embeddings */
+
+    /* Add the method's tensors, after those of the base. */
+    void (*parameters)(struct tensor_walk *walk);
+    /* Initial values of the method's tensors. May call collectives. */
+    int (*initialise)(struct parameters *parameters, const struct model_config *model,
+                      const struct method_config *config, uint64_t seed, struct error *err);
+
+    /* On a linear layer called `module` ("model.layers.0.mlp.up_proj"): find its tensors; floats a token kept from
+     * forward to backward; y +=; gradients +=, dx += (NULL: not wanted). y of a row-parallel layer is partial, to be
+     * summed over ranks later, as dx of a column-parallel one is. */
+    void (*linear_attach)(struct linear *linear, const struct parameters *parameters, const char *module);
+    size_t (*linear_kept)(const struct method_config *config);
+    void (*linear_forward)(const struct method_context *context, const struct linear *linear, size_t tokens,
+                           const float *x, float *y);
+    void (*linear_backward)(const struct method_context *context, const struct linear *linear, size_t tokens,
+                            const float *x, const float *dy, float *dx);
+
+    /* On the embeddings: the table that ids -1, -2, ... of a batch mean. */
+    struct parameter *(*prompt)(const struct parameters *parameters);
+};
+
+extern const struct method method_none, method_full, method_lora, method_prompt;
+const struct method *method_of(enum method_kind kind);
+
+#endif

@@ -1,0 +1,97 @@
+/* LoRA (Hu et al. 2021) beside every linear layer of attention and MLP: y += (alpha / rank) (x A^T) B^T, A [rank][in],
+ * B [out][rank].
+ *
+ * Tensor parallelism adds no collective: beside a column-parallel layer B is cut with the output and A is whole, its
+ * gradient partial; beside a row-parallel one A is cut with the input, so that x A^T and y are partial sums like the
+ * layer's own, and B's gradient is partial. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kernels/random.h"
+#include "workers/method.h"
+
+static void lora_parameters(struct tensor_walk *walk)
+{
+    struct part rank = part_whole(walk->method->size);
+    for (uint32_t layer = 0; layer < walk->model->layers; layer++) {
+        for (int kind = 0; kind < LINEARS; kind++) {
+            const struct linear_shape *shape = &walk->shard.linears[kind];
+            char name[sizeof walk->list->name];
+            snprintf(name, sizeof name, "model.layers.%u.%s.lora_A.weight", layer, shape->name);
+            tensor_add(walk, name, rank, shape->in, true, !shape->in.split);
+            snprintf(name, sizeof name, "model.layers.%u.%s.lora_B.weight", layer, shape->name);
+            tensor_add(walk, name, shape->out, rank, true, !shape->out.split || shape->out.shared);
+        }
+    }
+}
+
+/* A uniform in +-1/sqrt(in) (Kaiming with a = sqrt(5)), B zero: the model begins as the base. */
+static int lora_initialise(struct parameters *parameters, const struct model_config *model,
+                           const struct method_config *config, uint64_t seed, struct error *err)
+{
+    (void)model, (void)config;
+    (void)err;
+    for (size_t i = 0; i < parameters->count; i++) {
+        const struct parameter *p = &parameters->list[i];
+        if (!p->adapter) continue;
+        if (strstr(p->name, ".lora_A."))
+            parameter_fill(parameters, p, INITIAL_UNIFORM, 1 / sqrt((double)p->columns), seed);
+        else
+            parameter_fill(parameters, p, INITIAL_CONSTANT, 0, seed);
+    }
+    return 0;
+}
+
+static void lora_attach(struct linear *linear, const struct parameters *parameters, const char *module)
+{
+    linear->adapter[0] = parameters_find(parameters, "%s.lora_A.weight", module);
+    linear->adapter[1] = parameters_find(parameters, "%s.lora_B.weight", module);
+}
+
+static size_t lora_kept(const struct method_config *config)
+{
+    return config->size; /* x A^T */
+}
+
+static float lora_scale(const struct method_config *config)
+{
+    return (float)(config->alpha / config->size);
+}
+
+static void lora_forward(const struct method_context *context, const struct linear *linear, size_t tokens,
+                         const float *x, float *y)
+{
+    const struct kernels *k = context->kernels;
+    size_t rank = context->config->size, in = linear->in, out = linear->out;
+    const float *a = linear->adapter[0]->value, *b = linear->adapter[1]->value;
+    float *u = linear->kept;
+    k->matmul(context->device, false, true, tokens, rank, in, 1, x, in, a, in, 0, u, rank);
+    k->matmul(context->device, false, true, tokens, out, rank, lora_scale(context->config), u, rank, b, rank, 1, y,
+              out);
+}
+
+static void lora_backward(const struct method_context *context, const struct linear *linear, size_t tokens,
+                          const float *x, const float *dy, float *dx)
+{
+    const struct kernels *k = context->kernels;
+    struct device *device = context->device;
+    size_t rank = context->config->size, in = linear->in, out = linear->out;
+    const struct parameter *a = linear->adapter[0], *b = linear->adapter[1];
+    const float *u = linear->kept;
+    float *du = context->scratch, scale = lora_scale(context->config);
+    k->matmul(device, true, false, out, rank, tokens, scale, dy, out, u, rank, 1, b->gradient, rank);
+    k->matmul(device, false, false, tokens, rank, out, scale, dy, out, b->value, rank, 0, du, rank);
+    k->matmul(device, true, false, rank, in, tokens, 1, du, rank, x, in, 1, a->gradient, in);
+    if (dx) k->matmul(device, false, false, tokens, in, rank, 1, du, rank, a->value, in, 1, dx, in);
+}
+
+const struct method method_lora = {
+    .keeps_linear_inputs = true,
+    .parameters = lora_parameters,
+    .initialise = lora_initialise,
+    .linear_attach = lora_attach,
+    .linear_kept = lora_kept,
+    .linear_forward = lora_forward,
+    .linear_backward = lora_backward,
+};

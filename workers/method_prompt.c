@@ -1,0 +1,45 @@
+/* Prompt tuning (Lester et al. 2021): trained vectors in front of every sequence, which a batch names by the ids -1,
+ * -2, ... */
+#include "kernels/random.h"
+#include "workers/method.h"
+
+#define PROMPT "prompt_embeddings"
+
+static void prompt_parameters(struct tensor_walk *walk)
+{
+    /* whole on every rank, and so is its gradient: the embeddings' gradient is already summed */
+    tensor_add(walk, PROMPT, part_whole(walk->method->size), part_whole(walk->model->width), true, false);
+}
+
+static struct parameter *prompt_find(const struct parameters *parameters)
+{
+    return parameters_find(parameters, PROMPT);
+}
+
+/* Each row a copy of a vocabulary embedding, drawn uniformly. The rank that holds the embedding copies it, the others
+ * add zero. */
+static int prompt_initialise(struct parameters *parameters, const struct model_config *model,
+                             const struct method_config *config, uint64_t seed, struct error *err)
+{
+    const struct kernels *k = parameters->kernels;
+    const struct parameter *prompt = prompt_find(parameters);
+    const struct parameter *table = parameters_find(parameters, "model.embed_tokens.weight");
+    struct random_key key = {seed, random_stream("init:" PROMPT)};
+    size_t width = model->width;
+    k->fill(parameters->device, config->size * width, 0, prompt->value);
+    for (uint32_t i = 0; i < config->size; i++) {
+        uint64_t id = random_below(key, i, model->vocabulary);
+        if (id < table->row_first || id >= table->row_first + table->row_count) continue;
+        k->copy(parameters->device, width, table->value + (id - table->row_first) * width, prompt->value + i * width);
+    }
+    if (collective_sum(&parameters->collective, config->size * width, prompt->value))
+        return error_set(err, "another device of the gang failed");
+    return 0;
+}
+
+const struct method method_prompt = {
+    .reaches_embeddings = true,
+    .parameters = prompt_parameters,
+    .initialise = prompt_initialise,
+    .prompt = prompt_find,
+};

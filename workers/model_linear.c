@@ -1,0 +1,32 @@
+/* A linear layer of the model with its method's hook: the only place where weights meet activations. */
+#include "workers/model_parts.h"
+
+static struct method_context context_of(const struct model *model)
+{
+    return (struct method_context){model->kernels, model->device, &model->method_config, model->method_scratch};
+}
+
+void linear_forward(const struct model *model, const struct linear *linear, size_t tokens, const float *x, float *y)
+{
+    size_t in = linear->in, out = linear->out;
+    model->kernels->matmul(model->device, false, true, tokens, out, in, 1, x, in, linear->weight->value, in, 0, y, out);
+    if (model->method->linear_forward) {
+        struct method_context context = context_of(model);
+        model->method->linear_forward(&context, linear, tokens, x, y);
+    }
+}
+
+void linear_backward(const struct model *model, const struct linear *linear, size_t tokens, const float *x,
+                     const float *dy, float *dx, bool add)
+{
+    const struct kernels *k = model->kernels;
+    size_t in = linear->in, out = linear->out;
+    const struct parameter *weight = linear->weight;
+    if (weight->gradient)
+        k->matmul(model->device, true, false, out, in, tokens, 1, dy, out, x, in, 1, weight->gradient, in);
+    if (dx) k->matmul(model->device, false, false, tokens, in, out, 1, dy, out, weight->value, in, add ? 1 : 0, dx, in);
+    if (model->method->linear_backward) {
+        struct method_context context = context_of(model);
+        model->method->linear_backward(&context, linear, tokens, x, dy, dx);
+    }
+}

@@ -1,0 +1,226 @@
+/* The list of tensors that one rank holds, and the arenas behind them: one walk counts and assigns. */
+#include "workers/parameters.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "workers/arena.h"
+#include "workers/method.h"
+
+void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, struct part columns, bool decay,
+                bool partial)
+{
+    if (!walk->list) {
+        walk->count++;
+        return;
+    }
+    struct parameter *p = &walk->list[walk->count++];
+    *p = (struct parameter){.rows = rows.total,
+                            .columns = columns.total,
+                            .row_first = rows.first,
+                            .row_count = rows.count,
+                            .column_first = columns.first,
+                            .column_count = columns.count,
+                            .owned_first = rows.owned_first,
+                            .owned_count = rows.first + rows.count - rows.owned_first,
+                            .whole = rows.whole && columns.whole,
+                            .trainable = walk->trainable,
+                            .decay = decay,
+                            .partial_gradient = partial && walk->shard.size > 1,
+                            .adapter = walk->adapter};
+    snprintf(p->name, sizeof p->name, "%s", name);
+    if (!rows.split && !columns.split && walk->shard.rank > 0) { /* whole everywhere: the first rank's */
+        p->owned_first = rows.total;
+        p->owned_count = 0;
+    }
+}
+
+static void add_layer_tensor(struct tensor_walk *walk, uint32_t layer, const char *name, struct part rows,
+                             struct part columns, bool decay, bool partial)
+{
+    char full[sizeof walk->list->name];
+    snprintf(full, sizeof full, "model.layers.%u.%s.weight", layer, name);
+    tensor_add(walk, full, rows, columns, decay, partial);
+}
+
+static void walk_layer(struct tensor_walk *walk, uint32_t layer)
+{
+    struct part one = part_whole(1), width = part_whole(walk->model->width);
+    for (int kind = 0; kind < LINEARS; kind++) {
+        const struct linear_shape *shape = &walk->shard.linears[kind];
+        if (kind == LINEAR_Q) add_layer_tensor(walk, layer, "input_layernorm", one, width, false, false);
+        if (kind == LINEAR_GATE) add_layer_tensor(walk, layer, "post_attention_layernorm", one, width, false, false);
+        add_layer_tensor(walk, layer, shape->name, shape->out, shape->in, true, shape->out.shared);
+    }
+}
+
+/* Every tensor of the rank's shard, base first, then the method's. */
+static void walk_tensors(struct tensor_walk *walk)
+{
+    const struct method *method = method_of(walk->method->kind);
+    struct part vocabulary = walk->shard.vocabulary, width = part_whole(walk->model->width);
+    walk->count = 0;
+    walk->adapter = false;
+    walk->trainable = method->trains_base;
+    tensor_add(walk, "model.embed_tokens.weight", vocabulary, width, true, false);
+    for (uint32_t layer = 0; layer < walk->model->layers; layer++)
+        walk_layer(walk, layer);
+    tensor_add(walk, "model.norm.weight", part_whole(1), width, false, false);
+    if (!walk->model->tied) tensor_add(walk, "lm_head.weight", vocabulary, width, true, false);
+    walk->adapter = walk->trainable = true;
+    if (method->parameters) method->parameters(walk);
+}
+
+static int list_tensors(const struct model_config *model, const struct method_config *method, int rank, int size,
+                        struct parameter **list, size_t *count, struct error *err)
+{
+    struct tensor_walk walk = {.model = model, .method = method};
+    if (shard_of(model, rank, size, &walk.shard, err)) return -1;
+    walk_tensors(&walk);
+    walk.list = calloc(walk.count, sizeof *walk.list);
+    if (!walk.list) return error_set(err, "out of memory: the list of %zu tensors", walk.count);
+    walk_tensors(&walk);
+    *list = walk.list;
+    *count = walk.count;
+    return 0;
+}
+
+/* Where everything lies. */
+struct layout {
+    struct arena base, adapter, train;
+    float *gradients, *shared;
+    size_t gradient_count, partial_count; /* floats */
+    size_t gradient_bytes;                /* gradients and `shared`: the first part of `train` */
+};
+
+static size_t held(const struct parameter *p)
+{
+    return p->row_count * p->column_count;
+}
+
+static void layout_values(struct layout *layout, struct parameter *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        list[i].value =
+            arena_floats(list[i].adapter ? &layout->adapter : &layout->base, list[i].row_count, list[i].column_count);
+}
+
+/* Gradients that one sum over ranks can complete come first, in one piece. */
+static void layout_gradients(struct layout *layout, struct parameter *list, size_t count)
+{
+    struct arena *train = &layout->train;
+    layout->gradients = (float *)(void *)train->base;
+    for (int rest = 0; rest <= 1; rest++) {
+        for (size_t i = 0; i < count; i++) {
+            struct parameter *p = &list[i];
+            bool summed = p->partial_gradient && p->whole;
+            if (p->trainable && summed == !rest) p->gradient = arena_floats(train, p->row_count, p->column_count);
+        }
+        if (!rest) layout->partial_count = train->used / sizeof(float);
+    }
+    layout->gradient_count = train->used / sizeof(float);
+
+    size_t largest = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct parameter *p = &list[i];
+        if (p->trainable && p->partial_gradient && !p->whole && p->rows * p->columns > largest)
+            largest = p->rows * p->columns;
+    }
+    layout->shared = arena_floats(train, 1, largest);
+    layout->gradient_bytes = train->used;
+}
+
+static void layout_moments(struct layout *layout, struct parameter *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct parameter *p = &list[i];
+        if (!p->trainable) continue;
+        p->moment1 = arena_floats(&layout->train, 1, held(p));
+        p->moment2 = arena_floats(&layout->train, 1, held(p));
+    }
+}
+
+static void layout_walk(struct layout *layout, struct parameter *list, size_t count, bool training)
+{
+    layout_values(layout, list, count);
+    if (!training) return;
+    layout_gradients(layout, list, count);
+    layout_moments(layout, list, count);
+}
+
+int parameters_memory(const struct model_config *model, const struct method_config *method, bool training, int rank,
+                      int size, struct memory *memory, struct error *err)
+{
+    struct parameter *list;
+    size_t count;
+    if (list_tensors(model, method, rank, size, &list, &count, err)) return -1;
+    struct layout layout = {0};
+    layout_walk(&layout, list, count, training);
+    memory->parameters += layout.base.used + layout.adapter.used;
+    memory->gradients += layout.gradient_bytes;
+    memory->optimiser += layout.train.used - layout.gradient_bytes;
+    free(list);
+    return 0;
+}
+
+static int allocate_arenas(struct parameters *p, struct layout *layout, struct error *err)
+{
+    if (arena_allocate(&layout->base, p->kernels, p->device, err)) return -1;
+    p->base_arena = layout->base.base;
+    if (arena_allocate(&layout->adapter, p->kernels, p->device, err)) return -1;
+    p->adapter_arena = layout->adapter.base;
+    if (arena_allocate(&layout->train, p->kernels, p->device, err)) return -1;
+    p->train_arena = layout->train.base;
+    return 0;
+}
+
+struct parameters *parameters_create(const struct model_config *model, const struct method_config *method,
+                                     bool training, const struct collective *collective, const struct kernels *kernels,
+                                     struct device *device, struct error *err)
+{
+    struct parameters *p = calloc(1, sizeof *p);
+    if (!p) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    p->collective = *collective;
+    p->kernels = kernels;
+    p->device = device;
+    struct layout layout = {0};
+    if (list_tensors(model, method, collective->rank, collective->size, &p->list, &p->count, err)) goto fail;
+    layout_walk(&layout, p->list, p->count, training);
+    if (allocate_arenas(p, &layout, err)) goto fail;
+    layout_walk(&layout, p->list, p->count, training);
+    p->gradients = layout.gradients;
+    p->gradient_count = layout.gradient_count;
+    p->partial_count = layout.partial_count;
+    p->shared = layout.shared;
+    return p;
+fail:
+    parameters_destroy(p);
+    return NULL;
+}
+
+void parameters_destroy(struct parameters *p)
+{
+    if (!p) return;
+    if (p->train_arena) p->kernels->release(p->device, p->train_arena);
+    if (p->adapter_arena) p->kernels->release(p->device, p->adapter_arena);
+    if (p->base_arena) p->kernels->release(p->device, p->base_arena);
+    free(p->list);
+    free(p);
+}
+
+struct parameter *parameters_find(const struct parameters *parameters, const char *format, ...)
+{
+    char name[sizeof parameters->list->name];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    for (size_t i = 0; i < parameters->count; i++)
+        if (!strcmp(parameters->list[i].name, name)) return &parameters->list[i];
+    return NULL;
+}

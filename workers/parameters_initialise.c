@@ -1,0 +1,66 @@
+/* Initial values: drawn by tensor name and global element index, so that every degree begins with the same model. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/random.h"
+#include "workers/method.h"
+
+#define BASE_DEVIATION 0.02
+#define BLOCK 1024
+
+static float draw(enum initial initial, double size, struct random_key key, uint64_t index)
+{
+    switch (initial) {
+    case INITIAL_UNIFORM:
+        return (float)(size * (2 * random_uniform(key, index) - 1));
+    case INITIAL_NORMAL:
+        return (float)(size * random_normal(key, index));
+    default:
+        return (float)size;
+    }
+}
+
+void parameter_fill(const struct parameters *parameters, const struct parameter *p, enum initial initial, double size,
+                    uint64_t seed)
+{
+    const struct kernels *k = parameters->kernels;
+    if (initial == INITIAL_CONSTANT) {
+        k->fill(parameters->device, p->row_count * p->column_count, (float)size, p->value);
+        return;
+    }
+    char name[sizeof p->name + 5] = "init:";
+    strcat(name, p->name);
+    struct random_key key = {seed, random_stream(name)};
+    float block[BLOCK];
+    for (size_t row = 0; row < p->row_count; row++) {
+        uint64_t global = (uint64_t)(p->row_first + row) * p->columns + p->column_first;
+        for (size_t first = 0; first < p->column_count; first += BLOCK) {
+            size_t n = p->column_count - first < BLOCK ? p->column_count - first : BLOCK;
+            for (size_t i = 0; i < n; i++)
+                block[i] = draw(initial, size, key, global + first + i);
+            k->to_device(parameters->device, p->value + row * p->column_count + first, block, n * sizeof *block);
+        }
+    }
+}
+
+void parameters_initialise_base(struct parameters *parameters, const struct model_config *model, uint64_t seed)
+{
+    double residual = BASE_DEVIATION / sqrt(2.0 * model->layers); /* of layers that write into the residual stream */
+    for (size_t i = 0; i < parameters->count; i++) {
+        const struct parameter *p = &parameters->list[i];
+        if (p->adapter) continue;
+        if (p->rows == 1 && !p->decay)
+            parameter_fill(parameters, p, INITIAL_CONSTANT, 1, seed);
+        else if (strstr(p->name, ".o_proj.") || strstr(p->name, ".down_proj."))
+            parameter_fill(parameters, p, INITIAL_NORMAL, residual, seed);
+        else
+            parameter_fill(parameters, p, INITIAL_NORMAL, BASE_DEVIATION, seed);
+    }
+}
+
+int parameters_initialise_adapter(struct parameters *parameters, const struct model_config *model,
+                                  const struct method_config *method, uint64_t seed, struct error *err)
+{
+    const struct method *hooks = method_of(method->kind);
+    return hooks->initialise ? hooks->initialise(parameters, model, method, seed, err) : 0;
+}
