@@ -1,0 +1,393 @@
+/* The node agent: devices, workers, stages in flight. Between the master's messages and the workers' sockets. */
+#include "orchestrator/agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "io/log.h"
+#include "workers/worker.h"
+
+#define EXIT_GRACE 5.0 /* seconds that a worker has to leave when it is told to */
+
+enum worker_state { WORKER_IDLE, WORKER_BUSY, WORKER_LEAVING };
+
+struct worker {
+    uint32_t number;
+    int32_t pid; /* 0 until the launcher has said */
+    int socket;  /* -1: closed */
+    enum worker_state state;
+    uint32_t first, count; /* devices */
+    uint32_t stage_index;
+    struct stage *stage; /* while busy */
+    double heard;        /* when it last said something; or was told to leave */
+    bool timed_out, killed;
+    unsigned char *buffer; /* bytes of an unfinished frame */
+    size_t used, capacity;
+};
+
+struct agent {
+    struct launcher *launcher;
+    struct transport *transport;
+    uint32_t host_first, devices, threads; /* devices host_first .. host_first+devices-1 of the host */
+    bool *taken;                           /* [devices] by a busy worker */
+    struct worker *workers;
+    size_t count, capacity;
+    uint32_t next_number;
+    bool stopping;
+    struct pollfd *polls;
+};
+
+struct agent *agent_create(struct launcher *launcher, struct transport *transport, uint32_t devices, uint32_t threads, struct error *err)
+{
+    struct agent *agent = calloc(1, sizeof *agent);
+    if (!agent) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    if (threads == 0) threads = 1;
+    if (devices == 0) devices = launcher_host_cpus() / threads;
+    if (devices == 0) devices = 1;
+    uint64_t rank = (uint64_t)transport->local_rank, ranks = (uint64_t)transport->local_size;
+    agent->launcher = launcher;
+    agent->transport = transport;
+    agent->host_first = (uint32_t)(rank * devices / ranks);
+    agent->devices = (uint32_t)((rank + 1) * devices / ranks) - agent->host_first;
+    agent->threads = threads;
+    agent->taken = calloc(agent->devices + 1, sizeof *agent->taken);
+    struct message_hello hello = {.devices = agent->devices, .threads = threads};
+    gethostname(hello.host, sizeof hello.host - 1);
+    if (!agent->taken || transport_send(transport, 0, MESSAGE_HELLO, &hello, sizeof hello, err) != 0) {
+        if (!agent->taken) error_set(err, "out of memory");
+        agent_destroy(agent);
+        return NULL;
+    }
+    LOG("agent on %s: devices %u..%u of %u, %u thread%s each", hello.host, agent->host_first, agent->host_first + agent->devices, devices,
+        threads, threads == 1 ? "" : "s");
+    return agent;
+}
+
+static void worker_free(struct worker *worker)
+{
+    if (worker->socket >= 0) close(worker->socket);
+    free(worker->stage);
+    free(worker->buffer);
+}
+
+void agent_destroy(struct agent *agent)
+{
+    if (!agent) return;
+    for (size_t i = 0; i < agent->count; i++) worker_free(&agent->workers[i]);
+    free(agent->workers);
+    free(agent->polls);
+    free(agent->taken);
+    free(agent);
+}
+
+static void mark_devices(struct agent *agent, const struct worker *worker, bool taken)
+{
+    for (uint32_t d = 0; d < worker->count; d++) agent->taken[worker->first + d] = taken;
+}
+
+static int send_outcome(struct agent *agent, uint32_t stage_index, const struct stage_outcome *outcome, struct error *err)
+{
+    struct message_outcome *message = calloc(1, sizeof *message);
+    if (!message) return error_set(err, "out of memory");
+    message->stage = stage_index;
+    message->outcome = *outcome;
+    message->outcome.row.execution.rank = (uint32_t)agent->transport->rank;
+    int result = transport_send(agent->transport, 0, MESSAGE_OUTCOME, message, sizeof *message, err);
+    free(message);
+    return result;
+}
+
+/* The attempt of a stage has failed for a reason that the worker could not tell itself. */
+static int send_failure(struct agent *agent, uint32_t stage_index, const struct stage *stage, enum store_status status, const char *reason,
+                        struct error *err)
+{
+    struct stage_outcome *outcome = calloc(1, sizeof *outcome);
+    if (!outcome) return error_set(err, "out of memory");
+    outcome->identity = stage->identity;
+    outcome->status = status;
+    snprintf(outcome->message, sizeof outcome->message, "%s", reason);
+    char path[PATH_MAX];
+    stage_log_path(stage, path);
+    int log = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    if (log >= 0) {
+        dprintf(log, "attempt %u failed: %s\n", stage->attempt, reason);
+        close(log);
+    }
+    LOG("stage %.12s attempt %u: %s", stage->identity.hex, stage->attempt, reason);
+    int result = send_outcome(agent, stage_index, outcome, err);
+    free(outcome);
+    return result;
+}
+
+/* First run of `count` free devices, or devices (none). */
+static uint32_t find_devices(const struct agent *agent, uint32_t count)
+{
+    for (uint32_t first = 0; first + count <= agent->devices; first++) {
+        uint32_t run = 0;
+        while (run < count && !agent->taken[first + run]) run++;
+        if (run == count) return first;
+    }
+    return agent->devices;
+}
+
+static void leave(struct worker *worker)
+{
+    struct error ignored;
+    if (worker->state != WORKER_IDLE) return;
+    frame_send(worker->socket, FRAME_EXIT, NULL, 0, &ignored); /* where that fails its death is already on its way to us */
+    worker->state = WORKER_LEAVING;
+    worker->heard = clock_elapsed();
+}
+
+/* An idle worker on exactly these devices; idle workers that overlap them otherwise are told to leave. */
+static struct worker *find_worker(struct agent *agent, uint32_t first, uint32_t count)
+{
+    struct worker *found = NULL;
+    for (size_t i = 0; i < agent->count; i++) {
+        struct worker *w = &agent->workers[i];
+        if (w->state != WORKER_IDLE || w->socket < 0) continue;
+        if (w->first == first && w->count == count)
+            found = w;
+        else if (w->first < first + count && first < w->first + w->count)
+            leave(w);
+    }
+    return found;
+}
+
+static struct worker *start_worker(struct agent *agent, uint32_t first, uint32_t count, struct error *err)
+{
+    if (agent->count == agent->capacity) {
+        size_t capacity = agent->capacity ? 2 * agent->capacity : 8;
+        struct worker *workers = realloc(agent->workers, capacity * sizeof *workers);
+        if (workers) agent->workers = workers;
+        struct pollfd *polls = realloc(agent->polls, (capacity + 1) * sizeof *polls);
+        if (polls) agent->polls = polls;
+        if (!workers || !polls) {
+            error_set(err, "out of memory");
+            return NULL;
+        }
+        agent->capacity = capacity;
+    }
+    struct worker worker = {.number = agent->next_number, .socket = -1, .first = first, .count = count};
+    uint32_t cpu = (agent->host_first + first) * agent->threads;
+    if (launcher_spawn(agent->launcher, worker.number, cpu, count * agent->threads, &worker.socket, err) != 0) return NULL;
+    agent->next_number++;
+    agent->workers[agent->count] = worker;
+    return &agent->workers[agent->count++];
+}
+
+static int assign(struct agent *agent, const void *payload, size_t size, struct error *err)
+{
+    struct message_assign header;
+    if (size < sizeof header) return error_set(err, "short assignment from the master");
+    memcpy(&header, payload, sizeof header);
+    const char *text = (const char *)payload + sizeof header;
+    struct stage *stage = calloc(1, sizeof *stage);
+    if (!stage) return error_set(err, "out of memory");
+    if (stage_decode(text, size - sizeof header, stage, err) != 0) {
+        free(stage);
+        return -1;
+    }
+    struct error why;
+    struct worker *worker = NULL;
+    uint32_t first = find_devices(agent, stage->degree);
+    if (first == agent->devices)
+        error_set(&why, "no %u free devices on this node", stage->degree);
+    else if (!(worker = find_worker(agent, first, stage->degree)))
+        worker = start_worker(agent, first, stage->degree, &why);
+    if (!worker) {
+        int result = send_failure(agent, header.stage, stage, STORE_CRASHED, why.text, err);
+        free(stage);
+        return result;
+    }
+    worker->state = WORKER_BUSY;
+    worker->stage = stage;
+    worker->stage_index = header.stage;
+    worker->heard = clock_elapsed();
+    worker->timed_out = worker->killed = false;
+    mark_devices(agent, worker, true);
+    /* a failure here means that the worker has died: its socket will say so */
+    frame_send(worker->socket, FRAME_STAGE, text, size - sizeof header, &why);
+    return 0;
+}
+
+int agent_message(struct agent *agent, int tag, const void *payload, size_t size, struct error *err)
+{
+    struct error ignored;
+    switch (tag) {
+    case MESSAGE_ASSIGN: return assign(agent, payload, size, err);
+    case MESSAGE_DRAIN:
+        for (size_t i = 0; i < agent->count; i++)
+            if (agent->workers[i].state == WORKER_BUSY && agent->workers[i].socket >= 0)
+                frame_send(agent->workers[i].socket, FRAME_DRAIN, NULL, 0, &ignored);
+        return 0;
+    case MESSAGE_STOP:
+        agent->stopping = true;
+        for (size_t i = 0; i < agent->count; i++)
+            if (agent->workers[i].socket >= 0) leave(&agent->workers[i]);
+        return 0;
+    default: return error_set(err, "unknown message %d from the master", tag);
+    }
+}
+
+bool agent_stopped(const struct agent *agent)
+{
+    return agent->stopping && agent->count == 0;
+}
+
+/* One whole frame from a worker. */
+static int worker_said(struct agent *agent, struct worker *worker, uint32_t type, const unsigned char *payload, size_t size,
+                       struct error *err)
+{
+    worker->heard = clock_elapsed();
+    if (worker->state != WORKER_BUSY) return 0;
+    if (type == FRAME_PROGRESS && size == sizeof(struct stage_progress)) {
+        struct message_progress message = {.stage = worker->stage_index, .pid = worker->pid};
+        memcpy(&message.progress, payload, size);
+        return transport_send(agent->transport, 0, MESSAGE_PROGRESS, &message, sizeof message, err);
+    }
+    if (type == FRAME_OUTCOME && size == sizeof(struct stage_outcome)) {
+        struct stage_outcome outcome;
+        memcpy(&outcome, payload, size);
+        free(worker->stage);
+        worker->stage = NULL;
+        worker->state = WORKER_IDLE;
+        mark_devices(agent, worker, false);
+        if (agent->stopping) leave(worker);
+        return send_outcome(agent, worker->stage_index, &outcome, err);
+    }
+    LOG("worker %u: frame of type %u and %zu bytes ignored", worker->number, type, size);
+    return 0;
+}
+
+/* The worker's socket has closed: if it was at work, the attempt has failed; how is known when the launcher tells. */
+static void worker_closed(struct worker *worker)
+{
+    close(worker->socket);
+    worker->socket = -1;
+}
+
+static int worker_read(struct agent *agent, struct worker *worker, struct error *err)
+{
+    for (;;) {
+        if (worker->capacity - worker->used < 8192) {
+            size_t capacity = worker->capacity ? 2 * worker->capacity : 16384;
+            unsigned char *grown = realloc(worker->buffer, capacity);
+            if (!grown) return error_set(err, "out of memory");
+            worker->buffer = grown;
+            worker->capacity = capacity;
+        }
+        ssize_t got = recv(worker->socket, worker->buffer + worker->used, worker->capacity - worker->used, MSG_DONTWAIT);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
+        if (got <= 0) {
+            worker_closed(worker);
+            break;
+        }
+        worker->used += (size_t)got;
+        size_t at = 0;
+        struct frame_header header;
+        while (worker->used - at >= sizeof header) {
+            memcpy(&header, worker->buffer + at, sizeof header);
+            if (header.magic != FRAME_MAGIC || header.size > FRAME_LIMIT) {
+                LOG("worker %u: not a frame; it is ended", worker->number);
+                return launcher_kill(agent->launcher, worker->number, err);
+            }
+            if (worker->used - at - sizeof header < header.size) break;
+            if (worker_said(agent, worker, header.type, worker->buffer + at + sizeof header, header.size, err) != 0) return -1;
+            at += sizeof header + header.size;
+        }
+        memmove(worker->buffer, worker->buffer + at, worker->used - at);
+        worker->used -= at;
+    }
+    return 0;
+}
+
+static void describe_end(const struct worker *worker, int status, char *out, size_t size)
+{
+    if (worker->timed_out)
+        snprintf(out, size, "no progress for %.0f s: ended as hung", worker->stage->hang_seconds);
+    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        snprintf(out, size, "worker killed by signal 9 (by hand, or by the kernel for want of memory)");
+    else if (WIFSIGNALED(status))
+        snprintf(out, size, "worker killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        snprintf(out, size, "worker left with exit code %d", WEXITSTATUS(status));
+}
+
+/* Remove a worker that has ended; what it was doing has failed. */
+static int worker_ended(struct agent *agent, size_t index, int status, struct error *err)
+{
+    struct worker *worker = &agent->workers[index];
+    int result = 0;
+    if (worker->socket >= 0) result = worker_read(agent, worker, err); /* what it said before it ended */
+    if (result == 0 && worker->state == WORKER_BUSY) {
+        char reason[STORE_MESSAGE];
+        describe_end(worker, status, reason, sizeof reason);
+        mark_devices(agent, worker, false);
+        result = send_failure(agent, worker->stage_index, worker->stage, worker->timed_out ? STORE_TIMED_OUT : STORE_CRASHED, reason, err);
+    }
+    worker_free(worker);
+    agent->workers[index] = agent->workers[--agent->count];
+    return result;
+}
+
+static int launcher_said(struct agent *agent, struct error *err)
+{
+    struct launcher_event event;
+    int got;
+    while ((got = launcher_poll(agent->launcher, &event, err)) > 0) {
+        size_t index = 0;
+        while (index < agent->count && agent->workers[index].number != event.number) index++;
+        if (index == agent->count) continue;
+        if (event.kind == LAUNCHER_SPAWNED) agent->workers[index].pid = event.pid;
+        if (event.kind == LAUNCHER_FAILED) {
+            LOG("worker %u could not be started: %s", event.number, strerror(event.status));
+            event.kind = LAUNCHER_EXITED;
+            event.status = 127 << 8;
+        }
+        if (event.kind == LAUNCHER_EXITED && worker_ended(agent, index, event.status, err) != 0) return -1;
+    }
+    return got;
+}
+
+/* End workers that hang, and those that do not leave. */
+static int watch(struct agent *agent, struct error *err)
+{
+    double now = clock_elapsed();
+    for (size_t i = 0; i < agent->count; i++) {
+        struct worker *w = &agent->workers[i];
+        double silent = now - w->heard;
+        bool hung = w->state == WORKER_BUSY && w->stage->hang_seconds > 0 && silent > w->stage->hang_seconds;
+        bool lingers = w->state == WORKER_LEAVING && silent > EXIT_GRACE;
+        if ((!hung && !lingers) || w->killed) continue;
+        w->timed_out = hung;
+        w->killed = true;
+        if (launcher_kill(agent->launcher, w->number, err) != 0) return -1;
+    }
+    return 0;
+}
+
+int agent_step(struct agent *agent, int timeout_ms, struct error *err)
+{
+    struct pollfd launcher_only;
+    struct pollfd *polls = agent->polls ? agent->polls : &launcher_only;
+    polls[0] = (struct pollfd){agent->launcher->fd, POLLIN, 0};
+    size_t count = agent->count;
+    for (size_t i = 0; i < count; i++) polls[i + 1] = (struct pollfd){agent->workers[i].socket, POLLIN, 0}; /* -1 is ignored */
+    if (poll(polls, count + 1, timeout_ms) < 0 && errno != EINTR) return error_set_errno(err, "poll");
+    for (size_t i = 0; i < count; i++)
+        if (polls[i + 1].revents && agent->workers[i].socket >= 0 && worker_read(agent, &agent->workers[i], err) != 0) return -1;
+    if (polls[0].revents && launcher_said(agent, err) != 0) return -1;
+    return watch(agent, err);
+}

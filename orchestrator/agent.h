@@ -1,0 +1,32 @@
+/* The node agent: one a rank. It owns the devices of its node that are this rank's, starts workers on them, hands them stages, relays
+ * their progress and outcomes, ends the ones that hang, and turns the death of a worker into the failed attempt of one stage.
+ *
+ * At full size: 8 devices and 64 workers a node. It never touches a tensor and never waits for a worker: sockets are read without blocking. */
+#ifndef TUNELAW_ORCHESTRATOR_AGENT_H
+#define TUNELAW_ORCHESTRATOR_AGENT_H
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "orchestrator/launcher.h"
+#include "orchestrator/protocol.h"
+#include "orchestrator/transport.h"
+
+struct agent;
+
+/* launcher and transport are borrowed. devices: how many the host has, to be divided among the ranks on it; 0: its CPUs / threads. Sends the hello to rank 0.
+ * NULL with *err. */
+struct agent *agent_create(struct launcher *launcher, struct transport *transport, uint32_t devices, uint32_t threads, struct error *err);
+void agent_destroy(struct agent *agent);
+
+/* A message from the master (MESSAGE_ASSIGN, MESSAGE_DRAIN, MESSAGE_STOP). */
+int agent_message(struct agent *agent, int tag, const void *payload, size_t size, struct error *err);
+
+/* Wait up to timeout_ms for the launcher and the workers, and deal with what they say. */
+int agent_step(struct agent *agent, int timeout_ms, struct error *err);
+
+/* After MESSAGE_STOP: every worker has left. */
+bool agent_stopped(const struct agent *agent);
+
+#endif

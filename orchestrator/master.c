@@ -1,0 +1,489 @@
+/* The master: from the plan to committed rows. Stages become ready when their parent is complete, go to agents, come back as outcomes. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/checkpoint.h"
+#include "io/log.h"
+#include "io/version.h"
+#include "orchestrator/master_internal.h"
+
+#define LOCK_WAIT 15.0      /* seconds: the ranks of a killed job live on for about one */
+#define STATE_INTERVAL 5.0  /* seconds between rewrites of a running point's /state row */
+#define COMMIT_GROUP 256    /* rows under one pair of fdatasync */
+
+static struct stage *describe(struct master *master, uint32_t index)
+{
+    plan_stage_describe(master->plan, index, master->options.dir, master->stages[index].attempts, master->scratch);
+    return master->scratch;
+}
+
+static int set_state(struct master *master, uint32_t point, enum store_status status, double progress, bool new_attempt, const char *message,
+                     struct error *err)
+{
+    struct store_state state;
+    if (store_read_state(master->store, point, &state, err) != 0) return -1;
+    state.status = (uint32_t)status;
+    state.attempts += new_attempt ? 1 : 0;
+    state.updated = clock_wall();
+    state.progress = progress;
+    if (message) store_field(state.message, sizeof state.message, message);
+    return store_set_state(master->store, point, &state, err);
+}
+
+static int make_ready(struct master *master, uint32_t index, struct error *err)
+{
+    const struct plan_stage *stage = &master->plan->stages[index];
+    master->stages[index].state = STAGE_READY;
+    struct schedule_stage entry = {index, stage->degree, stage->path_seconds, stage->flops};
+    return schedule_add(&master->schedule, &entry) == 0 ? 0 : error_set(err, "out of memory");
+}
+
+static int list_children(struct master *master, struct error *err)
+{
+    const struct plan *plan = master->plan;
+    master->child_first = calloc(plan->stage_count + 2, sizeof *master->child_first);
+    master->children = calloc(plan->stage_count + 1, sizeof *master->children);
+    if (!master->child_first || !master->children) return error_set(err, "out of memory");
+    for (size_t i = 0; i < plan->stage_count; i++)
+        if (plan->stages[i].parent != PLAN_NONE) master->child_first[plan->stages[i].parent + 2]++;
+    for (size_t i = 2; i < plan->stage_count + 2; i++) master->child_first[i] += master->child_first[i - 1];
+    for (size_t i = 0; i < plan->stage_count; i++)
+        if (plan->stages[i].parent != PLAN_NONE) master->children[master->child_first[plan->stages[i].parent + 1]++] = (uint32_t)i;
+    return 0;
+}
+
+/* Whether a pretraining stage's end state is on disk. A damaged file is as none: the stage runs again. */
+static bool state_finished(struct master *master, uint32_t index)
+{
+    char path[PATH_MAX];
+    struct checkpoint_header header;
+    struct error why;
+    stage_state_path(describe(master, index), path);
+    int found = checkpoint_peek(path, &header, &why);
+    if (found < 0) LOG("%s", why.text);
+    return found > 0 && header.finished && strcmp(header.stage, master->plan->stages[index].identity.hex) == 0;
+}
+
+/* What is left to do: stages of uncommitted points, and their ancestors down to one whose state is on disk. */
+static int find_work(struct master *master, struct error *err)
+{
+    const struct plan *plan = master->plan;
+    if (store_committed(master->store, master->committed, err) != 0) return -1;
+    for (size_t p = 0; p < plan->point_count; p++) {
+        if (master->committed[p]) continue;
+        uint32_t index = plan->stage_of_point[p];
+        master->stages[index].state = STAGE_WAITING;
+        for (index = plan->stages[index].parent; index != PLAN_NONE; index = plan->stages[index].parent) {
+            if (master->stages[index].state != STAGE_UNNEEDED) break;
+            master->stages[index].state = state_finished(master, index) ? STAGE_COMPLETE : STAGE_WAITING;
+            if (master->stages[index].state == STAGE_COMPLETE) break;
+        }
+    }
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
+        if (master->stages[i].state != STAGE_WAITING) continue;
+        master->seconds_left += plan->stages[i].seconds;
+        uint32_t parent = plan->stages[i].parent;
+        if ((parent == PLAN_NONE || master->stages[parent].state == STAGE_COMPLETE) && make_ready(master, i, err) != 0) return -1;
+    }
+    return 0;
+}
+
+static int count_committed(struct master *master, struct error *err)
+{
+    struct store_result result;
+    for (size_t p = 0; p < master->plan->point_count; p++) {
+        if (!master->committed[p]) continue;
+        if (store_read(master->store, p, &result, NULL, NULL, err) < 0) return -1;
+        if (result.status == STORE_DIVERGED)
+            master->summary.diverged++;
+        else
+            master->summary.done++;
+    }
+    master->summary.points = master->plan->point_count;
+    return 0;
+}
+
+static int open_store(struct master *master, struct error *err)
+{
+    const char *dir = master->options.dir;
+    if (store_lock(dir, LOCK_WAIT, &master->lock_fd, err) != 0) return -1;
+    const struct sweep *sweep = master->sweep;
+    struct store_header header = {sweep->text, sweep->path, version_string(), sweep_dataset(sweep)->digest.hex, sweep->name};
+    struct store_generation_report report;
+    if (store_generation(dir, &header, master->plan->points, master->plan->point_count, &report, err) != 0) return -1;
+    LOG("generation %llu: %zu committed rows kept, %zu points added, %zu removed from the sweep, %zu damaged",
+        (unsigned long long)report.epoch, report.kept, report.added, report.removed, report.damaged);
+    if (report.epoch > 1)
+        printf("resuming %s: %zu of %zu points are done, %zu new, %zu no longer in the sweep%s\n", dir, report.kept - report.removed,
+               master->plan->point_count, report.added, report.removed, report.damaged ? ", DAMAGED ROWS RUN AGAIN" : "");
+    master->store = store_open(dir, true, err);
+    if (!master->store) return -1;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/logs/stages.jsonl", dir);
+    master->log_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    return master->log_fd >= 0 ? 0 : error_set_errno(err, "%s", path);
+}
+
+struct master *master_create(const struct sweep *sweep, const struct plan *plan, struct transport *transport,
+                             const struct master_options *options, struct error *err)
+{
+    struct master *master = calloc(1, sizeof *master);
+    if (!master) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    size_t ranks = (size_t)transport->size;
+    master->sweep = sweep;
+    master->plan = plan;
+    master->transport = transport;
+    master->options = *options;
+    master->lock_fd = master->log_fd = -1;
+    master->started = clock_elapsed();
+    schedule_init(&master->schedule);
+    master->stages = calloc(plan->stage_count + 1, sizeof *master->stages);
+    master->committed = calloc(plan->point_count + 1, 1);
+    master->nodes = calloc(ranks, sizeof *master->nodes);
+    master->node_info = calloc(ranks, sizeof *master->node_info);
+    master->scratch = calloc(1, sizeof *master->scratch);
+    if (!master->stages || !master->committed || !master->nodes || !master->node_info || !master->scratch) {
+        error_set(err, "out of memory");
+        goto failed;
+    }
+    if (open_store(master, err) != 0 || list_children(master, err) != 0 || find_work(master, err) != 0 || count_committed(master, err) != 0)
+        goto failed;
+    return master;
+failed:
+    master_destroy(master);
+    return NULL;
+}
+
+void master_destroy(struct master *master)
+{
+    if (!master) return;
+    store_close(master->store);
+    if (master->log_fd >= 0) close(master->log_fd);
+    if (master->lock_fd >= 0) close(master->lock_fd);
+    schedule_free(&master->schedule);
+    free(master->stages);
+    free(master->child_first);
+    free(master->children);
+    free(master->committed);
+    free(master->nodes);
+    free(master->node_info);
+    free(master->running);
+    free(master->rows);
+    free(master->row_stages);
+    free(master->scratch);
+    free(master);
+}
+
+/* One line of the log of executed stages. */
+static void log_outcome(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node)
+{
+    const struct plan_stage *stage = &master->plan->stages[index];
+    dprintf(master->log_fd,
+            "{\"stage\": \"%s\", \"kind\": \"%s\", \"attempt\": %u, \"status\": \"%s\", \"from_step\": %llu, \"to_step\": %llu, "
+            "\"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.3f, \"rank\": %u, \"host\": \"%s\", \"finished\": %.3f}\n",
+            stage->identity.hex, stage->kind == STAGE_PRETRAIN ? "pretrain" : "finetune", master->stages[index].attempts,
+            store_status_name(outcome->status), (unsigned long long)outcome->resumed_step, (unsigned long long)outcome->end_step,
+            (unsigned long long)outcome->recomputed_steps, outcome->flops, outcome->seconds, node, master->node_info[node].host,
+            clock_wall());
+}
+
+/* Everything below a stage that has been given up. */
+static int skip_below(struct master *master, uint32_t index, struct error *err)
+{
+    for (uint32_t c = master->child_first[index]; c < master->child_first[index + 1]; c++) {
+        uint32_t child = master->children[c];
+        if (master->stages[child].state != STAGE_WAITING) continue;
+        master->stages[child].state = STAGE_SKIPPED;
+        master->seconds_left -= master->plan->stages[child].seconds;
+        uint32_t point = master->plan->stages[child].point;
+        if (point != PLAN_NONE) {
+            char message[STORE_MESSAGE];
+            snprintf(message, sizeof message, "its base, stage %.12s, has failed", master->plan->stages[index].identity.hex);
+            master->summary.skipped++;
+            if (set_state(master, point, STORE_SKIPPED, 0, false, message, err) != 0) return -1;
+        }
+        if (skip_below(master, child, err) != 0) return -1;
+    }
+    return 0;
+}
+
+static int stage_complete(struct master *master, uint32_t index, struct error *err)
+{
+    master->stages[index].state = STAGE_COMPLETE;
+    master->seconds_left -= master->plan->stages[index].seconds;
+    for (uint32_t c = master->child_first[index]; c < master->child_first[index + 1]; c++)
+        if (master->stages[master->children[c]].state == STAGE_WAITING && make_ready(master, master->children[c], err) != 0) return -1;
+    return 0;
+}
+
+static bool parent_complete(const struct master *master, uint32_t index)
+{
+    uint32_t parent = master->plan->stages[index].parent;
+    return parent == PLAN_NONE || master->stages[parent].state == STAGE_COMPLETE;
+}
+
+/* Ready now, or when the parent is complete. A parent that nobody needed until now is looked for on disk. */
+static int make_ready_or_wait(struct master *master, uint32_t index, struct error *err)
+{
+    for (;;) {
+        uint32_t parent = master->plan->stages[index].parent;
+        if (parent != PLAN_NONE && master->stages[parent].state == STAGE_UNNEEDED && state_finished(master, parent))
+            master->stages[parent].state = STAGE_COMPLETE;
+        if (parent_complete(master, index)) return make_ready(master, index, err);
+        master->stages[index].state = STAGE_WAITING;
+        if (master->stages[parent].state != STAGE_UNNEEDED) return 0;
+        master->seconds_left += master->plan->stages[parent].seconds;
+        index = parent;
+    }
+}
+
+/* A stage has failed: if that is because its parent's state is damaged, the parent runs again. */
+static int check_parent(struct master *master, uint32_t index, struct error *err)
+{
+    uint32_t parent = master->plan->stages[index].parent;
+    if (parent == PLAN_NONE || master->stages[parent].state != STAGE_COMPLETE) return 0;
+    char path[PATH_MAX];
+    struct error why;
+    stage_state_path(describe(master, parent), path);
+    struct checkpoint *checkpoint = checkpoint_open(path, &why);
+    if (checkpoint) {
+        checkpoint_close(checkpoint);
+        return 0;
+    }
+    printf("stage %.12s runs again: %s\n", master->plan->stages[parent].identity.hex, why.text);
+    unlink(path);
+    master->seconds_left += master->plan->stages[parent].seconds;
+    return make_ready_or_wait(master, parent, err);
+}
+
+static int stage_failed(struct master *master, uint32_t index, const struct stage_outcome *outcome, struct error *err)
+{
+    struct master_stage *stage = &master->stages[index];
+    uint32_t point = master->plan->stages[index].point, limit = master->sweep->resources.attempts;
+    printf("stage %.12s attempt %u of %u: %s: %s\n", master->plan->stages[index].identity.hex, stage->attempts, limit,
+           store_status_name(outcome->status), outcome->message);
+    if (stage->attempts < limit) {
+        if (point != PLAN_NONE && set_state(master, point, STORE_PENDING, 0, false, outcome->message, err) != 0) return -1;
+        if (check_parent(master, index, err) != 0) return -1;
+        return make_ready_or_wait(master, index, err);
+    }
+    stage->state = STAGE_FAILED;
+    master->seconds_left -= master->plan->stages[index].seconds;
+    if (point != PLAN_NONE) {
+        master->summary.failed++;
+        if (set_state(master, point, outcome->status, 0, false, outcome->message, err) != 0) return -1;
+    }
+    if (skip_below(master, index, err) != 0) return -1;
+    return master->options.fail_fast ? master_drain(master, "a stage was given up (--fail-fast)", err) : 0;
+}
+
+static int queue_row(struct master *master, uint32_t index, const struct store_row *row, struct error *err)
+{
+    if (master->row_count == master->row_capacity) {
+        size_t capacity = master->row_capacity ? 2 * master->row_capacity : 16;
+        struct store_row *rows = realloc(master->rows, capacity * sizeof *rows);
+        if (rows) master->rows = rows;
+        uint32_t *stages = realloc(master->row_stages, capacity * sizeof *stages);
+        if (stages) master->row_stages = stages;
+        if (!rows || !stages) return error_set(err, "out of memory");
+        master->row_capacity = capacity;
+    }
+    master->row_stages[master->row_count] = index;
+    master->rows[master->row_count] = *row;
+    master->rows[master->row_count].index = master->plan->stages[index].point;
+    master->rows[master->row_count].execution.epoch = store_epoch(master->store);
+    master->row_count++;
+    return 0;
+}
+
+static int handle_outcome(struct master *master, uint32_t node, const struct message_outcome *message, struct error *err)
+{
+    uint32_t index = message->stage;
+    if (index >= master->plan->stage_count || master->stages[index].state != STAGE_RUNNING) return 0;
+    const struct plan_stage *stage = &master->plan->stages[index];
+    const struct stage_outcome *outcome = &message->outcome;
+    master->nodes[node].free += stage->degree;
+    uint32_t slot = master->stages[index].running;
+    master->running[slot] = master->running[--master->running_count];
+    master->stages[master->running[slot].stage].running = slot;
+    bool result = outcome->status == STORE_DONE || (outcome->status == STORE_DIVERGED && stage->point != PLAN_NONE);
+    if (!result || stage->point == PLAN_NONE) log_outcome(master, index, outcome, node);
+    if (result) {
+        master->actual += outcome->seconds;
+        master->predicted += stage->seconds;
+        return stage->point == PLAN_NONE ? stage_complete(master, index, err) : queue_row(master, index, &outcome->row, err);
+    }
+    if (outcome->status == STORE_CUT) {
+        master->stages[index].state = STAGE_CUT;
+        return stage->point == PLAN_NONE ? 0 : set_state(master, stage->point, STORE_CUT, 0, false, outcome->message, err);
+    }
+    return stage_failed(master, index, outcome, err);
+}
+
+/* Commit the rows that have arrived; then, and only then, what they made useless is removed. */
+static int commit_rows(struct master *master, struct error *err)
+{
+    for (size_t first = 0; first < master->row_count; first += COMMIT_GROUP) {
+        size_t count = master->row_count - first < COMMIT_GROUP ? master->row_count - first : COMMIT_GROUP;
+        if (store_commit(master->store, master->rows + first, count, err) != 0) return -1;
+    }
+    for (size_t i = 0; i < master->row_count; i++) {
+        const struct store_row *row = &master->rows[i];
+        uint32_t index = master->row_stages[i];
+        if (set_state(master, (uint32_t)row->index, (enum store_status)row->result.status, 1, false, NULL, err) != 0) return -1;
+        master->committed[row->index] = 1;
+        if (row->result.status == STORE_DIVERGED)
+            master->summary.diverged++;
+        else
+            master->summary.done++;
+        master->summary.committed_now++;
+        struct stage_outcome outcome = {.status = (enum store_status)row->result.status,
+                                        .end_step = row->result.steps,
+                                        .flops = row->result.flops,
+                                        .seconds = row->execution.seconds};
+        log_outcome(master, index, &outcome, row->execution.rank);
+        stage_cleanup(describe(master, index));
+        if (stage_complete(master, index, err) != 0) return -1;
+    }
+    master->row_count = 0;
+    return 0;
+}
+
+static int add_running(struct master *master, uint32_t index, uint32_t node, struct error *err)
+{
+    if (master->running_count == master->running_capacity) {
+        size_t capacity = master->running_capacity ? 2 * master->running_capacity : 16;
+        struct running *grown = realloc(master->running, capacity * sizeof *grown);
+        if (!grown) return error_set(err, "out of memory");
+        master->running = grown;
+        master->running_capacity = capacity;
+    }
+    struct running running = {.stage = index, .node = node, .started = clock_elapsed()};
+    master->stages[index].running = (uint32_t)master->running_count;
+    master->running[master->running_count++] = running;
+    return 0;
+}
+
+static int hand_out(struct master *master, uint32_t index, size_t node, struct error *err)
+{
+    struct master_stage *stage = &master->stages[index];
+    stage->state = STAGE_RUNNING;
+    stage->attempts++;
+    stage->node = (uint32_t)node;
+    if (add_running(master, index, (uint32_t)node, err) != 0) return -1;
+    uint32_t point = master->plan->stages[index].point;
+    if (point != PLAN_NONE && set_state(master, point, STORE_RUNNING, 0, true, NULL, err) != 0) return -1;
+    char *text = stage_encode(describe(master, index));
+    struct message_assign header = {index, 0};
+    size_t size = text ? strlen(text) : 0;
+    char *message = text ? malloc(sizeof header + size) : NULL;
+    int result = -1;
+    if (message) {
+        memcpy(message, &header, sizeof header);
+        memcpy(message + sizeof header, text, size);
+        result = transport_send(master->transport, (int)node, MESSAGE_ASSIGN, message, sizeof header + size, err);
+    } else {
+        error_set(err, "out of memory");
+    }
+    free(message);
+    free(text);
+    return result;
+}
+
+/* Every rank has said what it has: a stage that fits on none of them will never run. */
+static int check_degrees(const struct master *master, struct error *err)
+{
+    uint32_t most = 0;
+    for (int r = 0; r < master->transport->size; r++)
+        if (master->nodes[r].devices > most) most = master->nodes[r].devices;
+    for (size_t i = 0; i < master->plan->stage_count; i++)
+        if (master->plan->stages[i].degree > most && master->stages[i].state != STAGE_UNNEEDED)
+            return error_set(err,
+                             "resources.tensor_parallel: a stage needs %u devices on one rank, the largest rank has %u; "
+                             "start fewer ranks a host, or give the host more devices (resources.devices, resources.threads)",
+                             master->plan->stages[i].degree, most);
+    return 0;
+}
+
+static int handle_hello(struct master *master, int rank, const struct message_hello *hello, struct error *err)
+{
+    struct master_node *info = &master->node_info[rank];
+    if (info->present) return 0;
+    *info = (struct master_node){.present = true};
+    snprintf(info->host, sizeof info->host, "%.*s", (int)sizeof hello->host - 1, hello->host);
+    master->nodes[rank] = (struct schedule_node){hello->devices, hello->devices};
+    master->nodes_present++;
+    LOG("rank %d on %s: %u devices", rank, info->host, hello->devices);
+    return master->nodes_present == (size_t)master->transport->size ? check_degrees(master, err) : 0;
+}
+
+static int handle_progress(struct master *master, const struct message_progress *message, struct error *err)
+{
+    if (message->stage >= master->plan->stage_count || master->stages[message->stage].state != STAGE_RUNNING) return 0;
+    struct running *running = &master->running[master->stages[message->stage].running];
+    running->pid = message->pid;
+    running->progress = message->progress;
+    uint32_t point = master->plan->stages[message->stage].point;
+    double now = clock_elapsed();
+    if (point == PLAN_NONE || now - running->state_written < STATE_INTERVAL) return 0;
+    running->state_written = now;
+    double steps = (double)message->progress.steps;
+    return set_state(master, point, STORE_RUNNING, steps > 0 ? (double)message->progress.step / steps : 0, false, NULL, err);
+}
+
+int master_message(struct master *master, int rank, int tag, const void *payload, size_t size, struct error *err)
+{
+    if (rank < 0 || rank >= master->transport->size) return error_set(err, "a message from rank %d", rank);
+    if (tag == MESSAGE_HELLO && size == sizeof(struct message_hello)) return handle_hello(master, rank, payload, err);
+    if (tag == MESSAGE_PROGRESS && size == sizeof(struct message_progress)) return handle_progress(master, payload, err);
+    if (tag == MESSAGE_OUTCOME && size == sizeof(struct message_outcome)) return handle_outcome(master, (uint32_t)rank, payload, err);
+    if (tag == MESSAGE_DRAIN) return master_drain(master, "a signal", err);
+    return error_set(err, "message %d of %zu bytes from rank %d is not understood", tag, size, rank);
+}
+
+int master_drain(struct master *master, const char *why, struct error *err)
+{
+    if (master->draining) return 0;
+    master->draining = true;
+    printf("draining: %s; running stages checkpoint and stop\n", why);
+    for (int rank = 0; rank < master->transport->size; rank++)
+        if (transport_send(master->transport, rank, MESSAGE_DRAIN, NULL, 0, err) != 0) return -1;
+    return 0;
+}
+
+int master_step(struct master *master, struct error *err)
+{
+    if (commit_rows(master, err) != 0) return -1;
+    struct schedule_stage next;
+    size_t node;
+    while (!master->draining && schedule_next(&master->schedule, master->nodes, (size_t)master->transport->size, &next, &node)) {
+        if (parent_complete(master, next.stage)) {
+            if (hand_out(master, next.stage, node, err) != 0) return -1;
+        } else { /* its parent's state was found damaged after it had become ready */
+            master->nodes[node].free += next.degree;
+            master->stages[next.stage].state = STAGE_WAITING;
+        }
+    }
+    master_show(master, false);
+    return 0;
+}
+
+bool master_finished(const struct master *master)
+{
+    if (master->running_count > 0 || master->row_count > 0) return false;
+    return master->draining || (master->schedule.count == 0 && master->nodes_present == (size_t)master->transport->size);
+}
+
+struct master_summary master_summary(const struct master *master)
+{
+    struct master_summary summary = master->summary;
+    summary.left = summary.points - summary.done - summary.diverged - summary.failed - summary.skipped;
+    summary.seconds = clock_elapsed() - master->started;
+    return summary;
+}

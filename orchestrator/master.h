@@ -1,0 +1,51 @@
+/* The master: owns the plan, the schedule, the clock and the store's committer. Lives in rank 0 beside its agent.
+ *
+ * At full size: 10^5 points, 10^3 agents, thousands of small messages a second; memory is the plan and a few bytes a stage. Only the master writes
+ * the store; rows that arrive together are committed together. A stage ends done, diverged (both are results), cut (drained, its checkpoint
+ * waits for the next run) or failed; a failed attempt is tried again up to the sweep's limit, then its points end as failed and what needs it as skipped. */
+#ifndef TUNELAW_ORCHESTRATOR_MASTER_H
+#define TUNELAW_ORCHESTRATOR_MASTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "io/store.h"
+#include "orchestrator/plan.h"
+#include "orchestrator/transport.h"
+
+struct master_options {
+    const char *dir;    /* absolute run directory; exists, with checkpoints/ and logs/ */
+    bool fail_fast;     /* the first point given up drains the sweep */
+    bool progress_line; /* a line that rewrites itself on stderr; otherwise plain lines on stdout */
+};
+
+struct master;
+
+/* Takes DIR's lock, writes the store's next generation, finds out what is left to do. sweep, plan and transport are borrowed. NULL with *err. */
+struct master *master_create(const struct sweep *sweep, const struct plan *plan, struct transport *transport,
+                             const struct master_options *options, struct error *err);
+void master_destroy(struct master *master);
+
+/* A message from an agent (MESSAGE_HELLO, MESSAGE_PROGRESS, MESSAGE_OUTCOME, MESSAGE_DRAIN). */
+int master_message(struct master *master, int rank, int tag, const void *payload, size_t size, struct error *err);
+
+/* Commit what has arrived, hand out what is ready, write status.json and the progress line when it is time. */
+int master_step(struct master *master, struct error *err);
+
+/* Checkpoint and stop: nothing new is handed out, running stages end as cut. */
+int master_drain(struct master *master, const char *why, struct error *err);
+
+/* Nothing runs and nothing can be handed out any more. */
+bool master_finished(const struct master *master);
+
+struct master_summary {
+    size_t points, done, diverged, failed, skipped, left; /* of the sweep */
+    size_t committed_now;                                 /* by this run */
+    double seconds;
+};
+struct master_summary master_summary(const struct master *master);
+
+/* Print the end of the run: counts, and the first failures with their reasons and logs. */
+void master_print_summary(const struct master *master);
+
+#endif

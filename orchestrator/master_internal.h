@@ -1,0 +1,74 @@
+/* Inside the master: shared by master.c (stages and messages) and master_status.c (what a person sees). */
+#ifndef TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
+#define TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
+
+#include "orchestrator/master.h"
+#include "orchestrator/protocol.h"
+#include "orchestrator/schedule.h"
+
+enum progress_state {
+    STAGE_UNNEEDED, /* every point below it is committed */
+    STAGE_WAITING,  /* for its parent */
+    STAGE_READY,
+    STAGE_RUNNING,
+    STAGE_COMPLETE,
+    STAGE_CUT,
+    STAGE_FAILED,
+    STAGE_SKIPPED
+};
+
+struct master_stage {
+    unsigned char state; /* enum progress_state */
+    uint32_t attempts;   /* in this run */
+    uint32_t node;       /* while running */
+    uint32_t running;    /* index in master->running while running */
+};
+
+struct running {
+    uint32_t stage;
+    uint32_t node;
+    int32_t pid;
+    double started;
+    double state_written; /* when its /state row was last rewritten */
+    struct stage_progress progress;
+};
+
+struct master_node {
+    char host[STORE_NAME];
+    bool present; /* has said hello */
+};
+
+struct master {
+    const struct sweep *sweep;
+    const struct plan *plan;
+    struct transport *transport;
+    struct master_options options;
+    struct store *store;
+    int lock_fd, log_fd; /* log_fd: logs/stages.jsonl */
+    struct master_stage *stages;
+    uint32_t *child_first, *children; /* children of stage s: children[child_first[s] .. child_first[s+1]-1] */
+    unsigned char *committed;         /* [points] */
+    struct schedule schedule;
+    struct schedule_node *nodes; /* [ranks] */
+    struct master_node *node_info;
+    size_t nodes_present;
+    struct running *running;
+    size_t running_count, running_capacity;
+    struct store_row *rows; /* arrived, not yet committed */
+    uint32_t *row_stages;
+    size_t row_count, row_capacity;
+    bool draining;
+    struct master_summary summary;
+    double started, status_written, line_written;
+    double seconds_left;      /* predicted, of stages that are needed and not complete */
+    double actual, predicted; /* seconds of the stages that completed in this run */
+    struct stage *scratch;    /* a description at a time */
+};
+
+/* Seconds until the end, by what has been measured so far; negative: unknown yet. */
+double master_eta(const struct master *master);
+
+/* Write DIR/status.json and the progress line when it is time, or now. */
+void master_show(struct master *master, bool now);
+
+#endif

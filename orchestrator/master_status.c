@@ -1,0 +1,130 @@
+/* What a person sees of a running sweep: status.json, the progress line, the summary at the end. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/log.h"
+#include "orchestrator/master_internal.h"
+
+#define STATUS_INTERVAL 1.0 /* seconds between writes of status.json */
+#define LINE_INTERVAL 10.0  /* seconds between plain progress lines */
+
+double master_eta(const struct master *master)
+{
+    double devices = 0;
+    for (int r = 0; r < master->transport->size; r++) devices += master->nodes[r].devices;
+    if (devices <= 0 || master->predicted <= 0) return -1;
+    double left = master->seconds_left;
+    for (size_t i = 0; i < master->running_count; i++) {
+        const struct running *r = &master->running[i];
+        if (r->progress.steps > 0)
+            left -= master->plan->stages[r->stage].seconds * (double)r->progress.step / (double)r->progress.steps;
+    }
+    double chain = 0; /* nothing ends before the longest chain that is still to be started */
+    if (master->schedule.count > 0) chain = master->schedule.heap[0].priority;
+    double even = left / devices;
+    return (even > chain ? even : chain) * (master->actual / master->predicted);
+}
+
+static json_t *running_json(const struct master *master, const struct running *running)
+{
+    const struct plan_stage *stage = &master->plan->stages[running->stage];
+    const struct sweep *sweep = master->sweep;
+    const struct stage_progress *p = &running->progress;
+    json_t *entry = json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:I, s:I, s:f, s:f, s:f, s:I}", "stage", stage->identity.hex, "kind",
+                              stage->kind == STAGE_PRETRAIN ? "pretrain" : "finetune", "model", sweep->models[stage->model].name, "rank",
+                              (int)running->node, "host", master->node_info[running->node].host, "pid", (int)running->pid, "attempt",
+                              (int)master->stages[running->stage].attempts, "step", (json_int_t)p->step, "steps", (json_int_t)p->steps,
+                              "loss", p->loss == p->loss && p->loss < 1e300 ? p->loss : -1.0, "tokens_per_second", p->tokens_per_second,
+                              "seconds", clock_elapsed() - running->started, "checkpoint_step", (json_int_t)p->checkpoint_step);
+    if (entry && stage->point != PLAN_NONE) {
+        const struct store_point *point = &master->plan->points[stage->point];
+        char method[STORE_NAME + 1];
+        store_text(method, sizeof method, point->method, sizeof point->method);
+        json_object_set_new(entry, "method", json_string(method));
+        json_object_set_new(entry, "pet_size", json_integer((json_int_t)point->pet_size));
+        json_object_set_new(entry, "finetune_examples", json_integer((json_int_t)point->finetune_examples));
+        json_object_set_new(entry, "pretrain_tokens", json_integer((json_int_t)point->pretrain_tokens));
+    }
+    return entry;
+}
+
+static void write_status(const struct master *master)
+{
+    struct master_summary s = master_summary(master);
+    json_t *running = json_array();
+    for (size_t i = 0; i < master->running_count; i++) json_array_append_new(running, running_json(master, &master->running[i]));
+    json_t *status =
+        json_pack("{s:f, s:f, s:i, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:f, s:b, s:b, s:i, s:o}", "updated", clock_wall(), "seconds", s.seconds,
+                  "pid", (int)getpid(), "points", "total", (json_int_t)s.points, "done", (json_int_t)s.done, "diverged",
+                  (json_int_t)s.diverged, "failed", (json_int_t)s.failed, "skipped", (json_int_t)s.skipped, "left", (json_int_t)s.left,
+                  "eta_seconds", master_eta(master), "draining", (int)master->draining, "finished", (int)master_finished(master), "ranks",
+                  master->transport->size, "running", running);
+    char path[PATH_MAX + 32], temporary[PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/status.json", master->options.dir);
+    snprintf(temporary, sizeof temporary, "%s/status.json.tmp", master->options.dir);
+    /* only a view: a failure here (a full disk) must not end the sweep */
+    if (status && json_dump_file(status, temporary, JSON_INDENT(1)) == 0)
+        if (rename(temporary, path) != 0) LOG("%s cannot be renamed", temporary);
+    json_decref(status);
+}
+
+static void print_duration(char *out, size_t size, double seconds)
+{
+    if (seconds < 0)
+        snprintf(out, size, "unknown yet");
+    else if (seconds < 3600)
+        snprintf(out, size, "%dm%02ds", (int)seconds / 60, (int)seconds % 60);
+    else
+        snprintf(out, size, "%dh%02dm", (int)(seconds / 3600), (int)(seconds / 60) % 60);
+}
+
+static void print_line(const struct master *master)
+{
+    struct master_summary s = master_summary(master);
+    char eta[32], elapsed[32];
+    print_duration(eta, sizeof eta, master_eta(master));
+    print_duration(elapsed, sizeof elapsed, s.seconds);
+    char line[256];
+    snprintf(line, sizeof line, "%zu of %zu points done, %zu running, %zu failed, %s gone, ETA %s", s.done + s.diverged, s.points,
+             master->running_count, s.failed + s.skipped, elapsed, eta);
+    if (master->options.progress_line)
+        fprintf(stderr, "\r\033[K%s", line);
+    else {
+        printf("%s\n", line);
+        fflush(stdout);
+    }
+}
+
+void master_show(struct master *master, bool now)
+{
+    double time = clock_elapsed();
+    if (now || time - master->status_written >= STATUS_INTERVAL) {
+        master->status_written = time;
+        write_status(master);
+    }
+    if (now || time - master->line_written >= (master->options.progress_line ? STATUS_INTERVAL : LINE_INTERVAL)) {
+        master->line_written = time;
+        print_line(master);
+    }
+}
+
+void master_print_summary(const struct master *master)
+{
+    enum { SHOWN = 10 };
+    struct master_summary s = master_summary(master);
+    if (master->options.progress_line) fprintf(stderr, "\n");
+    char elapsed[32];
+    print_duration(elapsed, sizeof elapsed, s.seconds);
+    printf("%zu points: %zu done, %zu diverged, %zu failed, %zu skipped, %zu left; %zu committed in this run, %s\n", s.points, s.done,
+           s.diverged, s.failed, s.skipped, s.left, s.committed_now, elapsed);
+    size_t shown = 0;
+    for (size_t i = 0; i < master->plan->stage_count && shown < SHOWN; i++) {
+        if (master->stages[i].state != STAGE_FAILED) continue;
+        printf("  failed: stage %.12s, see %s/logs/%s.log\n", master->plan->stages[i].identity.hex, master->options.dir,
+               master->plan->stages[i].identity.hex);
+        shown++;
+    }
+}
