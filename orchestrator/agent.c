@@ -44,7 +44,8 @@ struct agent {
     struct pollfd *polls;
 };
 
-struct agent *agent_create(struct launcher *launcher, struct transport *transport, uint32_t devices, uint32_t threads, struct error *err)
+struct agent *agent_create(struct launcher *launcher, struct transport *transport, uint32_t devices, uint32_t threads,
+                           struct error *err)
 {
     struct agent *agent = calloc(1, sizeof *agent);
     if (!agent) {
@@ -68,8 +69,8 @@ struct agent *agent_create(struct launcher *launcher, struct transport *transpor
         agent_destroy(agent);
         return NULL;
     }
-    LOG("agent on %s: devices %u..%u of %u, %u thread%s each", hello.host, agent->host_first, agent->host_first + agent->devices, devices,
-        threads, threads == 1 ? "" : "s");
+    LOG("agent on %s: devices %u..%u of %u, %u thread%s each", hello.host, agent->host_first,
+        agent->host_first + agent->devices, devices, threads, threads == 1 ? "" : "s");
     return agent;
 }
 
@@ -83,7 +84,8 @@ static void worker_free(struct worker *worker)
 void agent_destroy(struct agent *agent)
 {
     if (!agent) return;
-    for (size_t i = 0; i < agent->count; i++) worker_free(&agent->workers[i]);
+    for (size_t i = 0; i < agent->count; i++)
+        worker_free(&agent->workers[i]);
     free(agent->workers);
     free(agent->polls);
     free(agent->taken);
@@ -92,10 +94,12 @@ void agent_destroy(struct agent *agent)
 
 static void mark_devices(struct agent *agent, const struct worker *worker, bool taken)
 {
-    for (uint32_t d = 0; d < worker->count; d++) agent->taken[worker->first + d] = taken;
+    for (uint32_t d = 0; d < worker->count; d++)
+        agent->taken[worker->first + d] = taken;
 }
 
-static int send_outcome(struct agent *agent, uint32_t stage_index, const struct stage_outcome *outcome, struct error *err)
+static int send_outcome(struct agent *agent, uint32_t stage_index, const struct stage_outcome *outcome,
+                        struct error *err)
 {
     struct message_outcome *message = calloc(1, sizeof *message);
     if (!message) return error_set(err, "out of memory");
@@ -108,8 +112,8 @@ static int send_outcome(struct agent *agent, uint32_t stage_index, const struct 
 }
 
 /* The attempt of a stage has failed for a reason that the worker could not tell itself. */
-static int send_failure(struct agent *agent, uint32_t stage_index, const struct stage *stage, enum store_status status, const char *reason,
-                        struct error *err)
+static int send_failure(struct agent *agent, uint32_t stage_index, const struct stage *stage, enum store_status status,
+                        const char *reason, struct error *err)
 {
     struct stage_outcome *outcome = calloc(1, sizeof *outcome);
     if (!outcome) return error_set(err, "out of memory");
@@ -134,7 +138,8 @@ static uint32_t find_devices(const struct agent *agent, uint32_t count)
 {
     for (uint32_t first = 0; first + count <= agent->devices; first++) {
         uint32_t run = 0;
-        while (run < count && !agent->taken[first + run]) run++;
+        while (run < count && !agent->taken[first + run])
+            run++;
         if (run == count) return first;
     }
     return agent->devices;
@@ -144,7 +149,8 @@ static void leave(struct worker *worker)
 {
     struct error ignored;
     if (worker->state != WORKER_IDLE) return;
-    frame_send(worker->socket, FRAME_EXIT, NULL, 0, &ignored); /* where that fails its death is already on its way to us */
+    frame_send(worker->socket, FRAME_EXIT, NULL, 0,
+               &ignored); /* where that fails its death is already on its way to us */
     worker->state = WORKER_LEAVING;
     worker->heard = clock_elapsed();
 }
@@ -180,7 +186,8 @@ static struct worker *start_worker(struct agent *agent, uint32_t first, uint32_t
     }
     struct worker worker = {.number = agent->next_number, .socket = -1, .first = first, .count = count};
     uint32_t cpu = (agent->host_first + first) * agent->threads;
-    if (launcher_spawn(agent->launcher, worker.number, cpu, count * agent->threads, &worker.socket, err) != 0) return NULL;
+    if (launcher_spawn(agent->launcher, worker.number, cpu, count * agent->threads, &worker.socket, err) != 0)
+        return NULL;
     agent->next_number++;
     agent->workers[agent->count] = worker;
     return &agent->workers[agent->count++];
@@ -225,7 +232,8 @@ int agent_message(struct agent *agent, int tag, const void *payload, size_t size
 {
     struct error ignored;
     switch (tag) {
-    case MESSAGE_ASSIGN: return assign(agent, payload, size, err);
+    case MESSAGE_ASSIGN:
+        return assign(agent, payload, size, err);
     case MESSAGE_DRAIN:
         for (size_t i = 0; i < agent->count; i++)
             if (agent->workers[i].state == WORKER_BUSY && agent->workers[i].socket >= 0)
@@ -236,7 +244,8 @@ int agent_message(struct agent *agent, int tag, const void *payload, size_t size
         for (size_t i = 0; i < agent->count; i++)
             if (agent->workers[i].socket >= 0) leave(&agent->workers[i]);
         return 0;
-    default: return error_set(err, "unknown message %d from the master", tag);
+    default:
+        return error_set(err, "unknown message %d from the master", tag);
     }
 }
 
@@ -246,8 +255,8 @@ bool agent_stopped(const struct agent *agent)
 }
 
 /* One whole frame from a worker. */
-static int worker_said(struct agent *agent, struct worker *worker, uint32_t type, const unsigned char *payload, size_t size,
-                       struct error *err)
+static int worker_said(struct agent *agent, struct worker *worker, uint32_t type, const unsigned char *payload,
+                       size_t size, struct error *err)
 {
     worker->heard = clock_elapsed();
     if (worker->state != WORKER_BUSY) return 0;
@@ -287,7 +296,8 @@ static int worker_read(struct agent *agent, struct worker *worker, struct error 
             worker->buffer = grown;
             worker->capacity = capacity;
         }
-        ssize_t got = recv(worker->socket, worker->buffer + worker->used, worker->capacity - worker->used, MSG_DONTWAIT);
+        ssize_t got =
+            recv(worker->socket, worker->buffer + worker->used, worker->capacity - worker->used, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
         if (got <= 0) {
@@ -304,7 +314,8 @@ static int worker_read(struct agent *agent, struct worker *worker, struct error 
                 return launcher_kill(agent->launcher, worker->number, err);
             }
             if (worker->used - at - sizeof header < header.size) break;
-            if (worker_said(agent, worker, header.type, worker->buffer + at + sizeof header, header.size, err) != 0) return -1;
+            if (worker_said(agent, worker, header.type, worker->buffer + at + sizeof header, header.size, err) != 0)
+                return -1;
             at += sizeof header + header.size;
         }
         memmove(worker->buffer, worker->buffer + at, worker->used - at);
@@ -335,7 +346,8 @@ static int worker_ended(struct agent *agent, size_t index, int status, struct er
         char reason[STORE_MESSAGE];
         describe_end(worker, status, reason, sizeof reason);
         mark_devices(agent, worker, false);
-        result = send_failure(agent, worker->stage_index, worker->stage, worker->timed_out ? STORE_TIMED_OUT : STORE_CRASHED, reason, err);
+        result = send_failure(agent, worker->stage_index, worker->stage,
+                              worker->timed_out ? STORE_TIMED_OUT : STORE_CRASHED, reason, err);
     }
     worker_free(worker);
     agent->workers[index] = agent->workers[--agent->count];
@@ -348,7 +360,8 @@ static int launcher_said(struct agent *agent, struct error *err)
     int got;
     while ((got = launcher_poll(agent->launcher, &event, err)) > 0) {
         size_t index = 0;
-        while (index < agent->count && agent->workers[index].number != event.number) index++;
+        while (index < agent->count && agent->workers[index].number != event.number)
+            index++;
         if (index == agent->count) continue;
         if (event.kind == LAUNCHER_SPAWNED) agent->workers[index].pid = event.pid;
         if (event.kind == LAUNCHER_FAILED) {
@@ -384,10 +397,12 @@ int agent_step(struct agent *agent, int timeout_ms, struct error *err)
     struct pollfd *polls = agent->polls ? agent->polls : &launcher_only;
     polls[0] = (struct pollfd){agent->launcher->fd, POLLIN, 0};
     size_t count = agent->count;
-    for (size_t i = 0; i < count; i++) polls[i + 1] = (struct pollfd){agent->workers[i].socket, POLLIN, 0}; /* -1 is ignored */
+    for (size_t i = 0; i < count; i++)
+        polls[i + 1] = (struct pollfd){agent->workers[i].socket, POLLIN, 0}; /* -1 is ignored */
     if (poll(polls, count + 1, timeout_ms) < 0 && errno != EINTR) return error_set_errno(err, "poll");
     for (size_t i = 0; i < count; i++)
-        if (polls[i + 1].revents && agent->workers[i].socket >= 0 && worker_read(agent, &agent->workers[i], err) != 0) return -1;
+        if (polls[i + 1].revents && agent->workers[i].socket >= 0 && worker_read(agent, &agent->workers[i], err) != 0)
+            return -1;
     if (polls[0].revents && launcher_said(agent, err) != 0) return -1;
     return watch(agent, err);
 }

@@ -1,7 +1,9 @@
-/* The node agent: one a rank. It owns the devices of its node that are this rank's, starts workers on them, hands them stages, relays
- * their progress and outcomes, ends the ones that hang, and turns the death of a worker into the failed attempt of one stage.
+/* The node agent: one a rank. It owns the devices of its node that are this rank's, starts workers on them, hands them
+ * stages, relays their progress and outcomes, ends the ones that hang, and turns the death of a worker into the failed
+ * attempt of one stage.
  *
- * At full size: 8 devices and 64 workers a node. It never touches a tensor and never waits for a worker: sockets are read without blocking. */
+ * At full size: 8 devices and 64 workers a node. It never touches a tensor and never waits for a worker: sockets are
+ * read without blocking. */
 #ifndef TUNELAW_ORCHESTRATOR_AGENT_H
 #define TUNELAW_ORCHESTRATOR_AGENT_H
 
@@ -15,9 +17,10 @@
 
 struct agent;
 
-/* launcher and transport are borrowed. devices: how many the host has, to be divided among the ranks on it; 0: its CPUs / threads. Sends the hello to rank 0.
- * NULL with *err. */
-struct agent *agent_create(struct launcher *launcher, struct transport *transport, uint32_t devices, uint32_t threads, struct error *err);
+/* launcher and transport are borrowed. devices: how many the host has, to be divided among the ranks on it; 0: its CPUs
+ * / threads. Sends the hello to rank 0. NULL with *err. */
+struct agent *agent_create(struct launcher *launcher, struct transport *transport, uint32_t devices, uint32_t threads,
+                           struct error *err);
 void agent_destroy(struct agent *agent);
 
 /* A message from the master (MESSAGE_ASSIGN, MESSAGE_DRAIN, MESSAGE_STOP). */

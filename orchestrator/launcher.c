@@ -104,7 +104,8 @@ static void become_worker(int socket, const struct request *request, pid_t launc
 
 static void send_event(int fd, struct launcher_event event)
 {
-    while (send(fd, &event, sizeof event, MSG_NOSIGNAL) < 0 && errno == EINTR) continue;
+    while (send(fd, &event, sizeof event, MSG_NOSIGNAL) < 0 && errno == EINTR)
+        continue;
 }
 
 static void spawn_child(int fd, struct children *children, const struct request *request, int socket)
@@ -152,10 +153,12 @@ static int receive_request(int fd, struct request *request, int *socket)
         struct cmsghdr align;
     } control;
     struct iovec part = {request, sizeof *request};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     *socket = -1;
     ssize_t got;
-    do got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    do
+        got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     while (got < 0 && errno == EINTR);
     if (got != (ssize_t)sizeof *request) return 0;
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
@@ -187,7 +190,8 @@ static void launcher_main(int fd)
         if (poll(polls, 2, -1) < 0 && errno != EINTR) break;
         if (polls[1].revents) {
             struct signalfd_siginfo info;
-            while (read(signals, &info, sizeof info) > 0) continue;
+            while (read(signals, &info, sizeof info) > 0)
+                continue;
             reap(fd, &children);
         }
         if (!polls[0].revents) continue;
@@ -200,8 +204,10 @@ static void launcher_main(int fd)
                 if (children.list[i].number == request.number) kill(children.list[i].pid, SIGKILL);
         if (socket >= 0) close(socket);
     }
-    for (size_t i = 0; i < children.count; i++) kill(children.list[i].pid, SIGKILL);
-    while (waitpid(-1, NULL, 0) > 0) continue;
+    for (size_t i = 0; i < children.count; i++)
+        kill(children.list[i].pid, SIGKILL);
+    while (waitpid(-1, NULL, 0) > 0)
+        continue;
     _exit(0);
 }
 
@@ -246,12 +252,14 @@ static int send_request(struct launcher *launcher, const struct request *request
         memcpy(CMSG_DATA(header), &socket, sizeof socket);
     }
     ssize_t sent;
-    do sent = sendmsg(launcher->fd, &message, MSG_NOSIGNAL);
+    do
+        sent = sendmsg(launcher->fd, &message, MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     return sent == (ssize_t)sizeof copy ? 0 : error_set_errno(err, "the launcher process is gone");
 }
 
-int launcher_spawn(struct launcher *launcher, uint32_t number, uint32_t cpu_first, uint32_t cpu_count, int *socket, struct error *err)
+int launcher_spawn(struct launcher *launcher, uint32_t number, uint32_t cpu_first, uint32_t cpu_count, int *socket,
+                   struct error *err)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return error_set_errno(err, "socketpair");

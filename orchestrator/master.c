@@ -1,4 +1,5 @@
-/* The master: from the plan to committed rows. Stages become ready when their parent is complete, go to agents, come back as outcomes. */
+/* The master: from the plan to committed rows. Stages become ready when their parent is complete, go to agents, come
+ * back as outcomes. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +11,9 @@
 #include "io/version.h"
 #include "orchestrator/master_internal.h"
 
-#define LOCK_WAIT 15.0      /* seconds: the ranks of a killed job live on for about one */
-#define STATE_INTERVAL 5.0  /* seconds between rewrites of a running point's /state row */
-#define COMMIT_GROUP 256    /* rows under one pair of fdatasync */
+#define LOCK_WAIT 15.0     /* seconds: the ranks of a killed job live on for about one */
+#define STATE_INTERVAL 5.0 /* seconds between rewrites of a running point's /state row */
+#define COMMIT_GROUP 256   /* rows under one pair of fdatasync */
 
 static struct stage *describe(struct master *master, uint32_t index)
 {
@@ -20,8 +21,8 @@ static struct stage *describe(struct master *master, uint32_t index)
     return master->scratch;
 }
 
-static int set_state(struct master *master, uint32_t point, enum store_status status, double progress, bool new_attempt, const char *message,
-                     struct error *err)
+static int set_state(struct master *master, uint32_t point, enum store_status status, double progress, bool new_attempt,
+                     const char *message, struct error *err)
 {
     struct store_state state;
     if (store_read_state(master->store, point, &state, err) != 0) return -1;
@@ -49,9 +50,11 @@ static int list_children(struct master *master, struct error *err)
     if (!master->child_first || !master->children) return error_set(err, "out of memory");
     for (size_t i = 0; i < plan->stage_count; i++)
         if (plan->stages[i].parent != PLAN_NONE) master->child_first[plan->stages[i].parent + 2]++;
-    for (size_t i = 2; i < plan->stage_count + 2; i++) master->child_first[i] += master->child_first[i - 1];
+    for (size_t i = 2; i < plan->stage_count + 2; i++)
+        master->child_first[i] += master->child_first[i - 1];
     for (size_t i = 0; i < plan->stage_count; i++)
-        if (plan->stages[i].parent != PLAN_NONE) master->children[master->child_first[plan->stages[i].parent + 1]++] = (uint32_t)i;
+        if (plan->stages[i].parent != PLAN_NONE)
+            master->children[master->child_first[plan->stages[i].parent + 1]++] = (uint32_t)i;
     return 0;
 }
 
@@ -86,7 +89,8 @@ static int find_work(struct master *master, struct error *err)
         if (master->stages[i].state != STAGE_WAITING) continue;
         master->seconds_left += plan->stages[i].seconds;
         uint32_t parent = plan->stages[i].parent;
-        if ((parent == PLAN_NONE || master->stages[parent].state == STAGE_COMPLETE) && make_ready(master, i, err) != 0) return -1;
+        if ((parent == PLAN_NONE || master->stages[parent].state == STAGE_COMPLETE) && make_ready(master, i, err) != 0)
+            return -1;
     }
     return 0;
 }
@@ -111,14 +115,16 @@ static int open_store(struct master *master, struct error *err)
     const char *dir = master->options.dir;
     if (store_lock(dir, LOCK_WAIT, &master->lock_fd, err) != 0) return -1;
     const struct sweep *sweep = master->sweep;
-    struct store_header header = {sweep->text, sweep->path, version_string(), sweep_dataset(sweep)->digest.hex, sweep->name};
+    struct store_header header = {sweep->text, sweep->path, version_string(), sweep_dataset(sweep)->digest.hex,
+                                  sweep->name};
     struct store_generation_report report;
     if (store_generation(dir, &header, master->plan->points, master->plan->point_count, &report, err) != 0) return -1;
     LOG("generation %llu: %zu committed rows kept, %zu points added, %zu removed from the sweep, %zu damaged",
         (unsigned long long)report.epoch, report.kept, report.added, report.removed, report.damaged);
     if (report.epoch > 1)
-        printf("resuming %s: %zu of %zu points are done, %zu new, %zu no longer in the sweep%s\n", dir, report.kept - report.removed,
-               master->plan->point_count, report.added, report.removed, report.damaged ? ", DAMAGED ROWS RUN AGAIN" : "");
+        printf("resuming %s: %zu of %zu points are done, %zu new, %zu no longer in the sweep%s\n", dir,
+               report.kept - report.removed, master->plan->point_count, report.added, report.removed,
+               report.damaged ? ", DAMAGED ROWS RUN AGAIN" : "");
     master->store = store_open(dir, true, err);
     if (!master->store) return -1;
     char path[PATH_MAX];
@@ -152,7 +158,8 @@ struct master *master_create(const struct sweep *sweep, const struct plan *plan,
         error_set(err, "out of memory");
         goto failed;
     }
-    if (open_store(master, err) != 0 || list_children(master, err) != 0 || find_work(master, err) != 0 || count_committed(master, err) != 0)
+    if (open_store(master, err) != 0 || list_children(master, err) != 0 || find_work(master, err) != 0 ||
+        count_committed(master, err) != 0)
         goto failed;
     return master;
 failed:
@@ -185,12 +192,15 @@ static void log_outcome(struct master *master, uint32_t index, const struct stag
 {
     const struct plan_stage *stage = &master->plan->stages[index];
     dprintf(master->log_fd,
-            "{\"stage\": \"%s\", \"kind\": \"%s\", \"attempt\": %u, \"status\": \"%s\", \"from_step\": %llu, \"to_step\": %llu, "
-            "\"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.3f, \"rank\": %u, \"host\": \"%s\", \"finished\": %.3f}\n",
-            stage->identity.hex, stage->kind == STAGE_PRETRAIN ? "pretrain" : "finetune", master->stages[index].attempts,
-            store_status_name(outcome->status), (unsigned long long)outcome->resumed_step, (unsigned long long)outcome->end_step,
-            (unsigned long long)outcome->recomputed_steps, outcome->flops, outcome->seconds, node, master->node_info[node].host,
-            clock_wall());
+            "{\"stage\": \"%s\", \"kind\": \"%s\", \"attempt\": %u, \"status\": \"%s\", \"from_step\": %llu, "
+            "\"to_step\": %llu, "
+            "\"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.3f, \"rank\": %u, \"host\": \"%s\", "
+            "\"finished\": %.3f}\n",
+            stage->identity.hex, stage->kind == STAGE_PRETRAIN ? "pretrain" : "finetune",
+            master->stages[index].attempts, store_status_name(outcome->status),
+            (unsigned long long)outcome->resumed_step, (unsigned long long)outcome->end_step,
+            (unsigned long long)outcome->recomputed_steps, outcome->flops, outcome->seconds, node,
+            master->node_info[node].host, clock_wall());
 }
 
 /* Everything below a stage that has been given up. */
@@ -204,7 +214,8 @@ static int skip_below(struct master *master, uint32_t index, struct error *err)
         uint32_t point = master->plan->stages[child].point;
         if (point != PLAN_NONE) {
             char message[STORE_MESSAGE];
-            snprintf(message, sizeof message, "its base, stage %.12s, has failed", master->plan->stages[index].identity.hex);
+            snprintf(message, sizeof message, "its base, stage %.12s, has failed",
+                     master->plan->stages[index].identity.hex);
             master->summary.skipped++;
             if (set_state(master, point, STORE_SKIPPED, 0, false, message, err) != 0) return -1;
         }
@@ -218,7 +229,9 @@ static int stage_complete(struct master *master, uint32_t index, struct error *e
     master->stages[index].state = STAGE_COMPLETE;
     master->seconds_left -= master->plan->stages[index].seconds;
     for (uint32_t c = master->child_first[index]; c < master->child_first[index + 1]; c++)
-        if (master->stages[master->children[c]].state == STAGE_WAITING && make_ready(master, master->children[c], err) != 0) return -1;
+        if (master->stages[master->children[c]].state == STAGE_WAITING &&
+            make_ready(master, master->children[c], err) != 0)
+            return -1;
     return 0;
 }
 
@@ -269,7 +282,8 @@ static int stage_failed(struct master *master, uint32_t index, const struct stag
     printf("stage %.12s attempt %u of %u: %s: %s\n", master->plan->stages[index].identity.hex, stage->attempts, limit,
            store_status_name(outcome->status), outcome->message);
     if (stage->attempts < limit) {
-        if (point != PLAN_NONE && set_state(master, point, STORE_PENDING, 0, false, outcome->message, err) != 0) return -1;
+        if (point != PLAN_NONE && set_state(master, point, STORE_PENDING, 0, false, outcome->message, err) != 0)
+            return -1;
         if (check_parent(master, index, err) != 0) return -1;
         return make_ready_or_wait(master, index, err);
     }
@@ -302,7 +316,8 @@ static int queue_row(struct master *master, uint32_t index, const struct store_r
     return 0;
 }
 
-static int handle_outcome(struct master *master, uint32_t node, const struct message_outcome *message, struct error *err)
+static int handle_outcome(struct master *master, uint32_t node, const struct message_outcome *message,
+                          struct error *err)
 {
     uint32_t index = message->stage;
     if (index >= master->plan->stage_count || master->stages[index].state != STAGE_RUNNING) return 0;
@@ -317,11 +332,13 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     if (result) {
         master->actual += outcome->seconds;
         master->predicted += stage->seconds;
-        return stage->point == PLAN_NONE ? stage_complete(master, index, err) : queue_row(master, index, &outcome->row, err);
+        return stage->point == PLAN_NONE ? stage_complete(master, index, err)
+                                         : queue_row(master, index, &outcome->row, err);
     }
     if (outcome->status == STORE_CUT) {
         master->stages[index].state = STAGE_CUT;
-        return stage->point == PLAN_NONE ? 0 : set_state(master, stage->point, STORE_CUT, 0, false, outcome->message, err);
+        return stage->point == PLAN_NONE ? 0
+                                         : set_state(master, stage->point, STORE_CUT, 0, false, outcome->message, err);
     }
     return stage_failed(master, index, outcome, err);
 }
@@ -336,7 +353,8 @@ static int commit_rows(struct master *master, struct error *err)
     for (size_t i = 0; i < master->row_count; i++) {
         const struct store_row *row = &master->rows[i];
         uint32_t index = master->row_stages[i];
-        if (set_state(master, (uint32_t)row->index, (enum store_status)row->result.status, 1, false, NULL, err) != 0) return -1;
+        if (set_state(master, (uint32_t)row->index, (enum store_status)row->result.status, 1, false, NULL, err) != 0)
+            return -1;
         master->committed[row->index] = 1;
         if (row->result.status == STORE_DIVERGED)
             master->summary.diverged++;
@@ -404,10 +422,11 @@ static int check_degrees(const struct master *master, struct error *err)
         if (master->nodes[r].devices > most) most = master->nodes[r].devices;
     for (size_t i = 0; i < master->plan->stage_count; i++)
         if (master->plan->stages[i].degree > most && master->stages[i].state != STAGE_UNNEEDED)
-            return error_set(err,
-                             "resources.tensor_parallel: a stage needs %u devices on one rank, the largest rank has %u; "
-                             "start fewer ranks a host, or give the host more devices (resources.devices, resources.threads)",
-                             master->plan->stages[i].degree, most);
+            return error_set(
+                err,
+                "resources.tensor_parallel: a stage needs %u devices on one rank, the largest rank has %u; "
+                "start fewer ranks a host, or give the host more devices (resources.devices, resources.threads)",
+                master->plan->stages[i].degree, most);
     return 0;
 }
 
@@ -434,15 +453,18 @@ static int handle_progress(struct master *master, const struct message_progress 
     if (point == PLAN_NONE || now - running->state_written < STATE_INTERVAL) return 0;
     running->state_written = now;
     double steps = (double)message->progress.steps;
-    return set_state(master, point, STORE_RUNNING, steps > 0 ? (double)message->progress.step / steps : 0, false, NULL, err);
+    return set_state(master, point, STORE_RUNNING, steps > 0 ? (double)message->progress.step / steps : 0, false, NULL,
+                     err);
 }
 
 int master_message(struct master *master, int rank, int tag, const void *payload, size_t size, struct error *err)
 {
     if (rank < 0 || rank >= master->transport->size) return error_set(err, "a message from rank %d", rank);
     if (tag == MESSAGE_HELLO && size == sizeof(struct message_hello)) return handle_hello(master, rank, payload, err);
-    if (tag == MESSAGE_PROGRESS && size == sizeof(struct message_progress)) return handle_progress(master, payload, err);
-    if (tag == MESSAGE_OUTCOME && size == sizeof(struct message_outcome)) return handle_outcome(master, (uint32_t)rank, payload, err);
+    if (tag == MESSAGE_PROGRESS && size == sizeof(struct message_progress))
+        return handle_progress(master, payload, err);
+    if (tag == MESSAGE_OUTCOME && size == sizeof(struct message_outcome))
+        return handle_outcome(master, (uint32_t)rank, payload, err);
     if (tag == MESSAGE_DRAIN) return master_drain(master, "a signal", err);
     return error_set(err, "message %d of %zu bytes from rank %d is not understood", tag, size, rank);
 }
@@ -462,7 +484,8 @@ int master_step(struct master *master, struct error *err)
     if (commit_rows(master, err) != 0) return -1;
     struct schedule_stage next;
     size_t node;
-    while (!master->draining && schedule_next(&master->schedule, master->nodes, (size_t)master->transport->size, &next, &node)) {
+    while (!master->draining &&
+           schedule_next(&master->schedule, master->nodes, (size_t)master->transport->size, &next, &node)) {
         if (parent_complete(master, next.stage)) {
             if (hand_out(master, next.stage, node, err) != 0) return -1;
         } else { /* its parent's state was found damaged after it had become ready */
@@ -477,7 +500,8 @@ int master_step(struct master *master, struct error *err)
 bool master_finished(const struct master *master)
 {
     if (master->running_count > 0 || master->row_count > 0) return false;
-    return master->draining || (master->schedule.count == 0 && master->nodes_present == (size_t)master->transport->size);
+    return master->draining ||
+           (master->schedule.count == 0 && master->nodes_present == (size_t)master->transport->size);
 }
 
 struct master_summary master_summary(const struct master *master)

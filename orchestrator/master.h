@@ -1,8 +1,9 @@
 /* The master: owns the plan, the schedule, the clock and the store's committer. Lives in rank 0 beside its agent.
  *
- * At full size: 10^5 points, 10^3 agents, thousands of small messages a second; memory is the plan and a few bytes a stage. Only the master writes
- * the store; rows that arrive together are committed together. A stage ends done, diverged (both are results), cut (drained, its checkpoint
- * waits for the next run) or failed; a failed attempt is tried again up to the sweep's limit, then its points end as failed and what needs it as skipped. */
+ * At full size: 10^5 points, 10^3 agents, thousands of small messages a second; memory is the plan and a few bytes a
+ * stage. Only the master writes the store; rows that arrive together are committed together. A stage ends done,
+ * diverged (both are results), cut (drained, its checkpoint waits for the next run) or failed; a failed attempt is
+ * tried again up to the sweep's limit, then its points end as failed and what needs it as skipped. */
 #ifndef TUNELAW_ORCHESTRATOR_MASTER_H
 #define TUNELAW_ORCHESTRATOR_MASTER_H
 
@@ -21,7 +22,8 @@ struct master_options {
 
 struct master;
 
-/* Takes DIR's lock, writes the store's next generation, finds out what is left to do. sweep, plan and transport are borrowed. NULL with *err. */
+/* Takes DIR's lock, writes the store's next generation, finds out what is left to do. sweep, plan and transport are
+ * borrowed. NULL with *err. */
 struct master *master_create(const struct sweep *sweep, const struct plan *plan, struct transport *transport,
                              const struct master_options *options, struct error *err);
 void master_destroy(struct master *master);

@@ -14,7 +14,8 @@
 double master_eta(const struct master *master)
 {
     double devices = 0;
-    for (int r = 0; r < master->transport->size; r++) devices += master->nodes[r].devices;
+    for (int r = 0; r < master->transport->size; r++)
+        devices += master->nodes[r].devices;
     if (devices <= 0 || master->predicted <= 0) return -1;
     double left = master->seconds_left;
     for (size_t i = 0; i < master->running_count; i++) {
@@ -33,12 +34,13 @@ static json_t *running_json(const struct master *master, const struct running *r
     const struct plan_stage *stage = &master->plan->stages[running->stage];
     const struct sweep *sweep = master->sweep;
     const struct stage_progress *p = &running->progress;
-    json_t *entry = json_pack("{s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:I, s:I, s:f, s:f, s:f, s:I}", "stage", stage->identity.hex, "kind",
-                              stage->kind == STAGE_PRETRAIN ? "pretrain" : "finetune", "model", sweep->models[stage->model].name, "rank",
-                              (int)running->node, "host", master->node_info[running->node].host, "pid", (int)running->pid, "attempt",
-                              (int)master->stages[running->stage].attempts, "step", (json_int_t)p->step, "steps", (json_int_t)p->steps,
-                              "loss", p->loss == p->loss && p->loss < 1e300 ? p->loss : -1.0, "tokens_per_second", p->tokens_per_second,
-                              "seconds", clock_elapsed() - running->started, "checkpoint_step", (json_int_t)p->checkpoint_step);
+    json_t *entry = json_pack(
+        "{s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:I, s:I, s:f, s:f, s:f, s:I}", "stage", stage->identity.hex, "kind",
+        stage->kind == STAGE_PRETRAIN ? "pretrain" : "finetune", "model", sweep->models[stage->model].name, "rank",
+        (int)running->node, "host", master->node_info[running->node].host, "pid", (int)running->pid, "attempt",
+        (int)master->stages[running->stage].attempts, "step", (json_int_t)p->step, "steps", (json_int_t)p->steps,
+        "loss", p->loss == p->loss && p->loss < 1e300 ? p->loss : -1.0, "tokens_per_second", p->tokens_per_second,
+        "seconds", clock_elapsed() - running->started, "checkpoint_step", (json_int_t)p->checkpoint_step);
     if (entry && stage->point != PLAN_NONE) {
         const struct store_point *point = &master->plan->points[stage->point];
         char method[STORE_NAME + 1];
@@ -55,13 +57,14 @@ static void write_status(const struct master *master)
 {
     struct master_summary s = master_summary(master);
     json_t *running = json_array();
-    for (size_t i = 0; i < master->running_count; i++) json_array_append_new(running, running_json(master, &master->running[i]));
-    json_t *status =
-        json_pack("{s:f, s:f, s:i, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:f, s:b, s:b, s:i, s:o}", "updated", clock_wall(), "seconds", s.seconds,
-                  "pid", (int)getpid(), "points", "total", (json_int_t)s.points, "done", (json_int_t)s.done, "diverged",
-                  (json_int_t)s.diverged, "failed", (json_int_t)s.failed, "skipped", (json_int_t)s.skipped, "left", (json_int_t)s.left,
-                  "eta_seconds", master_eta(master), "draining", (int)master->draining, "finished", (int)master_finished(master), "ranks",
-                  master->transport->size, "running", running);
+    for (size_t i = 0; i < master->running_count; i++)
+        json_array_append_new(running, running_json(master, &master->running[i]));
+    json_t *status = json_pack(
+        "{s:f, s:f, s:i, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:f, s:b, s:b, s:i, s:o}", "updated", clock_wall(),
+        "seconds", s.seconds, "pid", (int)getpid(), "points", "total", (json_int_t)s.points, "done", (json_int_t)s.done,
+        "diverged", (json_int_t)s.diverged, "failed", (json_int_t)s.failed, "skipped", (json_int_t)s.skipped, "left",
+        (json_int_t)s.left, "eta_seconds", master_eta(master), "draining", (int)master->draining, "finished",
+        (int)master_finished(master), "ranks", master->transport->size, "running", running);
     char path[PATH_MAX + 32], temporary[PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/status.json", master->options.dir);
     snprintf(temporary, sizeof temporary, "%s/status.json.tmp", master->options.dir);
@@ -88,8 +91,8 @@ static void print_line(const struct master *master)
     print_duration(eta, sizeof eta, master_eta(master));
     print_duration(elapsed, sizeof elapsed, s.seconds);
     char line[256];
-    snprintf(line, sizeof line, "%zu of %zu points done, %zu running, %zu failed, %s gone, ETA %s", s.done + s.diverged, s.points,
-             master->running_count, s.failed + s.skipped, elapsed, eta);
+    snprintf(line, sizeof line, "%zu of %zu points done, %zu running, %zu failed, %s gone, ETA %s", s.done + s.diverged,
+             s.points, master->running_count, s.failed + s.skipped, elapsed, eta);
     if (master->options.progress_line)
         fprintf(stderr, "\r\033[K%s", line);
     else {
@@ -118,8 +121,8 @@ void master_print_summary(const struct master *master)
     if (master->options.progress_line) fprintf(stderr, "\n");
     char elapsed[32];
     print_duration(elapsed, sizeof elapsed, s.seconds);
-    printf("%zu points: %zu done, %zu diverged, %zu failed, %zu skipped, %zu left; %zu committed in this run, %s\n", s.points, s.done,
-           s.diverged, s.failed, s.skipped, s.left, s.committed_now, elapsed);
+    printf("%zu points: %zu done, %zu diverged, %zu failed, %zu skipped, %zu left; %zu committed in this run, %s\n",
+           s.points, s.done, s.diverged, s.failed, s.skipped, s.left, s.committed_now, elapsed);
     size_t shown = 0;
     for (size_t i = 0; i < master->plan->stage_count && shown < SHOWN; i++) {
         if (master->stages[i].state != STAGE_FAILED) continue;

@@ -1,5 +1,5 @@
-/* What the master and the agents say to each other: tags and payloads of transport messages. Ranks of one job run one build, so payloads are plain
- * structs; the start of the job compares the builds. */
+/* What the master and the agents say to each other: tags and payloads of transport messages. Ranks of one job run one
+ * build, so payloads are plain structs; the start of the job compares the builds. */
 #ifndef TUNELAW_ORCHESTRATOR_PROTOCOL_H
 #define TUNELAW_ORCHESTRATOR_PROTOCOL_H
 
@@ -42,7 +42,7 @@ struct message_outcome {
 
 /* What the master tells every rank at the start, before anything else. */
 struct message_start {
-    int32_t failed; /* the master has printed why; leave */
+    int32_t failed;        /* the master has printed why; leave */
     uint32_t outcome_size; /* sizeof(struct stage_outcome): the same build? */
     char version[STORE_NAME];
     char dir[PATH_MAX];

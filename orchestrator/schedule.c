@@ -75,7 +75,8 @@ static bool best_fit(const struct schedule_node *nodes, size_t count, uint32_t d
     return found;
 }
 
-int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t node_count, struct schedule_stage *stage, size_t *node)
+int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t node_count,
+                  struct schedule_stage *stage, size_t *node)
 {
     uint32_t most = 0;
     for (size_t i = 0; i < node_count; i++)
@@ -102,6 +103,7 @@ int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t
         }
         schedule->aside[aside++] = top;
     }
-    while (aside > 0) schedule_add(schedule, &schedule->aside[--aside]); /* the heap has had room for them */
+    while (aside > 0)
+        schedule_add(schedule, &schedule->aside[--aside]); /* the heap has had room for them */
     return found;
 }

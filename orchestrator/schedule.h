@@ -1,8 +1,8 @@
 /* Which ready stage goes to which node: a pure function of ready stages and free devices.
  *
- * At full size: 10^5 ready stages, 10^3 nodes, thousands of decisions a second: a heap of ready stages (longest remaining chain first, then the larger
- * one, then the order of the plan), and for the chosen stage the node with the fewest free devices that still fits it. A stage
- * that fits nowhere does not hold up smaller ones behind it. */
+ * At full size: 10^5 ready stages, 10^3 nodes, thousands of decisions a second: a heap of ready stages (longest
+ * remaining chain first, then the larger one, then the order of the plan), and for the chosen stage the node with the
+ * fewest free devices that still fits it. A stage that fits nowhere does not hold up smaller ones behind it. */
 #ifndef TUNELAW_ORCHESTRATOR_SCHEDULE_H
 #define TUNELAW_ORCHESTRATOR_SCHEDULE_H
 
@@ -32,7 +32,9 @@ void schedule_init(struct schedule *schedule);
 void schedule_free(struct schedule *schedule);
 int schedule_add(struct schedule *schedule, const struct schedule_stage *stage); /* 0, or -1: out of memory */
 
-/* Take the best stage that fits on some node now; its devices are taken from that node's `free`. 1 and *stage, *node; or 0: nothing fits. */
-int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t node_count, struct schedule_stage *stage, size_t *node);
+/* Take the best stage that fits on some node now; its devices are taken from that node's `free`. 1 and *stage, *node;
+ * or 0: nothing fits. */
+int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t node_count,
+                  struct schedule_stage *stage, size_t *node);
 
 #endif

@@ -44,10 +44,11 @@ int transport_open(struct transport *transport, int *argc, char ***argv, struct 
     }
     const char *tasks = getenv("SLURM_NTASKS");
     if (transport->size == 1 && tasks && strtol(tasks, NULL, 10) > 1)
-        return error_set(err,
-                         "SLURM_NTASKS is %s but this process is alone in its MPI world: %s masters would share one store; "
-                         "start it with mpirun, with srun --mpi=pmix, or with --ntasks=1",
-                         tasks, tasks);
+        return error_set(
+            err,
+            "SLURM_NTASKS is %s but this process is alone in its MPI world: %s masters would share one store; "
+            "start it with mpirun, with srun --mpi=pmix, or with --ntasks=1",
+            tasks, tasks);
     return 0;
 }
 
@@ -149,7 +150,8 @@ int transport_receive(struct transport *transport, int *rank, int *tag, void **p
     MPI_Get_count(&status, MPI_BYTE, &bytes);
     void *buffer = malloc((size_t)bytes + 1);
     if (!buffer) return error_set(err, "out of memory");
-    if (MPI_Recv(buffer, bytes, MPI_BYTE, status.MPI_SOURCE, status.MPI_TAG, MPI_COMM_WORLD, MPI_STATUS_IGNORE) != MPI_SUCCESS) {
+    if (MPI_Recv(buffer, bytes, MPI_BYTE, status.MPI_SOURCE, status.MPI_TAG, MPI_COMM_WORLD, MPI_STATUS_IGNORE) !=
+        MPI_SUCCESS) {
         free(buffer);
         return error_set(err, "MPI_Recv from rank %d failed", status.MPI_SOURCE);
     }

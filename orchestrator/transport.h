@@ -1,7 +1,7 @@
 /* Messages between the ranks: bytes with a tag, never blocking, never waiting for a rank that may be dead.
  *
- * Over MPI when the program was started by mpirun or srun; a world of one otherwise, without MPI. A message to oneself takes
- * a queue. At full size: 10^3 ranks that each send a few messages a second to rank 0. */
+ * Over MPI when the program was started by mpirun or srun; a world of one otherwise, without MPI. A message to oneself
+ * takes a queue. At full size: 10^3 ranks that each send a few messages a second to rank 0. */
 #ifndef TUNELAW_ORCHESTRATOR_TRANSPORT_H
 #define TUNELAW_ORCHESTRATOR_TRANSPORT_H
 
@@ -29,7 +29,8 @@ int transport_broadcast(struct transport *transport, void *bytes, size_t size);
 int transport_send(struct transport *transport, int rank, int tag, const void *payload, size_t size, struct error *err);
 
 /* Next message without waiting: 1 (*payload is malloc'ed, the caller frees), 0 none, -1 error. */
-int transport_receive(struct transport *transport, int *rank, int *tag, void **payload, size_t *size, struct error *err);
+int transport_receive(struct transport *transport, int *rank, int *tag, void **payload, size_t *size,
+                      struct error *err);
 
 /* Messages that have been sent but not yet taken. */
 size_t transport_pending(struct transport *transport);

@@ -1,11 +1,9 @@
-/* Names of methods and schedules, and the learning rate of every step: what the planner hashes and the trainer obeys.
- */
+/* Names of schedules, and the learning rate of every step: what the planner hashes and the trainer obeys. */
 #include <math.h>
 #include <string.h>
 
 #include "workers/config.h"
 
-static const char *const method_names[METHODS] = {"none", "full", "lora", "prompt"};
 static const char *const schedule_names[SCHEDULES] = {"constant", "linear", "cosine", "inverse_sqrt"};
 
 static int name_find(const char *const *names, int count, const char *name)
@@ -13,16 +11,6 @@ static int name_find(const char *const *names, int count, const char *name)
     for (int i = 0; i < count; i++)
         if (strcmp(names[i], name) == 0) return i;
     return -1;
-}
-
-const char *method_name(enum method_kind kind)
-{
-    return (unsigned)kind < METHODS ? method_names[kind] : "unknown";
-}
-
-int method_find(const char *name)
-{
-    return name_find(method_names, METHODS, name);
 }
 
 const char *schedule_name(enum schedule_kind kind)

@@ -1,5 +1,6 @@
-/* The launcher: workers get their socket, their CPUs and a clean environment; they die with the launcher's owner, however that ends. The worker here is this
- * program itself, started as `worker 3`: it reports what it finds, then does as it is told. */
+/* The launcher: workers get their socket, their CPUs and a clean environment; they die with the launcher's owner,
+ * however that ends. The worker here is this program itself, started as `worker 3`: it reports what it finds, then does
+ * as it is told. */
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>

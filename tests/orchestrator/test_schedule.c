@@ -1,4 +1,5 @@
-/* The scheduler never overbooks a node, starts the longest chain first, and lets small stages pass a gang that does not fit. */
+/* The scheduler never overbooks a node, starts the longest chain first, and lets small stages pass a gang that does not
+ * fit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -68,7 +69,8 @@ static void random_runs_place_everything_once(void **state)
         struct schedule schedule;
         schedule_init(&schedule);
         struct schedule_node nodes[NODES];
-        for (int i = 0; i < NODES; i++) nodes[i].devices = nodes[i].free = 1 + (uint32_t)random_below(key, draw++, 8);
+        for (int i = 0; i < NODES; i++)
+            nodes[i].devices = nodes[i].free = 1 + (uint32_t)random_below(key, draw++, 8);
         nodes[0].devices = nodes[0].free = 8;
         for (uint32_t i = 0; i < STAGES; i++) {
             uint32_t degree = 1 + (uint32_t)random_below(key, draw++, 8);
@@ -94,7 +96,8 @@ static void random_runs_place_everything_once(void **state)
             nodes[busy[end].node].free += busy[end].degree;
             busy[end] = busy[--busy_count];
         }
-        for (int i = 0; i < NODES; i++) assert_int_equal(nodes[i].free, nodes[i].devices);
+        for (int i = 0; i < NODES; i++)
+            assert_int_equal(nodes[i].free, nodes[i].devices);
         schedule_free(&schedule);
     }
 }
