@@ -1,8 +1,9 @@
-/* What a stage is made of: parameter counts, and the checks that a model and a method can be built.
+/* What a stage is made of: names of methods, parameter counts, and the checks that a model and a method can be built.
  * The planner asks before anything is launched; the worker allocates by the same counts. */
 #include "workers/config.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Far above any model that fits a cluster, low enough that no count below overflows 64 bits. */
 enum {
@@ -12,6 +13,20 @@ enum {
     FFN_LIMIT = 1 << 20,
     VOCABULARY_LIMIT = 1 << 24
 };
+
+static const char *const method_names[METHODS] = {"none", "full", "lora", "prompt"};
+
+const char *method_name(enum method_kind kind)
+{
+    return (unsigned)kind < METHODS ? method_names[kind] : "unknown";
+}
+
+int method_find(const char *name)
+{
+    for (int kind = 0; kind < METHODS; kind++)
+        if (!strcmp(name, method_names[kind])) return kind;
+    return -1;
+}
 
 static uint64_t query_width(const struct model_config *model)
 {
