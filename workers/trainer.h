@@ -1,0 +1,31 @@
+/* One optimiser step, the same for pretraining and finetuning: batch, forward, loss, backward, reduce, clip, step. */
+#ifndef TUNELAW_WORKERS_TRAINER_H
+#define TUNELAW_WORKERS_TRAINER_H
+
+#include <stdbool.h>
+
+#include "workers/batch.h"
+#include "workers/config.h"
+#include "workers/model.h"
+#include "workers/parameters.h"
+
+struct trainer { /* all borrowed */
+    const struct recipe *recipe;
+    struct parameters *parameters;
+    struct model *model;
+    struct feed *feed;
+    struct batch_buffer *buffer;
+};
+
+struct trainer_step {
+    double loss;          /* nats, summed over the targets of the step */
+    double gradient_norm; /* before clipping */
+    uint64_t tokens, targets, sequences;
+    bool finite; /* no: loss or norm is not, and the weights were left as they were */
+};
+
+/* Train step `step` (from 1), which takes positions (step-1)*batch .. step*batch-1 of the feed. Collective over the
+ * gang; the same numbers on every rank. -1: a peer or the device failed. */
+int trainer_step(struct trainer *trainer, uint64_t step, struct trainer_step *out, struct error *err);
+
+#endif
