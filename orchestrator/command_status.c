@@ -1,0 +1,281 @@
+/* tunelaw status: how far a sweep is, from the store alone, with the running stages where a master is at work. */
+#include <argp.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/log.h"
+#include "orchestrator/column.h"
+#include "orchestrator/command.h"
+#include "orchestrator/view.h"
+
+enum {
+    DAMAGED = STORE_STATUSES, /* a status of its own here */
+    STATUSES,
+    METHODS_SHOWN = 64,
+    ERRORS_SHOWN = 10
+};
+#define SILENCE 15.0 /* seconds without a word after which a master is taken for gone: it writes each second */
+
+struct method_counts {
+    char name[STORE_NAME + 1];
+    size_t points[STATUSES];
+};
+
+struct tally {
+    struct method_counts methods[METHODS_SHOWN];
+    size_t method_count;
+    size_t total[STATUSES], committed, attempts;
+    struct view_row errors[ERRORS_SHOWN]; /* latest first */
+    size_t error_count, errors_in_all;
+};
+
+static const char *status_name(int status)
+{
+    return status == DAMAGED ? "damaged" : store_status_name((enum store_status)status);
+}
+
+static int status_of(const struct view_row *row)
+{
+    uint32_t status = row->committed ? row->result.status : row->state.status;
+    return row->damaged ? DAMAGED : status < STORE_STATUSES ? (int)status : STORE_PENDING;
+}
+
+static struct method_counts *method_of(struct tally *tally, const struct store_point *point)
+{
+    char name[STORE_NAME + 1];
+    store_text(name, sizeof name, point->method, sizeof point->method);
+    for (size_t i = 0; i < tally->method_count; i++)
+        if (!strcmp(tally->methods[i].name, name)) return &tally->methods[i];
+    if (tally->method_count == METHODS_SHOWN) return &tally->methods[METHODS_SHOWN - 1];
+    struct method_counts *method = &tally->methods[tally->method_count++];
+    snprintf(method->name, sizeof method->name, "%s", name);
+    return method;
+}
+
+static void tally_error(struct tally *tally, const struct view_row *row)
+{
+    tally->errors_in_all++;
+    size_t place = tally->error_count;
+    while (place && tally->errors[place - 1].state.updated < row->state.updated)
+        place--;
+    if (place == ERRORS_SHOWN) return;
+    if (tally->error_count < ERRORS_SHOWN) tally->error_count++;
+    memmove(tally->errors + place + 1, tally->errors + place, (tally->error_count - place - 1) * sizeof *tally->errors);
+    tally->errors[place] = *row;
+}
+
+static int tally_rows(const struct view *view, struct tally *tally, struct error *err)
+{
+    struct view_row *row = malloc(sizeof *row);
+    if (!row) return error_set(err, "out of memory");
+    int result = 0;
+    for (size_t i = 0; i < store_count(view->store) && !result; i++) {
+        result = view_read(view, i, row, err);
+        if (result) break;
+        int status = status_of(row);
+        method_of(tally, &row->point)->points[status]++;
+        tally->total[status]++;
+        tally->committed += row->committed;
+        tally->attempts += row->state.attempts;
+        if (row->state.message[0] && !row->committed) tally_error(tally, row);
+    }
+    free(row);
+    return result;
+}
+
+/* DIR/status.json where a master keeps it; NULL where there is none, it is damaged, old, or says that the sweep has
+ * ended. */
+static json_t *live_status(const struct view *view)
+{
+    char path[PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/status.json", view->dir);
+    json_t *live = json_load_file(path, 0, NULL);
+    double age = clock_wall() - json_number_value(json_object_get(live, "updated"));
+    if (live && age < SILENCE && !json_is_true(json_object_get(live, "finished"))) return live;
+    json_decref(live);
+    return NULL;
+}
+
+static void print_duration(double seconds)
+{
+    long whole = (long)(seconds + 0.5);
+    if (whole >= 3600)
+        printf("%ld h %02ld min", whole / 3600, whole / 60 % 60);
+    else if (whole >= 60)
+        printf("%ld min %02ld s", whole / 60, whole % 60);
+    else
+        printf("%ld s", whole);
+}
+
+static void print_counts(const char *name, const size_t *points, const size_t *total)
+{
+    printf("%-12.47s", name);
+    for (int status = 0; status < STATUSES; status++)
+        if (total[status])
+            printf(" %*zu", (int)strlen(status_name(status)) > 6 ? (int)strlen(status_name(status)) : 6,
+                   points[status]);
+    printf("\n");
+}
+
+static void print_table(const struct tally *tally)
+{
+    printf("%-12s", "");
+    for (int status = 0; status < STATUSES; status++)
+        if (tally->total[status]) printf(" %6s", status_name(status));
+    printf("\n");
+    for (size_t i = 0; i < tally->method_count; i++)
+        print_counts(tally->methods[i].name, tally->methods[i].points, tally->total);
+    print_counts("all", tally->total, tally->total);
+}
+
+static double number(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+static const char *string(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+static void print_stage(const json_t *stage)
+{
+    const char *method = string(stage, "method");
+    printf("  %.12s %s %s", string(stage, "stage"), string(stage, "model"), *method ? method : string(stage, "kind"));
+    if (number(stage, "pet_size") > 0) printf(" %.0f", number(stage, "pet_size"));
+    if (number(stage, "finetune_examples") > 0)
+        printf(", %.0f tokens, %.0f examples", number(stage, "pretrain_tokens"), number(stage, "finetune_examples"));
+    printf(": step %.0f of %.0f", number(stage, "step"), number(stage, "steps"));
+    if (number(stage, "loss") > 0) printf(", loss %.4f", number(stage, "loss"));
+    printf(", %.0f tokens/s, rank %.0f", number(stage, "tokens_per_second"), number(stage, "rank"));
+    if (number(stage, "attempt") > 1) printf(", attempt %.0f", number(stage, "attempt"));
+    printf("\n");
+}
+
+static void print_live(const json_t *live, bool complete)
+{
+    if (!live) {
+        printf("\n%s\n", complete ? "complete: nothing is left to run"
+                                  : "nothing is running: the same `tunelaw run` goes on from here");
+        return;
+    }
+    const json_t *stages = json_object_get(live, "running");
+    printf("\nrunning: %zu stage%s", json_array_size(stages), json_array_size(stages) == 1 ? "" : "s");
+    if (json_is_true(json_object_get(live, "draining"))) printf(", stopping at the next checkpoint");
+    if (number(live, "eta_seconds") > 0) {
+        printf(", ETA ");
+        print_duration(number(live, "eta_seconds"));
+    }
+    printf("\n");
+    for (size_t i = 0; i < json_array_size(stages); i++)
+        print_stage(json_array_get(stages, i));
+}
+
+static void print_errors(const struct tally *tally)
+{
+    if (!tally->errors_in_all) return;
+    printf("\nlast errors:\n");
+    for (size_t i = 0; i < tally->error_count; i++) {
+        const struct view_row *row = &tally->errors[i];
+        char what[256], message[STORE_MESSAGE + 1];
+        view_describe(&row->point, what, sizeof what);
+        store_text(message, sizeof message, row->state.message, sizeof row->state.message);
+        printf("  %zu %.12s %s: %s after %" PRIu32 " attempt%s: %s\n", row->index, row->point.identity, what,
+               view_status(row), row->state.attempts, row->state.attempts == 1 ? "" : "s", message);
+    }
+    if (tally->errors_in_all > tally->error_count)
+        printf("  and %zu more: tunelaw export has them all\n", tally->errors_in_all - tally->error_count);
+}
+
+static void print_text(const struct view *view, const struct tally *tally, const json_t *live)
+{
+    size_t count = store_count(view->store), ended = tally->committed;
+    printf("%s: %zu of %zu points committed, %zu attempts, generation %" PRIu64 " of %s\n\n", store_name(view->store),
+           ended, count, tally->attempts, store_epoch(view->store), view->dir);
+    print_table(tally);
+    print_live(live, ended == count);
+    print_errors(tally);
+}
+
+static json_t *counts_json(const size_t *points)
+{
+    json_t *object = json_object();
+    for (int status = 0; status < STATUSES; status++)
+        if (points[status]) json_object_set_new(object, status_name(status), json_integer((json_int_t)points[status]));
+    return object;
+}
+
+static int print_json(const struct view *view, const struct tally *tally, json_t *live)
+{
+    json_t *methods = json_object(), *errors = json_array();
+    for (size_t i = 0; i < tally->method_count; i++)
+        json_object_set_new(methods, tally->methods[i].name, counts_json(tally->methods[i].points));
+    for (size_t i = 0; i < tally->error_count; i++)
+        json_array_append_new(errors, column_json_row(&tally->errors[i]));
+    json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:O?}", "name", store_name(view->store),
+                             "dir", view->dir, "epoch", (json_int_t)store_epoch(view->store), "points",
+                             (json_int_t)store_count(view->store), "committed", (json_int_t)tally->committed,
+                             "attempts", (json_int_t)tally->attempts, "statuses", counts_json(tally->total), "methods",
+                             methods, "errors", errors, "live", live);
+    int failed = !root || json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
+    json_decref(root);
+    printf("\n");
+    return failed;
+}
+
+struct arguments {
+    const char *path;
+    bool json;
+};
+
+static error_t parse(int key, char *word, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+    switch (key) {
+    case 'j':
+        arguments->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->path) argp_error(state, "one run directory, not also %s", word);
+        arguments->path = word;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "which run directory?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int command_status(int argc, char **argv)
+{
+    static const struct argp_option options[] = {{"json", 'j', NULL, 0, "for a program", 0}, {0}};
+    static const struct argp argp = {options, parse, "DIR", "How far the sweep in DIR (or a store file) is.",
+                                     NULL,    NULL,  NULL};
+    struct arguments arguments = {0};
+    argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+
+    struct error err;
+    struct view view;
+    if (view_open(&view, arguments.path, &err)) return command_fail(&err);
+    struct tally *tally = calloc(1, sizeof *tally);
+    int code = 0;
+    if (!tally || tally_rows(&view, tally, &err)) {
+        if (!tally) error_set(&err, "out of memory");
+        code = command_fail(&err);
+    } else {
+        json_t *live = live_status(&view);
+        if (arguments.json)
+            code = print_json(&view, tally, live);
+        else
+            print_text(&view, tally, live);
+        json_decref(live);
+    }
+    free(tally);
+    view_close(&view);
+    return code;
+}

@@ -1,0 +1,77 @@
+/* Reading a run: the store's parts joined row by row, for status, show, export and verify. */
+#include "orchestrator/view.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int view_open(struct view *view, const char *path, struct error *err)
+{
+    struct stat found;
+    memset(view, 0, sizeof *view);
+    if (stat(path, &found)) return error_set_errno(err, "%s", path);
+    if (!realpath(path, view->dir)) return error_set_errno(err, "%s", path);
+    if (!S_ISDIR(found.st_mode)) {
+        char *slash = strrchr(view->dir, '/');
+        slash[slash == view->dir] = 0;
+    }
+    view->store = store_open(path, false, err);
+    return view->store ? 0 : -1;
+}
+
+void view_close(struct view *view)
+{
+    store_close(view->store);
+    view->store = NULL;
+}
+
+int view_read(const struct view *view, size_t index, struct view_row *row, struct error *err)
+{
+    struct error damage;
+    memset(row, 0, sizeof *row);
+    row->index = index;
+    row->point = *store_point(view->store, index);
+    if (store_read_state(view->store, index, &row->state, err)) return -1;
+    int found = store_read(view->store, index, &row->result, &row->execution, &row->curve, &damage);
+    row->committed = found == 1;
+    row->damaged = found < 0;
+    if (row->damaged) store_field(row->state.message, sizeof row->state.message, damage.text);
+    return 0;
+}
+
+const char *view_status(const struct view_row *row)
+{
+    if (row->damaged) return "damaged";
+    return store_status_name(row->committed ? row->result.status : row->state.status);
+}
+
+int view_find(const struct view *view, const char *word, size_t *index, struct error *err)
+{
+    size_t count = store_count(view->store);
+    if (*word && strspn(word, "0123456789") == strlen(word)) {
+        errno = 0;
+        unsigned long long number = strtoull(word, NULL, 10);
+        if (!errno && number < count) {
+            *index = (size_t)number;
+            return 0;
+        }
+        if (strlen(word) < 4) return error_set(err, "no row %s; allowed: 0..%zu", word, count ? count - 1 : 0);
+    }
+    long row = store_find(view->store, word, err);
+    if (row < 0) return -1;
+    *index = (size_t)row;
+    return 0;
+}
+
+void view_describe(const struct store_point *point, char *out, size_t size)
+{
+    char model[STORE_NAME + 1], method[STORE_NAME + 1], pet[24] = "";
+    store_text(model, sizeof model, point->model, sizeof point->model);
+    store_text(method, sizeof method, point->method, sizeof point->method);
+    if (point->pet_size) snprintf(pet, sizeof pet, " %" PRIu64, point->pet_size);
+    snprintf(out, size, "%s %s%s, %" PRIu64 " tokens, %" PRIu64 " examples, learning rate %g, seed %" PRIu64, model,
+             method, pet, point->pretrain_tokens, point->finetune_examples, point->learning_rate, point->seed);
+}
