@@ -1,0 +1,337 @@
+/* The operations, how each is called, and the shapes it is tested and measured at. To add a case, add a line. */
+#include <math.h>
+#include <string.h>
+
+#include "tests/kernels/ops.h"
+
+#define B(i) run->b[i].x
+#define P(i) run->p[i]
+#define I(i) ((const int32_t *)run->b[i].x)
+#define CALL(name) static void name(const struct kernels *k, struct device *d, struct run *run)
+#define SETUP(name) static void name(struct run *run)
+#define WORK(name) static double name(const size_t p[PARAMETERS])
+
+/* m, n, k, transposes (1: a, 2: b, 4: beta), padding of the rows */
+SETUP(matmul_setup)
+{
+    size_t m = P(0), n = P(1), k = P(2), pad = P(4);
+    run_normal(run, IN, (P(3) & 1 ? k * (m + pad) : m * (k + pad)), 1);
+    run_normal(run, IN, (P(3) & 2 ? n * (k + pad) : k * (n + pad)), 1);
+    run_normal(run, P(3) & 4 ? INOUT : OUT, m * n, 1);
+}
+CALL(matmul_call)
+{
+    bool ta = P(3) & 1, tb = P(3) & 2;
+    k->matmul(d, ta, tb, P(0), P(1), P(2), 0.7f, B(0), (ta ? P(0) : P(2)) + P(4), B(1), (tb ? P(2) : P(1)) + P(4),
+              P(3) & 4 ? 0.3f : 0, B(2), P(1));
+}
+WORK(matmul_work)
+{
+    return 2.0 * (double)(p[0] * p[1] * p[2]);
+}
+
+SETUP(fill_setup)
+{
+    run_buffer(run, OUT, P(0));
+}
+CALL(fill_call)
+{
+    k->fill(d, P(0), 1.25f, B(0));
+}
+SETUP(copy_setup)
+{
+    run_normal(run, IN, P(0), 1);
+    run_buffer(run, OUT, P(0));
+}
+CALL(copy_call)
+{
+    k->copy(d, P(0), B(0), B(1));
+}
+SETUP(add_setup)
+{
+    run_normal(run, IN, P(0), 1);
+    run_normal(run, INOUT, P(0), 1);
+}
+CALL(add_call)
+{
+    k->add(d, P(0), B(0), B(1));
+}
+SETUP(scale_setup)
+{
+    run_normal(run, INOUT, P(0), 1);
+}
+CALL(scale_call)
+{
+    k->scale(d, P(0), 0.37f, B(0));
+}
+SETUP(sum_setup)
+{
+    run_normal(run, IN, P(0), 1);
+}
+CALL(sum_call)
+{
+    run->result = k->sum(d, P(0), B(0));
+}
+CALL(sum_squares_call)
+{
+    run->result = k->sum_squares(d, P(0), B(0));
+}
+WORK(words)
+{
+    return 4.0 * (double)p[0];
+}
+WORK(words2)
+{
+    return 8.0 * (double)p[0];
+}
+WORK(words3)
+{
+    return 12.0 * (double)p[0];
+}
+
+/* n, step */
+SETUP(adamw_setup)
+{
+    run_normal(run, INOUT, P(0), 1);
+    run_normal(run, IN, P(0), 1);
+    run_normal(run, INOUT, P(0), 0.1);
+    run_positive(run, INOUT, P(0), 0.1);
+}
+CALL(adamw_call)
+{
+    k->adamw(d, P(0), B(0), B(1), B(2), B(3), 0.01f, 0.9f, 0.95f, 1e-8f, 0.1f, P(1), 0.5f);
+}
+WORK(adamw_work)
+{
+    return 28.0 * (double)p[0];
+}
+
+/* rows, width; backward: 1 where dgain is wanted */
+SETUP(rms_norm_forward_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 2);
+    run_normal(run, IN, P(1), 1);
+    run_buffer(run, OUT, P(0) * P(1));
+    run_buffer(run, OUT, P(0));
+}
+CALL(rms_norm_forward_call)
+{
+    k->rms_norm_forward(d, P(0), P(1), 1e-5f, B(0), B(1), B(2), B(3));
+}
+SETUP(rms_norm_backward_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 2);
+    run_normal(run, IN, P(1), 1);
+    run_positive(run, IN, P(0), 1);
+    run_normal(run, IN, P(0) * P(1), 1);
+    run_normal(run, INOUT, P(0) * P(1), 1);
+    run_normal(run, INOUT, P(1), 1);
+}
+CALL(rms_norm_backward_call)
+{
+    k->rms_norm_backward(d, P(0), P(1), B(0), B(1), B(2), B(3), B(4), P(2) ? B(5) : NULL);
+}
+WORK(rows2)
+{
+    return 8.0 * (double)(p[0] * p[1]);
+}
+WORK(rows4)
+{
+    return 16.0 * (double)(p[0] * p[1]);
+}
+
+/* tokens, heads, head width, inverse */
+SETUP(rotary_setup)
+{
+    run_integers(run, P(0), 0, 3000);
+    run_normal(run, INOUT, P(0) * P(1) * P(2), 1);
+}
+CALL(rotary_call)
+{
+    k->rotary(d, P(0), P(1), P(2), 10000.0f, I(0), P(3), B(1));
+}
+WORK(rotary_work)
+{
+    return 8.0 * (double)(p[0] * p[1] * p[2]);
+}
+
+/* sequences, tokens, heads, key/value heads, head width, deviation of the queries (0: 1) */
+SETUP(attention_forward_setup)
+{
+    run_sequences(run, P(0), P(1), P(2), P(3), P(4));
+    run_normal(run, IN, P(1) * P(2) * P(4), P(5) ? (double)P(5) : 1);
+    run_normal(run, IN, P(1) * P(3) * P(4), 1);
+    run_normal(run, IN, P(1) * P(3) * P(4), 1);
+    run_buffer(run, OUT, P(1) * P(2) * P(4));
+    run_buffer(run, OUT, P(1) * P(2));
+}
+CALL(attention_forward_call)
+{
+    k->attention_forward(d, &run->attention, B(0), B(1), B(2), B(3), B(4));
+}
+/* out and lse of the forward pass are inputs: they come from the reference */
+SETUP(attention_backward_setup)
+{
+    attention_forward_setup(run);
+    const struct kernels *reference = kernels_find("reference", NULL);
+    reference->attention_forward(NULL, &run->attention, run->b[0].initial, run->b[1].initial, run->b[2].initial,
+                                 run->b[3].initial, run->b[4].initial);
+    run->b[3].role = run->b[4].role = IN;
+    run_normal(run, IN, P(1) * P(2) * P(4), 1);
+    run_buffer(run, OUT, P(1) * P(2) * P(4));
+    run_buffer(run, OUT, P(1) * P(3) * P(4));
+    run_buffer(run, OUT, P(1) * P(3) * P(4));
+}
+CALL(attention_backward_call)
+{
+    k->attention_backward(d, &run->attention, B(0), B(1), B(2), B(3), B(4), B(5), B(6), B(7), B(8));
+}
+WORK(attention_forward_work) /* of causal sequences of equal length */
+{
+    return 2.0 * (double)(p[1] * p[2] * p[4]) * (double)p[1] / (double)p[0];
+}
+WORK(attention_backward_work)
+{
+    return 2.5 * attention_forward_work(p);
+}
+
+/* n, deviation, 1: in place */
+SETUP(swiglu_forward_setup)
+{
+    run_normal(run, IN, P(0), (double)P(1));
+    run_normal(run, IN, P(0), 1);
+    run_buffer(run, OUT, P(0));
+}
+CALL(swiglu_forward_call)
+{
+    k->swiglu_forward(d, P(0), B(0), B(1), B(2));
+}
+SETUP(swiglu_backward_setup)
+{
+    run_normal(run, P(2) ? INOUT : IN, P(0), (double)P(1));
+    run_normal(run, P(2) ? INOUT : IN, P(0), 1);
+    run_normal(run, IN, P(0), 1);
+    if (P(2)) return;
+    run_buffer(run, OUT, P(0));
+    run_buffer(run, OUT, P(0));
+}
+CALL(swiglu_backward_call)
+{
+    k->swiglu_backward(d, P(0), B(0), B(1), B(2), P(2) ? B(0) : B(3), P(2) ? B(1) : B(4));
+}
+WORK(swiglu_backward_work)
+{
+    return 20.0 * (double)p[0];
+}
+
+/* tokens, width, vocabulary, first, count, what is there or wanted (1: prompt, 2: table) */
+SETUP(embedding_forward_setup)
+{
+    run_integers(run, P(0), P(5) & 1 ? -4 : 0, (int32_t)P(2) - 1);
+    run_normal(run, IN, P(4) * P(1), 1);
+    run_normal(run, IN, 4 * P(1), 1);
+    run_buffer(run, OUT, P(0) * P(1));
+}
+CALL(embedding_forward_call)
+{
+    k->embedding_forward(d, P(0), P(1), I(0), P(3), P(4), B(1), P(5) & 1 ? B(2) : NULL, B(3));
+}
+SETUP(embedding_backward_setup)
+{
+    run_integers(run, P(0), -4, (int32_t)P(2) - 1);
+    run_normal(run, IN, P(0) * P(1), 1);
+    run_normal(run, INOUT, P(4) * P(1), 1);
+    run_normal(run, INOUT, 4 * P(1), 1);
+}
+CALL(embedding_backward_call)
+{
+    k->embedding_backward(d, P(0), P(1), I(0), P(3), P(4), B(1), P(5) & 2 ? B(2) : NULL, P(5) & 1 ? B(3) : NULL);
+}
+
+/* rows wanted, width, rows there */
+SETUP(gather_rows_setup)
+{
+    int32_t *rows = run_integers(run, P(0), 0, 0);
+    for (size_t i = 0; i < P(0); i++)
+        rows[i] = (int32_t)(i * P(2) / P(0));
+    run_normal(run, IN, P(2) * P(1), 1);
+    run_buffer(run, OUT, P(0) * P(1));
+}
+CALL(gather_rows_call)
+{
+    k->gather_rows(d, P(0), P(1), (const uint32_t *)I(0), B(1), B(2));
+}
+SETUP(scatter_rows_setup)
+{
+    int32_t *rows = run_integers(run, P(0), 0, 0);
+    for (size_t i = 0; i < P(0); i++)
+        rows[i] = (int32_t)(i * P(2) / P(0));
+    run_normal(run, IN, P(0) * P(1), 1);
+    run_normal(run, INOUT, P(2) * P(1), 1);
+}
+CALL(scatter_rows_call)
+{
+    k->scatter_rows(d, P(0), P(1), (const uint32_t *)I(0), B(1), B(2));
+}
+
+/* rows, vocabulary on this device, first, devices, deviation, gradient wanted */
+SETUP(cross_entropy_partial_setup)
+{
+    run_normal(run, IN, P(0) * P(1), (double)P(4));
+    run_integers(run, P(0), 0, (int32_t)(P(1) * P(3)) - 1);
+    run_buffer(run, OUT, 3 * P(0));
+}
+CALL(cross_entropy_partial_call)
+{
+    k->cross_entropy_partial(d, P(0), P(1), P(2), B(0), I(1), B(2));
+}
+SETUP(cross_entropy_finish_setup)
+{
+    size_t rows = P(0);
+    run_normal(run, INOUT, rows * P(1), (double)P(4));
+    int32_t *targets = run_integers(run, rows, 0, (int32_t)(P(1) * P(3)) - 1);
+    struct buffer *partials = run_buffer(run, IN, P(3) * 3 * rows);
+    run_buffer(run, OUT, rows);
+    const struct kernels *reference = kernels_find("reference", NULL);
+    for (size_t device = 0; device < P(3); device++) { /* every device has the logits of the first */
+        reference->cross_entropy_partial(NULL, rows, P(1), device * P(1), run->b[0].initial, targets,
+                                         partials->initial + device * 3 * rows);
+    }
+}
+CALL(cross_entropy_finish_call)
+{
+    k->cross_entropy_finish(d, P(0), P(1), P(2), P(3), B(2), I(1), P(5) ? 0.01f : 0, B(0), B(3));
+}
+
+const struct op ops[] = {
+    {"matmul", 1e-12, matmul_setup, matmul_call, matmul_work, true},
+    {"fill", 0, fill_setup, fill_call, words, false},
+    {"copy", 0, copy_setup, copy_call, words2, false},
+    {"add", 0, add_setup, add_call, words3, false},
+    {"scale", 0, scale_setup, scale_call, words2, false},
+    {"sum", 0, sum_setup, sum_call, words, false},
+    {"sum_squares", 0, sum_setup, sum_squares_call, words, false},
+    {"adamw", 1e-12, adamw_setup, adamw_call, adamw_work, false},
+    {"rms_norm_forward", 1e-13, rms_norm_forward_setup, rms_norm_forward_call, rows2, false},
+    {"rms_norm_backward", 1e-12, rms_norm_backward_setup, rms_norm_backward_call, rows4, false},
+    {"rotary", 1e-12, rotary_setup, rotary_call, rotary_work, false},
+    {"attention_forward", 1e-11, attention_forward_setup, attention_forward_call, attention_forward_work, true},
+    {"attention_backward", 1e-10, attention_backward_setup, attention_backward_call, attention_backward_work, true},
+    {"swiglu_forward", 1e-12, swiglu_forward_setup, swiglu_forward_call, words3, false},
+    {"swiglu_backward", 1e-12, swiglu_backward_setup, swiglu_backward_call, swiglu_backward_work, false},
+    {"embedding_forward", 0, embedding_forward_setup, embedding_forward_call, rows2, false},
+    {"embedding_backward", 0, embedding_backward_setup, embedding_backward_call, rows2, false},
+    {"gather_rows", 0, gather_rows_setup, gather_rows_call, rows2, false},
+    {"scatter_rows", 0, scatter_rows_setup, scatter_rows_call, rows2, false},
+    {"cross_entropy_partial", 1e-12, cross_entropy_partial_setup, cross_entropy_partial_call, rows2, false},
+    {"cross_entropy_finish", 1e-11, cross_entropy_finish_setup, cross_entropy_finish_call, rows2, false},
+};
+const size_t op_count = sizeof ops / sizeof ops[0];
+
+const struct op *op_find(const char *name)
+{
+    for (size_t i = 0; i < op_count; i++) {
+        if (strcmp(ops[i].name, name) == 0) return &ops[i];
+    }
+    return NULL;
+}

@@ -1,0 +1,296 @@
+/* Backward operations against finite differences of the forward ones.
+ *
+ * The loss is sum(weights * out) in double. Its derivative along a random direction of one input is taken by central
+ * differences at h and 2h, combined so that the error is of fourth order; it must be the dot product of that direction
+ * and the backward operation's gradient. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/random.h"
+#include "tests/kernels/ops.h"
+
+enum { INPUTS = 4, DIRECTIONS = 6 };
+static const double TOLERANCE = 2e-3; /* of the gradient's norm times the direction's */
+
+struct gradient {
+    const struct kernels *k;
+    struct device *d;
+    struct run run; /* integers and sequences; p */
+    int inputs;
+    size_t n[INPUTS], out_n, saved_n;
+    float *x[INPUTS], *dx[INPUTS], *out, *weights, *saved;
+};
+
+struct gradient_case {
+    const char *op; /* the backward operation */
+    size_t p[PARAMETERS];
+    void (*setup)(struct gradient *g);
+    void (*forward)(struct gradient *g);  /* x -> out */
+    void (*backward)(struct gradient *g); /* x, out, saved, weights -> dx, which holds zeros */
+};
+
+#define FUNCTION(name) static void name(struct gradient *g)
+#define P(i) g->run.p[i]
+#define I(i) ((const int32_t *)g->run.b[i].initial)
+
+FUNCTION(rms_norm_setup)
+{
+    g->inputs = 2;
+    g->n[0] = g->out_n = P(0) * P(1);
+    g->n[1] = P(1);
+    g->saved_n = P(0);
+}
+FUNCTION(rms_norm_forward)
+{
+    g->k->rms_norm_forward(g->d, P(0), P(1), 1e-2f, g->x[0], g->x[1], g->out, g->saved);
+}
+FUNCTION(rms_norm_backward)
+{
+    g->k->rms_norm_backward(g->d, P(0), P(1), g->x[0], g->x[1], g->saved, g->weights, g->dx[0], g->dx[1]);
+}
+
+FUNCTION(rotary_setup)
+{
+    run_integers(&g->run, P(0), 0, 100);
+    g->inputs = 1;
+    g->n[0] = g->out_n = P(0) * P(1) * P(2);
+}
+FUNCTION(rotary_forward)
+{
+    memcpy(g->out, g->x[0], g->out_n * 4);
+    g->k->rotary(g->d, P(0), P(1), P(2), 100.0f, I(0), false, g->out);
+}
+FUNCTION(rotary_backward)
+{
+    memcpy(g->dx[0], g->weights, g->out_n * 4);
+    g->k->rotary(g->d, P(0), P(1), P(2), 100.0f, I(0), true, g->dx[0]);
+}
+
+FUNCTION(attention_setup)
+{
+    run_sequences(&g->run, P(0), P(1), P(2), P(3), P(4));
+    g->inputs = 3;
+    g->n[0] = g->out_n = P(1) * P(2) * P(4);
+    g->n[1] = g->n[2] = P(1) * P(3) * P(4);
+    g->saved_n = P(1) * P(2);
+}
+FUNCTION(attention_forward)
+{
+    g->k->attention_forward(g->d, &g->run.attention, g->x[0], g->x[1], g->x[2], g->out, g->saved);
+}
+FUNCTION(attention_backward)
+{
+    g->k->attention_backward(g->d, &g->run.attention, g->x[0], g->x[1], g->x[2], g->out, g->saved, g->weights, g->dx[0],
+                             g->dx[1], g->dx[2]);
+}
+
+FUNCTION(swiglu_setup)
+{
+    g->inputs = 2;
+    g->n[0] = g->n[1] = g->out_n = P(0);
+}
+FUNCTION(swiglu_forward)
+{
+    g->k->swiglu_forward(g->d, P(0), g->x[0], g->x[1], g->out);
+}
+FUNCTION(swiglu_backward)
+{
+    g->k->swiglu_backward(g->d, P(0), g->x[0], g->x[1], g->weights, g->dx[0], g->dx[1]);
+}
+
+/* tokens, width, first, count: of a vocabulary of 20, and a prompt of 4 */
+FUNCTION(embedding_setup)
+{
+    run_integers(&g->run, P(0), -4, 19);
+    g->inputs = 2;
+    g->n[0] = P(3) * P(1);
+    g->n[1] = 4 * P(1);
+    g->out_n = P(0) * P(1);
+}
+FUNCTION(embedding_forward)
+{
+    g->k->embedding_forward(g->d, P(0), P(1), I(0), P(2), P(3), g->x[0], g->x[1], g->out);
+}
+FUNCTION(embedding_backward)
+{
+    g->k->embedding_backward(g->d, P(0), P(1), I(0), P(2), P(3), g->weights, g->dx[0], g->dx[1]);
+}
+
+/* rows wanted, width, rows there */
+FUNCTION(rows_setup)
+{
+    int32_t *rows = run_integers(&g->run, P(0), 0, 0);
+    for (size_t i = 0; i < P(0); i++)
+        rows[i] = (int32_t)(i * P(2) / P(0));
+    g->inputs = 1;
+    g->n[0] = P(2) * P(1);
+    g->out_n = P(0) * P(1);
+}
+FUNCTION(rows_forward)
+{
+    g->k->gather_rows(g->d, P(0), P(1), (const uint32_t *)I(0), g->x[0], g->out);
+}
+FUNCTION(rows_backward)
+{
+    g->k->scatter_rows(g->d, P(0), P(1), (const uint32_t *)I(0), g->weights, g->dx[0]);
+}
+
+/* rows, vocabulary on each of two devices. All losses have the same weight: the operation takes one scale. */
+FUNCTION(cross_entropy_setup)
+{
+    run_integers(&g->run, P(0), 0, (int32_t)(2 * P(1)) - 1);
+    g->inputs = 2;
+    g->n[0] = g->n[1] = P(0) * P(1);
+    g->out_n = P(0);
+    g->saved_n = 6 * P(0);
+}
+FUNCTION(cross_entropy_forward)
+{
+    for (size_t r = 0; r < P(0); r++)
+        g->weights[r] = 0.5f;
+    for (size_t v = 0; v < 2; v++) {
+        g->k->cross_entropy_partial(g->d, P(0), P(1), v * P(1), g->x[v], I(0), g->saved + v * 3 * P(0));
+    }
+    g->k->cross_entropy_finish(g->d, P(0), P(1), 0, 2, g->saved, I(0), 0, g->x[0], g->out);
+}
+FUNCTION(cross_entropy_backward)
+{
+    for (size_t v = 0; v < 2; v++) {
+        memcpy(g->dx[v], g->x[v], g->n[v] * 4);
+        g->k->cross_entropy_finish(g->d, P(0), P(1), v * P(1), 2, g->saved, I(0), 0.5f, g->dx[v], g->out);
+    }
+}
+
+static const struct gradient_case cases[] = {
+    {"rms_norm_backward", {7, 33}, rms_norm_setup, rms_norm_forward, rms_norm_backward},
+    {"rms_norm_backward", {21, 64}, rms_norm_setup, rms_norm_forward, rms_norm_backward},
+    {"rotary", {11, 3, 16}, rotary_setup, rotary_forward, rotary_backward},
+    {"rotary", {5, 2, 34}, rotary_setup, rotary_forward, rotary_backward},
+    {"attention_backward", {2, 21, 3, 2, 8}, attention_setup, attention_forward, attention_backward},
+    {"attention_backward", {3, 90, 4, 1, 16}, attention_setup, attention_forward, attention_backward},
+    {"attention_backward", {1, 81, 2, 2, 11}, attention_setup, attention_forward, attention_backward},
+    {"swiglu_backward", {333}, swiglu_setup, swiglu_forward, swiglu_backward},
+    {"embedding_backward", {30, 17, 0, 20}, embedding_setup, embedding_forward, embedding_backward},
+    {"embedding_backward", {30, 17, 5, 9}, embedding_setup, embedding_forward, embedding_backward},
+    {"scatter_rows", {9, 13, 20}, rows_setup, rows_forward, rows_backward},
+    {"cross_entropy_finish", {9, 35}, cross_entropy_setup, cross_entropy_forward, cross_entropy_backward},
+};
+
+static float *floats(size_t n)
+{
+    float *x = calloc(n + 1, sizeof *x);
+    if (!x) abort();
+    return x;
+}
+
+static void gradient_create(struct gradient *g, const struct gradient_case *c)
+{
+    memcpy(g->run.p, c->p, sizeof c->p);
+    c->setup(g);
+    for (int i = 0; i < g->inputs; i++) {
+        g->x[i] = floats(g->n[i]);
+        g->dx[i] = floats(g->n[i]);
+        for (size_t j = 0; j < g->n[i]; j++)
+            g->x[i][j] = (float)run_draw(&g->run);
+    }
+    g->out = floats(g->out_n);
+    g->saved = floats(g->saved_n);
+    g->weights = floats(g->out_n);
+    for (size_t j = 0; j < g->out_n; j++)
+        g->weights[j] = (float)run_draw(&g->run);
+}
+
+static void gradient_free(struct gradient *g)
+{
+    for (int i = 0; i < g->inputs; i++) {
+        free(g->x[i]);
+        free(g->dx[i]);
+    }
+    free(g->out);
+    free(g->saved);
+    free(g->weights);
+    run_free(&g->run);
+}
+
+static double loss_at(struct gradient *g, const struct gradient_case *c, int input, const float *direction, double h)
+{
+    size_t n = g->n[input];
+    float *kept = floats(n);
+    memcpy(kept, g->x[input], n * 4);
+    for (size_t j = 0; j < n; j++)
+        g->x[input][j] = (float)(kept[j] + h * direction[j]);
+    c->forward(g);
+    double loss = 0;
+    for (size_t j = 0; j < g->out_n; j++)
+        loss += (double)g->weights[j] * g->out[j];
+    memcpy(g->x[input], kept, n * 4);
+    free(kept);
+    return loss;
+}
+
+/* Directions: half of them along one element, the others along all. */
+static void draw_direction(struct gradient *g, int number, size_t n, float *direction)
+{
+    memset(direction, 0, n * 4);
+    if (number % 2) {
+        direction[run_below(&g->run, n)] = 1;
+    } else {
+        for (size_t j = 0; j < n; j++)
+            direction[j] = run_below(&g->run, 2) ? 1 : -1;
+    }
+}
+
+static int check_input(struct gradient *g, const struct gradient_case *c, int input)
+{
+    size_t n = g->n[input];
+    float *direction = floats(n);
+    double norm = 0;
+    int failed = 0;
+    for (size_t j = 0; j < n; j++)
+        norm += (double)g->dx[input][j] * g->dx[input][j];
+    for (int number = 0; number < DIRECTIONS; number++) {
+        draw_direction(g, number, n, direction);
+        double analytic = 0, length = 0, h = 0.02;
+        for (size_t j = 0; j < n; j++) {
+            analytic += (double)g->dx[input][j] * direction[j];
+            length += (double)direction[j] * direction[j];
+        }
+        double near = loss_at(g, c, input, direction, h) - loss_at(g, c, input, direction, -h);
+        double far = loss_at(g, c, input, direction, 2 * h) - loss_at(g, c, input, direction, -2 * h);
+        double numeric = (8 * near - far) / (12 * h);
+        double allowed = TOLERANCE * sqrt(norm / (double)n) * sqrt(length);
+        if (norm > 0 && fabs(numeric - analytic) <= allowed) continue;
+        printf("FAILED  %-10s %-22s input %d, direction %d: numeric %.6g, analytic %.6g\n", g->k->name, c->op, input,
+               number, numeric, analytic);
+        failed = 1;
+    }
+    free(direction);
+    return failed;
+}
+
+int gradients_check(const struct kernels *k, const char *only)
+{
+    struct error err;
+    struct device *d = k->device_create(0, 1, &err);
+    if (!d) {
+        printf("FAILED  %s: %s\n", k->name, err.text);
+        return 1;
+    }
+    int count = 0, failed = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const struct gradient_case *c = &cases[i];
+        if (only && strcmp(only, c->op)) continue;
+        struct gradient g = {.k = k, .d = d};
+        gradient_create(&g, c);
+        c->forward(&g);
+        c->backward(&g);
+        for (int input = 0; input < g.inputs; input++, count++)
+            failed += check_input(&g, c, input);
+        gradient_free(&g);
+    }
+    printf("grad: %s: %d of %d gradients\n", k->name, count - failed, count);
+    k->device_destroy(d);
+    return failed;
+}

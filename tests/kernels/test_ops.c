@@ -1,0 +1,280 @@
+/* Every operation of every backend of this machine, against the reference and against finite differences.
+ *
+ *   test_kernels_ops [test|grad|perf|support] [op]       without words: test, then grad
+ *
+ * A backend computes a case in buffers with guard words around them and poison in its outputs, twice: the second time
+ * at other addresses and after other work, where it must give the same bytes. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "kernels/plugin.h"
+#include "tests/kernels/ops.h"
+
+enum { GUARD = 16 };                         /* words before and after a buffer */
+static const uint32_t POISON = 0x7fc0dead;   /* a NaN */
+static const uint32_t GUARDED = 0x7fa5a5a5u; /* another */
+
+static const struct kernels *backends[3];
+static size_t backend_count;
+
+static void *checked(void *memory, const struct error *err)
+{
+    if (memory) return memory;
+    fprintf(stderr, "test_kernels_ops: %s\n", err->text);
+    exit(1);
+}
+
+static void words_fill(uint32_t *x, size_t n, uint32_t word)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = word;
+}
+
+/* Place the buffers of a run in device memory, `shift` words off the alignment. memory[] is what to release. */
+static void place(const struct kernels *k, struct device *d, struct run *run, size_t shift, void *memory[BUFFERS])
+{
+    struct error err;
+    for (int i = 0; i < run->count; i++) {
+        struct buffer *b = &run->b[i];
+        size_t words = shift + GUARD + b->n + GUARD;
+        uint32_t *host = checked(malloc(words * 4), &(struct error){"out of memory"});
+        words_fill(host, words, GUARDED);
+        if (b->role == OUT) {
+            words_fill(host + shift + GUARD, b->n, POISON);
+        } else if (b->n) {
+            memcpy(host + shift + GUARD, b->initial, b->n * 4);
+        }
+        memory[i] = checked(k->allocate(d, words * 4, &err), &err);
+        k->to_device(d, memory[i], host, words * 4);
+        b->x = (float *)memory[i] + shift + GUARD;
+        free(host);
+    }
+}
+
+/* Fetch one buffer and look at its guards, and at an input's contents. The caller frees the result. */
+static float *fetch(const struct kernels *k, struct device *d, const struct buffer *b, const void *memory, size_t shift,
+                    const char **wrong)
+{
+    size_t words = shift + GUARD + b->n + GUARD;
+    uint32_t *host = checked(malloc(words * 4), &(struct error){"out of memory"});
+    k->to_host(d, host, memory, words * 4);
+    for (size_t i = 0; i < shift + GUARD; i++) {
+        if (host[i] != GUARDED || (i < GUARD && host[words - 1 - i] != GUARDED)) *wrong = "wrote outside a buffer";
+    }
+    float *x = checked(malloc(b->n * 4 + 4), &(struct error){"out of memory"});
+    memcpy(x, host + shift + GUARD, b->n * 4);
+    if (b->role == IN && b->n && memcmp(x, b->initial, b->n * 4)) *wrong = "changed an input";
+    free(host);
+    return x;
+}
+
+/* Run a case on a backend; results[i] are the contents of the buffers afterwards. NULL or what is wrong. */
+static const char *execute(const struct op *op, const struct kernels *k, struct device *d, struct run *run,
+                           size_t shift, float *results[BUFFERS])
+{
+    void *memory[BUFFERS];
+    const char *wrong = NULL;
+    struct error err;
+    run->result = 0;
+    place(k, d, run, shift, memory);
+    op->call(k, d, run);
+    if (k->synchronise(d, &err)) wrong = "the device failed";
+    for (int i = 0; i < run->count; i++) {
+        results[i] = fetch(k, d, &run->b[i], memory[i], shift, &wrong);
+        k->release(d, memory[i]);
+    }
+    return wrong;
+}
+
+static double normalised_error(size_t n, const float *x, const float *expected)
+{
+    double error = 0, norm = 0;
+    for (size_t i = 0; i < n; i++) {
+        double difference = (double)x[i] - expected[i];
+        error += difference * difference;
+        norm += (double)expected[i] * expected[i];
+    }
+    return error > 0 || isnan(error) ? error / (norm > 0 ? norm : 1) : 0;
+}
+
+static const char *compare(const struct op *op, const struct run *run, float *const results[], float *const expected[],
+                           double *worst)
+{
+    for (int i = 0; i < run->count; i++) {
+        if (run->b[i].role == IN) continue;
+        double error = normalised_error(run->b[i].n, results[i], expected[i]);
+        if (!isnan(*worst) && !(error <= *worst)) *worst = error;
+    }
+    return *worst <= op->bound ? NULL : "differs from the reference";
+}
+
+static const char *same_bytes(const struct run *run, float *const a[], float *const b[])
+{
+    for (int i = 0; i < run->count; i++) {
+        if (run->b[i].n && memcmp(a[i], b[i], run->b[i].n * 4)) return "other bytes at another address";
+    }
+    return NULL;
+}
+
+static void release_results(const struct run *run, float *results[BUFFERS])
+{
+    for (int i = 0; i < run->count; i++)
+        free(results[i]);
+}
+
+static void print_case(const char *verdict, const struct kernels *k, const struct shape *shape)
+{
+    printf("%-7s %-10s %-22s", verdict, k->name, shape->op);
+    for (int i = 0; i < PARAMETERS; i++)
+        printf(" %zu", shape->p[i]);
+}
+
+static int test_case(const struct kernels *k, struct device *d, const struct shape *shape)
+{
+    const struct kernels *reference = kernels_find("reference", NULL);
+    const struct op *op = op_find(shape->op);
+    struct run run = {0};
+    float *expected[BUFFERS], *first[BUFFERS], *second[BUFFERS];
+    memcpy(run.p, shape->p, sizeof run.p);
+    op->setup(&run);
+    const char *wrong = execute(op, reference, NULL, &run, 0, expected);
+    double expected_result = run.result, worst = 0;
+    const char *also = execute(op, k, d, &run, 0, first);
+    if (!wrong) wrong = also;
+    double result = run.result;
+    also = execute(op, k, d, &run, 1, second);
+    if (!wrong) wrong = also;
+    if (!wrong) wrong = compare(op, &run, first, expected, &worst);
+    if (!wrong) wrong = same_bytes(&run, first, second);
+    if (!wrong && !(fabs(result - expected_result) <= 1e-11 * (double)shape->p[0])) wrong = "returned another value";
+    if (!wrong && memcmp(&result, &run.result, sizeof result)) wrong = "returned other bytes at another address";
+    if (wrong) {
+        print_case("FAILED", k, shape);
+        printf(": %s (error %.1e, bound %.1e)\n", wrong, worst, op->bound);
+    }
+    release_results(&run, expected);
+    release_results(&run, first);
+    release_results(&run, second);
+    run_free(&run);
+    return wrong ? 1 : 0;
+}
+
+static int run_tests(const char *only)
+{
+    int failed = 0;
+    for (size_t b = 0; b < backend_count; b++) {
+        struct error err;
+        struct device *d = checked(backends[b]->device_create(0, 1, &err), &err);
+        size_t count = 0;
+        int before = failed;
+        for (size_t i = 0; i < test_shape_count; i++) {
+            if (only && strcmp(only, test_shapes[i].op)) continue;
+            failed += test_case(backends[b], d, &test_shapes[i]);
+            count++;
+        }
+        printf("test: %s: %zu of %zu cases\n", backends[b]->name, count - (size_t)(failed - before), count);
+        if (count == 0) failed++;
+        backends[b]->device_destroy(d);
+    }
+    return failed;
+}
+
+static int run_gradients(const char *only)
+{
+    int failed = 0;
+    for (size_t b = 0; b < backend_count; b++)
+        failed += gradients_check(backends[b], only);
+    return failed;
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* The fastest of several calls: the machine may be shared. */
+static double fastest(const struct op *op, const struct kernels *k, struct device *d, struct run *run)
+{
+    double best = INFINITY, end = seconds() + 0.05;
+    op->call(k, d, run);
+    do {
+        double start = seconds();
+        op->call(k, d, run);
+        k->synchronise(d, NULL);
+        best = fmin(best, seconds() - start);
+    } while (seconds() < end);
+    return best;
+}
+
+static void measure(const struct kernels *k, struct device *d, const struct shape *shape)
+{
+    const struct op *op = op_find(shape->op);
+    struct run run = {0};
+    void *memory[BUFFERS];
+    memcpy(run.p, shape->p, sizeof run.p);
+    op->setup(&run);
+    place(k, d, &run, 0, memory);
+    double time = fastest(op, k, d, &run);
+    print_case("perf", k, shape);
+    printf(": %.1f us, %.1f %s\n", 1e6 * time, 1e-9 * op->work(run.p) / time, op->flops ? "GFLOP/s" : "GB/s");
+    for (int i = 0; i < run.count; i++)
+        k->release(d, memory[i]);
+    run_free(&run);
+}
+
+static int run_perf(const char *only)
+{
+    for (size_t b = 0; b < backend_count; b++) {
+        if (strcmp(backends[b]->name, "reference") == 0) continue;
+        struct error err;
+        struct device *d = checked(backends[b]->device_create(0, 1, &err), &err);
+        for (size_t i = 0; i < perf_shape_count; i++) {
+            if (!only || strcmp(only, perf_shapes[i].op) == 0) measure(backends[b], d, &perf_shapes[i]);
+        }
+        backends[b]->device_destroy(d);
+    }
+    return 0;
+}
+
+static int run_support(void)
+{
+    const char *names[] = {"reference", "cpu", "cuda"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct error err;
+        const struct kernels *k = kernels_find(names[i], &err);
+        printf("support: %s: %s\n", names[i], k ? "every operation" : err.text);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *mode = argc > 1 ? argv[1] : "", *only = argc > 2 ? argv[2] : NULL;
+    int failed;
+    if (only && !op_find(only)) {
+        fprintf(stderr, "test_kernels_ops: no operation \"%s\"\n", only);
+        return 2;
+    }
+    backend_count = kernels_available(backends, 3);
+    if (strcmp(mode, "test") == 0) {
+        failed = run_tests(only);
+    } else if (strcmp(mode, "grad") == 0) {
+        failed = run_gradients(only);
+    } else if (strcmp(mode, "perf") == 0) {
+        return run_perf(only);
+    } else if (strcmp(mode, "support") == 0) {
+        return run_support();
+    } else if (argc == 1) {
+        failed = run_tests(NULL) + run_gradients(NULL);
+    } else {
+        fprintf(stderr, "test_kernels_ops: words: [test|grad|perf|support] [op]\n");
+        return 2;
+    }
+    printf(failed ? "FAILED: %d cases\n" : "passed\n", failed);
+    return failed ? 1 : 0;
+}
