@@ -1,0 +1,240 @@
+/* Fitting, third box: a fit and its points in, intervals and "not identified" out. */
+#include "fitting/interval.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fitting/eigen.h"
+#include "fitting/random.h"
+
+#define SINGULAR 1e-6
+#define MOVES 1e-4
+#define WIDEST_RATIO 100.0
+#define WIDEST_EXPONENT 1.0
+enum { FEW_CLUSTERS = 8 };
+
+static size_t count_clusters(const struct fit_data *data)
+{
+    if (!data->cluster) return data->count;
+    size_t count = 0;
+    for (size_t i = 0; i < data->count; i++) {
+        bool seen = false;
+        for (size_t j = 0; j < i && !seen; j++)
+            seen = data->cluster[i] == data->cluster[j];
+        count += !seen;
+    }
+    return count;
+}
+
+/* Weights of one resample. Points of a cluster share a factor; with few clusters each point has one of its own too. */
+static void draw_weights(const struct fit_data *data, size_t clusters, uint64_t *state, double *weight)
+{
+    for (size_t i = 0; i < data->count; i++) {
+        size_t first = i;
+        if (data->cluster && clusters > 1)
+            for (first = 0; data->cluster[first] != data->cluster[i];)
+                first++;
+        weight[i] = first == i ? random_exponential(state) : weight[first];
+    }
+    if (clusters == data->count || clusters == 1 || clusters >= FEW_CLUSTERS) return;
+    for (size_t i = 0; i < data->count; i++)
+        weight[i] *= random_exponential(state);
+}
+
+/* Parameters that a direction of the centred coordinates moves, in centred or in raw coordinates. */
+static void mark_moved(const struct fit *fit, const double *direction, bool raw, struct interval *out)
+{
+    double moved[LAW_PARAMETERS], largest = 0;
+    double back[LAW_AXES];
+    for (size_t axis = 0; axis < LAW_AXES; axis++)
+        back[axis] = -fit->centre[axis];
+    memcpy(moved, direction, sizeof moved);
+    if (raw) law_shift(&fit->law, moved, back);
+    for (size_t i = 0; i < fit->law.parameter_count; i++)
+        largest = fmax(largest, fabs(moved[i]));
+    for (size_t i = 0; i < fit->law.parameter_count; i++)
+        if (fabs(moved[i]) > MOVES * largest) out[i].identified = false;
+}
+
+static enum law_axis exponent_axis(const struct law *law, size_t parameter)
+{
+    for (size_t t = 0; t < law->term_count; t++)
+        for (size_t axis = 0; axis < LAW_AXES; axis++)
+            if (law->terms[t].exponent[axis] == parameter) return (enum law_axis)axis;
+    return LAW_D;
+}
+
+static void explain_singular(const struct fit *fit, const struct fit_data *data, size_t i, struct interval *out)
+{
+    const struct law *law = &fit->law;
+    if (out->identified) return;
+    if (law->parameters[i].role == LAW_EXPONENT) {
+        enum law_axis axis = exponent_axis(law, i);
+        size_t levels = fit_levels(data, axis);
+        snprintf(out->reason, sizeof out->reason, "%zu level%s of %s cannot tell it", levels, levels == 1 ? "" : "s",
+                 law_axis_name(axis));
+    } else if (law->parameters[i].role == LAW_OFFSET &&
+               law_parameter_value(law, fit->theta, i) < 1e-4 * data->loss[0]) {
+        snprintf(out->reason, sizeof out->reason, "the fit drives it to 0");
+    } else {
+        snprintf(out->reason, sizeof out->reason, "the grid cannot tell it from the other parameters");
+    }
+}
+
+/* Rule 1. */
+static void check_jacobian(const struct fit *fit, const struct fit_data *data, struct intervals *out)
+{
+    const struct law *law = &fit->law;
+    size_t n = law->parameter_count;
+    double theta[LAW_PARAMETERS], normal[EIGEN_LARGEST][EIGEN_LARGEST] = {{0}};
+    memcpy(theta, fit->theta, sizeof theta);
+    law_shift(law, theta, fit->centre);
+    for (size_t i = 0; i < data->count; i++) {
+        double gradient[LAW_PARAMETERS], log_x[LAW_AXES];
+        for (size_t axis = 0; axis < LAW_AXES; axis++)
+            log_x[axis] = data->log_x[i][axis] - fit->centre[axis];
+        law_log_value(law, theta, log_x, gradient);
+        for (size_t a = 0; a < n; a++)
+            for (size_t b = 0; b < n; b++)
+                normal[a][b] += gradient[a] * gradient[b];
+    }
+    double values[EIGEN_LARGEST], vectors[EIGEN_LARGEST][EIGEN_LARGEST];
+    eigen_symmetric(n, normal, values, vectors);
+    double largest = 0;
+    for (size_t k = 0; k < n; k++)
+        largest = fmax(largest, values[k]);
+    for (size_t k = 0; k < n; k++) {
+        if (values[k] > SINGULAR * SINGULAR * largest) continue;
+        mark_moved(fit, vectors[k], true, out->raw);
+        mark_moved(fit, vectors[k], false, out->centred);
+    }
+    for (size_t i = 0; i < n; i++) {
+        explain_singular(fit, data, i, &out->raw[i]);
+        explain_singular(fit, data, i, &out->centred[i]);
+    }
+}
+
+/* Rule 2. */
+static void check_width(enum law_role role, struct interval *interval)
+{
+    if (!interval->identified) return;
+    if (role == LAW_EXPONENT && interval->high - interval->low > WIDEST_EXPONENT)
+        snprintf(interval->reason, sizeof interval->reason, "the interval is wider than %g", WIDEST_EXPONENT);
+    else if (role != LAW_EXPONENT && interval->high > WIDEST_RATIO * interval->low)
+        snprintf(interval->reason, sizeof interval->reason, "the interval spans more than a factor of %g",
+                 WIDEST_RATIO);
+    else
+        return;
+    interval->identified = false;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double percentile(const double *sorted, size_t count, double p)
+{
+    double place = p * (double)(count - 1);
+    size_t below = (size_t)place;
+    if (below + 1 >= count) return sorted[count - 1];
+    return sorted[below] + (place - (double)below) * (sorted[below + 1] - sorted[below]);
+}
+
+static void summarise(const struct law *law, double *samples, size_t count, double level, struct interval *intervals)
+{
+    double *column = samples + count * law->parameter_count; /* scratch behind the samples */
+    for (size_t p = 0; p < law->parameter_count; p++) {
+        for (size_t r = 0; r < count; r++)
+            column[r] = law_parameter_value(law, samples + r * law->parameter_count, p);
+        qsort(column, count, sizeof *column, compare);
+        intervals[p].low = percentile(column, count, (1 - level) / 2);
+        intervals[p].high = percentile(column, count, (1 + level) / 2);
+        check_width(law->parameters[p].role, &intervals[p]);
+    }
+}
+
+/* A start with E in the middle of what it can be: where a fit has driven E to 0, the slope of log E is lost and a
+ * resample that wants an E would not find it. The coefficients take the rest. */
+static void lift_offset(const struct fit *fit, const struct fit_data *data, double *theta)
+{
+    const struct law *law = &fit->law;
+    double smallest = INFINITY;
+    for (size_t i = 0; i < data->count; i++)
+        smallest = fmin(smallest, data->loss[i]);
+    memcpy(theta, fit->theta, law->parameter_count * sizeof *theta);
+    for (size_t i = 0; i < law->parameter_count; i++) {
+        if (law->parameters[i].role == LAW_COEFFICIENT) theta[i] -= log(2);
+        if (law->parameters[i].role == LAW_OFFSET) theta[i] = log(smallest / 2);
+    }
+}
+
+static bool offset_is_lost(const struct fit *fit, const struct fit_data *data)
+{
+    for (size_t i = 0; i < fit->law.parameter_count; i++)
+        if (fit->law.parameters[i].role == LAW_OFFSET) return exp(fit->theta[i]) < 1e-2 * data->loss[0];
+    return false;
+}
+
+/* Refit under random weights; samples hold theta of raw axes, one row a resample. Returns the number of rows. */
+static size_t resample(const struct fit *fit, const struct fit_data *data, const struct fit_options *options,
+                       const struct interval_options *interval, size_t clusters, double *weight, double *samples)
+{
+    struct fit_data weighted = *data;
+    weighted.weight = weight;
+    struct fit_options warm = *options, lifted;
+    warm.start = fit->theta;
+    warm.only_start = true;
+    double theta[LAW_PARAMETERS];
+    bool two = offset_is_lost(fit, data);
+    lift_offset(fit, data, theta);
+    lifted = warm;
+    lifted.start = theta;
+    uint64_t state = interval->seed;
+    size_t kept = 0;
+    for (size_t r = 0; r < interval->resamples; r++) {
+        struct fit again, other;
+        draw_weights(data, clusters, &state, weight);
+        if (fit_law(&fit->law, &weighted, &warm, &again, NULL)) continue;
+        if (two && !fit_law(&fit->law, &weighted, &lifted, &other, NULL) && other.objective < again.objective)
+            again = other;
+        memcpy(samples + kept++ * fit->law.parameter_count, again.theta, fit->law.parameter_count * sizeof *samples);
+    }
+    return kept;
+}
+
+int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const struct fit_options *options,
+                       const struct interval_options *interval, struct intervals *out, struct error *err)
+{
+    size_t n = fit->law.parameter_count;
+    *out = (struct intervals){.level = interval->level, .clusters = count_clusters(data)};
+    for (size_t i = 0; i < n; i++) {
+        out->raw[i] = (struct interval){.low = NAN, .high = NAN, .identified = true};
+        out->centred[i] = out->raw[i];
+    }
+    check_jacobian(fit, data, out);
+    if (interval->resamples == 0) return 0;
+
+    double *weight = calloc(data->count, sizeof *weight);
+    double *samples = calloc(interval->resamples * (n + 1), sizeof *samples);
+    int result = -1;
+    if (!weight || !samples) {
+        error_set(err, "out of memory for %zu resamples", interval->resamples);
+        goto done;
+    }
+    out->resamples = resample(fit, data, options, interval, out->clusters, weight, samples);
+    if (out->resamples) {
+        summarise(&fit->law, samples, out->resamples, interval->level, out->raw);
+        for (size_t r = 0; r < out->resamples; r++)
+            law_shift(&fit->law, samples + r * n, fit->centre);
+        summarise(&fit->law, samples, out->resamples, interval->level, out->centred);
+    }
+    result = 0;
+done:
+    free(samples);
+    free(weight);
+    return result;
+}

@@ -1,0 +1,46 @@
+/* How well a fit is known: bootstrap intervals of every parameter, and which parameters the grid cannot tell.
+ *
+ * Resampling gives every cluster (the points of one pretraining trunk) a random weight, exponential with mean 1, and
+ * refits: the fractional-weight bootstrap (Rubin 1981; Xu et al. 2020). Unlike drawing clusters with replacement it
+ * never loses a level of an axis, so it works with the two or three trunks that a sweep has. With few clusters, weights
+ * of points are drawn too (two stages), see docs/laws.md.
+ *
+ * A parameter is not identified where
+ *   1. the Jacobian of the predictions is singular (smallest singular value below 1e-6 of the largest) in a direction
+ * that moves it: one level of its axis, too few levels to tell a power from a constant, an E that the fit drives to 0;
+ * or
+ *   2. its interval says nothing: for a coefficient or E the upper end is over 100 times the lower, for an exponent it
+ * is wider than 1. */
+#ifndef TUNELAW_FITTING_INTERVAL_H
+#define TUNELAW_FITTING_INTERVAL_H
+
+#include "fitting/fit.h"
+
+#define INTERVAL_REASON 128
+
+struct interval_options {
+    size_t resamples; /* 0: no intervals, only rule 1 */
+    double level;     /* 0.9: from the 5th to the 95th percentile */
+    uint64_t seed;
+};
+
+struct interval {
+    double low, high; /* NAN where there are no resamples */
+    bool identified;
+    char reason[INTERVAL_REASON]; /* "" where identified */
+};
+
+struct intervals {
+    double level;
+    size_t resamples; /* that gave a fit */
+    size_t clusters;
+    struct interval raw[LAW_PARAMETERS];     /* of the law as it is written */
+    struct interval centred[LAW_PARAMETERS]; /* of the law with axes divided by their geometric means: coefficients in
+                                                the middle of the grid */
+};
+
+/* Intervals of a fit of `data` with `options`. -1 with *err: out of memory. */
+int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const struct fit_options *options,
+                       const struct interval_options *interval, struct intervals *out, struct error *err);
+
+#endif
