@@ -1,6 +1,5 @@
 /* From text to a tokenised dataset: check all input, train or load the tokenizer, tokenise into spools, assemble,
  * rename. */
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -9,6 +8,7 @@
 #include <unistd.h>
 
 #include "io/dataset_spool.h"
+#include "io/file.h"
 #include "io/text.h"
 #include "io/tokenizer.h"
 
@@ -58,6 +58,15 @@ static int check_sources(const struct dataset_sources *sources, struct error *er
     for (int split = 0; split < SPLITS; split++)
         if (sources->pairs[split] && text_check(sources->pairs[split], 2, &lines, err) != 0) return -1;
     return 0;
+}
+
+/* Before the work, not after it: can a file be made beside `path`? */
+static int check_writable(const char *path, struct error *err)
+{
+    struct spool spool = {0};
+    int result = spool_open(&spool, &dataset_parts[PART_TOKENIZER], 0, path, err);
+    spool_close(&spool);
+    return result;
 }
 
 static int read_model(const char *path, void **model, size_t *size, struct error *err)
@@ -233,34 +242,23 @@ static int assemble(struct build *build, struct error *err)
     return result;
 }
 
-static int sync_path(const char *path, int flags, struct error *err)
+static int sync_file(const char *path, struct error *err)
 {
-    int fd = open(path, flags | O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
     int result = fd >= 0 && fsync(fd) == 0 ? 0 : error_set_errno(err, "%s: cannot sync", path);
     if (fd >= 0) close(fd);
     return result;
 }
 
-static int sync_folder(const char *path, struct error *err)
-{
-    char folder[PATH_MAX];
-    snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (!slash) return sync_path(".", O_DIRECTORY, err);
-    slash[slash == folder ? 1 : 0] = 0;
-    return sync_path(folder, O_DIRECTORY, err);
-}
-
 /* Sync, open as any reader would, and only then give the file its name. */
 static int publish(const struct build *build, struct dataset_info *info, struct error *err)
 {
-    if (sync_path(build->temporary, 0, err) != 0) return -1;
+    if (sync_file(build->temporary, err) != 0) return -1;
     struct dataset *dataset = dataset_open(build->temporary, err);
     if (!dataset) return -1;
     if (info) *info = *dataset_info(dataset);
     dataset_close(dataset);
-    if (rename(build->temporary, build->path) != 0) return error_set_errno(err, "%s: cannot rename to it", build->path);
-    return sync_folder(build->path, err);
+    return file_publish(build->temporary, build->path, err);
 }
 
 int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info, struct error *err)
@@ -269,6 +267,7 @@ int dataset_build(const char *path, const struct dataset_sources *sources, struc
     if ((size_t)snprintf(build.temporary, sizeof build.temporary, "%s.tmp", path) >= sizeof build.temporary - 16)
         return error_set(err, "%s: path too long", path);
     int result = check_sources(sources, err);
+    if (result == 0) result = check_writable(path, err);
     if (result == 0) result = prepare_tokenizer(&build, err);
     if (result == 0) result = open_spools(&build, err);
     if (result == 0) result = tokenise(&build, err);

@@ -8,15 +8,28 @@
 _Static_assert(sizeof(hid_t) == sizeof(int64_t), "dataset_type returns an HDF5 identifier");
 
 #define EXAMPLE_PARTS(split)                                                                                           \
-    {"/examples/" split "/tokens", PART_TOKENS}, {"/examples/" split "/offsets", PART_OFFSETS},                        \
+    {"/examples/" split "/tokens", PART_TOKENS, "begin, source, separator, target, end of each example"},              \
+        {"/examples/" split "/offsets", PART_OFFSETS, "first token of each example, and the end of the last"},         \
     {                                                                                                                  \
-        "/examples/" split "/sources", PART_COUNTS                                                                     \
+        "/examples/" split "/sources", PART_COUNTS, "tokens before the first target token"                             \
     }
 
 const struct part_format dataset_parts[PARTS] = {
-    {"/tokenizer", PART_BYTES}, {"/text/train", PART_TOKENS}, {"/text/valid", PART_TOKENS},
-    EXAMPLE_PARTS("train"),     EXAMPLE_PARTS("valid"),       EXAMPLE_PARTS("test"),
+    {"/tokenizer", PART_BYTES, "serialised sentencepiece model"},
+    {"/text/train", PART_TOKENS, "pretraining text, documents closed by the end token"},
+    {"/text/valid", PART_TOKENS, "text held back for validation"},
+    EXAMPLE_PARTS("train"),
+    EXAMPLE_PARTS("valid"),
+    EXAMPLE_PARTS("test"),
 };
+
+const char *dataset_units(enum part_kind kind)
+{
+    return kind == PART_BYTES     ? "byte"
+           : kind == PART_TOKENS  ? "token id"
+           : kind == PART_OFFSETS ? "token index"
+                                  : "tokens";
+}
 
 const char *dataset_split_name(enum dataset_split split)
 {

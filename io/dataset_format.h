@@ -21,6 +21,7 @@ enum { EXAMPLE_TOKENS = 0, EXAMPLE_OFFSETS, EXAMPLE_SOURCES };
 struct part_format {
     const char *path; /* in the HDF5 file */
     enum part_kind kind;
+    const char *description; /* attribute of the HDF5 dataset; `units` beside it goes by the kind */
 };
 extern const struct part_format dataset_parts[PARTS];
 
@@ -33,6 +34,8 @@ static inline enum part part_example(enum dataset_split split, int which)
 {
     return (enum part)(PART_EXAMPLES + 3 * (int)split + which);
 }
+
+const char *dataset_units(enum part_kind kind);
 
 /* Bytes of one element of a part. */
 size_t dataset_width(enum part_kind kind, size_t vocabulary);

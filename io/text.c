@@ -30,11 +30,11 @@ struct text_reader *text_open(const char *path, struct error *err)
     reader->path = strdup(path);
     reader->capacity = (size_t)1 << 16;
     reader->buffer = malloc(reader->capacity);
-    reader->fd = open(path, O_RDONLY | O_CLOEXEC);
+    reader->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (reader->fd < 0 || fstat(reader->fd, &status) != 0) {
         error_set_errno(err, "%s", path);
-    } else if (S_ISDIR(status.st_mode)) {
-        error_set(err, "%s: is a directory, a text file is expected", path);
+    } else if (!S_ISREG(status.st_mode)) {
+        error_set(err, "%s: not a regular file; text is read more than once", path);
     } else if (!reader->path || !reader->buffer) {
         error_set(err, "%s: out of memory", path);
     } else {
