@@ -1,0 +1,358 @@
+/* Small models, batches and gangs for the tests of the model and its parameters. */
+#ifndef TUNELAW_TESTS_WORKERS_MODEL_FIXTURE_H
+#define TUNELAW_TESTS_WORKERS_MODEL_FIXTURE_H
+
+#include <math.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/random.h"
+#include "workers/model.h"
+
+static inline struct model_config small_model(uint32_t heads, uint32_t kv_heads, bool tied)
+{
+    return (struct model_config){.name = "small",
+                                 .layers = 2,
+                                 .width = 12,
+                                 .heads = heads,
+                                 .kv_heads = kv_heads,
+                                 .head_width = 4,
+                                 .ffn = 11,
+                                 .vocabulary = 23,
+                                 .tied = tied,
+                                 .rope_theta = 100,
+                                 .norm_epsilon = 1e-5};
+}
+
+static inline struct method_config method_full_config(void)
+{
+    return (struct method_config){METHOD_FULL, 0, 0};
+}
+
+static inline struct method_config method_lora_config(void)
+{
+    return (struct method_config){METHOD_LORA, 3, 4.5};
+}
+
+static inline struct method_config method_prompt_config(void)
+{
+    return (struct method_config){METHOD_PROMPT, 2, 0};
+}
+
+/* A batch that owns its arrays. */
+struct sample {
+    struct batch batch;
+    int32_t ids[4096], positions[4096], labels[4096];
+    uint32_t offsets[64], rows[4096];
+};
+
+/* Sequences of random tokens, each behind `prompt` prompt tokens. Every token but the last of a sequence predicts the
+ * next one, every fifth of them has no loss. */
+static inline struct sample *sample_create(size_t sequences, const size_t *lengths, size_t prompt, uint32_t vocabulary,
+                                           uint64_t seed)
+{
+    struct sample *s = calloc(1, sizeof *s);
+    struct batch *b = &s->batch;
+    struct random_key key = {seed, 7};
+    for (size_t i = 0; i < sequences; i++) {
+        size_t length = lengths[i] + prompt;
+        for (size_t t = 0; t < length; t++) {
+            size_t at = b->tokens + t;
+            s->positions[at] = (int32_t)t;
+            s->ids[at] = t < prompt ? -(int32_t)t - 1 : (int32_t)random_below(key, at, vocabulary);
+        }
+        for (size_t t = prompt; t + 1 < length; t++) {
+            size_t at = b->tokens + t;
+            if (at % 5 == 3) continue;
+            s->rows[b->targets] = (uint32_t)at;
+            s->labels[b->targets++] = s->ids[at + 1];
+        }
+        b->tokens += length;
+        if (length > b->longest) b->longest = length;
+        s->offsets[i + 1] = (uint32_t)b->tokens;
+    }
+    b->sequences = sequences;
+    b->ids = s->ids;
+    b->positions = s->positions;
+    b->labels = s->labels;
+    b->offsets = s->offsets;
+    b->rows = s->rows;
+    return s;
+}
+
+static inline struct sample *sample_default(const struct method_config *method, uint32_t vocabulary)
+{
+    return sample_create(3, (size_t[]){5, 9, 3}, method->kind == METHOD_PROMPT ? method->size : 0, vocabulary, 1);
+}
+
+static inline struct batch_capacity capacity_of(const struct batch *batch)
+{
+    return (struct batch_capacity){batch->tokens, batch->sequences, batch->targets, batch->longest};
+}
+
+/* Values large enough for every gradient to matter (LoRA's B is not zero). */
+static inline void randomise(const struct parameters *parameters)
+{
+    for (size_t i = 0; i < parameters->count; i++)
+        parameter_fill(parameters, &parameters->list[i], INITIAL_NORMAL, parameters->list[i].rows == 1 ? 0.8 : 0.4, 11);
+}
+
+/* One rank: everything that a worker's thread has. */
+struct rank {
+    const struct kernels *kernels;
+    struct device *device;
+    struct parameters *parameters;
+    struct model *model;
+};
+
+static inline void rank_destroy(struct rank *r)
+{
+    model_destroy(r->model);
+    parameters_destroy(r->parameters);
+    if (r->device) r->kernels->device_destroy(r->device);
+}
+
+static inline int rank_create(struct rank *r, const struct kernels *kernels, const struct collective *collective,
+                              const struct model_config *config, const struct method_config *method,
+                              const struct batch_capacity *capacity, bool training, struct error *err)
+{
+    *r = (struct rank){.kernels = kernels};
+    r->device = kernels->device_create(collective->rank, 1, err);
+    if (!r->device) return -1;
+    r->parameters = parameters_create(config, method, training, collective, kernels, r->device, err);
+    if (r->parameters) r->model = model_create(config, method, r->parameters, capacity, training, err);
+    if (r->model) return 0;
+    rank_destroy(r);
+    return -1;
+}
+
+/* A gang of one, ready; the test fails if it cannot be had. */
+static inline struct rank rank_alone(const char *backend, const struct model_config *config,
+                                     const struct method_config *method, const struct batch_capacity *capacity,
+                                     bool training)
+{
+    struct error err = {""};
+    struct rank r;
+    const struct kernels *kernels = kernels_find(backend, &err);
+    if (!kernels ||
+        rank_create(&r, kernels, &(struct collective){NULL, 0, 1}, config, method, capacity, training, &err))
+        fail_msg("%s", err.text);
+    randomise(r.parameters);
+    return r;
+}
+
+static inline double loss_of(struct rank *r, const struct batch *batch)
+{
+    struct error err = {""};
+    double loss = NAN;
+    if (model_evaluate(r->model, batch, &loss, &err)) fail_msg("%s", err.text);
+    return loss;
+}
+
+static inline double gradients_of(struct rank *r, const struct batch *batch, float scale)
+{
+    struct error err = {""};
+    double loss = NAN;
+    parameters_zero_gradients(r->parameters);
+    if (model_train(r->model, batch, scale, &loss, &err)) fail_msg("%s", err.text);
+    return loss;
+}
+
+/* Global tensors put together from the tiles of a gang. */
+struct tensor {
+    char name[96];
+    size_t rows, columns;
+    float *value, *gradient;
+    unsigned char *seen;
+};
+struct gathered {
+    struct tensor list[128];
+    size_t count;
+    double loss, norm;
+    char failure[256]; /* "" where all went well */
+};
+
+static inline struct gathered *gathered_create(void)
+{
+    struct gathered *g = calloc(1, sizeof *g);
+    assert_non_null(g);
+    return g;
+}
+
+static inline void gathered_destroy(struct gathered *g)
+{
+    for (size_t i = 0; i < g->count; i++) {
+        free(g->list[i].value);
+        free(g->list[i].gradient);
+        free(g->list[i].seen);
+    }
+    free(g);
+}
+
+static inline struct tensor *gathered_find(struct gathered *g, const char *name)
+{
+    for (size_t i = 0; i < g->count; i++)
+        if (!strcmp(g->list[i].name, name)) return &g->list[i];
+    return NULL;
+}
+
+static inline struct tensor *gathered_tensor(struct gathered *g, const struct parameter *p)
+{
+    struct tensor *t = gathered_find(g, p->name);
+    if (t) return t;
+    t = &g->list[g->count++];
+    snprintf(t->name, sizeof t->name, "%s", p->name);
+    t->rows = p->rows;
+    t->columns = p->columns;
+    t->value = calloc(p->rows * p->columns, sizeof(float));
+    t->gradient = calloc(p->rows * p->columns, sizeof(float));
+    t->seen = calloc(p->rows * p->columns, 1);
+    return t;
+}
+
+/* Elements that several ranks hold must be the same on each, or the replicas would drift apart. */
+static inline void gather_tile(struct gathered *g, const struct rank *r, const struct parameter *p)
+{
+    struct tensor *t = gathered_tensor(g, p);
+    size_t n = p->row_count * p->column_count;
+    float *value = malloc(n * sizeof(float)), *gradient = calloc(n, sizeof(float));
+    r->kernels->to_host(r->device, value, p->value, n * sizeof(float));
+    if (p->gradient) r->kernels->to_host(r->device, gradient, p->gradient, n * sizeof(float));
+    for (size_t i = 0; i < p->row_count; i++) {
+        for (size_t j = 0; j < p->column_count; j++) {
+            size_t at = (p->row_first + i) * p->columns + p->column_first + j, from = i * p->column_count + j;
+            if (t->seen[at] && (t->value[at] != value[from] || t->gradient[at] != gradient[from]))
+                snprintf(g->failure, sizeof g->failure,
+                         "%.90s: ranks differ at %zu: value %g and %g, gradient %g and %g", p->name, at,
+                         (double)t->value[at], (double)value[from], (double)t->gradient[at], (double)gradient[from]);
+            t->value[at] = value[from];
+            t->gradient[at] = gradient[from];
+            t->seen[at] = 1;
+        }
+    }
+    free(value);
+    free(gradient);
+}
+
+/* A gang of threads that trains one batch once. */
+struct gang {
+    const struct kernels *kernels;
+    struct collective_group *group;
+    const struct model_config *config;
+    const struct method_config *method;
+    const struct batch *batch;
+    bool initial; /* keep the initial values instead of large random ones */
+    struct gathered *out;
+    pthread_mutex_t mutex;
+};
+struct member {
+    struct gang *gang;
+    struct collective collective;
+};
+
+static inline int member_step(struct member *m, struct rank *r, double *loss, double *norm, struct error *err)
+{
+    struct gang *gang = m->gang;
+    if (gang->initial) {
+        parameters_initialise_base(r->parameters, gang->config, 5);
+        if (parameters_initialise_adapter(r->parameters, gang->config, gang->method, 6, err)) return -1;
+    } else {
+        randomise(r->parameters);
+    }
+    parameters_zero_gradients(r->parameters);
+    if (model_train(r->model, gang->batch, 0.25f, loss, err)) return -1;
+    if (parameters_reduce_gradients(r->parameters, err)) return -1;
+    return parameters_gradient_norm(r->parameters, norm, err);
+}
+
+static inline void *member_main(void *argument)
+{
+    struct member *m = argument;
+    struct gang *gang = m->gang;
+    struct batch_capacity capacity = capacity_of(gang->batch);
+    struct error err = {""};
+    struct rank r = {0};
+    double loss = NAN, norm = NAN;
+    int rc = rank_create(&r, gang->kernels, &m->collective, gang->config, gang->method, &capacity, true, &err);
+    if (!rc) rc = member_step(m, &r, &loss, &norm, &err);
+    if (rc && gang->group) collective_abort(gang->group);
+    pthread_mutex_lock(&gang->mutex);
+    struct gathered *g = gang->out;
+    if (rc) {
+        snprintf(g->failure, sizeof g->failure, "rank %d: %.200s", m->collective.rank, err.text);
+    } else {
+        if (g->count && (g->loss != loss || g->norm != norm))
+            snprintf(g->failure, sizeof g->failure, "ranks differ: loss %.17g and %.17g, norm %.17g and %.17g", g->loss,
+                     loss, g->norm, norm);
+        g->loss = loss;
+        g->norm = norm;
+        for (size_t i = 0; i < r.parameters->count; i++)
+            gather_tile(g, &r, &r.parameters->list[i]);
+    }
+    pthread_mutex_unlock(&gang->mutex);
+    rank_destroy(&r);
+    return NULL;
+}
+
+static inline struct gathered *gang_train(const char *backend, int degree, const struct model_config *config,
+                                          const struct method_config *method, const struct batch *batch, bool initial)
+{
+    struct error err = {""};
+    struct gang gang = {
+        .config = config, .method = method, .batch = batch, .initial = initial, .out = gathered_create()};
+    pthread_mutex_init(&gang.mutex, NULL);
+    gang.kernels = kernels_find(backend, &err);
+    if (!gang.kernels) fail_msg("%s", err.text);
+    gang.group = collective_group_create(degree, &err);
+    assert_non_null(gang.group);
+    struct member members[16];
+    pthread_t threads[16];
+    for (int rank = 0; rank < degree; rank++) {
+        members[rank] = (struct member){&gang, {gang.group, rank, degree}};
+        assert_int_equal(pthread_create(&threads[rank], NULL, member_main, &members[rank]), 0);
+    }
+    for (int rank = 0; rank < degree; rank++)
+        pthread_join(threads[rank], NULL);
+    collective_group_destroy(gang.group);
+    pthread_mutex_destroy(&gang.mutex);
+    if (gang.out->failure[0]) fail_msg("degree %d: %s", degree, gang.out->failure);
+    for (size_t i = 0; i < gang.out->count; i++) {
+        struct tensor *t = &gang.out->list[i];
+        for (size_t j = 0; j < t->rows * t->columns; j++)
+            if (!t->seen[j]) fail_msg("degree %d: no rank holds element %zu of %s", degree, j, t->name);
+    }
+    return gang.out;
+}
+
+/* Difference of two arrays, relative to the root mean square of the second. */
+static inline double relative_error(size_t n, const float *x, const float *y)
+{
+    double difference = 0, size = 0;
+    for (size_t i = 0; i < n; i++) {
+        difference += pow((double)x[i] - (double)y[i], 2);
+        size += pow((double)y[i], 2);
+    }
+    if (size == 0) return difference == 0 ? 0 : INFINITY;
+    return sqrt(difference / size);
+}
+
+static inline void assert_same_gradients(struct gathered *a, struct gathered *b, double bound, const char *what)
+{
+    assert_int_equal(a->count, b->count);
+    if (fabs(a->loss - b->loss) > bound * fabs(b->loss)) fail_msg("%s: loss %.9g, not %.9g", what, a->loss, b->loss);
+    if (fabs(a->norm - b->norm) > bound * b->norm) fail_msg("%s: gradient norm %.9g, not %.9g", what, a->norm, b->norm);
+    for (size_t i = 0; i < b->count; i++) {
+        const struct tensor *y = &b->list[i], *x = gathered_find(a, y->name);
+        assert_non_null(x);
+        double error = relative_error(y->rows * y->columns, x->gradient, y->gradient);
+        if (!(error <= bound)) fail_msg("%s: gradient of %s differs by %.2g", what, y->name, error);
+    }
+}
+
+#endif

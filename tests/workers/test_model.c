@@ -1,0 +1,352 @@
+/* If the model's gradients were wrong, every loss of every sweep would be: they are compared with finite differences,
+ * for every method, tensor by tensor. And a packed batch must be the sequences that it is made of. */
+#include "model_fixture.h"
+
+/* Derivative of the loss along `direction` (host, of one tensor), by central differences at two steps (Richardson). */
+static double slope(struct rank *r, const struct parameter *p, const float *direction, const struct batch *batch)
+{
+    size_t n = p->row_count * p->column_count;
+    float *value = malloc(n * sizeof *value), *moved = malloc(n * sizeof *moved);
+    r->kernels->to_host(r->device, value, p->value, n * sizeof *value);
+    double slopes[2];
+    for (int i = 0; i < 2; i++) {
+        float step = i ? 0.01f : 0.02f;
+        double losses[2];
+        for (int side = 0; side < 2; side++) {
+            for (size_t j = 0; j < n; j++)
+                moved[j] = value[j] + (side ? step : -step) * direction[j];
+            r->kernels->to_device(r->device, p->value, moved, n * sizeof *moved);
+            losses[side] = loss_of(r, batch);
+        }
+        slopes[i] = (losses[1] - losses[0]) / (2 * (double)step);
+    }
+    r->kernels->to_device(r->device, p->value, value, n * sizeof *value);
+    free(value);
+    free(moved);
+    return (4 * slopes[1] - slopes[0]) / 3;
+}
+
+static double worst; /* error over tolerance, printed */
+
+static void assert_slope(const char *name, const char *where, double got, double want, double size)
+{
+    double tolerance = 2e-3 * fabs(want) + 1e-3 * size + 2e-4, error = fabs(got - want);
+    if (error / tolerance > worst) worst = error / tolerance;
+    if (!(error <= tolerance)) fail_msg("%s, %s: gradient %.6g, finite differences %.6g", name, where, got, want);
+}
+
+/* Single entries (a missing contribution is seen) and the gradient's own direction (all entries at once). */
+static void check_tensor(struct rank *r, const struct parameter *p, const struct batch *batch)
+{
+    size_t n = p->row_count * p->column_count;
+    float *gradient = malloc(n * sizeof *gradient), *direction = calloc(n, sizeof *direction);
+    r->kernels->to_host(r->device, gradient, p->gradient, n * sizeof *gradient);
+    double squares = 0;
+    for (size_t i = 0; i < n; i++)
+        squares += (double)gradient[i] * (double)gradient[i];
+    double norm = sqrt(squares), size = norm / sqrt((double)n);
+    if (!(norm > 1e-3)) fail_msg("%s has almost no gradient: %g", p->name, norm);
+    for (uint64_t draw = 0; draw < 4; draw++) {
+        size_t at = (size_t)random_below((struct random_key){3, random_stream(p->name)}, draw, n);
+        direction[at] = 1;
+        assert_slope(p->name, "an entry", (double)gradient[at], slope(r, p, direction, batch), size);
+        direction[at] = 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        direction[i] = (float)((double)gradient[i] / norm);
+    assert_slope(p->name, "all entries", norm, slope(r, p, direction, batch), size);
+    free(gradient);
+    free(direction);
+}
+
+static void check_gradients(const struct model_config *config, const struct method_config *method)
+{
+    struct sample *s = sample_default(method, config->vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    struct rank r = rank_alone("reference", config, method, &capacity, true);
+    double loss = gradients_of(&r, &s->batch, 1);
+    assert_true(loss == loss_of(&r, &s->batch));
+    size_t checked = 0;
+    worst = 0;
+    for (size_t i = 0; i < r.parameters->count; i++) {
+        const struct parameter *p = &r.parameters->list[i];
+        assert_int_equal(p->trainable, p->gradient != NULL);
+        if (!p->trainable) continue;
+        check_tensor(&r, p, &s->batch);
+        checked++;
+    }
+    print_message("%zu tensors, worst error %.2g of the tolerance\n", checked, worst);
+    assert_true(checked > 0);
+    rank_destroy(&r);
+    free(s);
+}
+
+static void full_tied(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    struct method_config method = method_full_config();
+    check_gradients(&config, &method);
+}
+
+static void full_untied_multi_query(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(3, 1, false);
+    struct method_config method = method_full_config();
+    check_gradients(&config, &method);
+}
+
+static void lora(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, false);
+    struct method_config method = method_lora_config();
+    check_gradients(&config, &method);
+}
+
+static void lora_multi_query(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 1, true);
+    struct method_config method = method_lora_config();
+    check_gradients(&config, &method);
+}
+
+static void prompt(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    struct method_config method = method_prompt_config();
+    check_gradients(&config, &method);
+    config = small_model(2, 1, false);
+    check_gradients(&config, &method);
+}
+
+/* Gradients are those of scale * loss, and add up over micro-batches. */
+static void scale_and_accumulation(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    struct method_config method = method_full_config();
+    struct sample *s = sample_default(&method, config.vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    struct rank r = rank_alone("reference", &config, &method, &capacity, true);
+    struct error err;
+    double once, three, loss;
+    gradients_of(&r, &s->batch, 1);
+    assert_int_equal(parameters_gradient_norm(r.parameters, &once, &err), 0);
+    gradients_of(&r, &s->batch, 2);
+    assert_int_equal(model_train(r.model, &s->batch, 1, &loss, &err), 0);
+    assert_int_equal(parameters_gradient_norm(r.parameters, &three, &err), 0);
+    assert_true(fabs(three - 3 * once) < 1e-5 * three);
+    rank_destroy(&r);
+    free(s);
+}
+
+/* The batch's sequence `index` alone. */
+static struct sample *sequence_of(const struct batch *batch, size_t index)
+{
+    struct sample *s = calloc(1, sizeof *s);
+    uint32_t first = batch->offsets[index], end = batch->offsets[index + 1];
+    struct batch *b = &s->batch;
+    *b = (struct batch){end - first, 1, end - first, s->ids, s->positions, s->offsets, s->rows, s->labels, 0};
+    memcpy(s->ids, batch->ids + first, b->tokens * sizeof *s->ids);
+    memcpy(s->positions, batch->positions + first, b->tokens * sizeof *s->positions);
+    s->offsets[1] = (uint32_t)b->tokens;
+    for (size_t i = 0; i < batch->targets; i++) {
+        if (batch->rows[i] < first || batch->rows[i] >= end) continue;
+        s->rows[b->targets] = batch->rows[i] - first;
+        s->labels[b->targets++] = batch->labels[i];
+    }
+    return s;
+}
+
+static void packed_batch_is_its_sequences(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, false);
+    struct method_config method = method_full_config();
+    struct sample *s = sample_default(&method, config.vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    struct rank r = rank_alone("reference", &config, &method, &capacity, true);
+    struct parameters *p = r.parameters;
+    size_t n = p->gradient_count;
+    float *packed = malloc(n * sizeof *packed);
+    double loss = gradients_of(&r, &s->batch, 1), sum = 0;
+    r.kernels->to_host(r.device, packed, p->gradients, n * sizeof *packed);
+    parameters_zero_gradients(p);
+    for (size_t i = 0; i < s->batch.sequences; i++) {
+        struct sample *one = sequence_of(&s->batch, i);
+        struct error err;
+        double part;
+        assert_int_equal(model_train(r.model, &one->batch, 1, &part, &err), 0);
+        sum += part;
+        free(one);
+    }
+    assert_true(fabs(sum - loss) < 1e-6 * loss);
+    assert_true(relative_error(n, p->gradients, packed) < 1e-5);
+    free(packed);
+    rank_destroy(&r);
+    free(s);
+}
+
+/* A later token must not leak into an earlier prediction, nor one sequence into another. */
+static void causality(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    struct method_config method = method_full_config();
+    struct sample *s = sample_default(&method, config.vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    struct rank r = rank_alone("reference", &config, &method, &capacity, false);
+    size_t changed = 9; /* in the second sequence, rows 5 .. 13 */
+    for (size_t i = 0; i < s->batch.targets; i++) {
+        struct batch one = s->batch;
+        one.rows = &s->rows[i];
+        one.labels = &s->labels[i];
+        one.targets = 1;
+        int32_t id = s->ids[changed];
+        double before = loss_of(&r, &one);
+        s->ids[changed] = (id + 1) % (int32_t)config.vocabulary;
+        double after = loss_of(&r, &one);
+        s->ids[changed] = id;
+        bool sees = s->rows[i] >= changed && s->rows[i] < s->offsets[2];
+        if ((before != after) != sees) fail_msg("row %u: %.9g became %.9g", s->rows[i], before, after);
+    }
+    rank_destroy(&r);
+    free(s);
+}
+
+/* More targets than logits are held at a time. */
+static void targets_in_chunks(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(2, 1, true);
+    struct method_config method = method_full_config();
+    size_t lengths[20];
+    for (size_t i = 0; i < 20; i++)
+        lengths[i] = 90;
+    struct sample *s = sample_create(20, lengths, 0, config.vocabulary, 2);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    assert_true(capacity.targets > 1024 + 100);
+    struct rank r = rank_alone("reference", &config, &method, &capacity, true);
+    struct parameters *p = r.parameters;
+    size_t n = p->gradient_count, half = s->batch.targets / 2;
+    float *whole = malloc(n * sizeof *whole);
+    double loss = gradients_of(&r, &s->batch, 1), parts[2];
+    r.kernels->to_host(r.device, whole, p->gradients, n * sizeof *whole);
+    parameters_zero_gradients(p);
+    for (int i = 0; i < 2; i++) {
+        struct batch part = s->batch;
+        struct error err;
+        part.rows += i ? half : 0;
+        part.labels += i ? half : 0;
+        part.targets = i ? s->batch.targets - half : half;
+        assert_int_equal(model_train(r.model, &part, 1, &parts[i], &err), 0);
+    }
+    assert_true(fabs(parts[0] + parts[1] - loss) < 1e-6 * loss);
+    assert_true(relative_error(n, p->gradients, whole) < 1e-4);
+    free(whole);
+    rank_destroy(&r);
+    free(s);
+}
+
+/* A model made for evaluation shares buffers among its layers: the loss is the same, and training is refused. */
+static void evaluation_model(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    config.layers = 3;
+    struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
+    for (size_t i = 0; i < 3; i++) {
+        struct sample *s = sample_default(&methods[i], config.vocabulary);
+        struct batch_capacity capacity = capacity_of(&s->batch);
+        struct rank training = rank_alone("reference", &config, &methods[i], &capacity, true);
+        struct rank evaluation = rank_alone("reference", &config, &methods[i], &capacity, false);
+        assert_true(loss_of(&training, &s->batch) == loss_of(&evaluation, &s->batch));
+        struct error err = {""};
+        double loss;
+        assert_int_equal(model_train(evaluation.model, &s->batch, 1, &loss, &err), -1);
+        assert_non_null(strstr(err.text, "evaluation"));
+        rank_destroy(&training);
+        rank_destroy(&evaluation);
+        free(s);
+    }
+}
+
+/* A fresh adapter leaves the base's function as it is (LoRA), and a base without training is evaluated as it is. */
+static void fresh_lora_is_the_base(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    struct method_config none = {METHOD_NONE, 0, 0}, method = method_lora_config();
+    struct sample *s = sample_default(&none, config.vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    struct rank base = rank_alone("reference", &config, &none, &capacity, false);
+    struct rank adapted = rank_alone("reference", &config, &method, &capacity, true);
+    struct error err;
+    assert_true(loss_of(&base, &s->batch) != loss_of(&adapted, &s->batch));
+    assert_int_equal(parameters_initialise_adapter(adapted.parameters, &config, &method, 3, &err), 0);
+    assert_true(loss_of(&base, &s->batch) == loss_of(&adapted, &s->batch));
+    rank_destroy(&base);
+    rank_destroy(&adapted);
+    free(s);
+}
+
+static void assert_refused(struct rank *r, const struct batch *batch, const char *word)
+{
+    struct error err = {""};
+    double loss;
+    assert_int_equal(model_evaluate(r->model, batch, &loss, &err), -1);
+    if (!strstr(err.text, word)) fail_msg("\"%s\" does not say \"%s\"", err.text, word);
+}
+
+/* Ids come from a file: one outside the vocabulary is an error, not a read outside a table. */
+static void bad_batches(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    struct method_config method = method_prompt_config();
+    struct sample *s = sample_default(&method, config.vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    struct rank r = rank_alone("reference", &config, &method, &capacity, false);
+    int32_t id = s->ids[4], label = s->labels[2];
+    s->ids[4] = (int32_t)config.vocabulary;
+    assert_refused(&r, &s->batch, "vocabulary");
+    s->ids[4] = -(int32_t)method.size - 1;
+    assert_refused(&r, &s->batch, "vocabulary");
+    s->ids[4] = id;
+    s->labels[2] = -1;
+    assert_refused(&r, &s->batch, "label");
+    s->labels[2] = label;
+    uint32_t row = s->rows[1];
+    s->rows[1] = s->rows[0];
+    assert_refused(&r, &s->batch, "ascending");
+    s->rows[1] = row;
+    struct sample *larger = sample_create(3, (size_t[]){5, 9, 4}, method.size, config.vocabulary, 1);
+    assert_refused(&r, &larger->batch, "larger");
+    assert_true(isfinite(loss_of(&r, &s->batch)));
+    rank_destroy(&r);
+    free(larger);
+    free(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(full_tied),
+        cmocka_unit_test(full_untied_multi_query),
+        cmocka_unit_test(lora),
+        cmocka_unit_test(lora_multi_query),
+        cmocka_unit_test(prompt),
+        cmocka_unit_test(scale_and_accumulation),
+        cmocka_unit_test(packed_batch_is_its_sequences),
+        cmocka_unit_test(causality),
+        cmocka_unit_test(targets_in_chunks),
+        cmocka_unit_test(evaluation_model),
+        cmocka_unit_test(fresh_lora_is_the_base),
+        cmocka_unit_test(bad_batches),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
