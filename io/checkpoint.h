@@ -1,12 +1,15 @@
 /* The state of one stage in one HDF5 file: global (unsharded) tensors, so that any tensor-parallel degree can load it.
  *
  * At full size a full-tuning state of a 16B model is about 200 GB: a writer adds tensors one by one, each rank's tile is written
- * where it belongs in the global tensor, nothing is gathered. Written to PATH.tmp, synced, renamed. Every tensor has a checksum
- * per row block, verified when it is read.
+ * where it belongs in the global tensor, nothing is gathered. Written to PATH.tmp.PID.N, synced, renamed. Every tensor has a
+ * checksum, verified when the file is opened.
  *
- *   /header                 compound: struct checkpoint_header
- *   /curve                  compound [n]: struct store_curve_entry
- *   /tensors/NAME           float32 [rows][columns], attribute `checksum` over its bytes
+ *   /header   compound [1]: struct checkpoint_header, and the digest of all tensors
+ *   /curve    compound [n]: struct store_curve_entry
+ *   /index    compound [tensors], sorted by name: name, rows, columns, offset into /data in values, checksum
+ *   /data     float32 [values]: the tensors, each row by row
+ * One dataset for all tensors, since a small file would otherwise be mostly HDF5 metadata; docs/store-format.md has the bytes.
+ * HDF5 is not thread safe: all calls come from one thread at a time, but for checkpoint_get, which does not use HDF5.
  *
  * Trainable weights and optimiser moments are tensors named "value/NAME", "moment1/NAME", "moment2/NAME". */
 #ifndef TUNELAW_IO_CHECKPOINT_H
@@ -48,13 +51,14 @@ struct checkpoint_tile {
 
 /* Writing: create, declare every tensor, put every tile (any thread, one at a time), finish. Destroy without finish leaves nothing.
  * curve[count] is copied. On finish *digest (if not NULL) is the digest of all tensors by name: equal tensors, equal digest,
- * whatever the degree that wrote them. */
+ * whatever the degree that wrote them. Finish frees the writer, also where it fails (nothing is left then, and a file that was at
+ * PATH before stays). A name has at most 127 bytes; declaring after the first tile, or leaving out a tile, is an error. */
 struct checkpoint_writer;
 struct checkpoint_writer *checkpoint_writer_create(const char *path, const struct checkpoint_header *header,
                                                    const struct store_curve_entry *curve, size_t count, struct error *err);
 int checkpoint_writer_declare(struct checkpoint_writer *writer, const char *name, size_t rows, size_t columns, struct error *err);
 int checkpoint_writer_put(struct checkpoint_writer *writer, const struct checkpoint_tile *tile, const float *data, struct error *err);
-int checkpoint_writer_finish(struct checkpoint_writer *writer, struct digest *digest, struct error *err); /* syncs, renames, frees */
+int checkpoint_writer_finish(struct checkpoint_writer *writer, struct digest *digest, struct error *err);
 void checkpoint_writer_destroy(struct checkpoint_writer *writer); /* frees and removes the unfinished file */
 
 /* Reading. Open checks the header, the version and every checksum: a file that opens is whole. */

@@ -16,6 +16,8 @@
 /* In the order in which they lie in the file. */
 enum store_dataset { STORE_POINTS, STORE_STATE_ROWS, STORE_EXECUTIONS, STORE_RESULTS, STORE_CURVES, STORE_DATASETS };
 extern const struct frozen_layout store_layouts[STORE_DATASETS];
+#define STORE_CURVE_ENTRY_FIELDS 6
+extern const struct frozen_field store_curve_entry_fields[STORE_CURVE_ENTRY_FIELDS];
 
 /* Ends a /results slot, in a 512-byte sector that no payload touches. All zero: not committed. */
 struct store_marker {

@@ -75,7 +75,7 @@ static const struct frozen_field result_fields[] = {
     {"checksum", FIELD_U64, STORE_MARKER_OFFSET + 8, 8, "XXH3-64 of the row before `committed`", NULL},
 };
 
-static const struct frozen_field curve_entry_fields[] = {
+const struct frozen_field store_curve_entry_fields[STORE_CURVE_ENTRY_FIELDS] = {
     FIELD(store_curve_entry, step, FIELD_F64, "optimiser steps"),
     FIELD(store_curve_entry, tokens, FIELD_F64, "tokens"),
     FIELD(store_curve_entry, train_loss, FIELD_F64, "nats/token"),
@@ -86,15 +86,18 @@ static const struct frozen_field curve_entry_fields[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-const struct frozen_layout store_curve_entry_layout = {
-    "curve entry",      "one evaluation",         sizeof(struct store_curve_entry), sizeof(struct store_curve_entry),
-    curve_entry_fields, COUNT(curve_entry_fields)};
+static const struct frozen_layout curve_entry_layout = {"curve entry",
+                                                        "one evaluation",
+                                                        sizeof(struct store_curve_entry),
+                                                        sizeof(struct store_curve_entry),
+                                                        store_curve_entry_fields,
+                                                        STORE_CURVE_ENTRY_FIELDS};
 
 static const struct frozen_field curve_fields[] = {
     FIELD(store_curve, identity, FIELD_TEXT, "hexadecimal digest of what the point computes"),
     FIELD(store_curve, count, FIELD_U64, "entries in use"),
     {"entries", FIELD_ROWS, offsetof(struct store_curve, entries), sizeof(((struct store_curve *)0)->entries),
-     "one evaluation each", &store_curve_entry_layout},
+     "one evaluation each", &curve_entry_layout},
     {"checksum", FIELD_U64, STORE_SLOT - 8, 8, "XXH3-64 of the row before it", NULL},
 };
 
