@@ -1,0 +1,258 @@
+/* A model over several devices must be the same model: losses and gradients of every degree, with uneven parts, equal
+ * those of one device. And the bytes that the plan predicts are those that are allocated. */
+#include "model_fixture.h"
+
+#define BOUND 2e-5 /* of fp32 sums in another order */
+
+struct shape {
+    const char *what;
+    uint32_t heads, kv_heads, ffn, vocabulary;
+    int degree;
+};
+static const struct shape shapes[] = {
+    {"even", 4, 2, 12, 24, 2},
+    {"multi-query over 4", 4, 1, 12, 24, 4},
+    {"5 heads, odd widths over 2", 5, 5, 11, 23, 2},
+    {"5 heads, multi-query over 3", 5, 1, 11, 23, 3},
+    {"middle of 3 KV heads shared by 2", 6, 3, 7, 23, 2},
+    {"one of 3 holds both KV heads", 8, 2, 10, 25, 3},
+    {"3 heads over 2", 3, 3, 5, 9, 2},
+    {"KV heads shared in pairs", 4, 2, 9, 22, 4},
+};
+enum { SHAPES = sizeof shapes / sizeof *shapes };
+
+static struct model_config config_of(const struct shape *shape, bool tied)
+{
+    struct model_config config = small_model(shape->heads, shape->kv_heads, tied);
+    config.ffn = shape->ffn;
+    config.vocabulary = shape->vocabulary;
+    return config;
+}
+
+static void check_degrees(const char *backend, const struct method_config *method, bool tied)
+{
+    for (int i = 0; i < SHAPES; i++) {
+        struct model_config config = config_of(&shapes[i], tied);
+        struct sample *s = sample_default(method, config.vocabulary);
+        struct gathered *one = gang_train(backend, 1, &config, method, &s->batch, false);
+        struct gathered *many = gang_train(backend, shapes[i].degree, &config, method, &s->batch, false);
+        assert_true(one->norm > 1e-3);
+        assert_same_gradients(many, one, BOUND, shapes[i].what);
+        gathered_destroy(one);
+        gathered_destroy(many);
+        free(s);
+    }
+}
+
+static void full_tied(void **state)
+{
+    (void)state;
+    struct method_config method = method_full_config();
+    check_degrees("reference", &method, true);
+}
+
+static void full_untied(void **state)
+{
+    (void)state;
+    struct method_config method = method_full_config();
+    check_degrees("reference", &method, false);
+}
+
+static void lora(void **state)
+{
+    (void)state;
+    struct method_config method = method_lora_config();
+    check_degrees("reference", &method, true);
+}
+
+static void prompt(void **state)
+{
+    (void)state;
+    struct method_config method = method_prompt_config();
+    check_degrees("reference", &method, true);
+    check_degrees("reference", &method, false);
+}
+
+/* The fast backend against the oracle. */
+static void cpu_backend(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    if (!kernels_find("cpu", &err)) {
+        print_message("skipped: %s\n", err.text);
+        skip();
+    }
+    struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
+    for (int m = 0; m < 3; m++) {
+        for (int i = 0; i < SHAPES; i++) {
+            struct model_config config = config_of(&shapes[i], i % 2);
+            struct sample *s = sample_default(&methods[m], config.vocabulary);
+            struct gathered *oracle = gang_train("reference", 1, &config, &methods[m], &s->batch, false);
+            struct gathered *one = gang_train("cpu", 1, &config, &methods[m], &s->batch, false);
+            struct gathered *many = gang_train("cpu", shapes[i].degree, &config, &methods[m], &s->batch, false);
+            assert_same_gradients(one, oracle, 5 * BOUND, shapes[i].what);
+            assert_same_gradients(many, oracle, 5 * BOUND, shapes[i].what);
+            gathered_destroy(oracle);
+            gathered_destroy(one);
+            gathered_destroy(many);
+            free(s);
+        }
+    }
+}
+
+/* Two runs of a gang give the same bytes, whoever comes first. */
+static void deterministic(void **state)
+{
+    (void)state;
+    struct method_config method = method_full_config();
+    struct model_config config = config_of(&shapes[4], true);
+    struct sample *s = sample_default(&method, config.vocabulary);
+    struct gathered *a = gang_train("reference", 2, &config, &method, &s->batch, false);
+    for (int repeat = 0; repeat < 5; repeat++) {
+        struct gathered *b = gang_train("reference", 2, &config, &method, &s->batch, false);
+        assert_true(a->loss == b->loss && a->norm == b->norm);
+        for (size_t i = 0; i < a->count; i++) {
+            struct tensor *x = &a->list[i], *y = gathered_find(b, x->name);
+            assert_memory_equal(x->gradient, y->gradient, x->rows * x->columns * sizeof(float));
+        }
+        gathered_destroy(b);
+    }
+    gathered_destroy(a);
+    free(s);
+}
+
+/* One of two ranks fails before the step: the other gets an error instead of waiting. */
+struct survivor {
+    struct rank rank;
+    const struct batch *batch;
+    int rc;
+    struct error err;
+};
+
+static void *survivor_main(void *argument)
+{
+    struct survivor *s = argument;
+    double loss;
+    s->rc = model_train(s->rank.model, s->batch, 1, &loss, &s->err);
+    return NULL;
+}
+
+static void failed_peer(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct method_config method = method_full_config();
+    struct model_config config = config_of(&shapes[0], true);
+    struct sample *s = sample_default(&method, config.vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    struct collective_group *group = collective_group_create(2, &err);
+    struct survivor survivor = {.batch = &s->batch};
+    assert_int_equal(rank_create(&survivor.rank, kernels_find("reference", &err), &(struct collective){group, 0, 2},
+                                 &config, &method, &capacity, true, &err),
+                     0);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, survivor_main, &survivor), 0);
+    collective_abort(group);
+    pthread_join(thread, NULL);
+    assert_int_equal(survivor.rc, -1);
+    assert_non_null(strstr(survivor.err.text, "another device"));
+    rank_destroy(&survivor.rank);
+    collective_group_destroy(group);
+    free(s);
+}
+
+/* Device memory as the backend is asked for it. */
+static size_t allocated;
+static const struct kernels *counted;
+
+static void *allocate_counting(struct device *device, size_t bytes, struct error *err)
+{
+    allocated += bytes;
+    return counted->allocate(device, bytes, err);
+}
+
+static size_t allocated_by(int rank, int size, const struct model_config *config, const struct method_config *method,
+                           const struct batch_capacity *capacity, bool training)
+{
+    struct error err = {""};
+    counted = kernels_find("reference", &err);
+    struct kernels kernels = *counted;
+    kernels.allocate = allocate_counting;
+    struct collective_group *group = collective_group_create(size, &err);
+    struct rank r;
+    allocated = 0;
+    if (rank_create(&r, &kernels, &(struct collective){group, rank, size}, config, method, capacity, training, &err))
+        fail_msg("%s", err.text);
+    size_t bytes = allocated;
+    rank_destroy(&r);
+    collective_group_destroy(group);
+    return bytes;
+}
+
+static void predicted_bytes_are_allocated(void **state)
+{
+    (void)state;
+    struct method_config methods[] = {
+        {METHOD_NONE, 0, 0}, method_full_config(), method_lora_config(), method_prompt_config()};
+    for (int i = 0; i < SHAPES * 8; i++) {
+        const struct shape *shape = &shapes[i / 8];
+        const struct method_config *method = &methods[i % 4];
+        bool training = i / 4 % 2;
+        struct model_config config = config_of(shape, i % 3 == 0);
+        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300};
+        struct memory memory;
+        struct error err = {""};
+        assert_int_equal(model_memory(&config, method, &capacity, training, shape->degree, &memory, &err), 0);
+        size_t fullest = 0;
+        for (int rank = 0; rank < shape->degree; rank++) {
+            size_t bytes = allocated_by(rank, shape->degree, &config, method, &capacity, training);
+            if (bytes > fullest) fullest = bytes;
+        }
+        assert_int_equal(memory_total(&memory), fullest);
+        bool trains = training && method->kind != METHOD_NONE;
+        assert_int_equal(memory.gradients > 0, trains);
+        assert_int_equal(memory.optimiser > 0, trains);
+    }
+}
+
+/* What makes the methods worth having: adapters need no optimiser state for the base. More devices need less each. */
+static void memory_makes_sense(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct model_config config = {"16b", 48, 5120, 40, 8, 128, 13824, 32000, true, 10000, 1e-5};
+    struct batch_capacity capacity = {8192, 8, 8192, 1024};
+    struct method_config full = method_full_config(), lora_method = {METHOD_LORA, 16, 16},
+                         prompt_method = {METHOD_PROMPT, 100, 0};
+    struct memory f1, f8, l, p, e;
+    assert_int_equal(model_memory(&config, &full, &capacity, true, 1, &f1, &err), 0);
+    assert_int_equal(model_memory(&config, &full, &capacity, true, 8, &f8, &err), 0);
+    assert_int_equal(model_memory(&config, &lora_method, &capacity, true, 1, &l, &err), 0);
+    assert_int_equal(model_memory(&config, &prompt_method, &capacity, true, 1, &p, &err), 0);
+    assert_int_equal(model_memory(&config, &prompt_method, &capacity, false, 1, &e, &err), 0);
+    double weights = (double)model_parameters(&config) * sizeof(float);
+    assert_true(fabs((double)f1.parameters / weights - 1) < 1e-3);
+    assert_true(fabs((double)f1.optimiser / weights - 2) < 1e-3);
+    assert_true(fabs((double)f8.parameters * 8 / weights - 1) < 1e-2);
+    assert_true(l.optimiser < f1.optimiser / 50 && p.optimiser < l.optimiser);
+    assert_true(p.activations < l.activations && e.activations < p.activations / 20);
+    assert_true(memory_total(&f8) < memory_total(&f1) / 4);
+    assert_int_equal(model_memory(&config, &full, &capacity, true, 41, &f1, &err), -1);
+    assert_non_null(strstr(err.text, "1..40"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(full_tied),
+        cmocka_unit_test(full_untied),
+        cmocka_unit_test(lora),
+        cmocka_unit_test(prompt),
+        cmocka_unit_test(cpu_backend),
+        cmocka_unit_test(deterministic),
+        cmocka_unit_test(failed_peer),
+        cmocka_unit_test(predicted_bytes_are_allocated),
+        cmocka_unit_test(memory_makes_sense),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
