@@ -1,4 +1,4 @@
-/* The cpu backend: its device, its table. What it has no fast version of it delegates to the reference. */
+/* The cpu backend: its device and its table. */
 #include "kernels/cpu/cpu.h"
 
 #include <omp.h>
@@ -8,7 +8,6 @@
 #endif
 
 #include "kernels/host.h"
-#include "kernels/reference/reference.h"
 
 /* Denormals cost hundreds of cycles each and carry nothing here: flush them to zero, in this thread. */
 static void flush_denormals(void)
@@ -29,6 +28,9 @@ static struct device *device_create(int index, int threads, struct error *err)
     device->threads = threads > 0 ? threads : 1;
     omp_set_num_threads(device->threads); /* of this host thread: OpenBLAS asks for it at every call */
     flush_denormals();
+#if defined(__x86_64__)
+    device->wide = __builtin_cpu_supports("avx512f");
+#endif
     if (device->threads > 1) {
 #pragma omp parallel
         flush_denormals();
@@ -39,6 +41,7 @@ static struct device *device_create(int index, int threads, struct error *err)
 static void device_destroy(struct device *device)
 {
     if (!device) return;
+    free(device->rotary.angles);
     free(device->scratch);
     free(device);
 }
@@ -70,24 +73,24 @@ const struct kernels kernels_cpu = {
     .to_host = host_transfer,
     .synchronise = synchronise,
     .matmul = cpu_matmul,
-    .fill = reference_fill,
-    .copy = reference_copy,
-    .add = reference_add,
-    .scale = reference_scale,
-    .rms_norm_forward = reference_rms_norm_forward,
-    .rms_norm_backward = reference_rms_norm_backward,
-    .rotary = reference_rotary,
-    .attention_forward = reference_attention_forward,
-    .attention_backward = reference_attention_backward,
-    .swiglu_forward = reference_swiglu_forward,
-    .swiglu_backward = reference_swiglu_backward,
-    .embedding_forward = reference_embedding_forward,
-    .embedding_backward = reference_embedding_backward,
-    .gather_rows = reference_gather_rows,
-    .scatter_rows = reference_scatter_rows,
-    .cross_entropy_partial = reference_cross_entropy_partial,
-    .cross_entropy_finish = reference_cross_entropy_finish,
-    .sum = reference_sum,
-    .sum_squares = reference_sum_squares,
-    .adamw = reference_adamw,
+    .fill = cpu_fill,
+    .copy = cpu_copy,
+    .add = cpu_add,
+    .scale = cpu_scale,
+    .rms_norm_forward = cpu_rms_norm_forward,
+    .rms_norm_backward = cpu_rms_norm_backward,
+    .rotary = cpu_rotary,
+    .attention_forward = cpu_attention_forward,
+    .attention_backward = cpu_attention_backward,
+    .swiglu_forward = cpu_swiglu_forward,
+    .swiglu_backward = cpu_swiglu_backward,
+    .embedding_forward = cpu_embedding_forward,
+    .embedding_backward = cpu_embedding_backward,
+    .gather_rows = cpu_gather_rows,
+    .scatter_rows = cpu_scatter_rows,
+    .cross_entropy_partial = cpu_cross_entropy_partial,
+    .cross_entropy_finish = cpu_cross_entropy_finish,
+    .sum = cpu_sum,
+    .sum_squares = cpu_sum_squares,
+    .adamw = cpu_adamw,
 };

@@ -6,11 +6,19 @@
 
 extern const struct kernels kernels_cpu;
 
+struct rotary_table {
+    size_t count, head_width; /* positions 0 .. count-1 */
+    float theta;
+    float *angles; /* [count][head_width]: cosines, then sines */
+};
+
 struct device {
     int index, threads;
     bool out_of_memory; /* sticky, reported by synchronise */
+    bool wide;          /* 32 vector registers of 16 floats */
     size_t scratch_floats;
     float *scratch;
+    struct rotary_table rotary;
 };
 
 /* At least n floats, 64-byte aligned, valid until the next call; NULL where there is no memory (then synchronise says
@@ -19,5 +27,44 @@ float *cpu_scratch(struct device *device, size_t n);
 
 void cpu_matmul(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
                 const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
+void cpu_fill(struct device *device, size_t n, float value, float *x);
+void cpu_copy(struct device *device, size_t n, const float *x, float *y);
+void cpu_add(struct device *device, size_t n, const float *x, float *y);
+void cpu_scale(struct device *device, size_t n, float factor, float *x);
+double cpu_sum(struct device *device, size_t n, const float *x);
+double cpu_sum_squares(struct device *device, size_t n, const float *x);
+void cpu_adamw(struct device *device, size_t n, float *value, const float *gradient, float *moment1, float *moment2,
+               float rate, float beta1, float beta2, float epsilon, float weight_decay, uint64_t step,
+               float gradient_scale);
+
+void cpu_rms_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
+                          const float *gain, float *y, float *rstd);
+void cpu_rms_norm_backward(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
+                           const float *rstd, const float *dy, float *dx, float *dgain);
+void cpu_swiglu_forward(struct device *device, size_t n, const float *gate, const float *up, float *out);
+void cpu_swiglu_backward(struct device *device, size_t n, const float *gate, const float *up, const float *dout,
+                         float *dgate, float *dup);
+
+void cpu_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, float theta,
+                const int32_t *positions, bool inverse, float *x);
+void cpu_attention_forward(struct device *device, const struct attention *shape, const float *q, const float *k,
+                           const float *v, float *out, float *lse);
+void cpu_attention_backward(struct device *device, const struct attention *shape, const float *q, const float *k,
+                            const float *v, const float *out, const float *lse, const float *dout, float *dq, float *dk,
+                            float *dv);
+
+void cpu_embedding_forward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
+                           size_t count, const float *table, const float *prompt, float *out);
+void cpu_embedding_backward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
+                            size_t count, const float *dout, float *dtable, float *dprompt);
+void cpu_gather_rows(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *x,
+                     float *out);
+void cpu_scatter_rows(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *dout,
+                      float *dx);
+
+void cpu_cross_entropy_partial(struct device *device, size_t rows, size_t vocabulary, size_t first, const float *logits,
+                               const int32_t *targets, float *partial);
+void cpu_cross_entropy_finish(struct device *device, size_t rows, size_t vocabulary, size_t first, size_t devices,
+                              const float *partials, const int32_t *targets, float scale, float *logits, float *loss);
 
 #endif

@@ -1,0 +1,166 @@
+/* Operations of the cpu backend on rows: RMSNorm, rotary positions, the embedding table, rows with a loss. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vector.h"
+#include "kernels/host.h"
+
+CLONES void cpu_rms_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
+                                 const float *gain, float *y, float *rstd)
+{
+    (void)device;
+    for (size_t r = 0; r < rows; r++) {
+        const float *xr = x + r * width;
+        float *yr = y + r * width, squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (size_t i = 0; i < width; i++)
+            squares += xr[i] * xr[i];
+        float factor = 1.0f / sqrtf(squares / (float)width + epsilon);
+#pragma omp simd
+        for (size_t i = 0; i < width; i++)
+            yr[i] = xr[i] * factor * gain[i];
+        rstd[r] = factor;
+    }
+}
+
+CLONES void cpu_rms_norm_backward(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
+                                  const float *rstd, const float *dy, float *dx, float *dgain)
+{
+    (void)device;
+    for (size_t r = 0; r < rows; r++) {
+        const float *xr = x + r * width, *dyr = dy + r * width;
+        float *dxr = dx + r * width, factor = rstd[r], dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (size_t i = 0; i < width; i++)
+            dot += dyr[i] * gain[i] * xr[i];
+        float along = dot * factor * factor * factor / (float)width;
+#pragma omp simd
+        for (size_t i = 0; i < width; i++)
+            dxr[i] += factor * dyr[i] * gain[i] - xr[i] * along;
+        if (!dgain) continue;
+#pragma omp simd
+        for (size_t i = 0; i < width; i++)
+            dgain[i] += factor * dyr[i] * xr[i];
+    }
+}
+
+/* The cosines, then the sines, of one position. */
+static void rotary_angles(int64_t position, size_t head_width, float theta, float *angles)
+{
+    size_t half = head_width / 2;
+    for (size_t i = 0; i < half; i++) {
+        double angle = (double)position * pow((double)theta, -2.0 * (double)i / (double)head_width);
+        angles[i] = (float)cos(angle);
+        angles[half + i] = (float)sin(angle);
+    }
+}
+
+/* Angles of positions 0 .. count-1, kept from call to call; false where there is no memory. */
+static bool rotary_table(struct device *device, size_t count, size_t head_width, float theta)
+{
+    struct rotary_table *table = &device->rotary;
+    if (table->head_width != head_width || table->theta != theta) table->count = 0;
+    if (count <= table->count) return true;
+    float *angles = realloc(table->angles, count * head_width * sizeof *angles);
+    if (!angles) {
+        device->out_of_memory = true;
+        return false;
+    }
+    table->angles = angles;
+    for (size_t i = table->count; i < count; i++) {
+        rotary_angles((int64_t)i, head_width, theta, angles + i * head_width);
+    }
+    table->head_width = head_width;
+    table->theta = theta;
+    table->count = count;
+    return true;
+}
+
+CLONES static void rotate(size_t heads, size_t half, const float *angles, bool inverse, float *x)
+{
+    float sign = inverse ? -1.0f : 1.0f;
+    for (size_t h = 0; h < heads; h++) {
+        float *first = x + h * 2 * half, *second = first + half;
+#pragma omp simd
+        for (size_t i = 0; i < half; i++) {
+            float a = first[i], b = second[i], c = angles[i], s = sign * angles[half + i];
+            first[i] = a * c - b * s;
+            second[i] = b * c + a * s;
+        }
+    }
+}
+
+void cpu_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, float theta,
+                const int32_t *positions, bool inverse, float *x)
+{
+    enum { LONGEST = 1 << 16 }; /* positions beyond are computed at each use */
+    int32_t last = 0;
+    for (size_t t = 0; t < tokens; t++)
+        last = positions[t] > last && positions[t] < LONGEST ? positions[t] : last;
+    float *angles = cpu_scratch(device, head_width);
+    if (!angles || !rotary_table(device, (size_t)last + 1, head_width, theta)) return;
+    for (size_t t = 0; t < tokens; t++) {
+        bool known = positions[t] >= 0 && positions[t] <= last;
+        if (!known) rotary_angles(positions[t], head_width, theta, angles);
+        const float *row = known ? device->rotary.angles + (size_t)positions[t] * head_width : angles;
+        rotate(heads, head_width / 2, row, inverse, x + t * heads * head_width);
+    }
+}
+
+/* The row that an id stands for, in the table or the prompt; NULL where another device has it or it is not wanted. */
+static const float *row_of(int32_t id, size_t width, size_t first, size_t count, const float *table,
+                           const float *prompt)
+{
+    if (id < 0) return prompt ? prompt + (size_t)(-(int64_t)id - 1) * width : NULL;
+    if (!table || (size_t)id < first || (size_t)id >= first + count) return NULL;
+    return table + ((size_t)id - first) * width;
+}
+
+void cpu_embedding_forward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
+                           size_t count, const float *table, const float *prompt, float *out)
+{
+    (void)device;
+    for (size_t t = 0; t < tokens; t++) {
+        const float *row = row_of(ids[t], width, first, count, table, prompt);
+        if (row) {
+            memcpy(out + t * width, row, width * sizeof *out);
+        } else {
+            memset(out + t * width, 0, width * sizeof *out);
+        }
+    }
+}
+
+CLONES static void row_add(size_t width, const float *x, float *y)
+{
+#pragma omp simd
+    for (size_t i = 0; i < width; i++)
+        y[i] += x[i];
+}
+
+void cpu_embedding_backward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
+                            size_t count, const float *dout, float *dtable, float *dprompt)
+{
+    (void)device;
+    for (size_t t = 0; t < tokens; t++) {
+        float *row = (float *)row_of(ids[t], width, first, count, dtable, dprompt);
+        if (row) row_add(width, dout + t * width, row);
+    }
+}
+
+void cpu_gather_rows(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *x,
+                     float *out)
+{
+    (void)device;
+    for (size_t i = 0; i < count; i++)
+        memcpy(out + i * width, x + rows[i] * width, width * sizeof *out);
+}
+
+void cpu_scatter_rows(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *dout,
+                      float *dx)
+{
+    (void)device;
+    for (size_t i = 0; i < count; i++)
+        row_add(width, dout + i * width, dx + rows[i] * width);
+}
