@@ -1,0 +1,328 @@
+/* A checkpoint written by one number of devices is loaded by another, and a model begins with the same weights on any:
+ * if tiles, counts or initial values depended on the degree, resumed runs and scaling laws would be of other models. */
+#include "model_fixture.h"
+
+#include "tests/io/temporary.h"
+
+/* The shards of a gang, without threads: nothing here needs the others. */
+struct shards {
+    int degree;
+    struct collective_group *group;
+    struct device *devices[8];
+    struct parameters *ranks[8];
+};
+
+static struct shards shards_create(int degree, const struct model_config *config, const struct method_config *method,
+                                   bool training)
+{
+    struct error err = {""};
+    const struct kernels *kernels = kernels_find("reference", &err);
+    struct shards s = {.degree = degree, .group = collective_group_create(degree, &err)};
+    for (int rank = 0; rank < degree; rank++) {
+        struct collective collective = {s.group, rank, degree};
+        s.devices[rank] = kernels->device_create(rank, 1, &err);
+        s.ranks[rank] = parameters_create(config, method, training, &collective, kernels, s.devices[rank], &err);
+        if (!s.ranks[rank]) fail_msg("%s", err.text);
+    }
+    return s;
+}
+
+static void shards_destroy(struct shards *s)
+{
+    for (int rank = 0; rank < s->degree; rank++) {
+        const struct kernels *kernels = s->ranks[rank]->kernels;
+        parameters_destroy(s->ranks[rank]);
+        kernels->device_destroy(s->devices[rank]);
+    }
+    collective_group_destroy(s->group);
+}
+
+static const struct method_config *all_methods(void)
+{
+    static struct method_config methods[4];
+    methods[0] = (struct method_config){METHOD_NONE, 0, 0};
+    methods[1] = method_full_config();
+    methods[2] = method_lora_config();
+    methods[3] = method_prompt_config();
+    return methods;
+}
+
+static struct model_config uneven_model(bool tied)
+{
+    return small_model(6, 3, tied); /* over 2 ranks the middle KV head is on both */
+}
+
+/* Every element is some rank's to write, and no two ranks'; sizes are those that the planner counts and the law fits.
+ */
+static void owned_once(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4 * 2 * 6; i++) {
+        struct model_config config = i / 4 % 2 ? uneven_model(true) : small_model(6, 1, false);
+        const struct method_config *method = &all_methods()[i % 4];
+        struct shards s = shards_create(i / 8 + 1, &config, method, true);
+        uint64_t base = 0, trainable = 0;
+        for (int rank = 0; rank < s.degree; rank++) {
+            for (size_t j = 0; j < s.ranks[rank]->count; j++) {
+                const struct parameter *p = &s.ranks[rank]->list[j];
+                uint64_t owned = p->owned_count * p->column_count;
+                assert_true(p->owned_count == 0 || p->owned_first >= p->row_first);
+                assert_true(p->owned_count <= p->row_count);
+                if (!p->adapter) base += owned;
+                if (p->trainable) trainable += owned;
+                assert_int_equal(p->trainable, p->gradient && p->moment1 && p->moment2);
+            }
+        }
+        assert_int_equal(base, model_parameters(&config));
+        assert_int_equal(trainable, method_parameters(&config, method));
+        shards_destroy(&s);
+    }
+}
+
+static void initial_values_of_any_degree(void **state)
+{
+    (void)state;
+    for (int m = 1; m < 4; m++) {
+        struct model_config config = uneven_model(false);
+        struct method_config method = all_methods()[m];
+        struct sample *s = sample_default(&method, config.vocabulary);
+        struct gathered *one = gang_train("reference", 1, &config, &method, &s->batch, true);
+        for (int degree = 2; degree <= 5; degree++) {
+            struct gathered *many = gang_train("reference", degree, &config, &method, &s->batch, true);
+            for (size_t i = 0; i < one->count; i++) {
+                struct tensor *x = &one->list[i], *y = gathered_find(many, x->name);
+                assert_non_null(y);
+                assert_memory_equal(x->value, y->value, x->rows * x->columns * sizeof(float));
+            }
+            gathered_destroy(many);
+        }
+        gathered_destroy(one);
+        free(s);
+    }
+}
+
+static double deviation(const struct tensor *t)
+{
+    double squares = 0;
+    for (size_t i = 0; i < t->rows * t->columns; i++)
+        squares += pow((double)t->value[i], 2);
+    return sqrt(squares / (double)(t->rows * t->columns));
+}
+
+static void assert_near(double got, double want, double relative)
+{
+    if (!(fabs(got / want - 1) <= relative)) fail_msg("%g, not %g", got, want);
+}
+
+static struct gathered *initial(const struct model_config *config, const struct method_config *method)
+{
+    struct sample *s = sample_default(method, config->vocabulary);
+    struct gathered *g = gang_train("reference", 1, config, method, &s->batch, true);
+    free(s);
+    return g;
+}
+
+static void initial_values_of_the_base(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(8, 4, false);
+    config.width = 64;
+    config.ffn = 100;
+    struct method_config method = method_full_config();
+    struct gathered *g = initial(&config, &method);
+    assert_near(deviation(gathered_find(g, "model.embed_tokens.weight")), 0.02, 0.1);
+    assert_near(deviation(gathered_find(g, "lm_head.weight")), 0.02, 0.1);
+    assert_near(deviation(gathered_find(g, "model.layers.1.mlp.up_proj.weight")), 0.02, 0.05);
+    assert_near(deviation(gathered_find(g, "model.layers.0.mlp.down_proj.weight")), 0.01,
+                0.05); /* 0.02 / sqrt(2 * 2) */
+    assert_near(deviation(gathered_find(g, "model.layers.1.self_attn.o_proj.weight")), 0.01, 0.05);
+    const struct tensor *gain = gathered_find(g, "model.layers.1.post_attention_layernorm.weight");
+    for (size_t i = 0; i < gain->columns; i++)
+        assert_true(gain->value[i] == 1);
+    const struct tensor *a = gathered_find(g, "model.layers.0.mlp.up_proj.weight"),
+                        *b = gathered_find(g, "model.layers.1.mlp.up_proj.weight");
+    assert_memory_not_equal(a->value, b->value, 16);
+    gathered_destroy(g);
+}
+
+static void initial_values_of_lora(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    struct method_config method = {METHOD_LORA, 8, 8};
+    struct gathered *g = initial(&config, &method);
+    const struct tensor *a = gathered_find(g, "model.layers.1.mlp.down_proj.lora_A.weight");
+    const struct tensor *b = gathered_find(g, "model.layers.1.mlp.down_proj.lora_B.weight");
+    assert_int_equal(a->rows, 8);
+    assert_int_equal(a->columns, config.ffn);
+    double bound = 1 / sqrt(config.ffn);
+    assert_near(deviation(a), bound / sqrt(3), 0.15);
+    for (size_t i = 0; i < a->rows * a->columns; i++)
+        assert_true(fabs((double)a->value[i]) <= bound);
+    for (size_t i = 0; i < b->rows * b->columns; i++)
+        assert_true(b->value[i] == 0);
+    gathered_destroy(g);
+}
+
+static void initial_values_of_prompts(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    struct method_config method = {METHOD_PROMPT, 6, 0};
+    struct gathered *g = initial(&config, &method);
+    const struct tensor *prompt = gathered_find(g, "prompt_embeddings"),
+                        *table = gathered_find(g, "model.embed_tokens.weight");
+    size_t used[6];
+    for (size_t i = 0; i < 6; i++) {
+        size_t bytes = config.width * sizeof(float);
+        used[i] = table->rows;
+        for (size_t j = 0; j < table->rows; j++)
+            if (!memcmp(prompt->value + i * config.width, table->value + j * config.width, bytes)) used[i] = j;
+        assert_true(used[i] < table->rows);
+    }
+    assert_true(used[0] != used[1] || used[0] != used[2]);
+    gathered_destroy(g);
+}
+
+/* A value that says where it belongs. */
+static float mark(const struct parameter *p, size_t row, size_t column, int kind)
+{
+    return (float)(random_stream(p->name) % 1000) + 1000 * (float)(row * p->columns + column) + 0.25f * (float)kind;
+}
+
+static float *tensor_kind(const struct parameter *p, int kind)
+{
+    return kind == 0 ? p->value : kind == 1 ? p->moment1 : p->moment2;
+}
+
+static void mark_all(struct shards *s)
+{
+    for (int rank = 0; rank < s->degree; rank++)
+        for (size_t i = 0; i < s->ranks[rank]->count; i++) {
+            const struct parameter *p = &s->ranks[rank]->list[i];
+            for (int kind = 0; kind < 3; kind++)
+                for (size_t j = 0; tensor_kind(p, kind) && j < p->row_count * p->column_count; j++)
+                    tensor_kind(p, kind)[j] =
+                        mark(p, p->row_first + j / p->column_count, p->column_first + j % p->column_count, kind);
+        }
+}
+
+/* kinds: how many of value, moment1, moment2 were loaded; `loaded` tensors hold their marks, others zeros. */
+static void assert_marks(const struct shards *s, bool trainable_only, int kinds)
+{
+    for (int rank = 0; rank < s->degree; rank++)
+        for (size_t i = 0; i < s->ranks[rank]->count; i++) {
+            const struct parameter *p = &s->ranks[rank]->list[i];
+            bool loaded = trainable_only ? p->trainable : !p->adapter;
+            for (int kind = 0; kind < 3; kind++)
+                for (size_t j = 0; tensor_kind(p, kind) && j < p->row_count * p->column_count; j++) {
+                    float want =
+                        mark(p, p->row_first + j / p->column_count, p->column_first + j % p->column_count, kind);
+                    float got = tensor_kind(p, kind)[j];
+                    if (got != (loaded && kind < kinds ? want : 0))
+                        fail_msg("%s, kind %d, element %zu: %g", p->name, kind, j, (double)got);
+                }
+        }
+}
+
+static struct digest save(struct shards *s, const char *path, bool moments)
+{
+    struct error err = {""};
+    struct digest digest = {""};
+    struct checkpoint_header header = {.stage = "0123", .step = 7};
+    struct checkpoint_writer *writer = checkpoint_writer_create(path, &header, NULL, 0, &err);
+    if (!writer || parameters_declare(s->ranks[s->degree - 1], writer, moments, &err)) fail_msg("%s", err.text);
+    for (int rank = s->degree - 1; rank >= 0; rank--)
+        if (parameters_put(s->ranks[rank], writer, moments, &err)) fail_msg("%s", err.text);
+    if (checkpoint_writer_finish(writer, &digest, &err)) fail_msg("%s", err.text);
+    return digest;
+}
+
+static int load(struct shards *s, const char *path, bool trainable_only, bool moments, struct error *err)
+{
+    struct checkpoint *checkpoint = checkpoint_open(path, err);
+    int rc = checkpoint ? 0 : -1;
+    for (int rank = 0; !rc && rank < s->degree; rank++)
+        rc = parameters_load(s->ranks[rank], checkpoint, trainable_only, moments, err);
+    checkpoint_close(checkpoint);
+    return rc;
+}
+
+static void checkpoints_of_any_degree(void **state)
+{
+    (void)state;
+    struct model_config config = uneven_model(false);
+    for (int i = 0; i < 3 * 4 * 2; i++) {
+        const struct method_config *method = &all_methods()[i % 3 + 1];
+        int degree = i / 3 % 4 + 1;
+        bool moments = i / 12;
+        struct shards one = shards_create(1, &config, method, true),
+                      from = shards_create(degree, &config, method, true);
+        mark_all(&one);
+        mark_all(&from);
+        struct digest first = save(&one, temporary_path("one.h5"), moments),
+                      second = save(&from, temporary_path("many.h5"), moments);
+        assert_string_equal(first.hex, second.hex);
+        struct shards to = shards_create(5 - degree, &config, method, true);
+        struct error err = {""};
+        if (load(&to, temporary_path("many.h5"), true, true, &err)) fail_msg("%s", err.text);
+        assert_marks(&to, true, moments ? 3 : 1);
+        shards_destroy(&one);
+        shards_destroy(&from);
+        shards_destroy(&to);
+    }
+}
+
+/* Finetuning starts from a pretrained base: base weights alone, without its moments, and adapters stay as they are. */
+static void base_into_a_method(void **state)
+{
+    (void)state;
+    struct model_config config = uneven_model(true);
+    struct method_config full = method_full_config();
+    struct shards pretrained = shards_create(2, &config, &full, true);
+    mark_all(&pretrained);
+    save(&pretrained, temporary_path("base.h5"), true);
+    for (int m = 0; m < 4; m++) {
+        struct shards s = shards_create(3, &config, &all_methods()[m], true);
+        struct error err = {""};
+        if (load(&s, temporary_path("base.h5"), false, false, &err)) fail_msg("%s", err.text);
+        assert_marks(&s, false, 1);
+        shards_destroy(&s);
+    }
+    shards_destroy(&pretrained);
+}
+
+/* A file of another method or another model is refused by name. */
+static void other_files_are_refused(void **state)
+{
+    (void)state;
+    struct model_config config = uneven_model(true), other = config;
+    struct method_config lora = method_lora_config(), full = method_full_config();
+    struct shards adapter = shards_create(1, &config, &lora, true), base = shards_create(2, &config, &full, false);
+    save(&adapter, temporary_path("adapter.h5"), false);
+    struct error err = {""};
+    assert_int_equal(load(&base, temporary_path("adapter.h5"), false, false, &err), -1);
+    assert_non_null(strstr(err.text, "model.embed_tokens.weight"));
+    other.ffn += 1;
+    struct shards wider = shards_create(1, &other, &lora, true);
+    assert_int_equal(load(&wider, temporary_path("adapter.h5"), true, false, &err), -1);
+    assert_non_null(strstr(err.text, "lora"));
+    shards_destroy(&adapter);
+    shards_destroy(&base);
+    shards_destroy(&wider);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(owned_once),
+        cmocka_unit_test(initial_values_of_any_degree),
+        cmocka_unit_test(initial_values_of_the_base),
+        cmocka_unit_test(initial_values_of_lora),
+        cmocka_unit_test(initial_values_of_prompts),
+        cmocka_unit_test_setup_teardown(checkpoints_of_any_degree, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(base_into_a_method, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(other_files_are_refused, temporary_create, temporary_remove),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
