@@ -19,12 +19,12 @@ static inline int temporary_create(void **state)
     return mkdtemp(temporary_folder) ? 0 : -1;
 }
 
-/* PATH of NAME in the folder; it holds for the next seven calls. */
+/* PATH of NAME in the folder; it holds for the next 63 calls. */
 static inline const char *temporary_path(const char *name)
 {
-    static char paths[8][PATH_MAX / 2];
+    static char paths[64][PATH_MAX / 2];
     static int next;
-    char *path = paths[next++ % 8];
+    char *path = paths[next++ % 64];
     snprintf(path, sizeof paths[0], "%s/%s", temporary_folder, name);
     return path;
 }

@@ -6,76 +6,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <sys/stat.h>
 
-#include "io/dataset.h"
 #include "io/tokenizer.h"
-#include "tests/io/temporary.h"
-
-enum { DOCUMENTS = 401, TRAIN_PAIRS = 120, HELD_PAIRS = 15, VOCABULARY = 400 };
-
-static const char *const nouns[] = {"cell",        "table",    "window", "Schaltfläche",
-                                    "Überschrift", "document", "chart",  "formula"};
-static const char *const verbs[] = {"opens", "closes", "selects", "moves", "löscht", "ändert", "copies", "draws"};
-
-static void sentence(char *out, size_t size, unsigned n)
-{
-    snprintf(out, size, "The %s %s the %s number %u.", nouns[n % 8], verbs[n / 8 % 8], nouns[n / 64 % 8], n);
-}
-
-static void write_text(const char *name, unsigned first, unsigned count)
-{
-    FILE *file = fopen(temporary_path(name), "w");
-    char line[256];
-    for (unsigned i = 0; i < count; i++) {
-        sentence(line, sizeof line, first + i);
-        fprintf(file, "%s\n", line);
-    }
-    fclose(file);
-}
-
-static void write_pairs(const char *name, unsigned first, unsigned count)
-{
-    FILE *file = fopen(temporary_path(name), "w");
-    char source[256], target[256];
-    for (unsigned i = 0; i < count; i++) {
-        sentence(source, sizeof source, first + i);
-        sentence(target, sizeof target, 3 * (first + i) + 1);
-        fprintf(file, "%s\t%s\n", source, target);
-    }
-    fclose(file);
-}
-
-static const char *text_files[1];
-static struct dataset_sources small_sources(void)
-{
-    static char text[PATH_MAX], train[PATH_MAX], valid[PATH_MAX], test[PATH_MAX];
-    write_text("text.txt", 0, DOCUMENTS);
-    write_pairs("train.tsv", 0, TRAIN_PAIRS);
-    write_pairs("valid.tsv", 500, HELD_PAIRS);
-    write_pairs("test.tsv", 600, HELD_PAIRS);
-    snprintf(text, sizeof text, "%s", temporary_path("text.txt"));
-    snprintf(train, sizeof train, "%s", temporary_path("train.tsv"));
-    snprintf(valid, sizeof valid, "%s", temporary_path("valid.tsv"));
-    snprintf(test, sizeof test, "%s", temporary_path("test.tsv"));
-    text_files[0] = text;
-    return (struct dataset_sources){.text = text_files,
-                                    .text_count = 1,
-                                    .pairs = {train, valid, test},
-                                    .vocabulary = VOCABULARY,
-                                    .task = "translation",
-                                    .description = "made by a test"};
-}
-
-static struct dataset *build_small(struct dataset_info *info)
-{
-    struct dataset_sources sources = small_sources();
-    struct error err = {0};
-    if (dataset_build(temporary_path("small.h5"), &sources, info, &err) != 0) fail_msg("%s", err.text);
-    struct dataset *dataset = dataset_open(temporary_path("small.h5"), &err);
-    if (!dataset) fail_msg("%s", err.text);
-    return dataset;
-}
+#include "tests/io/small_dataset.h"
 
 static void assert_decodes(const struct tokenizer *tokenizer, const int32_t *ids, size_t count, const char *expected)
 {
@@ -213,6 +146,158 @@ static void test_digest(void **state)
     assert_string_not_equal(first.digest.hex, second.digest.hex);
 }
 
+/* A build that must fail with a line that begins with `expected`, and must leave the folder as it was. */
+static void assert_refused(const struct dataset_sources *sources, const char *expected)
+{
+    struct error err = {0};
+    int before = temporary_count();
+    assert_int_equal(dataset_build(temporary_path("bad.h5"), sources, NULL, &err), -1);
+    if (strncmp(err.text, expected, strlen(expected)) != 0)
+        fail_msg("\"%s\" does not begin with \"%s\"", err.text, expected);
+    assert_int_equal(temporary_count(), before);
+}
+
+static const char *located(const char *name, const char *where)
+{
+    static char text[PATH_MAX];
+    snprintf(text, sizeof text, "%s:%s", temporary_path(name), where);
+    return text;
+}
+
+/* Every kind of malformed input is refused with its file and line, wherever it is used. */
+static void test_malformed_input(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes, *pair_error, *text_error; /* NULL: good as text */
+    } cases[] = {
+        {"a b\tc d\nonly one\n", "2: 1 column; allowed: two columns", NULL},
+        {"a b\tc d\te f\n", "1: 3 columns; allowed: two columns", NULL},
+        {"a b\tc d\n\tno source\n", "2: the source (column 1) is empty", NULL},
+        {"a b\tc d\na b\t  \n", "2: the target (column 2) is empty", NULL},
+        {"a b\tc d\n\na b\tc d\n", "2: the line is empty", "2: the line is empty"},
+        {"a b\tc d\nx\xff y\tz\n", "2: not UTF-8", "2: not UTF-8"},
+        {"", "1: the file is empty", "1: the file is empty"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *path = temporary_write("bad.txt", cases[i].bytes, strlen(cases[i].bytes));
+        for (int split = 0; split < SPLITS; split++) {
+            struct dataset_sources sources = small_sources();
+            sources.pairs[split] = path;
+            assert_refused(&sources, located("bad.txt", cases[i].pair_error));
+        }
+        if (!cases[i].text_error) continue;
+        struct dataset_sources sources = small_sources();
+        sources.valid_text = &path;
+        sources.valid_text_count = 1;
+        assert_refused(&sources, located("bad.txt", cases[i].text_error));
+    }
+}
+
+static void test_refused_requests(void **state)
+{
+    (void)state;
+    struct dataset_sources sources = small_sources();
+    const char *missing = temporary_path("missing.txt");
+    sources.pairs[SPLIT_VALID] = missing;
+    assert_refused(&sources, missing);
+
+    sources = small_sources();
+    sources.vocabulary = 299;
+    assert_refused(&sources, "vocabulary 299; allowed: 300..");
+    sources.vocabulary = 100000; /* more pieces than this text can give */
+    assert_refused(&sources, "cannot train a tokenizer");
+
+    sources = small_sources();
+    sources.tokenizer = temporary_path("train.tsv");
+    assert_refused(&sources, temporary_path("train.tsv: not a sentencepiece model"));
+
+    sources = (struct dataset_sources){.vocabulary = 400};
+    assert_refused(&sources, "nothing to build from");
+
+    const char *single = temporary_write("single.txt", "one line\n", 9);
+    sources = (struct dataset_sources){.text = &single, .text_count = 1, .vocabulary = 400};
+    assert_refused(&sources, located("single.txt", "1: one document"));
+}
+
+/* A failed build leaves an older dataset of the same name as it was. */
+static void test_failure_keeps_the_old_file(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct dataset_info before;
+    dataset_close(build_small(&before));
+    struct dataset_sources sources = small_sources();
+    sources.pairs[SPLIT_TEST] = temporary_write("bad.tsv", "x\n", 2);
+    assert_int_equal(dataset_build(temporary_path("small.h5"), &sources, NULL, &err), -1);
+    struct dataset *dataset = dataset_open(temporary_path("small.h5"), &err);
+    assert_non_null(dataset);
+    assert_string_equal(dataset_info(dataset)->digest.hex, before.digest.hex);
+    assert_int_equal(dataset_verify(dataset, &err), 0);
+    dataset_close(dataset);
+}
+
+/* A tokenizer taken from one dataset gives the next the same vocabulary; only text, only pairs and wide tokens work. */
+static void test_tokenizer_from_a_file(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct dataset *first = build_small(NULL);
+    size_t size;
+    const void *model = dataset_tokenizer(first, &size);
+    const char *path = temporary_write("my.model", model, size);
+    struct dataset_info info;
+    struct dataset_sources pairs = small_sources();
+    pairs.tokenizer = path;
+    pairs.vocabulary = 0;
+    assert_int_equal(dataset_build(temporary_path("again.h5"), &pairs, &info, &err), 0);
+    assert_string_equal(info.digest.hex, dataset_info(first)->digest.hex);
+    pairs.text_count = 0;
+    assert_int_equal(dataset_build(temporary_path("pairs.h5"), &pairs, &info, &err), 0);
+    assert_int_equal(info.text_tokens[SPLIT_TRAIN], 0);
+    assert_int_equal(info.examples[SPLIT_TRAIN], TRAIN_PAIRS);
+    struct dataset_sources text = small_sources();
+    text.tokenizer = path;
+    memset(text.pairs, 0, sizeof text.pairs);
+    assert_int_equal(dataset_build(temporary_path("text.h5"), &text, &info, &err), 0);
+    assert_int_equal(info.examples[SPLIT_TRAIN], 0);
+    struct dataset *dataset = dataset_open(temporary_path("pairs.h5"), &err);
+    int32_t tokens[3];
+    dataset_text(dataset, SPLIT_TRAIN, 5, 3, tokens); /* no text: padding, not a fault */
+    assert_int_equal(tokens[2], TOKEN_PAD);
+    dataset_close(dataset);
+    dataset_close(first);
+}
+
+/* People read the file with h5py: the layout is what io/dataset.h says. */
+static void test_h5py_reads_it(void **state)
+{
+    (void)state;
+    if (system(TEST_PYTHON " -c 'import h5py' 2>/dev/null") != 0) {
+        print_message("skipped: " TEST_PYTHON " has no h5py\n");
+        skip();
+    }
+    struct dataset_info info;
+    dataset_close(build_small(&info));
+    char command[2 * PATH_MAX];
+    snprintf(command, sizeof command,
+             TEST_PYTHON
+             " - <<'END'\n"
+             "import h5py\n"
+             "f = h5py.File('%s', 'r')\n"
+             "assert f.attrs['digest'].decode() == '%s'\n"
+             "assert f.attrs['version'] == 1 and f.attrs['vocabulary'] == %d and f.attrs['separator'] == %d\n"
+             "assert f['text/train'].dtype == 'uint16' and len(f['text/train']) == %zu\n"
+             "e = f['examples/test']; o = e['offsets'][:]; s = e['sources'][:]\n"
+             "assert len(o) == %d and o[-1] == len(e['tokens']) == %zu\n"
+             "x = e['tokens'][o[2]:o[3]]\n"
+             "assert x[0] == 1 and x[s[2] - 1] == %d and x[-1] == 2\n"
+             "END\n",
+             temporary_path("small.h5"), info.digest.hex, VOCABULARY, info.separator, info.text_tokens[SPLIT_TRAIN],
+             HELD_PAIRS + 1, info.example_tokens[SPLIT_TEST], info.separator);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -221,6 +306,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_text_wraps, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_example_is_cut, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_digest, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_malformed_input, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_refused_requests, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_failure_keeps_the_old_file, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_tokenizer_from_a_file, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_h5py_reads_it, temporary_create, temporary_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

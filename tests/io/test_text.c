@@ -1,0 +1,178 @@
+/* Text from people: what is read, and what is refused with its place. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <sys/stat.h>
+
+#include "io/text.h"
+#include "tests/io/temporary.h"
+
+static void assert_lines(const char *bytes, size_t size, const char *const *expected, size_t count)
+{
+    struct error err = {0};
+    struct text_reader *reader = text_open(temporary_write("t.txt", bytes, size), &err);
+    assert_non_null(reader);
+    const char *line = NULL;
+    size_t length = 0;
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(text_next(reader, &line, &length, &err), 1);
+        assert_int_equal(length, strlen(expected[i]));
+        assert_memory_equal(line, expected[i], length);
+        assert_int_equal(text_line(reader), i + 1);
+    }
+    assert_int_equal(text_next(reader, &line, &length, &err), 0);
+    assert_int_equal(text_next(reader, &line, &length, &err), 0);
+    text_close(reader);
+}
+
+/* The first fault of the file is at this line and named so. */
+static void assert_fault(const char *bytes, size_t size, int columns, const char *expected)
+{
+    struct error err = {0};
+    size_t lines;
+    char whole[PATH_MAX];
+    const char *path = temporary_write("t.txt", bytes, size);
+    assert_int_equal(text_check(path, columns, &lines, &err), -1);
+    snprintf(whole, sizeof whole, "%s:%s", path, expected);
+    if (strncmp(err.text, whole, strlen(whole)) != 0) fail_msg("\"%s\" does not begin with \"%s\"", err.text, whole);
+}
+
+static void test_lines(void **state)
+{
+    (void)state;
+    const char *const two[] = {"first", "zweite Zeile – äöü 漢字 😀"};
+    const char unix_text[] = "first\nzweite Zeile – äöü 漢字 😀\n", windows_text[] =
+                                                                       "\xef\xbb\xbf"
+                                                                       "first\r\nzweite Zeile – äöü 漢字 😀";
+    assert_lines(unix_text, sizeof unix_text - 1, two, 2);
+    assert_lines(windows_text, sizeof windows_text - 1, two, 2);
+}
+
+/* A line much longer than the reader's first buffer, between short ones; and lines that straddle its end. */
+static void test_long_lines(void **state)
+{
+    (void)state;
+    size_t size = 1000003;
+    char *bytes = malloc(size + 16), *line = calloc(size + 1, 1);
+    memset(line, 'x', size);
+    int used = snprintf(bytes, 8, "a\n");
+    memcpy(bytes + used, line, size);
+    memcpy(bytes + used + size, "\nb\n", 3);
+    const char *const three[] = {"a", line, "b"};
+    assert_lines(bytes, (size_t)used + size + 3, three, 3);
+    free(bytes);
+    free(line);
+
+    struct error err = {0};
+    char *many = malloc(40000 * 12);
+    size_t total = 0, lines = 0;
+    for (int i = 0; i < 40000; i++)
+        total += (size_t)sprintf(many + total, "%d\tz%d\n", i, i % 7);
+    const char *path = temporary_write("many.tsv", many, total);
+    struct text_reader *reader = text_open(path, &err);
+    struct text_pair pair;
+    for (; text_next_pair(reader, &pair, &err) > 0; lines++)
+        assert_int_equal(strtoul(pair.source, NULL, 10), lines);
+    assert_int_equal(lines, 40000);
+    text_close(reader);
+    free(many);
+}
+
+/* The longest line that is allowed, with and without its end; and one byte more. */
+static void test_over_long_line(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    size_t lines = 0, size = TEXT_LINE_LIMIT + 5;
+    char *bytes = malloc(size);
+    memset(bytes, 'x', size);
+    memcpy(bytes, "ok\n", 3);
+    assert_int_equal(text_check(temporary_write("t.txt", bytes, 3 + TEXT_LINE_LIMIT), 1, &lines, &err), 0);
+    assert_int_equal(lines, 2);
+    assert_fault(bytes, 3 + TEXT_LINE_LIMIT + 1, 1, "2: the line is longer than");
+    bytes[3 + TEXT_LINE_LIMIT] = '\n';
+    assert_int_equal(text_check(temporary_write("t.txt", bytes, 3 + TEXT_LINE_LIMIT + 1), 1, &lines, &err), 0);
+    bytes[3 + TEXT_LINE_LIMIT] = 'x';
+    bytes[3 + TEXT_LINE_LIMIT + 1] = '\n';
+    assert_fault(bytes, 3 + TEXT_LINE_LIMIT + 2, 1, "2: the line is longer than");
+    free(bytes);
+}
+
+static void test_not_utf8(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t size;
+        const char *expected;
+    } cases[] = {
+#define CASE(bytes, expected) {bytes, sizeof(bytes) - 1, expected}
+        CASE("a\n\x80", "2: not UTF-8 (byte 0x80 at byte 1 "),
+        CASE("\xc0\xaf", "1: not UTF-8"),                           /* overlong */
+        CASE("\xe0\x80\xaf", "1: not UTF-8"),                       /* overlong */
+        CASE("\xf0\x80\x80\xaf", "1: not UTF-8"),                   /* overlong */
+        CASE("x\xed\xa0\x80", "1: not UTF-8 (byte 0xed at byte 2"), /* surrogate */
+        CASE("\xf4\x90\x80\x80", "1: not UTF-8"),                   /* above U+10FFFF */
+        CASE("\xf5\x80\x80\x80", "1: not UTF-8"),
+        CASE("abc\xc3\nnext", "1: not UTF-8 (byte 0xc3 at byte 4"), /* cut by the end of the line */
+        CASE("abc\xe2\x82", "1: not UTF-8"),                        /* cut by the end of the file */
+        CASE("fine\nno\0t", "2: a zero byte"),
+        CASE("G\xfc"
+             "nther\n",
+             "1: not UTF-8 (byte 0xfc at byte 2"), /* Latin-1 */
+        CASE("", "1: the file is empty"),
+        CASE("a\n\nb\n", "2: the line is empty"),
+        CASE("a\n \t \r\n", "2: the line is empty"),
+        CASE("\xef\xbb\xbf\n", "1: the line is empty"),
+#undef CASE
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_fault(cases[i].bytes, cases[i].size, 1, cases[i].expected);
+}
+
+static void test_columns(void **state)
+{
+    (void)state;
+    assert_fault("a\tb\nc\n", 6, 2, "2: 1 column;");
+    assert_fault("a\tb\tc\n", 6, 2, "1: 3 columns;");
+    assert_fault("a\tb\n\tc\n", 7, 2, "2: the source");
+    assert_fault("a\tb\nc\t\n", 7, 2, "2: the target");
+    assert_fault("a\tb\nc\t\r\n", 8, 2, "2: the target");
+    struct error err = {0};
+    struct text_reader *reader = text_open(temporary_write("t.tsv", "Äpfel und\tapples and \r\n", 25), &err);
+    struct text_pair pair;
+    assert_int_equal(text_next_pair(reader, &pair, &err), 1);
+    assert_int_equal(pair.source_size, 10);
+    assert_memory_equal(pair.target, "apples and ", pair.target_size);
+    text_close(reader);
+}
+
+/* What cannot be opened or read twice is refused at once, not waited for. */
+static void test_no_text_file(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    assert_null(text_open(temporary_path("missing"), &err));
+    assert_non_null(strstr(err.text, "No such file"));
+    assert_null(text_open(temporary_folder, &err));
+    assert_non_null(strstr(err.text, "not a regular file"));
+    assert_int_equal(mkfifo(temporary_path("fifo"), 0600), 0);
+    assert_null(text_open(temporary_path("fifo"), &err));
+    assert_non_null(strstr(err.text, "not a regular file"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_lines, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_long_lines, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_over_long_line, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_not_utf8, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_columns, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_no_text_file, temporary_create, temporary_remove),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
