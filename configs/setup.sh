@@ -2,6 +2,8 @@
 # other half of what a first run needs; nothing else reads it. bash, called from the top of the source tree.
 # shellcheck shell=bash
 
+export LC_ALL=C.UTF-8 # messages and orders that do not depend on the user's language
+
 # package, and why it is needed
 packages() {
     cat <<'LIST'
@@ -83,7 +85,7 @@ install_missing() {
     log=$(mktemp)
     update_lists "$log" || echo "apt-get update failed: $(grep -m1 -E '^(E|W|Err)' "$log"); trying with the lists that are there"
     for name in $missing; do
-        case $(LC_ALL=C apt-cache policy "$name") in
+        case $(apt-cache policy "$name") in
         *"Candidate: "[0-9]*) ;;
         *) absent="$absent $name" ;;
         esac
@@ -113,4 +115,9 @@ build() {
         grep -E -A8 'error|FAILED' build/build.log | head -n 60 >&2
         stop "the build failed (above); full output: build/build.log"
     fi
+}
+
+# what mpirun needs on one machine, in a container too: root is allowed, and no copying between processes through ptrace
+mpi_environment() {
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
 }
