@@ -61,6 +61,10 @@ int checkpoint_writer_put(struct checkpoint_writer *writer, const struct checkpo
 int checkpoint_writer_finish(struct checkpoint_writer *writer, struct digest *digest, struct error *err);
 void checkpoint_writer_destroy(struct checkpoint_writer *writer); /* frees and removes the unfinished file */
 
+/* Remove what killed writers left in a directory (files named *.h5.tmp.*), while no writer of this run is alive: 0, *removed files
+ * (may be NULL). A directory that does not exist has none. */
+int checkpoint_remove_unfinished(const char *dir, size_t *removed, struct error *err);
+
 /* Reading. Open checks the header, the version and every checksum: a file that opens is whole. */
 struct checkpoint;
 struct checkpoint *checkpoint_open(const char *path, struct error *err);

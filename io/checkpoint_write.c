@@ -1,5 +1,6 @@
 /* Writes a stage's state: declared tensors get their places, tiles go there with pwrite, then checksums, seal, sync and
  * rename. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -247,5 +248,23 @@ int checkpoint_writer_finish(struct checkpoint_writer *writer, struct digest *di
     result = 0;
 done:
     checkpoint_writer_destroy(writer);
+    return result;
+}
+
+int checkpoint_remove_unfinished(const char *dir, size_t *removed, struct error *err)
+{
+    size_t count = 0;
+    int result = 0;
+    DIR *stream = opendir(dir);
+    if (!stream && errno != ENOENT) return error_set_errno(err, "%s", dir);
+    for (struct dirent *entry; stream && (entry = readdir(stream));) {
+        if (!strstr(entry->d_name, ".h5.tmp.")) continue;
+        if (unlinkat(dirfd(stream), entry->d_name, 0) == 0)
+            count++;
+        else if (errno != ENOENT)
+            result = error_set_errno(err, "%s/%s: cannot remove it", dir, entry->d_name);
+    }
+    if (stream) closedir(stream);
+    if (removed) *removed = count;
     return result;
 }

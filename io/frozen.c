@@ -2,6 +2,7 @@
  * this. */
 #include "io/frozen.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,10 +37,11 @@ hid_t frozen_create(const char *path, size_t user_block, struct error *err)
     hid_t access = access_properties();
     hid_t creation = H5Pcreate(H5P_FILE_CREATE);
     hid_t file = -1;
+    errno = 0;
     if (access >= 0 && creation >= 0 && H5Pset_userblock(creation, user_block) >= 0 &&
         H5Pset_obj_track_times(creation, 0) >= 0)
         file = H5Fcreate(path, H5F_ACC_EXCL, creation, access);
-    if (file < 0) error_set(err, "%s: cannot create an HDF5 file", path);
+    if (file < 0) (errno ? error_set_errno : error_set)(err, "%s: cannot create", path);
     H5Pclose(creation);
     H5Pclose(access);
     return file;

@@ -9,9 +9,11 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -236,6 +238,31 @@ static void test_writer_refuses(void **state)
     checkpoint_close(checkpoint);
 }
 
+/* A writer killed in the middle leaves a file beside the state; the next run removes it and nothing else. */
+static void test_killed_writer(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t removed;
+    int status;
+    struct digest before = write_whole(fixture);
+    pid_t child = fork();
+    if (child == 0) {
+        put_tile(writer_begin(fixture, false), 0, 0, 6, 0, 8);
+        raise(SIGKILL);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(files_in(fixture->dir), 2);
+    assert_int_equal(checkpoint_remove_unfinished(fixture->dir, &removed, &fixture->err), 0);
+    assert_int_equal(removed, 1);
+    assert_int_equal(files_in(fixture->dir), 1);
+    assert_int_equal(checkpoint_remove_unfinished("/nonexistent", &removed, &fixture->err), 0);
+    assert_int_equal(removed, 0);
+    struct checkpoint *checkpoint = checkpoint_open(fixture->path, &fixture->err);
+    assert_string_equal(checkpoint_digest(checkpoint).hex, before.hex);
+    checkpoint_close(checkpoint);
+}
+
 static void test_no_tensors(void **state)
 {
     struct fixture *fixture = *state;
@@ -353,6 +380,7 @@ int main(void)
         TEST(test_digest_does_not_depend_on_the_degree),
         TEST(test_digest_sees_every_part),
         TEST(test_writer_refuses),
+        TEST(test_killed_writer),
         TEST(test_no_tensors),
         TEST(test_peek),
         TEST(test_damage),
