@@ -1,5 +1,5 @@
 /* The columns of a point: every scalar of its parts under one name, for CSV, JSON and the terminal.
- * docs/store.md describes them; a name here is the field's name in the store, but for `status` and `row`. */
+ * docs/store-format.md describes them; a name here is the field's name in the store, but for `status` and `row`. */
 #ifndef TUNELAW_ORCHESTRATOR_COLUMN_H
 #define TUNELAW_ORCHESTRATOR_COLUMN_H
 
