@@ -110,7 +110,7 @@ build() {
         grep -v '^--' build/configure.log >&2
         stop "CMake cannot configure the build (above); full output: build/configure.log"
     fi
-    sed -n 's/^-- \(.*the plugin is not built.*\)/\1/p' build/configure.log
+    sed -n 's/^-- \(CUDA [pt].*\)/\1/p' build/configure.log
     if ! cmake --build build --target "$target" --parallel "$(nproc)" >build/build.log 2>&1; then
         grep -E -A8 'error|FAILED' build/build.log | head -n 60 >&2
         stop "the build failed (above); full output: build/build.log"
