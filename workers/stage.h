@@ -67,14 +67,16 @@ struct stage_outcome {
     double flops;                    /* of this attempt's training */
     double seconds;
     uint64_t peak_bytes;
-    struct store_row row; /* finetuning; index is filled by the master */
+    /* Finetuning; index, rank and epoch are filled by the master. A diverged stage has +inf for every loss that was not reached or is not
+     * finite. NaN: there is no such number (train_loss without training, pretrain_loss without pretraining text). */
+    struct store_row row;
 };
 
 struct stage_progress {
     struct digest identity;
-    uint64_t step, steps;
+    uint64_t step, steps; /* steps of this stage done, and in all */
     double loss, tokens_per_second;
-    uint64_t checkpoint_step; /* newest state on disk */
+    uint64_t checkpoint_step; /* newest state on disk, counted as `step` */
 };
 
 #endif

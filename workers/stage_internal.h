@@ -1,0 +1,85 @@
+/* A stage while it runs, shared by the files stage_*.c: struct run for the whole gang, struct member for one rank of
+ * it. */
+#ifndef TUNELAW_WORKERS_STAGE_INTERNAL_H
+#define TUNELAW_WORKERS_STAGE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "io/checkpoint.h"
+#include "io/dataset.h"
+#include "workers/evaluate.h"
+#include "workers/monitor.h"
+#include "workers/stage.h"
+#include "workers/trainer.h"
+
+struct curve {
+    struct store_curve_entry *entries;
+    size_t count, capacity;
+};
+
+struct run { /* read by every rank; written by rank 0 alone while the gang runs */
+    const struct stage *stage;
+    const struct kernels *kernels;
+    struct dataset *dataset;
+    char execution_class[STORE_NAME];
+    bool training; /* there are steps to do: gradients and moments are wanted */
+
+    pthread_mutex_t io;              /* held around every use of a checkpoint by a rank */
+    struct checkpoint *parent, *own; /* where this attempt begins; NULL: none */
+    struct checkpoint *best;
+    struct checkpoint_writer *writer; /* while a file is being written */
+
+    struct checkpoint_header start; /* of every rank */
+    struct checkpoint_header state; /* rank 0's, at the end */
+    struct curve curve;
+    struct monitor monitor;
+    struct trainer_step trained; /* sums of this attempt */
+    uint64_t durable_best;       /* best step that the newest state on disk names */
+    uint64_t durable_step;       /* its step */
+    double started, saved;       /* clock_elapsed of the attempt's start and of the newest state */
+    bool diverged, cut;
+    struct stage_outcome *outcome;
+};
+
+struct member {
+    struct run *run;
+    const struct collective *collective;
+    struct device *device;
+    struct parameters *parameters;
+    struct model *model;
+    struct batch_buffer buffer;
+    struct feed *train, *valid, *test, *text;
+    struct trainer trainer;
+    struct tick tick; /* rank 0's reports, others' does nothing */
+    struct checkpoint_header state;
+};
+
+/* stage_member.c: a rank's device, weights and feeds. */
+int member_create(struct member *member, struct run *run, const struct collective *collective, struct error *err);
+void member_destroy(struct member *member);
+/* Trainable tensors from a checkpoint, by all ranks. */
+int member_load_trainable(struct member *member, const struct checkpoint *checkpoint, bool moments, struct error *err);
+/* The weights with which this attempt begins. */
+int member_load(struct member *member, struct error *err);
+
+/* stage_state.c: checkpoints of a stage. Saving is collective over the gang. */
+int run_parent(struct run *run, struct error *err); /* open the parent's end state, where there is a parent */
+int run_resume(struct run *run, struct error *err);
+int state_save(struct member *member, struct error *err);
+int state_finish(struct member *member, struct error *err); /* finetuning: the end state, without tensors */
+int best_save(struct member *member, struct error *err);
+struct checkpoint *best_open(const struct stage *stage, uint64_t step, const char *digest, struct error *err);
+
+/* stage_train.c: steps and validations, up to the end of the stage. Collective. */
+int member_train(struct member *member, struct error *err);
+/* One validation of a finetuning stage, or the text validation that ends a pretraining stage: an entry of the curve. */
+int member_validate(struct member *member, struct error *err);
+/* Final evaluation of a finetuning stage: loads the best weights, fills losses of the result. */
+int member_conclude(struct member *member, struct error *err);
+
+/* stage_result.c */
+int curve_add(struct curve *curve, const struct store_curve_entry *entry, struct error *err);
+void execution_class_of(const struct stage *stage, const struct kernels *kernels, char out[STORE_NAME]);
+void result_fill(struct run *run);
+
+#endif

@@ -1,0 +1,190 @@
+/* The worker process: stages come in over a socket, one after another, progress and outcomes go back. One thread reads
+ * the socket, so that a drain, or the end of the agent, is seen while the other trains. */
+#include "workers/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "io/log.h"
+#include "workers/stage_files.h"
+
+struct worker {
+    int fd;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    char *text; /* a stage that waits to be run */
+    size_t size;
+    bool busy, leave; /* leave: FRAME_EXIT, or the socket is closed */
+    volatile int stop;
+};
+
+/* A stage has come. false: it came while another runs, which no agent of this build does. */
+static bool accept_stage(struct worker *worker, void *payload, size_t size)
+{
+    pthread_mutex_lock(&worker->mutex);
+    bool free_for_it = !worker->busy && !worker->text;
+    if (free_for_it) {
+        worker->text = payload;
+        worker->size = size;
+        worker->stop = 0;
+        pthread_cond_signal(&worker->changed);
+    }
+    pthread_mutex_unlock(&worker->mutex);
+    return free_for_it;
+}
+
+static void leave(struct worker *worker, bool at_once)
+{
+    pthread_mutex_lock(&worker->mutex);
+    worker->leave = true;
+    worker->stop = 1;
+    if (at_once && worker->busy) _exit(1); /* nobody is left to hear the outcome; the next attempt resumes */
+    pthread_cond_signal(&worker->changed);
+    pthread_mutex_unlock(&worker->mutex);
+}
+
+static void *reader_main(void *argument)
+{
+    struct worker *worker = argument;
+    for (;;) {
+        uint32_t type;
+        void *payload;
+        size_t size;
+        struct error err;
+        int got = frame_receive(worker->fd, &type, &payload, &size, &err);
+        if (got <= 0 || (type == FRAME_STAGE && !accept_stage(worker, payload, size))) {
+            leave(worker, true);
+            return NULL;
+        }
+        if (type == FRAME_STAGE) continue; /* the payload is taken */
+        free(payload);
+        if (type == FRAME_DRAIN) worker->stop = 1;
+        if (type == FRAME_EXIT) {
+            leave(worker, false);
+            return NULL;
+        }
+    }
+}
+
+static void send_progress(void *context, const struct stage_progress *progress)
+{
+    struct worker *worker = context;
+    struct error err;
+    if (frame_send(worker->fd, FRAME_PROGRESS, progress, sizeof *progress, &err)) _exit(1); /* the agent is gone */
+}
+
+/* Send everything that this process prints, its libraries too, to the stage's log. Returns the old stdout and stderr in
+ * saved[]. */
+static int redirect(const struct stage *stage, const char *text, int saved[2], struct error *err)
+{
+    char path[PATH_MAX];
+    stage_log_path(stage, path);
+    if (stage_make_folders(stage, err)) return -1;
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0) return error_set_errno(err, "%s", path);
+    fflush(NULL);
+    for (int i = 0; i < 2; i++) {
+        saved[i] = fcntl(STDOUT_FILENO + i, F_DUPFD_CLOEXEC, 3);
+        dup2(fd, STDOUT_FILENO + i);
+    }
+    close(fd);
+    log_open(STDERR_FILENO, -1);
+    dprintf(STDERR_FILENO, "%s\n", text); /* the stage, so that the log can be run again */
+    return 0;
+}
+
+static void restore(const int saved[2])
+{
+    fflush(NULL);
+    for (int i = 0; i < 2; i++) {
+        if (saved[i] < 0) continue;
+        dup2(saved[i], STDOUT_FILENO + i);
+        close(saved[i]);
+    }
+}
+
+static void run_one(struct worker *worker, const char *text, size_t size, struct stage *stage,
+                    struct stage_outcome *outcome)
+{
+    int saved[2] = {-1, -1};
+    struct error err;
+    const struct stage_hooks hooks = {.progress = send_progress, .context = worker, .stop = &worker->stop};
+    if (stage_decode(text, size, stage, &err) || redirect(stage, text, saved, &err)) {
+        memset(outcome, 0, sizeof *outcome);
+        outcome->identity = stage->identity;
+        outcome->status = STORE_CRASHED;
+        snprintf(outcome->message, sizeof outcome->message, "%.*s", (int)sizeof outcome->message - 1, err.text);
+        return;
+    }
+    stage_run(stage, &hooks, outcome);
+    restore(saved);
+}
+
+/* Before the outcome is sent: the next stage may come right after it. */
+static void become_free(struct worker *worker)
+{
+    pthread_mutex_lock(&worker->mutex);
+    worker->busy = false;
+    pthread_mutex_unlock(&worker->mutex);
+}
+
+/* The next stage, or NULL: leave. */
+static char *wait_for_stage(struct worker *worker, size_t *size)
+{
+    pthread_mutex_lock(&worker->mutex);
+    while (!worker->text && !worker->leave)
+        pthread_cond_wait(&worker->changed, &worker->mutex);
+    char *text = worker->leave ? NULL : worker->text;
+    *size = worker->size;
+    if (text) worker->text = NULL;
+    worker->busy = text != NULL;
+    pthread_mutex_unlock(&worker->mutex);
+    return text;
+}
+
+static int run_stages(struct worker *worker)
+{
+    int result = 0;
+    size_t size;
+    struct stage *stage = calloc(1, sizeof *stage);
+    struct stage_outcome *outcome = calloc(1, sizeof *outcome);
+    for (char *text; stage && outcome && result == 0 && (text = wait_for_stage(worker, &size)); free(text)) {
+        struct error err;
+        run_one(worker, text, size, stage, outcome);
+        become_free(worker);
+        result = frame_send(worker->fd, FRAME_OUTCOME, outcome, sizeof *outcome, &err);
+    }
+    result = !stage || !outcome || result != 0;
+    free(stage);
+    free(outcome);
+    return result;
+}
+
+int worker_main(int fd)
+{
+    pthread_t reader;
+    struct worker worker = {.fd = fd};
+    const struct rlimit no_core = {0, 0}; /* a core of a full device would fill the disk */
+    setrlimit(RLIMIT_CORE, &no_core);
+    pthread_mutex_init(&worker.mutex, NULL);
+    pthread_cond_init(&worker.changed, NULL);
+    if (pthread_create(&reader, NULL, reader_main, &worker) != 0) {
+        fprintf(stderr, "tunelaw: worker: cannot start a thread\n");
+        return 1;
+    }
+    int result = run_stages(&worker);
+    shutdown(fd, SHUT_RD); /* wakes the reader */
+    pthread_join(reader, NULL);
+    free(worker.text);
+    pthread_cond_destroy(&worker.changed);
+    pthread_mutex_destroy(&worker.mutex);
+    return result;
+}
