@@ -338,8 +338,12 @@ static union value *take_array(const struct config_group *group, const char *key
     *count = 0;
     const config_setting_t *setting = scalar(group, key, required);
     size_t length = setting ? array_length(group, key, setting) : 0;
-    union value *values = length ? calloc(length, sizeof *values) : NULL;
-    if (!values) return NULL;
+    if (!length) return NULL;
+    union value *values = calloc(length, sizeof *values);
+    if (!values) {
+        config_fail(group, key, "out of memory");
+        return NULL;
+    }
     struct place place = {.group = group, .key = key};
     for (size_t i = 0; i < length && !group->file->failed; i++) {
         if (!read_element(kind, &place, array_element(setting, &place, i), bounds, &values[i])) break;

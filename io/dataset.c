@@ -130,17 +130,19 @@ static int check_examples(struct dataset *dataset, enum dataset_split split, con
     if (offsets->count == 0 || offsets->count - 1 != sources->count || load64(offsets, 0) != 0 ||
         load64(offsets, sources->count) != tokens)
         return error_set(err, "%s: damaged dataset: offsets of the %s examples do not fit their tokens", path, name);
-    size_t longest = 0;
+    size_t longest = 0, targets = 0;
     uint64_t first = 0;
     for (size_t i = 0; i < sources->count; i++) {
         uint64_t end = load64(offsets, i + 1), source = load32(sources, i);
         if (end <= first || end > tokens || source == 0 || source >= end - first)
             return error_set(err, "%s: damaged dataset: offset or source count of %s example %zu", path, name, i);
+        targets += (size_t)(end - first - source);
         if (end - first > longest) longest = (size_t)(end - first);
         first = end;
     }
     dataset->info.examples[split] = sources->count;
     dataset->info.example_tokens[split] = tokens;
+    dataset->info.example_targets[split] = targets;
     dataset->info.longest[split] = longest;
     return 0;
 }

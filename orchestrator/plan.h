@@ -1,10 +1,12 @@
 /* The plan: points, and the tree of stages that computes them, each training prefix once.
  *
- * At full size: 10^5 points planned in under 2 s and 1 GiB, so a stage here is compact and points to the sweep; the whole description
- * (struct stage) is made when it is handed out. Pure: no files, no MPI; the same sweep gives the same plan on every machine.
+ * At full size: 10^5 points planned in under 2 s and 1 GiB, so a stage here is compact and points to the sweep; the
+ * whole description (struct stage) is made when it is handed out. Pure: no files, no MPI; the same sweep gives the same
+ * plan on every machine.
  *
- * An identity is the XXH3-128 of a line of text that names everything the stage computes from: kind, parent's identity, data digest, model, method,
- * recipe, seed, steps. Throughput knobs are not in it. docs/architecture.md lists the fields. */
+ * An identity is the XXH3-128 of a line of text that names everything the stage computes from: kind, parent's identity,
+ * data digest, model, method, recipe, seed, steps. Throughput knobs are not in it. docs/architecture.md lists the
+ * fields. */
 #ifndef TUNELAW_ORCHESTRATOR_PLAN_H
 #define TUNELAW_ORCHESTRATOR_PLAN_H
 
@@ -24,7 +26,7 @@ struct plan_stage {
     uint32_t parent; /* index of a stage, PLAN_NONE for a root; parents come before children */
     uint32_t point;  /* index of the point that it computes, PLAN_NONE for pretraining */
     uint32_t model, method, size, rate, seed, examples; /* indices into the sweep's axes */
-    uint32_t degree; /* devices */
+    uint32_t degree;                                    /* devices */
     uint64_t first_step, last_step;
     double flops;
     double seconds;      /* predicted, on `degree` devices */
@@ -51,8 +53,19 @@ void plan_destroy(struct plan *plan);
 /* Everything a worker needs for stage `index`, as of attempt `attempt`, in run directory `dir` (absolute). */
 void plan_stage_describe(const struct plan *plan, size_t index, const char *dir, uint32_t attempt, struct stage *out);
 
-/* The table that `tunelaw plan` prints, and the same as JSON. */
+/* What the plan asks of so many devices. seconds: a lower bound, the larger of the longest chain and of all work shared
+ * evenly. */
+struct plan_forecast {
+    double seconds, longest_seconds, device_seconds;
+    uint64_t largest_bytes;      /* of a stage, on one device */
+    uint64_t largest_gang_bytes; /* of a stage, on all its devices */
+    uint32_t widest;             /* devices of the stage that needs most */
+};
+struct plan_forecast plan_forecast(const struct plan *plan, size_t devices);
+
+/* The tables that `tunelaw plan` prints; one line a point; and all of it as JSON (-1: memory, or the stream failed). */
 void plan_print(const struct plan *plan, size_t devices, FILE *out);
-int plan_print_json(const struct plan *plan, FILE *out);
+void plan_print_points(const struct plan *plan, FILE *out);
+int plan_print_json(const struct plan *plan, size_t devices, FILE *out);
 
 #endif

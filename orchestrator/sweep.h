@@ -1,4 +1,5 @@
-/* The sweep file as plain values: axes, recipes, resources. Read once by the master (io/config), checked wholly, never changed.
+/* The sweep file as plain values: axes, recipes, resources. Read once by the master (io/config), checked wholly, never
+ * changed.
  *
  * At full size: a dozen values an axis, 10^5 points. docs/configuration.md describes every key. */
 #ifndef TUNELAW_ORCHESTRATOR_SWEEP_H
@@ -21,7 +22,7 @@ struct sweep_method {
     double *learning_rates; /* none: one entry, 0 */
     size_t learning_rate_count;
     struct recipe recipe; /* finetuning recipe with this method's overrides */
-    double epochs;        /* steps = min(recipe.steps where not 0, ceil(epochs * examples / batch) where epochs > 0) */
+    double epochs;        /* 0: max_steps alone. recipe.steps is max_steps, 0: epochs alone; sweep_finetune_steps */
 };
 
 /* A set of cells: a cell belongs to it when every condition that is given holds. Empty lists: any value. */
@@ -35,7 +36,7 @@ struct sweep_cells {
 };
 
 struct sweep_resources {
-    char backend[16]; /* auto, cpu, cuda, reference */
+    char backend[16];         /* auto, cpu, cuda, reference */
     uint32_t tensor_parallel; /* devices a stage; 0: the smallest that fits */
     uint32_t threads;         /* matmul threads a device, CPU */
     uint32_t devices;         /* devices a node; 0: what the node has (CPU: cores / threads) */
@@ -61,7 +62,7 @@ struct sweep {
     char task[48];
     struct model_config *models;
     size_t model_count;
-    uint64_t *pretrain_tokens; /* ascending */
+    uint64_t *pretrain_tokens; /* ascending, as wished: a checkpoint holds whole steps, sweep_pretrain_steps */
     size_t pretrain_token_count;
     struct recipe pretrain;
     uint64_t pretrain_seed;
@@ -76,15 +77,24 @@ struct sweep {
     size_t exclude_count, held_out_count;
     struct sweep_resources resources;
     struct sweep_fit fit;
+    struct dataset_info data; /* of the data set, as it was when the sweep was read */
+    char *parameters;         /* every parameter as it was taken, one a line, defaults marked: for the log */
 };
 
-/* Read and check a sweep file against the data set that it names (vocabulary, number of examples). Errors: FILE:LINE: what, allowed.
- * Nothing is written. From text: `path` is used for messages and for resolving relative paths. NULL with *err. */
+/* Read and check a sweep file against the data set that it names (vocabulary, number of examples). Errors: FILE:LINE:
+ * what, allowed. Nothing is written. From text: `path` is used for messages and for resolving relative paths. NULL with
+ * *err. */
 struct sweep *sweep_load(const char *path, struct error *err);
 struct sweep *sweep_parse(const char *path, const char *text, size_t size, struct error *err);
 void sweep_destroy(struct sweep *sweep);
 
 /* The data set that the sweep names, as it was when the sweep was read. */
 const struct dataset_info *sweep_dataset(const struct sweep *sweep);
+
+/* Optimiser steps of pretraining up to a wished number of tokens, rounded up; and the tokens that so many steps see. */
+uint64_t sweep_pretrain_steps(const struct recipe *pretrain, uint64_t tokens);
+uint64_t sweep_step_tokens(const struct recipe *pretrain, uint64_t steps);
+/* Optimiser steps of finetuning on so many examples: the smaller of max_steps and the steps of `epochs`. */
+uint64_t sweep_finetune_steps(const struct sweep_method *method, uint64_t examples);
 
 #endif

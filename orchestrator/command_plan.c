@@ -1,0 +1,167 @@
+/* `tunelaw plan`: what a sweep would run, before anything is launched. Writes nothing but its output. */
+#include <argp.h>
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/log.h"
+#include "kernels/kernels.h"
+#include "orchestrator/command.h"
+#include "orchestrator/plan.h"
+
+/* Training reaches this share of the matmul rate of the probe: small matmuls, attention and the row operations are
+ * slower (docs/configuration.md). */
+#define EFFICIENCY 0.3
+#define PROBE_SECONDS 0.3
+
+struct options {
+    const char *file;
+    bool json, points;
+    long devices;  /* 0: those of this machine */
+    double gflops; /* 0: measured */
+};
+
+static const struct argp_option option_list[] = {
+    {"json", 'j', NULL, 0, "Print JSON: totals, every stage, every point", 0},
+    {"points", 'p', NULL, 0, "List every point", 0},
+    {"devices", 'd', "N", 0, "Predict the time on N devices (default: those of this machine)", 0},
+    {"rate", 'r', "GFLOPS", 0, "Speed of one device in training, GFLOP/s (default: measured here in 0.3 s)", 0},
+    {0}};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct options *options = state->input;
+    char *end = NULL;
+    switch (key) {
+    case 'j':
+        options->json = true;
+        return 0;
+    case 'p':
+        options->points = true;
+        return 0;
+    case 'd':
+        options->devices = strtol(arg, &end, 10);
+        if (*end || options->devices < 1 || options->devices > 1000000)
+            argp_error(state, "--devices %s: allowed: 1..1000000", arg);
+        return 0;
+    case 'r':
+        options->gflops = strtod(arg, &end);
+        if (*end || !isfinite(options->gflops) || options->gflops <= 0.0)
+            argp_error(state, "--rate %s: allowed: above 0", arg);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (options->file) argp_error(state, "one sweep file is expected");
+        options->file = arg;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "which sweep file?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* FLOP/s of a matmul of middling size on one device of a backend. */
+static int probe(const struct kernels *kernels, int threads, double *rate, struct error *err)
+{
+    enum { M = 512, N = 256, K = 256 };
+    struct device *device = kernels->device_create(0, threads, err);
+    if (!device) return -1;
+    float *a = kernels->allocate(device, M * K * sizeof(float), err);
+    float *b = a ? kernels->allocate(device, K * N * sizeof(float), err) : NULL;
+    float *c = b ? kernels->allocate(device, M * N * sizeof(float), err) : NULL;
+    int rc = c ? 0 : -1;
+    double seconds = 0.0, flops = 0.0, start = 0.0;
+    if (!rc) {
+        kernels->fill(device, M * K, 0.5f, a);
+        kernels->fill(device, K * N, 0.5f, b);
+        kernels->matmul(device, false, false, M, N, K, 1.0f, a, K, b, N, 0.0f, c, N); /* warm */
+        rc = kernels->synchronise(device, err);
+        start = clock_elapsed();
+    }
+    while (!rc && seconds < PROBE_SECONDS) {
+        kernels->matmul(device, false, false, M, N, K, 1.0f, a, K, b, N, 0.0f, c, N);
+        rc = kernels->synchronise(device, err);
+        flops += 2.0 * M * N * K;
+        seconds = clock_elapsed() - start;
+    }
+    *rate = seconds > 0.0 ? flops / seconds : 0.0;
+    kernels->release(device, c);
+    kernels->release(device, b);
+    kernels->release(device, a);
+    kernels->device_destroy(device);
+    return rc;
+}
+
+static int device_rate(const struct sweep *sweep, const struct options *options, double *rate, struct error *err)
+{
+    if (options->gflops > 0.0) {
+        *rate = options->gflops * 1e9;
+        return 0;
+    }
+    const struct kernels *kernels = kernels_find(sweep->resources.backend, err);
+    if (!kernels || probe(kernels, (int)sweep->resources.threads, rate, err))
+        return error_prefix(err, "cannot measure the speed of a device, --rate GFLOPS gives it");
+    *rate *= EFFICIENCY;
+    return 0;
+}
+
+static size_t device_count(const struct sweep *sweep, const struct options *options)
+{
+    cpu_set_t set;
+    if (options->devices) return (size_t)options->devices;
+    if (sweep->resources.devices) return sweep->resources.devices;
+    int cores = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+    size_t devices = (size_t)cores / sweep->resources.threads;
+    return devices ? devices : 1;
+}
+
+static void warn_memory(const struct plan *plan, size_t devices)
+{
+    struct plan_forecast forecast = plan_forecast(plan, devices);
+    double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
+    double need = (double)forecast.largest_bytes * (double)devices;
+    if (need > have)
+        fprintf(stderr,
+                "tunelaw: warning: %zu devices with the largest stage need %.1f GiB, this machine has %.1f GiB\n",
+                devices, need / 0x1p30, have / 0x1p30);
+}
+
+static int print(const struct plan *plan, const struct options *options, size_t devices, struct error *err)
+{
+    if (options->json) {
+        if (plan_print_json(plan, devices, stdout)) return error_set_errno(err, "standard output");
+        return 0;
+    }
+    plan_print(plan, devices, stdout);
+    if (options->points) plan_print_points(plan, stdout);
+    return fflush(stdout) || ferror(stdout) ? error_set_errno(err, "standard output") : 0;
+}
+
+int command_plan(int argc, char **argv)
+{
+    static const struct argp argp = {
+        option_list, parse_option,
+        "FILE",      "Print the points of a sweep, the stages they share, FLOPs, memory and time.",
+        NULL,        NULL,
+        NULL};
+    struct options options = {0};
+    struct error err = {""};
+    if (argp_parse(&argp, argc, argv, 0, NULL, &options)) return 1;
+    struct sweep *sweep = sweep_load(options.file, &err);
+    struct plan *plan = NULL;
+    double rate = 0.0;
+    int rc = -1;
+    if (sweep && !device_rate(sweep, &options, &rate, &err) && (plan = plan_create(sweep, rate, &err))) {
+        size_t devices = device_count(sweep, &options);
+        warn_memory(plan, devices);
+        rc = print(plan, &options, devices, &err);
+    }
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+    return rc ? command_fail(&err) : 0;
+}

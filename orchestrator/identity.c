@@ -1,0 +1,83 @@
+/* What makes a point the same point: canonical text -> XXH3-128. A change of any text here is a new version of it. */
+#include "orchestrator/identity.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define IDENTITY_VERSION "tunelaw-1"
+
+static struct digest digest_of_text(const char *text, int length, size_t size)
+{
+    return digest_of(text, length < 0 ? 0 : (size_t)length < size ? (size_t)length : size - 1);
+}
+
+/* What every recipe has, without the step counts. */
+static void recipe_text(const struct recipe *recipe, char *out, size_t size)
+{
+    snprintf(out, size,
+             "learning_rate=%.17g beta1=%.17g beta2=%.17g epsilon=%.17g weight_decay=%.17g clip_norm=%.17g schedule=%s "
+             "warmup_steps=%" PRIu64 " final_ratio=%.17g sequence_length=%" PRIu32 " batch=%" PRIu32,
+             recipe->learning_rate, recipe->beta1, recipe->beta2, recipe->epsilon, recipe->weight_decay,
+             recipe->clip_norm, schedule_name(recipe->schedule), recipe->warmup_steps, recipe->final_ratio,
+             recipe->sequence_length, recipe->batch);
+}
+
+struct digest identity_trunk(const struct sweep *sweep, const struct model_config *model)
+{
+    char recipe[512], text[1536];
+    recipe_text(&sweep->pretrain, recipe, sizeof recipe);
+    int length = snprintf(text, sizeof text,
+                          IDENTITY_VERSION
+                          " trunk data=%s layers=%" PRIu32 " width=%" PRIu32 " heads=%" PRIu32 " kv_heads=%" PRIu32
+                          " head_width=%" PRIu32 " ffn=%" PRIu32 " vocabulary=%" PRIu32
+                          " tied=%d rope_theta=%.17g norm_epsilon=%.17g %s decay_steps=%" PRIu64 " seed=%" PRIu64,
+                          sweep->data.digest.hex, model->layers, model->width, model->heads, model->kv_heads,
+                          model->head_width, model->ffn, model->vocabulary, model->tied, model->rope_theta,
+                          model->norm_epsilon, recipe, sweep->pretrain.decay_steps, sweep->pretrain_seed);
+    return digest_of_text(text, length, sizeof text);
+}
+
+struct digest identity_state(const struct digest *trunk, uint64_t step)
+{
+    char text[128];
+    int length = snprintf(text, sizeof text, IDENTITY_VERSION " pretrain trunk=%s step=%" PRIu64, trunk->hex, step);
+    return digest_of_text(text, length, sizeof text);
+}
+
+/* 0 means all: the same as their number. */
+static uint64_t used(uint64_t wanted, size_t have)
+{
+    return wanted ? wanted : have;
+}
+
+void identity_method(const struct sweep *sweep, const struct method_config *method, const struct recipe *recipe,
+                     struct identity_method *out)
+{
+    char text[512];
+    if (method->kind == METHOD_NONE)
+        snprintf(text, sizeof text, "sequence_length=%" PRIu32, recipe->sequence_length);
+    else
+        recipe_text(recipe, text, sizeof text);
+    snprintf(out->text, sizeof out->text,
+             "data=%s valid=%" PRIu64 " test=%" PRIu64 " method=%s size=%" PRIu32 " alpha=%.17g %s",
+             sweep->data.digest.hex, used(sweep->valid_examples, sweep->data.examples[SPLIT_VALID]),
+             used(sweep->test_examples, sweep->data.examples[SPLIT_TEST]), method_name(method->kind), method->size,
+             method->kind == METHOD_LORA ? method->alpha : 0.0, text);
+}
+
+struct digest identity_point(const struct digest *base, const struct identity_method *method,
+                             const struct recipe *recipe, uint64_t examples, uint64_t seed)
+{
+    char text[1024];
+    int length;
+    if (!recipe->steps)
+        length = snprintf(text, sizeof text, IDENTITY_VERSION " point base=%s %s", base->hex, method->text);
+    else
+        length =
+            snprintf(text, sizeof text,
+                     IDENTITY_VERSION " point base=%s %s steps=%" PRIu64 " decay_steps=%" PRIu64 " evaluations=%" PRIu32
+                                      " patience=%" PRIu32 " examples=%" PRIu64 " seed=%" PRIu64,
+                     base->hex, method->text, recipe->steps, recipe->decay_steps, recipe->evaluations, recipe->patience,
+                     examples, seed);
+    return digest_of_text(text, length, sizeof text);
+}

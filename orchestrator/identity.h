@@ -1,0 +1,25 @@
+/* Identities of trunks, states and points: the digest of a line of text that names everything that is computed from.
+ * Private to the plan; docs/configuration.md, "What makes a point the same point", lists the fields. Doubles are
+ * written %.17g. */
+#ifndef TUNELAW_ORCHESTRATOR_IDENTITY_H
+#define TUNELAW_ORCHESTRATOR_IDENTITY_H
+
+#include "io/digest.h"
+#include "orchestrator/sweep.h"
+
+/* A model's pretraining, however long: data, shape, recipe, seed. */
+struct digest identity_trunk(const struct sweep *sweep, const struct model_config *model);
+/* The trunk's state after `step` steps, whichever checkpoints lie on the way. */
+struct digest identity_state(const struct digest *trunk, uint64_t step);
+
+/* The part of a point's text that a method and a learning rate share. */
+struct identity_method {
+    char text[768];
+};
+void identity_method(const struct sweep *sweep, const struct method_config *method, const struct recipe *recipe,
+                     struct identity_method *out);
+/* recipe: of the point, with its steps. The untuned model depends on nothing but base, data and length. */
+struct digest identity_point(const struct digest *base, const struct identity_method *method,
+                             const struct recipe *recipe, uint64_t examples, uint64_t seed);
+
+#endif

@@ -1,0 +1,357 @@
+/* Points -> the tree of stages: the third arrow of the way of the data. One chain of pretraining stages a model, one
+ * finetuning stage a point. */
+#include "orchestrator/plan.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "orchestrator/identity.h"
+#include "orchestrator/plan_parts.h"
+
+struct recipe plan_recipe(const struct sweep_method *method, uint32_t rate, uint64_t examples)
+{
+    struct recipe recipe = method->recipe;
+    recipe.learning_rate = method->learning_rates[rate];
+    recipe.steps = recipe.decay_steps = sweep_finetune_steps(method, examples);
+    if (recipe.evaluations > recipe.steps) recipe.evaluations = (uint32_t)recipe.steps;
+    return recipe;
+}
+
+/* What is worked out once for many points. */
+struct builder {
+    const struct sweep *sweep;
+    struct plan *plan;
+    struct grid grid;
+    double rate;
+    uint32_t *base;            /* [model][tokens] index of the pretraining stage, PLAN_NONE where no point needs it */
+    struct digest *trunks;     /* [model] */
+    struct plan_shape *shapes; /* [model][method][size], from shape_first[method] */
+    struct identity_method *texts; /* [method][size][rate], from text_first[method] */
+    size_t *shape_first, *text_first;
+    size_t shape_count, text_count;
+};
+
+static size_t shape_index(const struct builder *b, uint32_t model, uint32_t method, uint32_t size)
+{
+    return model * b->shape_count + b->shape_first[method] + size;
+}
+
+static size_t text_index(const struct builder *b, uint32_t method, uint32_t size, uint32_t rate)
+{
+    return b->text_first[method] + size * b->sweep->methods[method].learning_rate_count + rate;
+}
+
+static struct method_config method_of(const struct sweep *sweep, uint32_t method, uint32_t size)
+{
+    struct method_config config = sweep->methods[method].config;
+    config.size = sweep->methods[method].sizes[size];
+    return config;
+}
+
+static int prepare_method(struct builder *b, uint32_t method, struct error *err)
+{
+    const struct sweep *sweep = b->sweep;
+    const struct sweep_method *m = &sweep->methods[method];
+    for (uint32_t size = 0; size < m->size_count; size++) {
+        struct method_config config = method_of(sweep, method, size);
+        for (uint32_t rate = 0; rate < m->learning_rate_count; rate++) {
+            struct recipe recipe = plan_recipe(m, rate, sweep->examples[0]);
+            identity_method(sweep, &config, &recipe, &b->texts[text_index(b, method, size, rate)]);
+        }
+        for (uint32_t model = 0; model < sweep->model_count; model++)
+            if (plan_shape(sweep, &sweep->models[model], &config, &m->recipe,
+                           &b->shapes[shape_index(b, model, method, size)], err))
+                return -1;
+    }
+    return 0;
+}
+
+static int prepare(struct builder *b, struct error *err)
+{
+    const struct sweep *sweep = b->sweep;
+    b->shape_first = calloc(sweep->method_count, sizeof *b->shape_first);
+    b->text_first = calloc(sweep->method_count, sizeof *b->text_first);
+    if (!b->shape_first || !b->text_first) return error_set(err, "out of memory");
+    for (size_t i = 0; i < sweep->method_count; i++) {
+        const struct sweep_method *m = &sweep->methods[i];
+        b->shape_first[i] = b->shape_count;
+        b->text_first[i] = b->text_count;
+        b->shape_count += m->size_count;
+        b->text_count += m->size_count * m->learning_rate_count;
+    }
+    b->shapes = calloc(b->shape_count * sweep->model_count, sizeof *b->shapes);
+    b->texts = calloc(b->text_count, sizeof *b->texts);
+    b->trunks = calloc(sweep->model_count, sizeof *b->trunks);
+    b->base = calloc(sweep->model_count * sweep->pretrain_token_count, sizeof *b->base);
+    if (!b->shapes || !b->texts || !b->trunks || !b->base) return error_set(err, "out of memory");
+    for (size_t i = 0; i < sweep->model_count; i++)
+        b->trunks[i] = identity_trunk(sweep, &sweep->models[i]);
+    for (uint32_t i = 0; i < sweep->method_count; i++)
+        if (prepare_method(b, i, err)) return -1;
+    return 0;
+}
+
+/* Mark the states that points start from: 1 in `base`; their number. */
+static size_t count_bases(struct builder *b)
+{
+    size_t count = 0, tokens = b->sweep->pretrain_token_count;
+    for (size_t i = 0; i < b->grid.count; i++) {
+        uint32_t *needed = &b->base[b->grid.points[i].model * tokens + b->grid.points[i].tokens];
+        count += !*needed;
+        *needed = 1;
+    }
+    return count;
+}
+
+/* The chain of one model: stages (a, b] over ascending step counts. */
+static int add_trunk(struct builder *b, uint32_t model, struct error *err)
+{
+    const struct sweep *sweep = b->sweep;
+    const struct model_config *config = &sweep->models[model];
+    struct method_config full = {.kind = METHOD_FULL};
+    struct plan_shape shape;
+    uint32_t parent = PLAN_NONE;
+    uint64_t first = 0;
+    if (plan_shape(sweep, config, &full, &sweep->pretrain, &shape, err)) return -1;
+    for (size_t i = 0; i < sweep->pretrain_token_count; i++) {
+        uint32_t *base = &b->base[model * sweep->pretrain_token_count + i];
+        if (!*base) {
+            *base = PLAN_NONE;
+            continue;
+        }
+        uint64_t last = sweep_pretrain_steps(&sweep->pretrain, sweep->pretrain_tokens[i]);
+        struct plan_stage *stage = &b->plan->stages[b->plan->stage_count];
+        *stage = (struct plan_stage){.kind = STAGE_PRETRAIN,
+                                     .parent = parent,
+                                     .point = PLAN_NONE,
+                                     .model = model,
+                                     .degree = shape.degree,
+                                     .first_step = first,
+                                     .last_step = last,
+                                     .flops = plan_pretrain_flops(sweep, config, first, last),
+                                     .bytes = shape.bytes};
+        stage->identity = identity_state(&b->trunks[model], last);
+        stage->seconds = stage->flops / (b->rate * stage->degree);
+        *base = parent = (uint32_t)b->plan->stage_count++;
+        first = last;
+    }
+    return 0;
+}
+
+static void fill_point(const struct builder *b, const struct grid_point *at, const struct plan_stage *stage,
+                       const struct plan_stage *base, struct store_point *point)
+{
+    const struct sweep *sweep = b->sweep;
+    const struct model_config *model = &sweep->models[at->model];
+    struct method_config method = method_of(sweep, at->method, at->size);
+    bool tuned = method.kind != METHOD_NONE;
+    memset(point, 0, sizeof *point);
+    store_field(point->identity, sizeof point->identity, stage->identity.hex);
+    store_field(point->base, sizeof point->base, base->identity.hex);
+    store_field(point->trunk, sizeof point->trunk, b->trunks[at->model].hex);
+    store_field(point->task, sizeof point->task, sweep->task);
+    store_field(point->model, sizeof point->model, model->name);
+    store_field(point->method, sizeof point->method, method_name(method.kind));
+    point->parameters = model_parameters(model);
+    point->non_embedding_parameters = model_non_embedding_parameters(model);
+    point->trainable_parameters = method_parameters(model, &method);
+    point->pretrain_tokens = sweep_step_tokens(&sweep->pretrain, base->last_step);
+    point->finetune_examples = tuned ? sweep->examples[at->examples] : 0;
+    point->pet_size = method.size;
+    point->seed = sweep->seeds[at->seed];
+    point->learning_rate = sweep->methods[at->method].learning_rates[at->rate];
+    point->held_out = at->held_out;
+}
+
+static void add_point(struct builder *b, size_t index)
+{
+    const struct sweep *sweep = b->sweep;
+    struct plan *plan = b->plan;
+    const struct grid_point *at = &b->grid.points[index];
+    const struct sweep_method *m = &sweep->methods[at->method];
+    const struct model_config *model = &sweep->models[at->model];
+    struct method_config method = method_of(sweep, at->method, at->size);
+    struct recipe recipe = plan_recipe(m, at->rate, sweep->examples[at->examples]);
+    const struct plan_shape *shape = &b->shapes[shape_index(b, at->model, at->method, at->size)];
+    uint32_t parent = b->base[at->model * sweep->pretrain_token_count + at->tokens];
+    struct plan_stage *stage = &plan->stages[plan->stage_count];
+    *stage = (struct plan_stage){.kind = STAGE_FINETUNE,
+                                 .parent = parent,
+                                 .point = (uint32_t)index,
+                                 .model = at->model,
+                                 .method = at->method,
+                                 .size = at->size,
+                                 .rate = at->rate,
+                                 .seed = at->seed,
+                                 .examples = at->examples,
+                                 .degree = shape->degree,
+                                 .last_step = recipe.steps,
+                                 .flops = plan_finetune_flops(sweep, model, &method, &recipe),
+                                 .bytes = shape->bytes};
+    stage->identity =
+        identity_point(&plan->stages[parent].identity, &b->texts[text_index(b, at->method, at->size, at->rate)],
+                       &recipe, sweep->examples[at->examples], sweep->seeds[at->seed]);
+    stage->seconds = (stage->flops + plan_evaluation_flops(sweep, model, &method, &recipe)) / (b->rate * stage->degree);
+    fill_point(b, at, stage, &plan->stages[parent], &plan->points[index]);
+    plan->flops_alone += stage->flops + plan_pretrain_flops(sweep, model, 0, plan->stages[parent].last_step);
+    plan->stage_of_point[index] = (uint32_t)plan->stage_count++;
+}
+
+static void describe_point(const struct store_point *point, char *out, size_t size)
+{
+    char model[STORE_NAME + 1], method[STORE_NAME + 1];
+    store_text(model, sizeof model, point->model, sizeof point->model);
+    store_text(method, sizeof method, point->method, sizeof point->method);
+    snprintf(out, size,
+             "%s, %" PRIu64 " tokens, %s, size %" PRIu64 ", learning rate %g, %" PRIu64 " examples, seed %" PRIu64,
+             model, point->pretrain_tokens, method, point->pet_size, point->learning_rate, point->finetune_examples,
+             point->seed);
+}
+
+/* Stages of one identity would write the same files: an open-addressing table of stage indices finds them. */
+static int check_distinct(const struct plan *plan, struct error *err)
+{
+    size_t size = 16;
+    while (size < 2 * plan->stage_count)
+        size *= 2;
+    uint32_t *table = malloc(size * sizeof *table);
+    if (!table) return error_set(err, "out of memory");
+    memset(table, 0xff, size * sizeof *table);
+    int rc = 0;
+    for (size_t i = 0; i < plan->stage_count && !rc; i++) {
+        const char *identity = plan->stages[i].identity.hex;
+        size_t at = (size_t)checksum_of(identity, DIGEST_HEX) & (size - 1);
+        while (table[at] != PLAN_NONE && memcmp(plan->stages[table[at]].identity.hex, identity, DIGEST_HEX))
+            at = (at + 1) & (size - 1);
+        const struct plan_stage *other = table[at] != PLAN_NONE ? &plan->stages[table[at]] : NULL;
+        table[at] = (uint32_t)i;
+        if (!other) continue;
+        char a[256] = "a pretraining stage", b[256] = "another";
+        if (other->point != PLAN_NONE) describe_point(&plan->points[other->point], a, sizeof a);
+        if (plan->stages[i].point != PLAN_NONE) describe_point(&plan->points[plan->stages[i].point], b, sizeof b);
+        rc = error_set(err, "%s: two points are the same: (%s) and (%s)", plan->sweep->path, a, b);
+    }
+    free(table);
+    return rc;
+}
+
+/* Sums, longest chains and the digest over all stages. */
+static int finish(struct plan *plan, struct error *err)
+{
+    struct digest_stream *stream = digest_stream_create();
+    if (!stream) return error_set(err, "out of memory");
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        digest_stream_add(stream, plan->stages[i].identity.hex, DIGEST_HEX);
+        plan->flops += plan->stages[i].flops;
+        plan->stages[i].path_seconds = plan->stages[i].seconds;
+    }
+    plan->identity = digest_stream_result(stream);
+    digest_stream_destroy(stream);
+    for (size_t i = plan->stage_count; i-- > 0;) {
+        const struct plan_stage *stage = &plan->stages[i];
+        if (stage->parent == PLAN_NONE) continue;
+        struct plan_stage *parent = &plan->stages[stage->parent];
+        double through = parent->seconds + stage->path_seconds;
+        if (through > parent->path_seconds) parent->path_seconds = through;
+    }
+    return check_distinct(plan, err);
+}
+
+static int build(struct builder *b, struct error *err)
+{
+    struct plan *plan = b->plan;
+    if (grid_build(b->sweep, &b->grid, err) || prepare(b, err)) return -1;
+    plan->point_count = b->grid.count;
+    size_t stages = plan->point_count + count_bases(b);
+    plan->stages = calloc(stages ? stages : 1, sizeof *plan->stages);
+    plan->points = calloc(plan->point_count ? plan->point_count : 1, sizeof *plan->points);
+    plan->stage_of_point = calloc(plan->point_count ? plan->point_count : 1, sizeof *plan->stage_of_point);
+    if (!plan->stages || !plan->points || !plan->stage_of_point)
+        return error_set(err, "out of memory for %zu points", plan->point_count);
+    for (uint32_t i = 0; i < b->sweep->model_count; i++)
+        if (add_trunk(b, i, err)) return -1;
+    for (size_t i = 0; i < plan->point_count; i++)
+        add_point(b, i);
+    return finish(plan, err);
+}
+
+struct plan *plan_create(const struct sweep *sweep, double rate, struct error *err)
+{
+    struct plan *plan = calloc(1, sizeof *plan);
+    if (!plan) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    plan->sweep = sweep;
+    struct builder b = {.sweep = sweep, .plan = plan, .rate = rate > 0.0 ? rate : 1.0};
+    int rc = build(&b, err);
+    grid_destroy(&b.grid);
+    free(b.base);
+    free(b.trunks);
+    free(b.shapes);
+    free(b.texts);
+    free(b.shape_first);
+    free(b.text_first);
+    if (rc) {
+        plan_destroy(plan);
+        return NULL;
+    }
+    return plan;
+}
+
+void plan_destroy(struct plan *plan)
+{
+    if (!plan) return;
+    free(plan->points);
+    free(plan->stages);
+    free(plan->stage_of_point);
+    free(plan);
+}
+
+static void describe_training(const struct plan *plan, const struct plan_stage *from, struct stage *out)
+{
+    const struct sweep *sweep = plan->sweep;
+    if (from->kind == STAGE_PRETRAIN) {
+        out->method = (struct method_config){.kind = METHOD_FULL};
+        out->recipe = sweep->pretrain;
+        out->seed = sweep->pretrain_seed;
+        return;
+    }
+    out->base = out->parent;
+    out->method = method_of(sweep, from->method, from->size);
+    out->examples = plan->points[from->point].finetune_examples;
+    out->recipe = plan_recipe(&sweep->methods[from->method], from->rate, sweep->examples[from->examples]);
+    out->seed = sweep->seeds[from->seed];
+    out->valid_examples = sweep->valid_examples;
+    out->test_examples = sweep->test_examples;
+}
+
+void plan_stage_describe(const struct plan *plan, size_t index, const char *dir, uint32_t attempt, struct stage *out)
+{
+    const struct sweep *sweep = plan->sweep;
+    const struct plan_stage *from = &plan->stages[index];
+    const struct sweep_resources *resources = &sweep->resources;
+    memset(out, 0, sizeof *out);
+    out->identity = from->identity;
+    out->kind = from->kind;
+    if (from->parent != PLAN_NONE) out->parent = plan->stages[from->parent].identity;
+    snprintf(out->dir, sizeof out->dir, "%s", dir);
+    snprintf(out->dataset, sizeof out->dataset, "%s", sweep->dataset);
+    out->dataset_digest = sweep->data.digest;
+    out->model = sweep->models[from->model];
+    describe_training(plan, from, out);
+    out->first_step = from->first_step;
+    out->last_step = from->last_step;
+    out->flops = from->flops;
+    out->predicted_bytes = from->bytes * from->degree;
+    snprintf(out->backend, sizeof out->backend, "%s", resources->backend);
+    out->degree = from->degree;
+    out->threads = resources->threads;
+    out->attempt = attempt;
+    out->checkpoint_seconds = resources->checkpoint_seconds;
+    out->checkpoint_steps = resources->checkpoint_steps;
+    out->hang_seconds = resources->hang_seconds;
+    out->keep_weights = resources->keep_weights;
+}

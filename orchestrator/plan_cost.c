@@ -1,0 +1,87 @@
+/* What a stage of the plan costs: FLOPs from the data set's mean lengths, bytes from the worker's own allocating walk,
+ * devices from the bytes. */
+#include <inttypes.h>
+
+#include "orchestrator/plan_parts.h"
+#include "workers/batch.h"
+#include "workers/cost.h"
+#include "workers/model.h"
+
+int plan_shape(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
+               const struct recipe *recipe, struct plan_shape *shape, struct error *err)
+{
+    const struct sweep_resources *resources = &sweep->resources;
+    struct batch_capacity capacity = batch_capacity_of(recipe, method);
+    uint32_t first = resources->tensor_parallel ? resources->tensor_parallel : 1;
+    uint32_t last = resources->tensor_parallel ? first : model->heads < 64 ? model->heads : 64;
+    for (uint32_t degree = first; degree <= last; degree++) {
+        struct memory memory;
+        if (model_memory(model, method, &capacity, method->kind != METHOD_NONE, (int)degree, &memory, err))
+            return error_prefix(err, "%s: model \"%s\", method %s, tensor_parallel %" PRIu32, sweep->path, model->name,
+                                method_name(method->kind), degree);
+        *shape = (struct plan_shape){.degree = degree, .bytes = memory_total(&memory)};
+        if (!resources->device_bytes || shape->bytes <= resources->device_bytes) return 0;
+    }
+    return error_set(err,
+                     "%s: model \"%s\" with method %s needs %" PRIu64 " bytes on each of %" PRIu32
+                     " devices, more than device_bytes %" PRIu64
+                     "; allowed: smaller models, batches or sequences, or more devices a stage (tensor_parallel)",
+                     sweep->path, model->name, method_name(method->kind), shape->bytes, shape->degree,
+                     resources->device_bytes);
+}
+
+double plan_pretrain_flops(const struct sweep *sweep, const struct model_config *model, uint64_t first, uint64_t last)
+{
+    struct method_config full = {.kind = METHOD_FULL};
+    double tokens = (double)sweep_step_tokens(&sweep->pretrain, last - first);
+    return cost_flops(model, &full, true, tokens, tokens, sweep->pretrain.sequence_length);
+}
+
+/* Mean example of a split as the model sees it: the last token is only a label, a prompt comes before. */
+struct example {
+    double length, targets;
+};
+
+static struct example mean_example(const struct sweep *sweep, enum dataset_split split,
+                                   const struct method_config *method, uint32_t cut)
+{
+    const struct dataset_info *data = &sweep->data;
+    double count = data->examples[split] ? (double)data->examples[split] : 1.0;
+    double tokens = (double)data->example_tokens[split] / count, targets = (double)data->example_targets[split] / count;
+    double kept = tokens > cut ? cut : tokens;
+    double prompt = method->kind == METHOD_PROMPT ? method->size : 0.0;
+    return (struct example){.length = kept - 1.0 + prompt, .targets = tokens > 0.0 ? targets * kept / tokens : 0.0};
+}
+
+static double examples_flops(const struct model_config *model, const struct method_config *method, bool training,
+                             struct example mean, double count)
+{
+    return cost_flops(model, method, training, count * mean.length, count * mean.targets, mean.length);
+}
+
+double plan_finetune_flops(const struct sweep *sweep, const struct model_config *model,
+                           const struct method_config *method, const struct recipe *recipe)
+{
+    if (!recipe->steps) return 0.0;
+    struct example mean = mean_example(sweep, SPLIT_TRAIN, method, recipe->sequence_length);
+    return examples_flops(model, method, true, mean, (double)recipe->steps * recipe->batch);
+}
+
+static double split_examples(const struct sweep *sweep, enum dataset_split split, uint64_t limit)
+{
+    return limit ? (double)limit : (double)sweep->data.examples[split];
+}
+
+double plan_evaluation_flops(const struct sweep *sweep, const struct model_config *model,
+                             const struct method_config *method, const struct recipe *recipe)
+{
+    struct example valid = mean_example(sweep, SPLIT_VALID, method, recipe->sequence_length);
+    struct example test = mean_example(sweep, SPLIT_TEST, method, recipe->sequence_length);
+    double times = recipe->steps ? recipe->evaluations : 1.0;
+    double text = sweep->data.text_tokens[SPLIT_VALID] < TEXT_TOKENS ? (double)sweep->data.text_tokens[SPLIT_VALID]
+                                                                     : (double)TEXT_TOKENS;
+    return examples_flops(model, method, false, valid,
+                          times * split_examples(sweep, SPLIT_VALID, sweep->valid_examples)) +
+           examples_flops(model, method, false, test, split_examples(sweep, SPLIT_TEST, sweep->test_examples)) +
+           cost_flops(model, method, false, text, text, TEXT_LENGTH);
+}

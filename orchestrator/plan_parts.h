@@ -1,0 +1,28 @@
+/* What the files of the plan share: plan.c (the tree), plan_cost.c (FLOPs, memory, devices of a stage). */
+#ifndef TUNELAW_ORCHESTRATOR_PLAN_PARTS_H
+#define TUNELAW_ORCHESTRATOR_PLAN_PARTS_H
+
+#include "orchestrator/grid.h"
+#include "orchestrator/plan.h"
+
+/* Model `model` trained (or, with METHOD_NONE, evaluated) with a method: what all its stages share. */
+struct plan_shape {
+    uint32_t degree;
+    uint64_t bytes; /* on one device */
+};
+/* The sweep's tensor_parallel, or the smallest degree that fits resources.device_bytes. */
+int plan_shape(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
+               const struct recipe *recipe, struct plan_shape *shape, struct error *err);
+
+/* FLOPs of training: pretraining steps (first, last]; finetuning recipe->steps. */
+double plan_pretrain_flops(const struct sweep *sweep, const struct model_config *model, uint64_t first, uint64_t last);
+double plan_finetune_flops(const struct sweep *sweep, const struct model_config *model,
+                           const struct method_config *method, const struct recipe *recipe);
+/* FLOPs of the validations, the test and the pretraining text of a finetuning stage: for its predicted time. */
+double plan_evaluation_flops(const struct sweep *sweep, const struct model_config *model,
+                             const struct method_config *method, const struct recipe *recipe);
+
+/* The recipe of a point: its learning rate, its steps; evaluations no more than steps. */
+struct recipe plan_recipe(const struct sweep_method *method, uint32_t rate, uint64_t examples);
+
+#endif

@@ -1,0 +1,220 @@
+/* The plan as tables for a person: axes, points per method, stages, what sharing saves, time and memory. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "orchestrator/grid.h"
+#include "orchestrator/plan.h"
+
+/* 1234567 -> "1.23M". */
+static const char *short_number(double value, char out[32])
+{
+    static const char *const units[] = {"", "K", "M", "G", "T", "P", "E"};
+    size_t unit = 0;
+    while (value >= 999.5 && unit + 1 < sizeof units / sizeof *units) {
+        value /= 1000.0;
+        unit++;
+    }
+    snprintf(out, 32, unit || value < 10.0 ? "%.3g%s" : "%.0f%s", value, units[unit]);
+    return out;
+}
+
+static const char *short_bytes(double value, char out[32])
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+    size_t unit = 0;
+    while (value >= 1023.5 && unit + 1 < sizeof units / sizeof *units) {
+        value /= 1024.0;
+        unit++;
+    }
+    snprintf(out, 32, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    return out;
+}
+
+static const char *short_time(double seconds, char out[32])
+{
+    if (seconds < 99.5)
+        snprintf(out, 32, "%.1f s", seconds);
+    else if (seconds < 5970.0)
+        snprintf(out, 32, "%.0f min", seconds / 60.0);
+    else if (seconds < 172800.0)
+        snprintf(out, 32, "%.1f h", seconds / 3600.0);
+    else
+        snprintf(out, 32, "%.1f days", seconds / 86400.0);
+    return out;
+}
+
+static void print_uints(FILE *out, const char *name, const uint64_t *values, size_t count)
+{
+    fprintf(out, "  %-16s", name);
+    for (size_t i = 0; i < count && i < 12; i++)
+        fprintf(out, "%s%" PRIu64, i ? ", " : "", values[i]);
+    fprintf(out, count > 12 ? ", ... (%zu)\n" : "\n", count);
+}
+
+static void print_axes(const struct sweep *sweep, FILE *out)
+{
+    char number[32];
+    fprintf(out, "  %-16s", "models");
+    for (size_t i = 0; i < sweep->model_count && i < 12; i++)
+        fprintf(out, "%s%s (%s)", i ? ", " : "", sweep->models[i].name,
+                short_number((double)model_parameters(&sweep->models[i]), number));
+    fprintf(out, sweep->model_count > 12 ? ", ... (%zu)\n" : "\n", sweep->model_count);
+    print_uints(out, "pretrain tokens", sweep->pretrain_tokens, sweep->pretrain_token_count);
+    print_uints(out, "examples", sweep->examples, sweep->example_count);
+    print_uints(out, "seeds", sweep->seeds, sweep->seed_count);
+}
+
+static void print_sizes(const struct sweep_method *method, FILE *out)
+{
+    char text[64] = "-";
+    size_t used = 0;
+    for (size_t i = 0; i < method->size_count && method->sizes[i] && used < 30; i++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%" PRIu32, i ? "," : "", method->sizes[i]);
+    fprintf(out, "%-14s", text);
+}
+
+static void print_methods(const struct plan *plan, FILE *out)
+{
+    const struct sweep *sweep = plan->sweep;
+    char flops[32];
+    fprintf(out, "\n%-10s%-14s%8s%8s%10s%10s\n", "method", "PET sizes", "rates", "points", "held out", "FLOPs");
+    for (uint32_t method = 0; method < sweep->method_count; method++) {
+        const struct sweep_method *m = &sweep->methods[method];
+        size_t points = 0, held_out = 0;
+        double sum = 0.0;
+        for (size_t i = 0; i < plan->stage_count; i++) {
+            const struct plan_stage *stage = &plan->stages[i];
+            if (stage->kind != STAGE_FINETUNE || stage->method != method) continue;
+            points++;
+            held_out += plan->points[stage->point].held_out;
+            sum += stage->flops;
+        }
+        fprintf(out, "%-10s", method_name(m->config.kind));
+        print_sizes(m, out);
+        fprintf(out, "%8zu%8zu%10zu%10s\n", m->config.kind == METHOD_NONE ? 0 : m->learning_rate_count, points,
+                held_out, short_number(sum, flops));
+    }
+}
+
+static void print_stage_head(FILE *out)
+{
+    fprintf(out, "\n%-10s%-16s%-12s%8s%10s%10s%12s%9s%12s\n", "stage", "model", "method", "stages", "steps", "FLOPs",
+            "memory", "devices", "time");
+}
+
+static void print_stage_row(FILE *out, const char *kind, const char *model, const char *method, size_t count,
+                            uint64_t steps, double flops, uint64_t bytes, uint32_t degree, double seconds)
+{
+    char a[32], b[32], c[32];
+    fprintf(out, "%-10s%-16.15s%-12s%8zu%10" PRIu64 "%10s%12s%9" PRIu32 "%12s\n", kind, model, method, count, steps,
+            short_number(flops, a), short_bytes((double)bytes, b), degree, short_time(seconds, c));
+}
+
+static void print_pretraining(const struct plan *plan, FILE *out)
+{
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        if (stage->kind != STAGE_PRETRAIN) continue;
+        char tokens[32], step[48];
+        snprintf(step, sizeof step, "to %s",
+                 short_number((double)sweep_step_tokens(&plan->sweep->pretrain, stage->last_step), tokens));
+        print_stage_row(out, "pretrain", plan->sweep->models[stage->model].name, step, 1,
+                        stage->last_step - stage->first_step, stage->flops, stage->bytes, stage->degree,
+                        stage->seconds);
+    }
+}
+
+/* Sums over the finetuning stages of one model and method. */
+struct group {
+    size_t count;
+    uint64_t steps, bytes;
+    uint32_t degree;
+    double flops, seconds;
+};
+
+static void print_finetuning(const struct plan *plan, FILE *out)
+{
+    const struct sweep *sweep = plan->sweep;
+    struct group *groups = calloc(sweep->model_count * sweep->method_count, sizeof *groups);
+    if (!groups) return;
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        if (stage->kind != STAGE_FINETUNE) continue;
+        struct group *group = &groups[stage->model * sweep->method_count + stage->method];
+        group->count++;
+        group->steps += stage->last_step;
+        group->flops += stage->flops;
+        group->seconds += stage->seconds;
+        group->bytes = stage->bytes > group->bytes ? stage->bytes : group->bytes;
+        group->degree = stage->degree > group->degree ? stage->degree : group->degree;
+    }
+    for (size_t i = 0; i < sweep->model_count * sweep->method_count; i++) {
+        const struct group *group = &groups[i];
+        enum method_kind kind = sweep->methods[i % sweep->method_count].config.kind;
+        if (!group->count) continue;
+        print_stage_row(out, kind == METHOD_NONE ? "evaluate" : "finetune", sweep->models[i / sweep->method_count].name,
+                        method_name(kind), group->count, group->steps, group->flops, group->bytes, group->degree,
+                        group->seconds);
+    }
+    free(groups);
+}
+
+struct plan_forecast plan_forecast(const struct plan *plan, size_t devices)
+{
+    struct plan_forecast forecast = {0};
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        uint64_t gang = stage->bytes * stage->degree;
+        forecast.device_seconds += stage->seconds * stage->degree;
+        if (stage->path_seconds > forecast.longest_seconds) forecast.longest_seconds = stage->path_seconds;
+        if (stage->bytes > forecast.largest_bytes) forecast.largest_bytes = stage->bytes;
+        if (gang > forecast.largest_gang_bytes) forecast.largest_gang_bytes = gang;
+        if (stage->degree > forecast.widest) forecast.widest = stage->degree;
+    }
+    double share = forecast.device_seconds / (double)(devices ? devices : 1);
+    forecast.seconds = share > forecast.longest_seconds ? share : forecast.longest_seconds;
+    return forecast;
+}
+
+void plan_print(const struct plan *plan, size_t devices, FILE *out)
+{
+    const struct sweep *sweep = plan->sweep;
+    struct plan_forecast forecast = plan_forecast(plan, devices);
+    char a[32], b[32], c[32], d[32];
+    size_t pretraining = plan->stage_count - plan->point_count;
+    fprintf(out, "sweep %s: %zu points, plan %.12s\n", sweep->name, plan->point_count, plan->identity.hex);
+    fprintf(out, "data %s (task %s, vocabulary %zu, digest %.12s)\n", sweep->dataset, sweep->task,
+            sweep->data.vocabulary, sweep->data.digest.hex);
+    print_axes(sweep, out);
+    print_methods(plan, out);
+    print_stage_head(out);
+    print_pretraining(plan, out);
+    print_finetuning(plan, out);
+    fprintf(out, "\n%zu stages: %zu of pretraining, shared by %zu points\n", plan->stage_count, pretraining,
+            plan->point_count);
+    fprintf(out, "FLOPs of training: %s; %s if every point trained its own prefix: sharing saves %.0f %%\n",
+            short_number(plan->flops, a), short_number(plan->flops_alone, b),
+            plan->flops_alone > 0.0 ? 100.0 * (1.0 - plan->flops / plan->flops_alone) : 0.0);
+    fprintf(out, "memory of the largest stage: %s on one device\n", short_bytes((double)forecast.largest_bytes, c));
+    fprintf(out, "predicted time on %zu device%s: %s", devices, devices == 1 ? "" : "s",
+            short_time(forecast.seconds, d));
+    fprintf(out, " (longest chain of stages %s, all stages one after another %s)\n",
+            short_time(forecast.longest_seconds, a), short_time(forecast.device_seconds, b));
+}
+
+void plan_print_points(const struct plan *plan, FILE *out)
+{
+    fprintf(out, "\n%-14s%-16s%14s  %-8s%8s%12s%12s%8s%10s%10s\n", "point", "model", "tokens", "method", "size", "rate",
+            "examples", "seed", "steps", "held out");
+    for (size_t i = 0; i < plan->point_count; i++) {
+        const struct store_point *point = &plan->points[i];
+        const struct plan_stage *stage = &plan->stages[plan->stage_of_point[i]];
+        char model[STORE_NAME + 1], method[STORE_NAME + 1];
+        store_text(model, sizeof model, point->model, sizeof point->model);
+        store_text(method, sizeof method, point->method, sizeof point->method);
+        fprintf(out, "%-14.12s%-16.15s%14" PRIu64 "  %-8s%8" PRIu64 "%12g%12" PRIu64 "%8" PRIu64 "%10" PRIu64 "%10s\n",
+                point->identity, model, point->pretrain_tokens, method, point->pet_size, point->learning_rate,
+                point->finetune_examples, point->seed, stage->last_step, point->held_out ? "yes" : "");
+    }
+}

@@ -1,0 +1,200 @@
+/* The sweep file -> struct sweep: the first arrow of the way of the data. Everything is checked here, before anything
+ * is written. */
+#include "orchestrator/sweep.h"
+
+#include <float.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "orchestrator/sweep_parts.h"
+
+uint64_t sweep_step_tokens(const struct recipe *pretrain, uint64_t steps)
+{
+    return steps * pretrain->batch * pretrain->sequence_length;
+}
+
+uint64_t sweep_pretrain_steps(const struct recipe *pretrain, uint64_t tokens)
+{
+    uint64_t step = sweep_step_tokens(pretrain, 1);
+    return tokens / step + (tokens % step != 0);
+}
+
+/* `name` seen from the folder of the sweep file. */
+static int resolve(const char *path, const char *name, char out[PATH_MAX])
+{
+    const char *slash = strrchr(path, '/');
+    int folder = name[0] == '/' || !slash ? 0 : (int)(slash - path) + 1;
+    int length = snprintf(out, PATH_MAX, "%.*s%s", folder, path, name);
+    return length > 0 && length < PATH_MAX ? 0 : -1;
+}
+
+static void read_dataset(const struct config_group *group, struct sweep *sweep)
+{
+    const char *name = config_take_string(group, "dataset", PATH_MAX - 1);
+    if (config_file_failed(group->file)) return;
+    if (resolve(sweep->path, name, sweep->dataset)) {
+        config_fail(group, "dataset", "the path is too long; allowed: up to %d bytes", PATH_MAX - 1);
+        return;
+    }
+    struct error err;
+    struct dataset *dataset = dataset_open(sweep->dataset, &err);
+    if (!dataset) {
+        config_fail(group, "dataset", "%s; `tunelaw data --help` says how a data set is made", err.text);
+        return;
+    }
+    sweep->data = *dataset_info(dataset);
+    dataset_close(dataset);
+    snprintf(sweep->task, sizeof sweep->task, "%s", sweep->data.task);
+    for (int split = 0; split < SPLITS; split++)
+        if (!sweep->data.examples[split])
+            config_fail(group, "dataset", "%.200s has no %s examples", sweep->dataset,
+                        dataset_split_name((enum dataset_split)split));
+}
+
+static uint64_t read_limit(const struct config_group *group, const char *key, size_t have)
+{
+    uint64_t wanted = config_take_uint_or(group, key, 0, INT64_MAX, 0);
+    if (wanted > have && !config_file_failed(group->file))
+        config_fail(group, key, "%" PRIu64 " examples, more than the data set has; allowed: 0 (all) .. %zu", wanted,
+                    have);
+    return wanted;
+}
+
+static void read_data(const struct config_group *root, struct sweep *sweep)
+{
+    static const char *const keys[] = {"dataset", "valid_examples", "test_examples", NULL};
+    struct config_group group = config_open_group(root, "data", keys, true);
+    read_dataset(&group, sweep);
+    sweep->valid_examples = read_limit(&group, "valid_examples", sweep->data.examples[SPLIT_VALID]);
+    sweep->test_examples = read_limit(&group, "test_examples", sweep->data.examples[SPLIT_TEST]);
+}
+
+static void read_resources(const struct config_group *root, struct sweep_resources *resources)
+{
+    static const char *const keys[] = {"backend",
+                                       "tensor_parallel",
+                                       "threads",
+                                       "devices",
+                                       "device_bytes",
+                                       "attempts",
+                                       "hang_seconds",
+                                       "checkpoint_seconds",
+                                       "checkpoint_steps",
+                                       "keep_weights",
+                                       NULL};
+    static const char *const backends[] = {"auto", "cpu", "cuda", "reference"};
+    struct config_group group = config_open_group(root, "resources", keys, false);
+    snprintf(resources->backend, sizeof resources->backend, "%s",
+             backends[config_take_choice(&group, "backend", backends, 4, 0)]);
+    resources->tensor_parallel = (uint32_t)config_take_uint_or(&group, "tensor_parallel", 0, 64, 1);
+    resources->threads = (uint32_t)config_take_uint_or(&group, "threads", 1, 4096, 1);
+    resources->devices = (uint32_t)config_take_uint_or(&group, "devices", 0, 4096, 0);
+    resources->device_bytes = config_take_uint_or(&group, "device_bytes", 0, INT64_MAX, 0);
+    resources->attempts = (uint32_t)config_take_uint_or(&group, "attempts", 1, 1000, 3);
+    resources->hang_seconds = config_take_double_or(&group, "hang_seconds", 1.0, 1e7, 600.0);
+    resources->checkpoint_seconds = config_take_double_or(&group, "checkpoint_seconds", 0.0, 1e7, 60.0);
+    resources->checkpoint_steps = config_take_uint_or(&group, "checkpoint_steps", 0, SWEEP_STEPS_LIMIT, 0);
+    resources->keep_weights = config_take_bool_or(&group, "keep_weights", true);
+}
+
+static void read_fit(const struct config_group *root, struct sweep_fit *fit)
+{
+    static const char *const keys[] = {"x", "huber_delta", NULL};
+    static const char *const sizes[] = {"parameters", "non_embedding_parameters"};
+    struct config_group group = config_open_group(root, "fit", keys, false);
+    snprintf(fit->x, sizeof fit->x, "%s", sizes[config_take_choice(&group, "x", sizes, 2, 0)]);
+    fit->huber_delta = config_take_double_or(&group, "huber_delta", CONFIG_POSITIVE, 1e3, 1e-3);
+}
+
+static void read_sweep(struct config_file *file, struct sweep *sweep)
+{
+    static const char *const keys[] = {"name",    "data",     "models",    "pretrain", "finetune", "methods",
+                                       "exclude", "held_out", "resources", "fit",      NULL};
+    struct config_group root = config_open_root(file, keys);
+    struct recipe recipe = {0};
+    double epochs = 0.0;
+    snprintf(sweep->name, sizeof sweep->name, "%s", config_take_name(&root, "name", SWEEP_NAME));
+    read_resources(&root, &sweep->resources);
+    read_fit(&root, &sweep->fit);
+    read_data(&root, sweep);
+    if (!config_file_failed(file)) sweep_read_models(&root, sweep);
+    if (!config_file_failed(file)) sweep_read_pretrain(&root, sweep);
+    if (!config_file_failed(file)) sweep_read_finetune(&root, sweep, &recipe, &epochs);
+    if (!config_file_failed(file)) sweep_read_methods(&root, sweep, &recipe, epochs);
+    sweep_read_cells(&root, sweep);
+}
+
+struct sweep *sweep_parse(const char *path, const char *text, size_t size, struct error *err)
+{
+    struct config_file *file = config_file_parse(path, text, size, err);
+    if (!file) return NULL;
+    struct sweep *sweep = calloc(1, sizeof *sweep);
+    int rc = -1;
+    if (!sweep || !(sweep->text = calloc(1, size + 1))) {
+        error_set(err, "%s: out of memory", path);
+    } else if (snprintf(sweep->path, sizeof sweep->path, "%s", path) >= (int)sizeof sweep->path) {
+        error_set(err, "the path of the sweep file is longer than %d bytes", PATH_MAX - 1);
+    } else {
+        memcpy(sweep->text, text, size);
+        sweep->text_size = size;
+        read_sweep(file, sweep);
+        rc = config_file_finish(file, err);
+        if (!rc && !(sweep->parameters = strdup(config_file_parameters(file))))
+            rc = error_set(err, "%s: out of memory", path);
+    }
+    config_file_close(file);
+    if (rc) {
+        sweep_destroy(sweep);
+        return NULL;
+    }
+    return sweep;
+}
+
+struct sweep *sweep_load(const char *path, struct error *err)
+{
+    char *text;
+    size_t size;
+    if (config_text_read(path, &text, &size, err)) return NULL;
+    struct sweep *sweep = sweep_parse(path, text, size, err);
+    free(text);
+    return sweep;
+}
+
+static void destroy_cells(struct sweep_cells *cells, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free(cells[i].models);
+        free(cells[i].methods);
+        free(cells[i].pretrain_tokens);
+        free(cells[i].examples);
+        free(cells[i].sizes);
+        free(cells[i].seeds);
+    }
+    free(cells);
+}
+
+void sweep_destroy(struct sweep *sweep)
+{
+    if (!sweep) return;
+    for (size_t i = 0; i < sweep->method_count; i++) {
+        free(sweep->methods[i].sizes);
+        free(sweep->methods[i].learning_rates);
+    }
+    free(sweep->methods);
+    destroy_cells(sweep->exclude, sweep->exclude_count);
+    destroy_cells(sweep->held_out, sweep->held_out_count);
+    free(sweep->models);
+    free(sweep->pretrain_tokens);
+    free(sweep->examples);
+    free(sweep->seeds);
+    free(sweep->text);
+    free(sweep->parameters);
+    free(sweep);
+}
+
+const struct dataset_info *sweep_dataset(const struct sweep *sweep)
+{
+    return &sweep->data;
+}

@@ -1,0 +1,197 @@
+/* The sweep file's axes of models and data: groups of the config -> arrays of checked values, ascending. */
+#include <float.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "orchestrator/sweep_parts.h"
+
+static const char *const model_keys[] = {"name", "layers", "width",      "heads",        "kv_heads", "head_width",
+                                         "ffn",  "tied",   "rope_theta", "norm_epsilon", NULL};
+
+static void read_model(const struct config_group *group, uint32_t vocabulary, struct model_config *model)
+{
+    const uint64_t most = UINT32_MAX; /* model_config_check knows the limits */
+    snprintf(model->name, sizeof model->name, "%s", config_take_name(group, "name", SWEEP_NAME));
+    model->layers = (uint32_t)config_take_uint(group, "layers", 1, most);
+    model->width = (uint32_t)config_take_uint(group, "width", 1, most);
+    model->heads = (uint32_t)config_take_uint(group, "heads", 1, most);
+    model->kv_heads = (uint32_t)config_take_uint_or(group, "kv_heads", 1, most, model->heads);
+    uint32_t share = model->heads ? model->width / model->heads : 0;
+    if (!config_file_failed(group->file) && !config_has(group, "head_width") && model->width % model->heads)
+        config_fail(group, "heads", "heads %u does not divide width %u; give head_width, or a divisor of the width",
+                    model->heads, model->width);
+    model->head_width = (uint32_t)config_take_uint_or(group, "head_width", 1, most, share);
+    model->ffn = (uint32_t)config_take_uint(group, "ffn", 1, most);
+    model->tied = config_take_bool_or(group, "tied", true);
+    model->rope_theta = config_take_double_or(group, "rope_theta", CONFIG_POSITIVE, DBL_MAX, 10000.0);
+    model->norm_epsilon = config_take_double_or(group, "norm_epsilon", CONFIG_POSITIVE, 1.0, 1e-5);
+    model->vocabulary = vocabulary;
+}
+
+/* The key that an error of model_config_check begins with. */
+static void fail_model(const struct config_group *group, const char *text)
+{
+    for (size_t i = 1; model_keys[i]; i++) {
+        size_t length = strlen(model_keys[i]);
+        if (!strncmp(text, model_keys[i], length) && text[length] == ' ' && config_has(group, model_keys[i])) {
+            config_fail(group, model_keys[i], "%s", text);
+            return;
+        }
+    }
+    config_fail(group, NULL, "%s", text);
+}
+
+static bool same_shape(const struct model_config *a, const struct model_config *b)
+{
+    return a->layers == b->layers && a->width == b->width && a->heads == b->heads && a->kv_heads == b->kv_heads &&
+           a->head_width == b->head_width && a->ffn == b->ffn && a->tied == b->tied && a->rope_theta == b->rope_theta &&
+           a->norm_epsilon == b->norm_epsilon;
+}
+
+static void check_model(const struct config_group *group, const struct model_config *models, size_t index)
+{
+    struct error err;
+    if (model_config_check(&models[index], &err)) {
+        fail_model(group, err.text);
+        return;
+    }
+    for (size_t i = 0; i < index; i++) {
+        if (!strcmp(models[i].name, models[index].name))
+            config_fail(group, "name", "\"%s\" is the name of models[%zu], too", models[i].name, i);
+        else if (same_shape(&models[i], &models[index]))
+            config_fail(group, NULL, "the same shape as models[%zu] \"%s\"", i, models[i].name);
+    }
+}
+
+void sweep_read_models(const struct config_group *root, struct sweep *sweep)
+{
+    size_t count = config_open_list(root, "models", true);
+    sweep->models = count ? calloc(count, sizeof *sweep->models) : NULL;
+    sweep->model_count = sweep->models ? count : 0;
+    for (size_t i = 0; i < sweep->model_count && !config_file_failed(root->file); i++) {
+        struct config_group group = config_open_element(root, "models", i, model_keys);
+        read_model(&group, (uint32_t)sweep->data.vocabulary, &sweep->models[i]);
+        if (!config_file_failed(root->file)) check_model(&group, sweep->models, i);
+    }
+}
+
+static int ascending(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+void sweep_read_recipe(const struct config_group *group, struct recipe *recipe)
+{
+    const char *names[SCHEDULES];
+    for (int i = 0; i < SCHEDULES; i++)
+        names[i] = schedule_name((enum schedule_kind)i);
+    recipe->schedule =
+        (enum schedule_kind)config_take_choice(group, "schedule", names, SCHEDULES, (int)recipe->schedule);
+    recipe->final_ratio = config_take_double_or(group, "final_ratio", 0.0, 1.0, recipe->final_ratio);
+    recipe->warmup_steps = config_take_uint_or(group, "warmup_steps", 0, SWEEP_STEPS_LIMIT, recipe->warmup_steps);
+    recipe->weight_decay = config_take_double_or(group, "weight_decay", 0.0, 1e3, recipe->weight_decay);
+    recipe->clip_norm = config_take_double_or(group, "clip_norm", 0.0, DBL_MAX, recipe->clip_norm);
+    recipe->beta1 = config_take_double_or(group, "beta1", 0.0, 0.999999, recipe->beta1);
+    recipe->beta2 = config_take_double_or(group, "beta2", 0.0, 0.9999999, recipe->beta2);
+    recipe->epsilon = config_take_double_or(group, "epsilon", CONFIG_POSITIVE, 1.0, recipe->epsilon);
+}
+
+static const struct recipe recipe_defaults = {.beta1 = 0.9,
+                                              .beta2 = 0.999,
+                                              .epsilon = 1e-8,
+                                              .clip_norm = 1.0,
+                                              .schedule = SCHEDULE_COSINE,
+                                              .final_ratio = 0.1,
+                                              .evaluations = 8};
+
+/* Two token counts of one step would be one checkpoint. */
+static void check_token_counts(const struct config_group *group, struct sweep *sweep)
+{
+    uint64_t step_tokens = sweep_step_tokens(&sweep->pretrain, 1);
+    for (size_t i = 1; i < sweep->pretrain_token_count; i++)
+        if (sweep_pretrain_steps(&sweep->pretrain, sweep->pretrain_tokens[i]) ==
+            sweep_pretrain_steps(&sweep->pretrain, sweep->pretrain_tokens[i - 1]))
+            config_fail(group, "tokens",
+                        "%" PRIu64 " and %" PRIu64 " tokens end at the same step: a step has %" PRIu64
+                        " tokens (batch * sequence_length)",
+                        sweep->pretrain_tokens[i - 1], sweep->pretrain_tokens[i], step_tokens);
+    uint64_t last = sweep_pretrain_steps(&sweep->pretrain, sweep->pretrain_tokens[sweep->pretrain_token_count - 1]);
+    if (sweep->pretrain.warmup_steps >= last)
+        config_fail(group, "warmup_steps", "%" PRIu64 " is not below the %" PRIu64 " steps of pretraining",
+                    sweep->pretrain.warmup_steps, last);
+}
+
+void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep)
+{
+    static const char *const keys[] = {"tokens", "sequence_length", "batch",     "learning_rate",
+                                       "seed",   "decay_tokens",    RECIPE_KEYS, NULL};
+    struct config_group group = config_open_group(root, "pretrain", keys, true);
+    struct recipe *recipe = &sweep->pretrain;
+    *recipe = recipe_defaults;
+    recipe->evaluations = 1;
+    sweep->pretrain_tokens =
+        config_take_uints(&group, "tokens", 1, SWEEP_STEPS_LIMIT << 10, true, &sweep->pretrain_token_count);
+    if (sweep->pretrain_tokens)
+        qsort(sweep->pretrain_tokens, sweep->pretrain_token_count, sizeof *sweep->pretrain_tokens, ascending);
+    recipe->sequence_length = (uint32_t)config_take_uint(&group, "sequence_length", 2, 1 << 20);
+    recipe->batch = (uint32_t)config_take_uint(&group, "batch", 1, 1 << 20);
+    recipe->learning_rate = config_take_double(&group, "learning_rate", CONFIG_POSITIVE, 1e3);
+    sweep_read_recipe(&group, recipe);
+    sweep->pretrain_seed = config_take_uint_or(&group, "seed", 0, INT64_MAX, 1);
+
+    bool decays = recipe->schedule == SCHEDULE_COSINE || recipe->schedule == SCHEDULE_LINEAR;
+    if (config_has(&group, "decay_tokens") && !decays)
+        config_fail(&group, "decay_tokens", "the schedule \"%s\" has no end; allowed with linear and cosine",
+                    schedule_name(recipe->schedule));
+    if (config_file_failed(root->file) || !sweep->pretrain_token_count) return;
+    uint64_t largest = sweep->pretrain_tokens[sweep->pretrain_token_count - 1];
+    if (decays) {
+        uint64_t tokens = config_take_uint_or(&group, "decay_tokens", 1, SWEEP_STEPS_LIMIT << 10, largest);
+        recipe->decay_steps = sweep_pretrain_steps(recipe, tokens);
+        if (recipe->decay_steps <= recipe->warmup_steps)
+            config_fail(&group, "decay_tokens", "ends at step %" PRIu64 ", within the warm-up of %" PRIu64 " steps",
+                        recipe->decay_steps, recipe->warmup_steps);
+    }
+    if (sweep->data.text_tokens[SPLIT_TRAIN] <= recipe->sequence_length)
+        config_fail(&group, "sequence_length",
+                    "%u, but the pretraining text of the data set has %zu tokens; allowed: fewer than that",
+                    recipe->sequence_length, sweep->data.text_tokens[SPLIT_TRAIN]);
+    check_token_counts(&group, sweep);
+}
+
+static void check_examples(const struct config_group *group, struct sweep *sweep)
+{
+    size_t have = sweep->data.examples[SPLIT_TRAIN];
+    for (size_t i = 0; i < sweep->example_count; i++)
+        if (sweep->examples[i] > have)
+            config_fail_element(group, "examples", i,
+                                "%" PRIu64 " examples, more than the data set has; allowed: 1..%zu", sweep->examples[i],
+                                have);
+}
+
+void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs)
+{
+    static const char *const keys[] = {"examples",    "sequence_length", "batch",     "epochs", "max_steps",
+                                       "evaluations", "patience",        RECIPE_KEYS, "seeds",  NULL};
+    struct config_group group = config_open_group(root, "finetune", keys, true);
+    *recipe = recipe_defaults;
+    sweep->examples = config_take_uints(&group, "examples", 1, INT64_MAX, true, &sweep->example_count);
+    check_examples(&group, sweep);
+    if (sweep->examples) qsort(sweep->examples, sweep->example_count, sizeof *sweep->examples, ascending);
+    recipe->sequence_length = (uint32_t)config_take_uint(&group, "sequence_length", 2, 1 << 20);
+    recipe->batch = (uint32_t)config_take_uint(&group, "batch", 1, 1 << 20);
+    *epochs = config_take_double_or(&group, "epochs", 0.0, 1e6, 0.0);
+    recipe->steps = config_take_uint_or(&group, "max_steps", 0, SWEEP_STEPS_LIMIT, 0);
+    recipe->evaluations = (uint32_t)config_take_uint_or(&group, "evaluations", 1, 1 << 20, recipe->evaluations);
+    recipe->patience = (uint32_t)config_take_uint_or(&group, "patience", 0, 1 << 20, 0);
+    sweep_read_recipe(&group, recipe);
+    if (config_has(&group, "seeds"))
+        sweep->seeds = config_take_uints(&group, "seeds", 0, INT64_MAX, true, &sweep->seed_count);
+    else if ((sweep->seeds = calloc(1, sizeof *sweep->seeds))) {
+        sweep->seeds[0] = 1;
+        sweep->seed_count = 1;
+    }
+}

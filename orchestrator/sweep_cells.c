@@ -1,0 +1,183 @@
+/* The sweep file's exclusions and held-out cells: conditions on the axes, each of which must hold for some cell. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "orchestrator/grid.h"
+#include "orchestrator/sweep_parts.h"
+
+enum { CELLS_LIMIT = 256 };
+
+static const char *const cell_keys[] = {"model", "method", "pretrain_tokens", "examples", "size", "seed", NULL};
+
+static void list_numbers(const uint64_t *axis, size_t count, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < count && used + 32 < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%" PRIu64, i ? ", " : "", axis[i]);
+}
+
+static bool on_axis(const uint64_t *axis, size_t count, uint64_t value)
+{
+    for (size_t i = 0; i < count; i++)
+        if (axis[i] == value) return true;
+    return false;
+}
+
+static uint64_t *read_numbers(const struct config_group *group, const char *key, const uint64_t *axis,
+                              size_t axis_count, size_t *count)
+{
+    uint64_t *values = config_take_uints(group, key, 0, INT64_MAX, false, count);
+    for (size_t i = 0; i < *count; i++) {
+        if (on_axis(axis, axis_count, values[i])) continue;
+        char allowed[300];
+        list_numbers(axis, axis_count, allowed, sizeof allowed);
+        config_fail_element(group, key, i, "%" PRIu64 " is not a value of that axis; allowed: %s", values[i], allowed);
+        break;
+    }
+    return values;
+}
+
+static char (*read_names(const struct config_group *group, const char *key, const char *const *axis, size_t axis_count,
+                         size_t *count))[48]
+{
+    const char **names = config_take_strings(group, key, SWEEP_NAME, false, count);
+    char(*out)[48] = *count ? calloc(*count, sizeof *out) : NULL;
+    if (!out) *count = 0;
+    for (size_t i = 0; i < *count; i++) {
+        bool known = false;
+        for (size_t j = 0; j < axis_count && !known; j++)
+            known = !strcmp(axis[j], names[i]);
+        const char *guess = config_guess(names[i], axis, axis_count);
+        if (!known)
+            config_fail_element(group, key, i, "\"%s\" is not in the sweep%s%s%s", names[i],
+                                guess ? ", did you mean " : "", guess ? guess : "", guess ? "?" : "");
+        snprintf(out[i], sizeof out[i], "%s", names[i]);
+    }
+    free(names);
+    return out;
+}
+
+/* Names of models and methods, and all PET sizes, as lists to compare with. */
+struct axes {
+    const char **models, **methods;
+    uint64_t *sizes;
+    size_t size_count;
+};
+
+static int axes_create(const struct sweep *sweep, struct axes *axes)
+{
+    size_t sizes = 0;
+    for (size_t i = 0; i < sweep->method_count; i++)
+        sizes += sweep->methods[i].size_count;
+    axes->models = calloc(sweep->model_count, sizeof *axes->models);
+    axes->methods = calloc(sweep->method_count, sizeof *axes->methods);
+    axes->sizes = calloc(sizes ? sizes : 1, sizeof *axes->sizes);
+    if (!axes->models || !axes->methods || !axes->sizes) return -1;
+    for (size_t i = 0; i < sweep->model_count; i++)
+        axes->models[i] = sweep->models[i].name;
+    for (size_t i = 0; i < sweep->method_count; i++) {
+        const struct sweep_method *method = &sweep->methods[i];
+        axes->methods[i] = method_name(method->config.kind);
+        for (size_t j = 0; j < method->size_count; j++)
+            if (method->sizes[j] && !on_axis(axes->sizes, axes->size_count, method->sizes[j]))
+                axes->sizes[axes->size_count++] = method->sizes[j];
+    }
+    return 0;
+}
+
+static void axes_destroy(struct axes *axes)
+{
+    free(axes->models);
+    free(axes->methods);
+    free(axes->sizes);
+}
+
+static void read_cells(const struct config_group *group, const struct sweep *sweep, const struct axes *axes,
+                       struct sweep_cells *cells)
+{
+    cells->models = read_names(group, "model", axes->models, sweep->model_count, &cells->model_count);
+    cells->methods = read_names(group, "method", axes->methods, sweep->method_count, &cells->method_count);
+    cells->pretrain_tokens = read_numbers(group, "pretrain_tokens", sweep->pretrain_tokens, sweep->pretrain_token_count,
+                                          &cells->pretrain_token_count);
+    cells->examples = read_numbers(group, "examples", sweep->examples, sweep->example_count, &cells->example_count);
+    cells->sizes = read_numbers(group, "size", axes->sizes, axes->size_count, &cells->size_count);
+    cells->seeds = read_numbers(group, "seed", sweep->seeds, sweep->seed_count, &cells->seed_count);
+    if (!cells->model_count && !cells->method_count && !cells->pretrain_token_count && !cells->example_count &&
+        !cells->size_count && !cells->seed_count)
+        config_fail(group, NULL,
+                    "no condition, this would be every cell; allowed: model, method, pretrain_tokens, "
+                    "examples, size, seed");
+}
+
+static struct sweep_cells *read_list(const struct config_group *root, const char *key, const struct sweep *sweep,
+                                     const struct axes *axes, size_t *count)
+{
+    *count = config_open_list(root, key, false);
+    if (*count > CELLS_LIMIT) config_fail(root, key, "%zu entries; allowed: up to %d", *count, CELLS_LIMIT);
+    struct sweep_cells *list = *count ? calloc(*count, sizeof *list) : NULL;
+    if (!list) *count = 0;
+    for (size_t i = 0; i < *count && !config_file_failed(root->file); i++) {
+        struct config_group group = config_open_element(root, key, i, cell_keys);
+        read_cells(&group, sweep, axes, &list[i]);
+    }
+    return list;
+}
+
+/* An entry that holds for no point is a slip of the pen. Without held-out marks the grid is every point that may match.
+ */
+static void check_matches(const struct config_group *root, const char *key, const struct sweep *sweep,
+                          const struct sweep_cells *list, size_t count, const struct grid *grid, const char *what)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t point = 0;
+        while (point < grid->count && !grid_holds(sweep, &list[i], &grid->points[point]))
+            point++;
+        if (point == grid->count) config_fail_element(root, key, i, "holds for no %s", what);
+    }
+}
+
+static void check_grid(const struct config_group *root, struct sweep *sweep)
+{
+    struct error err;
+    struct grid all = {0}, kept = {0};
+    size_t excludes = sweep->exclude_count;
+    sweep->exclude_count = 0;
+    int rc = grid_build(sweep, &all, &err);
+    sweep->exclude_count = excludes;
+    if (!rc) rc = grid_build(sweep, &kept, &err);
+    if (rc) {
+        config_fail(root, NULL, "%s", err.text);
+    } else {
+        check_matches(root, "exclude", sweep, sweep->exclude, excludes, &all, "cell of the grid");
+        if (!kept.count) config_fail(root, "exclude", "every cell is excluded");
+        check_matches(root, "held_out", sweep, sweep->held_out, sweep->held_out_count, &kept,
+                      "cell of the grid that is not excluded");
+        size_t tuned = 0, judged = 0;
+        for (size_t i = 0; i < kept.count; i++)
+            if (sweep->methods[kept.points[i].method].config.kind != METHOD_NONE) {
+                tuned++;
+                judged += kept.points[i].held_out;
+            }
+        if (tuned && judged == tuned)
+            config_fail(root, "held_out", "every finetuned cell is held out, none is left to fit");
+    }
+    grid_destroy(&all);
+    grid_destroy(&kept);
+}
+
+void sweep_read_cells(const struct config_group *root, struct sweep *sweep)
+{
+    struct axes axes = {0};
+    if (config_file_failed(root->file)) return;
+    if (axes_create(sweep, &axes)) {
+        config_fail(root, NULL, "out of memory");
+    } else {
+        sweep->exclude = read_list(root, "exclude", sweep, &axes, &sweep->exclude_count);
+        sweep->held_out = read_list(root, "held_out", sweep, &axes, &sweep->held_out_count);
+    }
+    axes_destroy(&axes);
+    if (!config_file_failed(root->file)) check_grid(root, sweep);
+}

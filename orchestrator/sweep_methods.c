@@ -1,0 +1,140 @@
+/* The sweep file's list of methods: PET sizes, learning rates, and what a method changes in the finetuning recipe. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "orchestrator/sweep_parts.h"
+
+#define OVERRIDE_KEYS "batch", "epochs", "max_steps", "evaluations", "patience", RECIPE_KEYS
+static const char *const none_keys[] = {"name", NULL};
+static const char *const full_keys[] = {"name", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const lora_keys[] = {"name", "ranks", "alpha", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const prompt_keys[] = {"name", "lengths", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const any_keys[] = {"name", "ranks", "lengths", "alpha", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const *const keys_of[METHODS] = {none_keys, full_keys, lora_keys, prompt_keys};
+
+static const char *size_key(enum method_kind kind)
+{
+    return kind == METHOD_LORA ? "ranks" : "lengths";
+}
+
+static int ascending(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Every size with every model: each has its own place in the file. */
+static void check_sizes(const struct config_group *group, const struct sweep *sweep, const struct sweep_method *method)
+{
+    for (size_t i = 0; i < method->size_count; i++)
+        for (size_t j = 0; j < sweep->model_count; j++) {
+            struct method_config config = method->config;
+            struct error err;
+            config.size = method->sizes[i];
+            if (!method_config_check(&config, &sweep->models[j], &err)) continue;
+            config_fail_element(group, size_key(config.kind), i, "%s", err.text);
+            return;
+        }
+}
+
+static void read_sizes(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
+{
+    enum method_kind kind = method->config.kind;
+    if (kind == METHOD_NONE || kind == METHOD_FULL) {
+        method->sizes = calloc(1, sizeof *method->sizes);
+        method->size_count = method->sizes ? 1 : 0;
+        return;
+    }
+    uint64_t *sizes = config_take_uints(group, size_key(kind), 1, UINT32_MAX, true, &method->size_count);
+    method->sizes = sizes ? calloc(method->size_count, sizeof *method->sizes) : NULL;
+    if (!method->sizes) method->size_count = 0;
+    for (size_t i = 0; i < method->size_count; i++)
+        method->sizes[i] = (uint32_t)sizes[i];
+    free(sizes);
+    check_sizes(group, sweep, method);
+    if (method->sizes) qsort(method->sizes, method->size_count, sizeof *method->sizes, ascending);
+}
+
+static void read_rates(const struct config_group *group, struct sweep_method *method)
+{
+    if (method->config.kind == METHOD_NONE) {
+        method->learning_rates = calloc(1, sizeof *method->learning_rates);
+        method->learning_rate_count = method->learning_rates ? 1 : 0;
+        return;
+    }
+    method->learning_rates =
+        config_take_doubles(group, "learning_rates", CONFIG_POSITIVE, 1e3, true, &method->learning_rate_count);
+}
+
+static void check_steps(const struct config_group *group, const struct sweep *sweep, const struct sweep_method *method)
+{
+    if (method->epochs <= 0.0 && !method->recipe.steps) {
+        config_fail(group, NULL, "no length of training: give epochs, max_steps, or both, in finetune or here");
+        return;
+    }
+    uint64_t least = sweep_finetune_steps(method, sweep->examples[0]);
+    if (least > SWEEP_STEPS_LIMIT ||
+        sweep_finetune_steps(method, sweep->examples[sweep->example_count - 1]) > SWEEP_STEPS_LIMIT)
+        config_fail(group, "epochs", "more than %" PRIu64 " steps", SWEEP_STEPS_LIMIT);
+    if (method->recipe.warmup_steps >= least)
+        config_fail(group, "warmup_steps",
+                    "warmup_steps %" PRIu64 " is not below the %" PRIu64 " steps that %" PRIu64 " examples make",
+                    method->recipe.warmup_steps, least, sweep->examples[0]);
+}
+
+static void read_overrides(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
+{
+    struct recipe *recipe = &method->recipe;
+    recipe->batch = (uint32_t)config_take_uint_or(group, "batch", 1, 1 << 20, recipe->batch);
+    method->epochs = config_take_double_or(group, "epochs", 0.0, 1e6, method->epochs);
+    recipe->steps = config_take_uint_or(group, "max_steps", 0, SWEEP_STEPS_LIMIT, recipe->steps);
+    recipe->evaluations = (uint32_t)config_take_uint_or(group, "evaluations", 1, 1 << 20, recipe->evaluations);
+    recipe->patience = (uint32_t)config_take_uint_or(group, "patience", 0, 1 << 20, recipe->patience);
+    sweep_read_recipe(group, recipe);
+    if (!config_file_failed(group->file)) check_steps(group, sweep, method);
+}
+
+static void read_method(const struct config_group *root, struct sweep *sweep, size_t index)
+{
+    const char *names[METHODS];
+    for (int i = 0; i < METHODS; i++)
+        names[i] = method_name((enum method_kind)i);
+    struct sweep_method *method = &sweep->methods[index];
+    struct config_group any = config_open_element(root, "methods", index, any_keys);
+    method->config.kind = (enum method_kind)config_take_choice(&any, "name", names, METHODS, -1);
+    struct config_group group = config_open_element(root, "methods", index, keys_of[method->config.kind]);
+    for (size_t i = 0; i < index; i++)
+        if (sweep->methods[i].config.kind == method->config.kind)
+            config_fail(&group, "name", "\"%s\" is methods[%zu], too; sizes and learning rates are lists of one entry",
+                        method_name(method->config.kind), i);
+    if (method->config.kind == METHOD_LORA)
+        method->config.alpha = config_take_double_or(&group, "alpha", CONFIG_POSITIVE, 1e6, 16.0);
+    read_sizes(&group, sweep, method);
+    read_rates(&group, method);
+    if (method->config.kind != METHOD_NONE && !config_file_failed(root->file)) read_overrides(&group, sweep, method);
+}
+
+void sweep_read_methods(const struct config_group *root, struct sweep *sweep, const struct recipe *recipe,
+                        double epochs)
+{
+    size_t count = config_open_list(root, "methods", true);
+    sweep->methods = count ? calloc(count, sizeof *sweep->methods) : NULL;
+    sweep->method_count = sweep->methods ? count : 0;
+    for (size_t i = 0; i < sweep->method_count && !config_file_failed(root->file); i++) {
+        sweep->methods[i].recipe = *recipe;
+        sweep->methods[i].epochs = epochs;
+        read_method(root, sweep, i);
+    }
+}
+
+uint64_t sweep_finetune_steps(const struct sweep_method *method, uint64_t examples)
+{
+    if (method->config.kind == METHOD_NONE) return 0;
+    uint64_t limit = method->recipe.steps ? method->recipe.steps : UINT64_MAX;
+    if (method->epochs <= 0.0) return limit;
+    double steps = ceil(method->epochs * (double)examples / method->recipe.batch);
+    return steps < (double)limit ? (uint64_t)steps : limit;
+}

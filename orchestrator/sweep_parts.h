@@ -1,0 +1,26 @@
+/* What the files that read a sweep share: sweep.c (the whole), sweep_axes.c (models and data sizes), sweep_methods.c,
+ * sweep_cells.c. Each reads its groups from `root` into the sweep; errors stay in the config file. */
+#ifndef TUNELAW_ORCHESTRATOR_SWEEP_PARTS_H
+#define TUNELAW_ORCHESTRATOR_SWEEP_PARTS_H
+
+#include "io/config.h"
+#include "orchestrator/sweep.h"
+
+#define SWEEP_NAME 47                         /* bytes of a name */
+#define SWEEP_STEPS_LIMIT (UINT64_C(1) << 40) /* steps, tokens a step: keeps every product below 2^63 */
+
+void sweep_read_models(const struct config_group *root, struct sweep *sweep);
+void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep);
+/* The finetuning axis; *recipe and *epochs are what the methods start from. */
+void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs);
+void sweep_read_methods(const struct config_group *root, struct sweep *sweep, const struct recipe *recipe,
+                        double epochs);
+/* The conditions, and that each holds for some cell. */
+void sweep_read_cells(const struct config_group *root, struct sweep *sweep);
+
+/* Keys that every recipe has, for the lists of allowed keys. */
+#define RECIPE_KEYS "schedule", "final_ratio", "warmup_steps", "weight_decay", "clip_norm", "beta1", "beta2", "epsilon"
+/* Read them over what *recipe holds. */
+void sweep_read_recipe(const struct config_group *group, struct recipe *recipe);
+
+#endif
