@@ -52,7 +52,7 @@ void *copy_bytes(const void *bytes, size_t size)
 {
     void *copy = malloc(size ? size : 1);
     if (!copy) throw std::bad_alloc();
-    memcpy(copy, bytes, size);
+    if (size) memcpy(copy, bytes, size);
     return copy;
 }
 
