@@ -52,6 +52,17 @@ static const struct argp_option options[] = {
     {"json", 'j', NULL, 0, "for a program", 3},
     {0}};
 
+static const char about[] = "Turn text into a tokenised data set, or say what a data set holds.\v"
+                            "Malformed input (not UTF-8, a missing column, an empty line or file) is refused with file "
+                            "and line, and nothing is "
+                            "written.\n\n"
+                            "Examples:\n"
+                            "  tunelaw data --text en.txt --text de.txt --pairs-train train.tsv\n"
+                            "      --pairs-valid valid.tsv --pairs-test test.tsv --out data/ende.h5\n"
+                            "  tunelaw data --text more.txt --tokenizer my.model --out data/more.h5\n"
+                            "  tunelaw data data/ende.h5 --verify\n"
+                            "  tunelaw data data/ende.h5 --json";
+
 static void add_file(const char **files, size_t *count, const char *word, const struct argp_state *state)
 {
     if (*count == FILES) argp_error(state, "more than %d files", FILES);
@@ -205,22 +216,8 @@ static int build(struct arguments *arguments, struct error *err)
 
 int command_data(int argc, char **argv)
 {
-    static const struct argp argp = {options,
-                                     parse,
-                                     "FILE.h5\n--out FILE.h5 --text FILE... --pairs-train FILE...",
-                                     "Turn text into a tokenised data set, or say what a data set holds.\v"
-                                     "Malformed input (not UTF-8, a missing column, an empty line or file) is refused "
-                                     "with file and line, and nothing is written.\n\n"
-                                     "Examples:\n"
-                                     "  tunelaw data --text en.txt --text de.txt --pairs-train train.tsv --pairs-valid "
-                                     "valid.tsv --pairs-test test.tsv "
-                                     "--vocabulary 4096 --out data/ende.h5\n"
-                                     "  tunelaw data --text more.txt --tokenizer my.model --out data/more.h5\n"
-                                     "  tunelaw data data/ende.h5 --verify\n"
-                                     "  tunelaw data data/ende.h5 --json",
-                                     NULL,
-                                     NULL,
-                                     NULL};
+    static const struct argp argp = {
+        options, parse, "FILE.h5\n--out FILE.h5 --text FILE... --pairs-train FILE...", about, NULL, NULL, NULL};
     struct arguments *arguments = calloc(1, sizeof *arguments);
     struct error err = {""};
     int result = -1;
