@@ -40,10 +40,17 @@ struct shape {
     size_t p[PARAMETERS];
 };
 
+/* A shape with a NaN in the first place of one input: what becomes NaN in the reference must not become a number. */
+struct nan_case {
+    struct shape shape;
+    int buffer;
+};
+
 extern const struct op ops[];
 extern const size_t op_count;
 extern const struct shape test_shapes[], perf_shapes[];
-extern const size_t test_shape_count, perf_shape_count;
+extern const struct nan_case nan_cases[];
+extern const size_t test_shape_count, perf_shape_count, nan_case_count;
 
 const struct op *op_find(const char *name);
 

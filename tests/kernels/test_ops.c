@@ -162,6 +162,40 @@ static int test_case(const struct kernels *k, struct device *d, const struct sha
     return wrong ? 1 : 0;
 }
 
+/* Elements that are NaN in the reference and numbers here. */
+static size_t hidden_nans(const struct run *run, float *const results[], float *const expected[])
+{
+    size_t hidden = 0;
+    for (int i = 0; i < run->count; i++) {
+        for (size_t j = 0; run->b[i].role != IN && j < run->b[i].n; j++) {
+            hidden += isnan(expected[i][j]) && isfinite(results[i][j]);
+        }
+    }
+    return hidden;
+}
+
+static int test_nan(const struct kernels *k, struct device *d, const struct nan_case *c)
+{
+    const struct op *op = op_find(c->shape.op);
+    struct run run = {0};
+    float *expected[BUFFERS], *results[BUFFERS];
+    memcpy(run.p, c->shape.p, sizeof run.p);
+    op->setup(&run);
+    run.b[c->buffer].initial[0] = NAN;
+    execute(op, kernels_find("reference", NULL), NULL, &run, 0, expected);
+    double expected_result = run.result;
+    execute(op, k, d, &run, 0, results);
+    size_t hidden = hidden_nans(&run, results, expected) + (isnan(expected_result) && !isnan(run.result));
+    if (hidden) {
+        print_case("FAILED", k, &c->shape);
+        printf(": hides a NaN of input %d in %zu elements\n", c->buffer, hidden);
+    }
+    release_results(&run, expected);
+    release_results(&run, results);
+    run_free(&run);
+    return hidden ? 1 : 0;
+}
+
 static int run_tests(const char *only)
 {
     int failed = 0;
@@ -173,6 +207,11 @@ static int run_tests(const char *only)
         for (size_t i = 0; i < test_shape_count; i++) {
             if (only && strcmp(only, test_shapes[i].op)) continue;
             failed += test_case(backends[b], d, &test_shapes[i]);
+            count++;
+        }
+        for (size_t i = 0; i < nan_case_count; i++) {
+            if (only && strcmp(only, nan_cases[i].shape.op)) continue;
+            failed += test_nan(backends[b], d, &nan_cases[i]);
             count++;
         }
         printf("test: %s: %zu of %zu cases\n", backends[b]->name, count - (size_t)(failed - before), count);
