@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint_internal.h"
 
 struct fixture {
     char dir[64], path[96];
@@ -339,6 +339,52 @@ static void test_damage(void **state)
     free(bytes);
 }
 
+static void reseal(const char *path, const unsigned char *seal)
+{
+    struct seal_range range;
+    FILE *stream = fopen(path, "r+b");
+    memcpy(&range, seal + 48, sizeof range); /* docs/store-format.md */
+    assert_int_equal(seal_write(fileno(stream), path, CHECKPOINT_KIND, CHECKPOINT_VERSION, &range, 1, NULL), 0);
+    fclose(stream);
+}
+
+/* An index under a right seal whose tensors do not fit the file. */
+static void test_forged_index(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        size_t member;
+        uint64_t value;
+    } forgeries[] = {{offsetof(struct checkpoint_tensor, rows), 0},
+                     {offsetof(struct checkpoint_tensor, rows), (uint64_t)1 << 60},
+                     {offsetof(struct checkpoint_tensor, columns), UINT64_MAX},
+                     {offsetof(struct checkpoint_tensor, columns), (uint64_t)1 << 61},
+                     {offsetof(struct checkpoint_tensor, offset), UINT64_MAX},
+                     {offsetof(struct checkpoint_tensor, offset), 400},
+                     {0, 0x7a7a7a7a7a7a7a7a}}; /* "zzzzzzzz": no longer sorted */
+    size_t size;
+    write_whole(fixture);
+    unsigned char *bytes = read_file(fixture->path, &size);
+    unsigned char *row = memmem(bytes, size, "moment1/wq", sizeof "moment1/wq");
+    assert_non_null(row);
+    for (size_t i = 0; i < sizeof forgeries / sizeof forgeries[0]; i++) {
+        unsigned char kept[sizeof(struct checkpoint_tensor)];
+        memcpy(kept, row, sizeof kept);
+        memcpy(row + forgeries[i].member, &forgeries[i].value, sizeof forgeries[i].value);
+        write_file(fixture->path, bytes, size);
+        memcpy(row, kept, sizeof kept);
+        reseal(fixture->path, bytes);
+        assert_null(checkpoint_open(fixture->path, &fixture->err));
+        assert_non_null(strstr(fixture->err.text, "is not a tensor of this file"));
+    }
+    write_file(fixture->path, bytes, size);
+    reseal(fixture->path, bytes);
+    struct checkpoint *checkpoint = checkpoint_open(fixture->path, &fixture->err);
+    assert_non_null(checkpoint);
+    checkpoint_close(checkpoint);
+    free(bytes);
+}
+
 /* As many small files as a sweep writes must cost little but their syncs; the bound is ten times what a slow machine
  * needs. */
 static void test_small_files_are_cheap(void **state)
@@ -384,6 +430,7 @@ int main(void)
         TEST(test_no_tensors),
         TEST(test_peek),
         TEST(test_damage),
+        TEST(test_forged_index),
         TEST(test_small_files_are_cheap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
