@@ -24,7 +24,8 @@ libopenblas-openmp-dev  matrix products on CPU cores
 gnuplot-nox             draws the report's plots
 libcmocka-dev           runs the tests
 python3                 extracts the quickstart's text, checks files in tests
-python3-h5py            reads the store as a stranger would (tests)
+python3-h5py            reads the store as a user would (tests)
+python3-pandas          the same, as tables (tests)
 LIST
 }
 
