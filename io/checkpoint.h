@@ -1,7 +1,7 @@
 /* The state of one stage in one HDF5 file: global (unsharded) tensors, so that any tensor-parallel degree can load it.
  *
  * At full size a full-tuning state of a 16B model is about 200 GB: a writer adds tensors one by one, each rank's tile is written
- * where it belongs in the global tensor, nothing is gathered. Written to PATH.tmp.PID.N, synced, renamed. Every tensor has a
+ * where it belongs in the global tensor, nothing is gathered. Written to PATH.PID.N.tmp, synced, renamed. Every tensor has a
  * checksum, verified when the file is opened.
  *
  *   /header   compound [1]: struct checkpoint_header, and the digest of all tensors
@@ -61,7 +61,7 @@ int checkpoint_writer_put(struct checkpoint_writer *writer, const struct checkpo
 int checkpoint_writer_finish(struct checkpoint_writer *writer, struct digest *digest, struct error *err);
 void checkpoint_writer_destroy(struct checkpoint_writer *writer); /* frees and removes the unfinished file */
 
-/* Remove what killed writers left in a directory (files named *.h5.tmp.*), while no writer of this run is alive: 0, *removed files
+/* Remove what killed writers left in a directory (files named *.h5.*.tmp), while no writer of this run is alive: 0, *removed files
  * (may be NULL). A directory that does not exist has none. */
 int checkpoint_remove_unfinished(const char *dir, size_t *removed, struct error *err);
 

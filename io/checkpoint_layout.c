@@ -67,7 +67,7 @@ int checkpoint_compare_names(const void *a, const void *b)
 
 const struct checkpoint_tensor *checkpoint_find(const struct checkpoint_tensor *tensors, size_t count, const char *name)
 {
-    struct checkpoint_tensor key;
+    struct checkpoint_tensor key = {0};
     if (count == 0 || strlen(name) >= CHECKPOINT_NAME) return NULL;
     strcpy(key.name, name);
     return bsearch(&key, tensors, count, sizeof key, checkpoint_compare_names);

@@ -39,7 +39,7 @@ struct checkpoint_writer *checkpoint_writer_create(const char *path, const struc
     writer->curve = calloc(count + 1, sizeof *curve);
     if (!writer->path || !writer->curve) goto failed;
     if (count > 0) memcpy(writer->curve, curve, count * sizeof *curve);
-    if (asprintf(&writer->temporary, "%s.tmp.%ld.%u", path, (long)getpid(), atomic_fetch_add(&serial, 1)) < 0) {
+    if (asprintf(&writer->temporary, "%s.%ld.%u.tmp", path, (long)getpid(), atomic_fetch_add(&serial, 1)) < 0) {
         writer->temporary = NULL;
         goto failed;
     }
@@ -258,7 +258,8 @@ int checkpoint_remove_unfinished(const char *dir, size_t *removed, struct error 
     DIR *stream = opendir(dir);
     if (!stream && errno != ENOENT) return error_set_errno(err, "%s", dir);
     for (struct dirent *entry; stream && (entry = readdir(stream));) {
-        if (!strstr(entry->d_name, ".h5.tmp.")) continue;
+        size_t size = strlen(entry->d_name);
+        if (!strstr(entry->d_name, ".h5.") || strcmp(entry->d_name + size - 4, ".tmp") != 0) continue;
         if (unlinkat(dirfd(stream), entry->d_name, 0) == 0)
             count++;
         else if (errno != ENOENT)

@@ -18,10 +18,11 @@ static int compare_rows(const void *a, const void *b, void *points)
 
 static const struct store_index *index_get(const struct store *store)
 {
-    if (*store->index) return *store->index;
     size_t size;
+    struct store_index *index = *store->index;
+    if (index) return index;
     if (__builtin_mul_overflow(store->count, sizeof(size_t), &size)) return NULL;
-    struct store_index *index = malloc(size);
+    index = malloc(size);
     if (!index) return NULL;
     for (size_t i = 0; i < store->count; i++)
         index->rows[i] = i;
