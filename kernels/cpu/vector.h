@@ -22,8 +22,8 @@ INLINE float vector_exp(float x)
 {
     x = -87.0f > x ? -87.0f : x;
     x = 88.0f < x ? 88.0f : x;
-    int32_t exponent = (int32_t)(x * 1.44269504f + 127.5f); /* biased, of the nearest power of two; x = NaN: any */
-    float n = (float)exponent - 127.0f;
+    int32_t exponent = (int32_t)(x * 1.44269504f + 127.5f); /* biased, of the nearest power of two */
+    float n = (float)(int32_t)((uint32_t)exponent - 127u);  /* unsigned: a NaN may give any exponent */
     float r = x - n * 0.693359375f;
     r = r - n * -2.12194440e-4f;
     float p = 1.9875691500e-4f;
