@@ -233,9 +233,12 @@ static int write_attributes(const struct build *build, hid_t file, struct error 
 
 static int assemble(struct build *build, struct error *err)
 {
+    static const char *const groups[] = {"/text", "/examples", "/examples/train", "/examples/valid", "/examples/test"};
     hid_t file = h5_create(build->temporary, err);
     if (file < 0) return -1;
     int result = write_attributes(build, file, err);
+    for (int i = 0; result == 0 && i < (int)(sizeof groups / sizeof *groups); i++)
+        if (h5_group(file, groups[i]) != 0) result = error_set_errno(err, "%s: cannot write", build->temporary);
     for (int i = 0; result == 0 && i < PARTS; i++)
         result = spool_write(&build->spools[i], file, err);
     if (H5Fclose(file) < 0 && result == 0) result = error_set_errno(err, "%s: cannot write", build->temporary);

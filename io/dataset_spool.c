@@ -78,20 +78,17 @@ int spool_write(struct spool *spool, hid_t file, struct error *err)
 {
     hsize_t count = spool->count;
     hid_t type = dataset_type(spool->width);
-    hid_t space = H5Screate_simple(1, &count, NULL), links = H5Pcreate(H5P_LINK_CREATE),
-          layout = H5Pcreate(H5P_DATASET_CREATE);
-    H5Pset_create_intermediate_group(links, 1);
+    hid_t space = H5Screate_simple(1, &count, NULL), layout = H5Pcreate(H5P_DATASET_CREATE);
     H5Pset_layout(layout, H5D_CONTIGUOUS);
     H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER);
     H5Pset_obj_track_times(layout, 0);
-    hid_t dataset = H5Dcreate2(file, spool->format->path, type, space, links, layout, H5P_DEFAULT);
+    hid_t dataset = H5Dcreate2(file, spool->format->path, type, space, H5P_DEFAULT, layout, H5P_DEFAULT);
     int result = dataset >= 0 && h5_write_text(dataset, "description", spool->format->description) == 0 &&
                          h5_write_text(dataset, "units", dataset_units(spool->format->kind)) == 0
                      ? copy_blocks(spool, dataset, space, type)
                      : -1;
     if (dataset >= 0 && H5Dclose(dataset) < 0) result = -1;
     H5Pclose(layout);
-    H5Pclose(links);
     H5Sclose(space);
     return result == 0 ? 0 : error_set_errno(err, "cannot write %s", spool->format->path);
 }

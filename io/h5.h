@@ -13,6 +13,9 @@
  * 4096 bytes. */
 hid_t h5_create(const char *path, struct error *err);
 
+/* A new empty group. */
+int h5_group(hid_t file, const char *path);
+
 /* Open a regular file read-only. No file lock is taken: writers replace files by rename. */
 hid_t h5_open(const char *path, struct error *err);
 

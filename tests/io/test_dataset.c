@@ -130,7 +130,7 @@ static void test_example_is_cut(void **state)
     dataset_close(dataset);
 }
 
-/* Equal input, equal bytes of content; the description does not count, every other thing does. */
+/* Equal input, equal files; the description does not count, every other thing does. */
 static void test_digest(void **state)
 {
     (void)state;
@@ -138,6 +138,11 @@ static void test_digest(void **state)
     struct dataset_info first, second;
     struct dataset_sources sources = small_sources();
     assert_int_equal(dataset_build(temporary_path("a.h5"), &sources, &first, &err), 0);
+    assert_int_equal(dataset_build(temporary_path("b.h5"), &sources, &second, &err), 0);
+    struct digest files[2];
+    assert_int_equal(digest_of_file(temporary_path("a.h5"), &files[0], &err), 0);
+    assert_int_equal(digest_of_file(temporary_path("b.h5"), &files[1], &err), 0);
+    assert_string_equal(files[0].hex, files[1].hex);
     sources.description = "another";
     assert_int_equal(dataset_build(temporary_path("b.h5"), &sources, &second, &err), 0);
     assert_string_equal(first.digest.hex, second.digest.hex);
