@@ -1,0 +1,157 @@
+"""Kills at random moments: of a worker, of a rank, of mpirun, of everything. The same command goes on, nothing committed runs again, and the final bytes of
+/results are those of a run left alone. `test_faults.py --kills N [--seed S]` runs N killed sweeps (default 5)."""
+import os
+import random
+import signal
+import sys
+import time
+import unittest
+
+import harness
+from harness import Place
+
+KILLS, SEED = 5, int(time.time())
+
+
+def random_victims(rng, process):
+    kinds = harness.kinds_below(process)
+    kind = rng.choice(['worker', 'worker', 'agent', 'launcher', 'mpirun', 'all'])
+    if kind == 'all':
+        return kind, [p for pids in kinds.values() for p in pids]
+    return kind, [rng.choice(kinds[kind])] if kinds[kind] else []
+
+
+class Kills(unittest.TestCase):
+    def test_random_kills(self):
+        rng = random.Random(SEED)
+        print(f'seed {SEED}', flush=True)
+        with Place(attempts=20) as place:
+            began = time.monotonic()
+            place.run(place.dir('whole'), ranks=2)
+            whole = time.monotonic() - began
+            expected = harness.result_bytes(place.dir('whole'))
+            for number in range(KILLS):
+                self.killed_sweep(rng, place, place.dir(f'killed{number}'), whole, expected)
+
+    def killed_sweep(self, rng, place, dir, whole, expected):
+        """Two kills, at random moments of two runs, then a run to the end."""
+        told = []
+        for _ in range(2):
+            process = place.start(dir, ranks=2)
+            time.sleep(rng.uniform(0.2, whole))
+            if process.poll() is None:
+                kind, victims = random_victims(rng, process)
+                harness.kill(victims)
+                told.append(f'{kind}{"" if victims else " (none)"}')
+                if kind != 'worker':
+                    harness.wait_for(lambda: process.poll() is not None, 60, f'mpirun to end after {told}')
+            code = process.wait(timeout=240)
+            told.append(f'exit {code}')
+        place.run(dir, ranks=2)
+        print(', '.join(told), flush=True)
+        self.assertEqual(harness.result_bytes(dir), expected, told)
+        done = [e['stage'] for e in harness.executed(dir) if e['status'] == 'done']
+        self.assertEqual(len(done), len(set(done)), 'a completed stage was run again')
+        place.call('verify', dir)
+
+
+class Workers(unittest.TestCase):
+    def test_a_killed_worker_costs_one_attempt(self):
+        with Place() as place:
+            place.run(place.dir('whole'))
+            dir = place.dir('r')
+            process = place.start(dir)
+            victims = harness.wait_for(lambda: harness.kinds_below(process)['worker'], what='a worker')
+            harness.kill(victims[:1])
+            self.assertEqual(process.wait(timeout=240), 0, place.output(dir))
+            failed = [e for e in harness.executed(dir) if e['status'] == 'crashed']
+            self.assertLessEqual(len(failed), 1)
+            if failed:
+                with open(f'{dir}/logs/{failed[0]["stage"]}.log') as f:
+                    self.assertIn('signal 9', f.read())
+            self.assertEqual(harness.result_bytes(dir), harness.result_bytes(place.dir('whole')))
+
+    def test_a_hung_worker_is_ended(self):
+        with Place(hang=2.0) as place:
+            dir = place.dir('r')
+            process = place.start(dir)
+            victim = harness.wait_for(lambda: harness.kinds_below(process)['worker'], what='a worker')[0]
+            os.kill(victim, signal.SIGSTOP)
+            self.assertEqual(process.wait(timeout=240), 0, place.output(dir))
+            self.assertIn('timed-out', {e['status'] for e in harness.executed(dir)})
+
+    def test_a_stage_that_always_fails_is_given_up(self):
+        with Place(attempts=2) as place:
+            whole = place.dir('whole')
+            place.run(whole)
+            points = harness.table(whole, 'points')
+            row = next(i for i in range(len(points)) if points['method'][i].startswith(b'lora'))
+            identity, dir = points['identity'][row].decode(), place.dir('r')
+            os.makedirs(f'{dir}/checkpoints/{identity}.h5')  # a folder where its state belongs
+            place.run(dir, code=1)
+            state = harness.table(dir, 'state')[row]
+            self.assertGreaterEqual(int(state['attempts']), 2)
+            self.assertTrue(state['message'])
+            self.assertEqual(sum(1 for e in harness.executed(dir) if e['status'] == 'done'),
+                             len(harness.executed(whole)) - 1)
+            os.rmdir(f'{dir}/checkpoints/{identity}.h5')
+            place.run(dir)
+            self.assertEqual(harness.result_bytes(dir), harness.result_bytes(whole))
+
+    def test_a_damaged_base_is_trained_again(self):
+        with Place() as place:
+            whole, dir = place.dir('whole'), place.dir('r')
+            place.run(whole)
+            process = place.start(dir)
+            base = harness.wait_for(lambda: [e['stage'] for e in harness.executed(dir) if e['kind'] == 'pretrain']
+                                    if os.path.exists(f'{dir}/logs/stages.jsonl') else None, what='a trained base')[0]
+            harness.kill([p for pids in harness.kinds_below(process).values() for p in pids])
+            process.wait(timeout=60)
+            path = f'{dir}/checkpoints/{base}.h5'
+            with open(path, 'r+b') as f:
+                f.seek(os.path.getsize(path) * 2 // 3)
+                f.write(b'\xff' * 64)
+            place.run(dir)
+            self.assertEqual(harness.result_bytes(dir), harness.result_bytes(whole))
+
+
+class Drains(unittest.TestCase):
+    def test_a_signal_drains_and_the_next_run_goes_on(self):
+        with Place() as place:
+            place.run(place.dir('whole'))
+            for ranks, number in ((0, signal.SIGTERM), (2, signal.SIGUSR1), (0, signal.SIGINT)):
+                dir = place.dir(f'drained{ranks}-{number}')
+                process = place.start(dir, ranks=ranks)
+                harness.wait_for(lambda: os.path.exists(f'{dir}/status.json') and harness.kinds_below(process)['worker'],
+                                 what='a worker')
+                process.send_signal(number)
+                code = process.wait(timeout=120)
+                self.assertNotEqual(code, 0, place.output(dir))
+                self.assertIn('draining', place.output(dir))
+                place.run(dir, ranks=ranks)
+                self.assertEqual(harness.result_bytes(dir), harness.result_bytes(place.dir('whole')))
+
+    def test_a_second_master_is_refused(self):
+        with Place() as place:
+            dir = place.dir('r')
+            process = place.start(dir)
+            harness.wait_for(lambda: os.path.exists(f'{dir}/status.json'), what='status.json')
+            os.kill(process.pid, signal.SIGSTOP)
+            second = place.call('run', place.config, '--dir', dir, check=False)
+            os.kill(process.pid, signal.SIGCONT)
+            self.assertNotEqual(second.returncode, 0)
+            self.assertRegex(second.stderr, r'lock|another')
+            self.assertEqual(process.wait(timeout=240), 0)
+
+
+if __name__ == '__main__':
+    for word in ('--kills', '--seed'):
+        if word in sys.argv:
+            at = sys.argv.index(word)
+            value = int(sys.argv[at + 1])
+            del sys.argv[at:at + 2]
+            if word == '--kills':
+                KILLS = value
+            else:
+                SEED = value
+    unittest.main(verbosity=2)
