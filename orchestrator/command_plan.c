@@ -8,15 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/log.h"
-#include "kernels/kernels.h"
 #include "orchestrator/command.h"
 #include "orchestrator/plan.h"
-
-/* Training reaches this share of the matmul rate of the probe: small matmuls, attention and the row operations are
- * slower (docs/configuration.md). */
-#define EFFICIENCY 0.3
-#define PROBE_SECONDS 0.3
+#include "orchestrator/probe.h"
 
 struct options {
     const char *file;
@@ -65,48 +59,13 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* FLOP/s of a matmul of middling size on one device of a backend. */
-static int probe(const struct kernels *kernels, int threads, double *rate, struct error *err)
-{
-    enum { M = 512, N = 256, K = 256 };
-    struct device *device = kernels->device_create(0, threads, err);
-    if (!device) return -1;
-    float *a = kernels->allocate(device, M * K * sizeof(float), err);
-    float *b = a ? kernels->allocate(device, K * N * sizeof(float), err) : NULL;
-    float *c = b ? kernels->allocate(device, M * N * sizeof(float), err) : NULL;
-    int rc = c ? 0 : -1;
-    double seconds = 0.0, flops = 0.0, start = 0.0;
-    if (!rc) {
-        kernels->fill(device, M * K, 0.5f, a);
-        kernels->fill(device, K * N, 0.5f, b);
-        kernels->matmul(device, false, false, M, N, K, 1.0f, a, K, b, N, 0.0f, c, N); /* warm */
-        rc = kernels->synchronise(device, err);
-        start = clock_elapsed();
-    }
-    while (!rc && seconds < PROBE_SECONDS) {
-        kernels->matmul(device, false, false, M, N, K, 1.0f, a, K, b, N, 0.0f, c, N);
-        rc = kernels->synchronise(device, err);
-        flops += 2.0 * M * N * K;
-        seconds = clock_elapsed() - start;
-    }
-    *rate = seconds > 0.0 ? flops / seconds : 0.0;
-    kernels->release(device, c);
-    kernels->release(device, b);
-    kernels->release(device, a);
-    kernels->device_destroy(device);
-    return rc;
-}
-
 static int device_rate(const struct sweep *sweep, const struct options *options, double *rate, struct error *err)
 {
     if (options->gflops > 0.0) {
         *rate = options->gflops * 1e9;
         return 0;
     }
-    const struct kernels *kernels = kernels_find(sweep->resources.backend, err);
-    if (!kernels || probe(kernels, (int)sweep->resources.threads, rate, err))
-        return error_prefix(err, "cannot measure the speed of a device, --rate GFLOPS gives it");
-    *rate *= EFFICIENCY;
+    if (probe_rate(sweep, rate, err)) return error_prefix(err, "--rate GFLOPS gives the speed of a device");
     return 0;
 }
 

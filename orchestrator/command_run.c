@@ -1,0 +1,270 @@
+/* `tunelaw run FILE`: the whole job, under mpirun or alone. Rank 0 is the master and an agent, the others are agents.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "io/log.h"
+#include "io/version.h"
+#include "orchestrator/agent.h"
+#include "orchestrator/command.h"
+#include "orchestrator/launcher.h"
+#include "orchestrator/master.h"
+#include "orchestrator/probe.h"
+#include "orchestrator/protocol.h"
+#include "orchestrator/transport.h"
+
+#define EXIT_INCOMPLETE 3 /* drained: points are left, the same command goes on */
+#define POLL_MPI_MS 2     /* messages cannot be waited for together with sockets */
+#define POLL_ALONE_MS 200
+
+struct arguments {
+    const char *file, *dir;
+    bool fail_fast;
+};
+
+static volatile sig_atomic_t signalled;
+
+static void on_signal(int number)
+{
+    (void)number;
+    signalled++;
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+    struct arguments *a = state->input;
+    switch (key) {
+    case 'd':
+        a->dir = arg;
+        return 0;
+    case 'f':
+        a->fail_fast = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (a->file) argp_error(state, "one sweep file, please");
+        a->file = arg;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "which sweep file?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option options[] = {
+    {"dir", 'd', "DIR", 0,
+     "run directory: results.h5, checkpoints/, logs/ (default: runs/NAME, after the sweep's name)", 0},
+    {"fail-fast", 'f', NULL, 0, "drain when the first stage is given up", 0},
+    {0}};
+static const struct argp argp = {
+    options,
+    parse_option,
+    "FILE",
+    "Run a sweep, or go on with it: committed points are not run again, training goes on from its last checkpoint.\v"
+    "  mpirun -n 4 tunelaw run sweep.cfg     one rank a node\n"
+    "  tunelaw run sweep.cfg                 this machine alone\n\n"
+    "SIGTERM, SIGINT and SIGUSR1 drain: running stages checkpoint and stop; exit code 3.",
+    NULL,
+    NULL,
+    NULL};
+
+static int make_folder(const char *path, struct error *err)
+{
+    char copy[PATH_MAX];
+    snprintf(copy, sizeof copy, "%s", path);
+    for (char *slash = strchr(copy + 1, '/');; slash = strchr(slash + 1, '/')) {
+        if (slash) *slash = 0;
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST) return error_set_errno(err, "%s", copy);
+        if (!slash) return 0;
+        *slash = '/';
+    }
+}
+
+static int make_run_directory(const char *dir, char absolute[PATH_MAX], struct error *err)
+{
+    char path[PATH_MAX];
+    static const char *const folders[] = {"", "/checkpoints", "/logs"};
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        if (snprintf(path, sizeof path, "%s%s", dir, folders[i]) >= (int)sizeof path - 64)
+            return error_set(err, "%s: the path is too long", dir);
+        if (make_folder(path, err) != 0) return -1;
+    }
+    return realpath(dir, absolute) ? 0 : error_set_errno(err, "%s", dir);
+}
+
+static void open_rank_log(const char *dir, int rank)
+{
+    char path[PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/logs/rank-%d.log", dir, rank);
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    if (fd >= 0) log_open(fd, rank);
+}
+
+/* What only rank 0 has. */
+struct run {
+    struct sweep *sweep;
+    struct plan *plan;
+    struct master *master;
+    bool looping; /* messages are under way: a rank that fails now must not wait for the others */
+};
+
+/* Rank 0: read, plan, open the store. Nothing is written before the sweep file has been found good. */
+static int prepare(struct run *run, const struct arguments *a, struct transport *transport, struct message_start *start,
+                   struct error *err)
+{
+    run->sweep = sweep_load(a->file, err);
+    if (!run->sweep) return -1;
+    double rate;
+    if (probe_rate(run->sweep, &rate, err) != 0) return -1;
+    run->plan = plan_create(run->sweep, rate, err);
+    if (!run->plan) return -1;
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof dir, "%s%s", a->dir ? a->dir : "runs/", a->dir ? "" : run->sweep->name);
+    if (make_run_directory(dir, start->dir, err) != 0) return -1;
+    open_rank_log(start->dir, 0);
+    LOG("%s; %s: %zu points, %zu stages, plan %s", version_string(), a->file, run->plan->point_count,
+        run->plan->stage_count, run->plan->identity.hex);
+    struct master_options o = {start->dir, a->fail_fast, isatty(STDERR_FILENO) != 0};
+    run->master = master_create(run->sweep, run->plan, transport, &o, err);
+    if (!run->master) return -1;
+    start->devices = run->sweep->resources.devices;
+    start->threads = run->sweep->resources.threads;
+    return 0;
+}
+
+static void release(struct run *run)
+{
+    master_destroy(run->master);
+    plan_destroy(run->plan);
+    sweep_destroy(run->sweep);
+}
+
+static bool is_for_master(int tag)
+{
+    return tag == MESSAGE_HELLO || tag == MESSAGE_PROGRESS || tag == MESSAGE_OUTCOME;
+}
+
+/* Everything that has arrived. A drain goes to the agent when the master sent it, to the master when an agent did. */
+static int take_messages(struct transport *transport, struct run *run, struct agent *agent, bool *stop,
+                         struct error *err)
+{
+    int rank, tag, got;
+    void *payload;
+    size_t size;
+    while ((got = transport_receive(transport, &rank, &tag, &payload, &size, err)) > 0) {
+        int result;
+        if (run->master && (is_for_master(tag) || (tag == MESSAGE_DRAIN && rank != 0)))
+            result = master_message(run->master, rank, tag, payload, size, err);
+        else
+            result = agent_message(agent, tag, payload, size, err);
+        *stop = *stop || tag == MESSAGE_STOP;
+        free(payload);
+        if (result != 0) return -1;
+    }
+    return got;
+}
+
+static int tell_all_to_stop(struct transport *transport, struct error *err)
+{
+    for (int rank = 0; rank < transport->size; rank++)
+        if (transport_send(transport, rank, MESSAGE_STOP, NULL, 0, err) != 0) return -1;
+    return 0;
+}
+
+static int loop(struct transport *transport, struct run *run, struct agent *agent, struct error *err)
+{
+    bool stop = false, told = false, drained = false;
+    while (!agent_stopped(agent)) {
+        if (take_messages(transport, run, agent, &stop, err) != 0) return -1;
+        if (run->master && master_step(run->master, err) != 0) return -1;
+        if (signalled && !drained) {
+            drained = true;
+            if (run->master ? master_drain(run->master, "a signal", err) != 0
+                            : transport_send(transport, 0, MESSAGE_DRAIN, NULL, 0, err) != 0)
+                return -1;
+        }
+        if (signalled > 1 && !transport->mpi) return error_set(err, "stopped by a second signal");
+        if (run->master && !told && master_finished(run->master)) {
+            told = true;
+            if (tell_all_to_stop(transport, err) != 0) return -1;
+        }
+        bool own_messages = run->master && told && !stop;
+        if (agent_step(agent, own_messages ? 0 : transport->mpi ? POLL_MPI_MS : POLL_ALONE_MS, err) != 0) return -1;
+    }
+    return 0;
+}
+
+static int exit_code(const struct run *run)
+{
+    if (!run->master) return 0;
+    struct master_summary s = master_summary(run->master);
+    master_print_summary(run->master);
+    if (s.failed + s.skipped > 0) return 1;
+    return s.left > 0 ? EXIT_INCOMPLETE : 0;
+}
+
+static int run_ranks(const struct arguments *a, struct launcher *launcher, struct transport *transport, struct run *run,
+                     struct error *err)
+{
+    struct message_start start = {.outcome_size = sizeof(struct stage_outcome)};
+    store_field(start.version, sizeof start.version, version_string());
+    int prepared = transport->rank == 0 ? prepare(run, a, transport, &start, err) : 0;
+    start.failed = prepared != 0;
+    transport_broadcast(transport, &start, sizeof start);
+    if (start.failed) return prepared;
+    char mine[STORE_NAME];
+    store_field(mine, sizeof mine, version_string());
+    if (start.outcome_size != sizeof(struct stage_outcome) || memcmp(start.version, mine, sizeof mine) != 0)
+        return error_set(err, "rank %d is another build (%s) than rank 0", transport->rank, version_string());
+    if (transport->rank != 0) open_rank_log(start.dir, transport->rank);
+    struct agent *agent = agent_create(launcher, transport, start.devices, start.threads, err);
+    run->looping = true;
+    int result = agent ? loop(transport, run, agent, err) : -1;
+    agent_destroy(agent);
+    return result;
+}
+
+int command_run(int argc, char **argv)
+{
+    struct arguments a = {0};
+    argp_parse(&argp, argc, argv, 0, NULL, &a);
+    struct error err = {{0}};
+    struct launcher launcher = {0};
+    struct transport transport = {0};
+    struct run run = {0};
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    clock_elapsed();
+    int code = 1;
+    if (launcher_start(&launcher, &err) != 0) return command_fail(&err);
+    if (transport_open(&transport, &argc, &argv, &err) != 0) {
+        code = command_fail(&err);
+    } else if (run_ranks(&a, &launcher, &transport, &run, &err) != 0) {
+        code = command_fail(&err);
+        if (run.looping &&
+            transport.size > 1) { /* MPI_Finalize would wait for ranks that wait for this one: let mpirun end the job */
+            launcher_stop(&launcher);
+            fflush(NULL);
+            _exit(code);
+        }
+    } else {
+        code = exit_code(&run);
+    }
+    launcher_stop(&launcher);
+    release(&run);
+    transport_close(&transport);
+    return code;
+}

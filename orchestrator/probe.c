@@ -1,0 +1,51 @@
+/* The speed of a device, from a timed matmul; between the sweep and the plan. */
+#include "orchestrator/probe.h"
+
+#include "io/log.h"
+#include "kernels/kernels.h"
+
+/* Training reaches this share of the matmul rate of the probe: small matmuls, attention and the row operations are
+ * slower (docs/configuration.md). */
+#define EFFICIENCY 0.3
+#define PROBE_SECONDS 0.3
+
+/* FLOP/s of a matmul of middling size on one device of a backend. */
+static int probe(const struct kernels *kernels, int threads, double *rate, struct error *err)
+{
+    enum { M = 512, N = 256, K = 256 };
+    struct device *device = kernels->device_create(0, threads, err);
+    if (!device) return -1;
+    float *a = kernels->allocate(device, M * K * sizeof(float), err);
+    float *b = a ? kernels->allocate(device, K * N * sizeof(float), err) : NULL;
+    float *c = b ? kernels->allocate(device, M * N * sizeof(float), err) : NULL;
+    int rc = c ? 0 : -1;
+    double seconds = 0.0, flops = 0.0, start = 0.0;
+    if (!rc) {
+        kernels->fill(device, M * K, 0.5f, a);
+        kernels->fill(device, K * N, 0.5f, b);
+        kernels->matmul(device, false, false, M, N, K, 1.0f, a, K, b, N, 0.0f, c, N); /* warm */
+        rc = kernels->synchronise(device, err);
+        start = clock_elapsed();
+    }
+    while (!rc && seconds < PROBE_SECONDS) {
+        kernels->matmul(device, false, false, M, N, K, 1.0f, a, K, b, N, 0.0f, c, N);
+        rc = kernels->synchronise(device, err);
+        flops += 2.0 * M * N * K;
+        seconds = clock_elapsed() - start;
+    }
+    *rate = seconds > 0.0 ? flops / seconds : 0.0;
+    kernels->release(device, c);
+    kernels->release(device, b);
+    kernels->release(device, a);
+    kernels->device_destroy(device);
+    return rc;
+}
+
+int probe_rate(const struct sweep *sweep, double *rate, struct error *err)
+{
+    const struct kernels *kernels = kernels_find(sweep->resources.backend, err);
+    if (!kernels || probe(kernels, (int)sweep->resources.threads, rate, err))
+        return error_prefix(err, "cannot measure the speed of a device");
+    *rate *= EFFICIENCY;
+    return 0;
+}
