@@ -84,14 +84,17 @@ install_missing() {
     # shellcheck disable=SC2086 # one word a package
     may_install || stop "installing needs root or sudo; as root: apt-get install -y --no-install-recommends" $missing
     log=$(mktemp)
-    update_lists "$log" || echo "apt-get update failed: $(grep -m1 -E '^(E|W|Err)' "$log"); trying with the lists that are there"
+    update_lists "$log" || echo "apt-get update failed; trying with the package lists that are there"
     for name in $missing; do
         case $(apt-cache policy "$name") in
         *"Candidate: "[0-9]*) ;;
         *) absent="$absent $name" ;;
         esac
     done
-    [ -z "$absent" ] || stop "not to be had from this system's apt sources:$absent"
+    if [ -n "$absent" ]; then
+        grep -m1 -E '^(E|W):' "$log" >&2
+        stop "not to be had from this system's apt sources:$absent"
+    fi
     # shellcheck disable=SC2086 # one word a package
     if ! as_root apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 $missing >"$log" 2>&1; then
         tail -n 15 "$log" >&2

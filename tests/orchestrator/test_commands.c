@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 
+#include "io/checkpoint.h"
 #include "io/log.h"
 #include "io/store_internal.h"
 #include "tests/orchestrator/program.h"
@@ -210,6 +211,73 @@ static void test_damage_is_seen(void **state)
     assert_string_equal(json_string_value(json_object_get(json_array_get(rows, 2), "status")), "damaged");
     assert_true(json_is_null(json_object_get(json_array_get(rows, 2), "test_loss")));
     json_decref(rows);
+    struct output output = program_run(fixture->dir, "verify %s", fixture->dir);
+    assert_int_equal(output.code, 1);
+    assert_contains(output.out, "damaged: row 2");
+    program_free(&output);
+}
+
+/* Weights of row `index` as best checkpoint of its best step; the digest of what was written. */
+static struct digest write_best(struct fixture *fixture, size_t index, float weight, char path[256])
+{
+    struct digest digest;
+    struct checkpoint_header header = {.finished = 1};
+    struct checkpoint_tile tile = {"value/w", 2, 3, 0, 2, 0, 3};
+    float values[6] = {1, 2, 3, 4, 5, weight};
+    struct store_point point = fixture_point(index);
+    snprintf(path, 256, "mkdir -p %s/checkpoints", fixture->dir);
+    assert_int_equal(system(path), 0);
+    snprintf(path, 256, "%s/checkpoints/%.32s.best-%llu.h5", fixture->dir, point.identity,
+             (unsigned long long)fixture_row(index, index).result.best_step);
+    struct error *err = &fixture->err;
+    struct checkpoint_writer *writer = checkpoint_writer_create(path, &header, NULL, 0, err);
+    if (!writer || checkpoint_writer_declare(writer, tile.name, 2, 3, err) ||
+        checkpoint_writer_put(writer, &tile, values, err) || checkpoint_writer_finish(writer, &digest, err))
+        fail_msg("%s", err->text);
+    return digest;
+}
+
+static void test_verify(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[256];
+    struct output output = program_run(fixture->dir, "verify %s", fixture->dir);
+    assert_int_equal(output.code, 0);
+    assert_contains(output.out, "rows: 5 of 7 committed, 0 damaged");
+    assert_contains(output.out, "0 files, 0 damaged; best weights of 0 committed points there, of 5 not kept");
+    program_free(&output);
+
+    struct digest digest = write_best(fixture, PENDING, 6, path);
+    struct store_row row = fixture_row(PENDING, PENDING);
+    memcpy(row.result.best_digest, digest.hex, DIGEST_HEX);
+    struct store *store = fixture_open(fixture, true);
+    assert_int_equal(store_commit(store, &row, 1, &fixture->err), 0);
+    store_close(store);
+    output = program_run(fixture->dir, "verify %s", fixture->dir);
+    assert_int_equal(output.code, 0);
+    assert_contains(output.out, "1 files, 0 damaged; best weights of 1 committed points there, of 5 not kept");
+    program_free(&output);
+
+    write_best(fixture, PENDING, 7, path); /* whole, but other weights */
+    output = program_run(fixture->dir, "verify %s", fixture->dir);
+    assert_int_equal(output.code, 1);
+    assert_contains(output.out, "their digest differs");
+    program_free(&output);
+
+    write_best(fixture, PENDING, 6, path);
+    size_t size;
+    unsigned char *bytes = fixture_read_file(path, &size);
+    float last = 6;
+    unsigned char *place = memmem(bytes, size, &last, sizeof last);
+    assert_non_null(place);
+    *place ^= 1;
+    fixture_write_file(path, bytes, size);
+    free(bytes);
+    output = program_run(fixture->dir, "verify %s", fixture->dir);
+    assert_int_equal(output.code, 1);
+    assert_contains(output.out, "damaged: ");
+    assert_contains(output.out, "1 files, 1 damaged");
+    program_free(&output);
 }
 
 static void test_bad_input(void **state)
@@ -235,6 +303,8 @@ static void test_bad_input(void **state)
     CASE("export %s --format xml --out %s/after", dir, dir);
     CASE("export %s/absent --out %s/after", dir, dir);
     CASE("export %s --out %s/absent/after", dir, dir);
+    CASE("verify %s/absent", dir);
+    CASE("verify %s/before", dir);
     CASE("exprot %s", dir);
     for (size_t i = 0; i < count; i++) {
         output = program_run(dir, "%s", words[i]);
@@ -273,7 +343,8 @@ int main(void)
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_status_counts), TEST(test_status_live),    TEST(test_export_json), TEST(test_export_csv_equals_json),
-        TEST(test_show),          TEST(test_damage_is_seen), TEST(test_bad_input),   TEST(test_program),
+        TEST(test_show),          TEST(test_damage_is_seen), TEST(test_verify),      TEST(test_bad_input),
+        TEST(test_program),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
