@@ -86,7 +86,7 @@ static double descend(struct problem *problem, double *theta, int iterations)
     lbfgs_parameter_t parameters;
     lbfgs_parameter_init(&parameters);
     parameters.m = 10;
-    parameters.epsilon = 1e-12;
+    parameters.epsilon = problem->options->only_start ? 1e-8 : 1e-12; /* a resample's spread is far wider */
     parameters.max_iterations = iterations;
     parameters.max_linesearch = 40;
     lbfgsfloatval_t before = evaluate(problem, x, (lbfgsfloatval_t[LAW_PARAMETERS]){0}, n > 8 ? LAW_PARAMETERS : 8, 0);
@@ -105,7 +105,7 @@ static bool polish(struct problem *problem, double *theta, double *value)
     for (int restart = 0; restart < RESTARTS; restart++) {
         double before = *value;
         *value = descend(problem, theta, POLISH_ITERATIONS);
-        if (before - *value <= 1e-13 * fabs(before)) return true;
+        if (before - *value <= (problem->options->only_start ? 1e-7 : 1e-13) * fabs(before)) return true;
     }
     return false;
 }

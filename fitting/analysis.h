@@ -1,0 +1,86 @@
+/* Which laws are fitted to which points of a sweep, and what came of it: the contents of `tunelaw fit`, of fit.json and
+ * of the report.
+ *
+ * A view is a set of points and the meaning of the laws' axes:
+ *   model     one method and PET size, one count of pretraining tokens; X = model size
+ *   pretrain  one method and PET size, one model;                       X = pretraining tokens
+ *   joint     one method, all its points; X, P and T wherever they vary
+ *   examples  one method and PET size, one model and pretraining count; D alone
+ *   table     all rows of a CSV file
+ * docs/laws.md says when each is made. Fits are in the order of methods, then PET sizes, then views, then laws. */
+#ifndef TUNELAW_FITTING_ANALYSIS_H
+#define TUNELAW_FITTING_ANALYSIS_H
+
+#include <stdio.h>
+
+#include "fitting/fit.h"
+#include "fitting/heldout.h"
+#include "fitting/interval.h"
+#include "fitting/observations.h"
+
+enum view_kind { VIEW_MODEL = 0, VIEW_PRETRAIN, VIEW_JOINT, VIEW_EXAMPLES, VIEW_TABLE, VIEWS };
+const char *view_name(enum view_kind view); /* "model", ... */
+
+struct analysis_options {
+    const char *law;    /* NULL: those that suit each view; else this one, in every view whose axes it has */
+    const char *x;      /* as observations_from_store */
+    double delta;       /* 0: as the sweep file says, else 1e-3 */
+    bool log_residuals; /* residuals of log L; as the paper: of L */
+    size_t resamples;   /* of the bootstrap */
+    double level;       /* of the intervals, such as 0.9 */
+};
+struct analysis_options analysis_defaults(void);
+
+struct analysis_fit {
+    enum view_kind view;
+    char method[OBSERVATION_NAME];
+    char group[2 * OBSERVATION_NAME];   /* "full", "lora rank 8", "lora, all sizes" */
+    double pet_size;                    /* NAN: all sizes */
+    double parameters, pretrain_tokens; /* what the view holds fixed; NAN: varies */
+    const char *x_symbol;               /* "N", "P": what stands for X in the formula */
+    struct law law;
+    char formula[128];
+    const char *ignored_axis; /* NULL, or an axis with too few levels for the joint law: its points are fitted as if it
+                                 were one */
+    bool fitted;
+    char why[256]; /* it is not */
+    struct fit fit;
+    struct intervals intervals;
+    struct heldout heldout;
+    size_t *rows; /* indices into observations.rows: first `fitted_count` that are fitted, then those held out */
+    size_t fitted_count, heldout_count;
+};
+
+struct analysis {
+    struct observations observations;
+    struct analysis_options options; /* delta resolved; law and x are not kept */
+    struct analysis_fit *fits;
+    size_t fit_count;
+};
+
+/* Axis values of an observation in a view, as the law's axes (X is P in the pretrain view). */
+void analysis_axes(const struct analysis_fit *fit, const struct observation *row, double x[LAW_AXES]);
+
+/* Predicted loss of an observation. */
+double analysis_predict(const struct analysis_fit *fit, const struct observation *row);
+
+/* The better law of a view by held-out error: index of the fit, or SIZE_MAX where fewer than two laws were judged on
+ * the same points. `first` is any fit of the view. */
+size_t analysis_best(const struct analysis *analysis, size_t first);
+bool analysis_same_view(const struct analysis_fit *a, const struct analysis_fit *b);
+
+/* Fit a store, or a table. Too few points for a law is not an error: its entry says so. */
+int fitting_fit_store(const char *path, const struct analysis_options *options, struct analysis *out,
+                      struct error *err);
+int fitting_fit_table(const char *path, const char *columns, const struct analysis_options *options,
+                      struct analysis *out, struct error *err);
+void analysis_destroy(struct analysis *analysis); /* frees what it holds */
+
+/* For people, and for programs (full precision, one JSON object, docs/laws.md). */
+void analysis_print(const struct analysis *analysis, FILE *out);
+int analysis_print_json(const struct analysis *analysis, FILE *out, struct error *err);
+
+/* Write the JSON to DIR/fit.json: beside it, synced, renamed. */
+int analysis_write(const struct analysis *analysis, const char *dir, struct error *err);
+
+#endif

@@ -1,0 +1,191 @@
+/* Fitting: the analysis as a person reads it at a terminal. */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "fitting/analysis.h"
+
+enum { LISTED = 20 };
+
+/* Print text padded to a width in characters, not bytes. */
+static void print_padded(FILE *out, const char *text, int width)
+{
+    for (const char *c = text; *c; c++)
+        width -= (*c & 0xc0) != 0x80;
+    fprintf(out, "%s%*s", text, width > 0 ? width : 0, "");
+}
+
+/* An E that the fit drives to 0 stops somewhere on the way; where it stops means nothing. */
+static double near_zero(double value)
+{
+    return fabs(value) < 1e-9 ? 0 : value;
+}
+
+static void print_left_out(const struct observations *observations, FILE *out)
+{
+    if (!observations->omitted_count) return;
+    fprintf(out, "left out:");
+    for (size_t why = 0, listed = 0; why < OMISSIONS; why++)
+        if (observations->omitted_by[why])
+            fprintf(out, "%s %zu %s", listed++ ? "," : "", observations->omitted_by[why],
+                    omission_name((enum omission)why));
+    fprintf(out, "\n");
+    size_t shown = 0, skipped = 0;
+    for (size_t i = 0; i < observations->omitted_count; i++) {
+        const struct observation_omitted *entry = &observations->omitted[i];
+        if (entry->why == OMITTED_RATE || entry->why == OMITTED_UNFINISHED) continue; /* a count says enough */
+        if (shown++ >= LISTED) {
+            skipped++;
+            continue;
+        }
+        fprintf(out, "  %.8s %s, model %s, %.0f pretraining tokens, %.0f examples, rate %g: %s%s%s\n",
+                entry->point.identity, entry->point.method, entry->point.model, entry->point.pretrain_tokens,
+                entry->point.examples, entry->point.learning_rate, entry->status, entry->message[0] ? ": " : "",
+                entry->message);
+    }
+    if (skipped) fprintf(out, "  and %zu more, see --json\n", skipped);
+}
+
+static void print_head(const struct analysis *analysis, FILE *out)
+{
+    const struct observations *observations = &analysis->observations;
+    size_t held_out = 0;
+    for (size_t i = 0; i < observations->count; i++)
+        held_out += observations->rows[i].held_out;
+    if (observations->epoch)
+        fprintf(out, "sweep %s, generation %llu of %s\n", observations->name, (unsigned long long)observations->epoch,
+                observations->source);
+    else
+        fprintf(out, "%s\n", observations->source);
+    fprintf(out, "%zu points: %zu to fit, %zu held out, %zu untuned, %zu left out; %zu trunks\n", observations->points,
+            observations->count - held_out, held_out, observations->base_count, observations->omitted_count,
+            observations->trunks);
+    print_left_out(observations, out);
+    fprintf(out, "Huber %g on %s, sum over points", analysis->options.delta,
+            analysis->options.log_residuals ? "log L" : "L (nats per target token)");
+    if (analysis->options.resamples)
+        fprintf(out, "; intervals %g %%, %zu resamples", 100 * analysis->options.level, analysis->options.resamples);
+    fprintf(out, "\nN %s, P pretraining tokens, T PET size, D examples\n", observations->x_name);
+}
+
+static void print_view(const struct analysis_fit *fit, FILE *out)
+{
+    fprintf(out, "\n%s", fit->group);
+    if (fit->view == VIEW_JOINT) fprintf(out, ", all its points");
+    if (!isnan(fit->parameters)) fprintf(out, ", N = %.0f", fit->parameters);
+    if (!isnan(fit->pretrain_tokens)) fprintf(out, ", P = %.0f", fit->pretrain_tokens);
+    fprintf(out, "\n");
+}
+
+static void print_interval(FILE *out, const char *symbol, double value, const struct interval *interval)
+{
+    char text[64] = "";
+    fprintf(out, "    ");
+    print_padded(out, symbol, 4);
+    fprintf(out, "%-11.5g", near_zero(value));
+    if (!isnan(interval->low))
+        snprintf(text, sizeof text, "[%.4g, %.4g]", near_zero(interval->low), near_zero(interval->high));
+    if (interval->identified)
+        fprintf(out, " %s\n", text);
+    else
+        fprintf(out, " %-24s not identified: %s\n", text, interval->reason);
+}
+
+static void print_heldout(const struct heldout *heldout, FILE *out)
+{
+    if (heldout->kind == HELDOUT_NONE) {
+        fprintf(out, "    held-out error: too few levels to leave one out\n");
+        return;
+    }
+    fprintf(out, "    held-out mean absolute deviation %.4g over %zu point%s %s; of a constant %.4g\n", heldout->error,
+            heldout->points, heldout->points == 1 ? "" : "s",
+            heldout->kind == HELDOUT_CELLS ? "held out by the sweep file" : "of levels left out in turn",
+            heldout->constant_error);
+}
+
+static void print_fit(const struct analysis_fit *fit, FILE *out)
+{
+    fprintf(out, "  %s: L = %s\n", fit->law.name, fit->formula);
+    if (fit->ignored_axis) fprintf(out, "    without %s: too few levels to tell its power\n", fit->ignored_axis);
+    if (!fit->fitted) {
+        fprintf(out, "    not fitted: %s\n", fit->why);
+        return;
+    }
+    double centred[LAW_PARAMETERS];
+    memcpy(centred, fit->fit.theta, sizeof centred);
+    law_shift(&fit->law, centred, fit->fit.centre);
+    for (size_t i = 0; i < fit->law.parameter_count; i++) {
+        const struct law_parameter *parameter = &fit->law.parameters[i];
+        print_interval(out, parameter->symbol, law_parameter_value(&fit->law, fit->fit.theta, i),
+                       &fit->intervals.raw[i]);
+    }
+    for (size_t i = 0; i < fit->law.parameter_count; i++) {
+        char symbol[16];
+        if (fit->law.parameters[i].role != LAW_COEFFICIENT) continue;
+        snprintf(symbol, sizeof symbol, "%s₀", fit->law.parameters[i].symbol);
+        print_interval(out, symbol, law_parameter_value(&fit->law, centred, i), &fit->intervals.centred[i]);
+    }
+    fprintf(out, "    %zu points, objective %.6g%s, %zu of %zu best starts of %zu agree\n", fit->fit.points,
+            fit->fit.objective, fit->fit.converged ? "" : " (not converged)", fit->fit.agreeing, fit->fit.polished,
+            fit->fit.starts);
+    print_heldout(&fit->heldout, out);
+}
+
+static void print_cell(const struct analysis_fit *fit, const char *name, FILE *out)
+{
+    char text[32] = "";
+    for (size_t i = 0; fit->fitted && i < fit->law.parameter_count; i++)
+        if (!strcmp(fit->law.parameters[i].name, name))
+            snprintf(text, sizeof text, "%.4g%s", near_zero(law_parameter_value(&fit->law, fit->fit.theta, i)),
+                     fit->intervals.raw[i].identified ? "" : " ?");
+    fprintf(out, " %-11s", text);
+}
+
+/* One line a law: what most readers look for. */
+static void print_summary(const struct analysis *analysis, FILE *out)
+{
+    static const char *const names[] = {"A", "alpha", "gamma", "tau", "B", "beta", "E"};
+    static const char *const symbols[] = {"A", "α", "γ", "τ", "B", "β", "E"};
+    enum { NAMES = sizeof names / sizeof *names };
+    bool used[NAMES] = {false}, doubtful = false;
+    for (size_t f = 0; f < analysis->fit_count; f++)
+        for (size_t i = 0; i < analysis->fits[f].law.parameter_count; i++)
+            for (size_t n = 0; n < NAMES; n++)
+                used[n] = used[n] || !strcmp(names[n], analysis->fits[f].law.parameters[i].name);
+    fprintf(out, "\n%-18s %-9s %-15s %6s", "method", "view", "law", "points");
+    for (size_t n = 0; n < NAMES; n++) {
+        if (!used[n]) continue;
+        fprintf(out, " ");
+        print_padded(out, symbols[n], 11);
+    }
+    fprintf(out, " held-out\n");
+    for (size_t f = 0; f < analysis->fit_count; f++) {
+        const struct analysis_fit *fit = &analysis->fits[f];
+        fprintf(out, "%-18s %-9s %-15s %6zu", fit->group, view_name(fit->view), fit->law.name, fit->fitted_count);
+        for (size_t n = 0; n < NAMES; n++)
+            if (used[n]) print_cell(fit, names[n], out);
+        if (!fit->fitted)
+            fprintf(out, " too few points");
+        else if (fit->heldout.kind != HELDOUT_NONE)
+            fprintf(out, " %.4g%s", fit->heldout.error, analysis_best(analysis, f) == f ? " *" : "");
+        fprintf(out, "\n");
+        for (size_t i = 0; fit->fitted && i < fit->law.parameter_count; i++)
+            doubtful = doubtful || !fit->intervals.raw[i].identified;
+    }
+    fprintf(out, "held-out: mean absolute deviation of the loss; *: the better law of its view%s\n",
+            doubtful ? "; ?: not identified by these points" : "");
+}
+
+void analysis_print(const struct analysis *analysis, FILE *out)
+{
+    print_head(analysis, out);
+    if (!analysis->fit_count) {
+        fprintf(out, "no finetuned point is done yet, so there is nothing to fit\n");
+        return;
+    }
+    for (size_t i = 0; i < analysis->fit_count; i++) {
+        if (!i || !analysis_same_view(&analysis->fits[i - 1], &analysis->fits[i])) print_view(&analysis->fits[i], out);
+        print_fit(&analysis->fits[i], out);
+    }
+    print_summary(analysis, out);
+}

@@ -1,0 +1,119 @@
+/* `tunelaw fit`: words in, the analysis of fitting/ out. */
+#include <argp.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fitting/analysis.h"
+#include "orchestrator/command.h"
+
+struct arguments {
+    const char *path;
+    const char *table, *columns;
+    bool json;
+    struct analysis_options options;
+};
+
+static const struct argp_option options[] = {
+    {"law", 'l', "LAW", 0, "fit this law alone: single, multiplicative, additive, joint, joint_additive", 0},
+    {"x", 'x', "NAME", 0, "model size: parameters or non_embedding_parameters (as the sweep file says)", 0},
+    {"delta", 'd', "NUMBER", 0, "Huber's threshold, inf for least squares (as the sweep file says, else 1e-3)", 0},
+    {"log", 'g', NULL, 0, "residuals of log L", 0},
+    {"raw", 'r', NULL, 0, "residuals of L (default)", 0},
+    {"bootstrap", 'b', "N", 0, "resamples for the intervals (200; 0: none)", 0},
+    {"level", 'c', "PERCENT", 0, "level of the intervals (90)", 0},
+    {"table", 't', "FILE", 0, "fit the rows of a CSV file instead of a store", 0},
+    {"columns", 'k', "MAP", 0, "columns of the table, such as N=params,D=tokens,L=loss", 0},
+    {"json", 'j', NULL, 0, "print JSON in full precision", 0},
+    {0},
+};
+
+static double read_number(const char *name, const char *text, double low, double high, struct argp_state *state)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end || !(value >= low && value <= high))
+        argp_error(state, "--%s is \"%s\"; allowed: %g to %g", name, text, low, high);
+    return value;
+}
+
+static error_t parse(int key, char *word, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+    switch (key) {
+    case 'l':
+        arguments->options.law = word;
+        return 0;
+    case 'x':
+        arguments->options.x = word;
+        return 0;
+    case 'd':
+        arguments->options.delta = read_number("delta", word, 1e-12, INFINITY, state);
+        return 0;
+    case 'g':
+    case 'r':
+        arguments->options.log_residuals = key == 'g';
+        return 0;
+    case 'b':
+        arguments->options.resamples = (size_t)read_number("bootstrap", word, 0, 1e6, state);
+        return 0;
+    case 'c':
+        arguments->options.level = read_number("level", word, 1, 99.9, state) / 100;
+        return 0;
+    case 't':
+        arguments->table = word;
+        return 0;
+    case 'k':
+        arguments->columns = word;
+        return 0;
+    case 'j':
+        arguments->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->path) argp_error(state, "one run directory, not \"%s\" too", word);
+        arguments->path = word;
+        return 0;
+    case ARGP_KEY_END:
+        if (!arguments->path == !arguments->table) argp_error(state, "give a run directory, or --table FILE");
+        if (!arguments->table != !arguments->columns) argp_error(state, "--table and --columns go together");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* fit.json lies in a run directory; a store given as a file, or a table, is only printed. */
+static int keep(const struct arguments *arguments, const struct analysis *analysis, struct error *err)
+{
+    struct stat status;
+    if (!arguments->path || stat(arguments->path, &status) || !S_ISDIR(status.st_mode)) return 0;
+    if (analysis_write(analysis, arguments->path, err)) return -1;
+    if (!arguments->json) printf("written: %s/fit.json\n", arguments->path);
+    return 0;
+}
+
+int command_fit(int argc, char **argv)
+{
+    static const struct argp argp = {
+        .options = options,
+        .parser = parse,
+        .args_doc = "DIR\n--table FILE --columns MAP",
+        .doc = "Fit scaling laws to the results of a sweep, also while it runs, and write DIR/fit.json.",
+    };
+    struct arguments arguments = {.options = analysis_defaults()};
+    struct analysis analysis;
+    struct error err = {""};
+    if (argp_parse(&argp, argc, argv, 0, NULL, &arguments)) return 1;
+    int failed = arguments.table
+                     ? fitting_fit_table(arguments.table, arguments.columns, &arguments.options, &analysis, &err)
+                     : fitting_fit_store(arguments.path, &arguments.options, &analysis, &err);
+    if (failed) return command_fail(&err);
+    if (arguments.json)
+        failed = analysis_print_json(&analysis, stdout, &err);
+    else
+        analysis_print(&analysis, stdout);
+    if (!failed) failed = keep(&arguments, &analysis, &err);
+    analysis_destroy(&analysis);
+    return failed ? command_fail(&err) : 0;
+}

@@ -1,0 +1,130 @@
+/* A store of a small sweep whose losses follow a known joint law, for the tests of observations, analysis and report.
+ */
+#ifndef TUNELAW_TESTS_FITTING_SYNTHETIC_STORE_H
+#define TUNELAW_TESTS_FITTING_SYNTHETIC_STORE_H
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "io/store.h"
+#include "tests/fitting/synthetic.h"
+
+struct sweep_shape {
+    size_t models, pretrains, examples; /* at most 5, 5, 8 */
+    size_t seeds, rates;                /* 0: 1 */
+    double noise;
+    bool held_out;       /* the largest model at the most examples */
+    bool failures;       /* one point diverged, one crashed, one never ran */
+    const char *name;    /* of the sweep; NULL: "synthetic" */
+    const char *config;  /* NULL: a small one */
+    const char *message; /* of the crashed point; NULL: "signal 9" */
+};
+
+enum { SYNTHETIC_POINTS = 4096 };
+static const double synthetic_joint_truth[] = {4.0, 0.20, 0.10, 0.15, 0.1}; /* log A, alpha, gamma, beta, log E */
+static const struct {
+    const char *name;
+    uint64_t size;
+    double shift;
+} synthetic_methods[] = {{"none", 0, 0}, {"full", 0, 0}, {"lora", 2, 0.05}, {"lora", 8, 0.03}, {"prompt", 4, 0.12}};
+
+static inline double synthetic_loss(const struct store_point *point, double shift)
+{
+    const double *t = synthetic_joint_truth;
+    double examples = point->finetune_examples ? (double)point->finetune_examples : 20;
+    return exp(t[0] + shift - t[1] * log((double)point->parameters) - t[2] * log((double)point->pretrain_tokens) -
+               t[3] * log(examples)) +
+           exp(t[4]);
+}
+
+static inline size_t synthetic_points(const struct sweep_shape *shape, struct store_point *points, double *shift)
+{
+    size_t count = 0, seeds = shape->seeds ? shape->seeds : 1, rates = shape->rates ? shape->rates : 1;
+    for (size_t m = 0; m < shape->models; m++)
+        for (size_t p = 0; p < shape->pretrains; p++)
+            for (size_t k = 0; k < sizeof synthetic_methods / sizeof *synthetic_methods; k++)
+                for (size_t d = 0; d < (k ? shape->examples : 1); d++)
+                    for (size_t s = 0; s < (k ? seeds : 1); s++)
+                        for (size_t r = 0; r < (k ? rates : 1); r++) {
+                            struct store_point point = {0};
+                            char text[160];
+                            point.parameters = (uint64_t)(1e5 * pow(2.5, (double)m));
+                            point.non_embedding_parameters = point.parameters / 2;
+                            point.trainable_parameters = point.parameters;
+                            point.pretrain_tokens = (uint64_t)250000 << p;
+                            point.finetune_examples = k ? (uint64_t)250 << d : 0;
+                            point.pet_size = synthetic_methods[k].size;
+                            point.seed = k ? s + 1 : 0;
+                            point.learning_rate = k ? 1e-3 * (double)(r + 1) : 0;
+                            point.held_out = shape->held_out && k && m + 1 == shape->models && d + 1 == shape->examples;
+                            snprintf(text, sizeof text, "model-%c", (char)('a' + m));
+                            store_field(point.model, sizeof point.model, text);
+                            store_field(point.trunk, sizeof point.trunk, digest_of(text, strlen(text)).hex);
+                            snprintf(text, sizeof text, "%zu %zu", m, p);
+                            store_field(point.base, sizeof point.base, digest_of(text, strlen(text)).hex);
+                            store_field(point.method, sizeof point.method, synthetic_methods[k].name);
+                            store_field(point.task, sizeof point.task, "copy");
+                            snprintf(text, sizeof text, "%zu %zu %zu %zu %zu %zu", m, p, k, d, s, r);
+                            store_field(point.identity, sizeof point.identity, digest_of(text, strlen(text)).hex);
+                            shift[count] = synthetic_methods[k].shift + 0.05 * (double)r;
+                            points[count++] = point;
+                        }
+    return count;
+}
+
+static inline struct store_row synthetic_row(const struct store_point *point, size_t index, double loss)
+{
+    struct store_row row = {.index = index};
+    memcpy(row.result.identity, point->identity, sizeof row.result.identity);
+    memcpy(row.curve.identity, point->identity, sizeof row.curve.identity);
+    row.result.status = STORE_DONE;
+    row.result.test_loss = loss;
+    row.result.valid_loss = loss + 0.01;
+    row.result.test_perplexity = exp(loss);
+    store_field(row.execution.host, sizeof row.execution.host, "node");
+    store_field(row.execution.version, sizeof row.execution.version, "test");
+    store_field(row.execution.execution_class, sizeof row.execution.execution_class, "reference");
+    return row;
+}
+
+/* Create DIR/results.h5 with every point committed, but for the failures. 0, or -1 with *err. */
+static inline int synthetic_store(const char *dir, const struct sweep_shape *shape, struct error *err)
+{
+    static struct store_point points[SYNTHETIC_POINTS];
+    static double shift[SYNTHETIC_POINTS];
+    static struct store_row rows[SYNTHETIC_POINTS];
+    size_t count = synthetic_points(shape, points, shift), done = 0;
+    uint64_t state = 3;
+    const struct store_header header = {
+        .config_text = shape->config ? shape->config
+                                     : "name = \"synthetic\";\nfit = { x = \"parameters\"; huber_delta = 2e-3; };\n",
+        .config_path = "synthetic.cfg",
+        .version = "test",
+        .dataset_digest = "00112233445566778899aabbccddeeff",
+        .name = shape->name ? shape->name : "synthetic",
+    };
+    if (store_generation(dir, &header, points, count, NULL, err)) return -1;
+    struct store *store = store_open(dir, true, err);
+    if (!store) return -1;
+    for (size_t i = 0; i < count; i++) {
+        double loss = synthetic_loss(&points[i], shift[i]) * exp(shape->noise * synthetic_normal(&state));
+        struct store_state crashed = {.status = STORE_CRASHED, .attempts = 3};
+        if (shape->failures && i == 3) { /* crashed */
+            store_field(crashed.message, sizeof crashed.message, shape->message ? shape->message : "signal 9");
+            if (store_set_state(store, i, &crashed, err)) break;
+            continue;
+        }
+        if (shape->failures && i == 5) continue; /* pending */
+        rows[done] = synthetic_row(&points[i], i, loss);
+        if (shape->failures && i == 7) {
+            rows[done].result.status = STORE_DIVERGED;
+            rows[done].result.test_loss = NAN;
+        }
+        done++;
+    }
+    int result = store_commit(store, rows, done, err);
+    store_close(store);
+    return result;
+}
+
+#endif

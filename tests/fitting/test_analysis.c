@@ -1,0 +1,167 @@
+/* The analysis: from a store to the laws that `tunelaw fit` prints and keeps. */
+#include <jansson.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fitting/analysis.h"
+#include "tests/fitting/synthetic_store.h"
+#include "tests/io/temporary.h"
+
+static struct analysis analyse(const struct sweep_shape *shape, const char *law)
+{
+    struct analysis out;
+    struct error err = {""};
+    struct analysis_options options = analysis_defaults();
+    options.resamples = 20;
+    options.law = law;
+    remove(temporary_path("results.h5"));
+    if (synthetic_store(temporary_folder, shape, &err)) fail_msg("%s", err.text);
+    if (fitting_fit_store(temporary_folder, &options, &out, &err)) fail_msg("%s", err.text);
+    return out;
+}
+
+static const struct analysis_fit *find(const struct analysis *analysis, const char *group, enum view_kind view,
+                                       const char *law)
+{
+    for (size_t i = 0; i < analysis->fit_count; i++) {
+        const struct analysis_fit *fit = &analysis->fits[i];
+        if (!strcmp(fit->group, group) && fit->view == view && !strcmp(fit->law.name, law)) return fit;
+    }
+    fail_msg("no fit of %s, %s, %s", group, view_name(view), law);
+    return NULL;
+}
+
+static double value_of(const struct analysis_fit *fit, const char *name)
+{
+    for (size_t i = 0; i < fit->law.parameter_count; i++)
+        if (!strcmp(fit->law.parameters[i].name, name)) return law_parameter_value(&fit->law, fit->fit.theta, i);
+    return NAN;
+}
+
+static void near(double got, double want, double tolerance)
+{
+    if (!(fabs(got / want - 1) < tolerance)) fail_msg("%.10g, made with %.10g", got, want);
+}
+
+static void the_law_of_the_store_comes_back(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 3, .pretrains = 3, .examples = 5, .held_out = true};
+    const double *truth = synthetic_joint_truth;
+    struct analysis got = analyse(&shape, NULL);
+    assert_true(got.options.delta == 2e-3);
+    const struct analysis_fit *joint = find(&got, "full", VIEW_JOINT, "joint");
+    assert_true(joint->fitted && joint->fit.converged);
+    assert_int_equal(joint->fitted_count, 3 * 3 * 5 - 3);
+    assert_int_equal(joint->heldout_count, 3);
+    near(value_of(joint, "alpha"), truth[1], 1e-3);
+    near(value_of(joint, "gamma"), truth[2], 1e-3);
+    near(value_of(joint, "beta"), truth[3], 1e-3);
+    near(value_of(joint, "E"), exp(truth[4]), 1e-3);
+    assert_true(joint->heldout.kind == HELDOUT_CELLS && joint->heldout.error < 1e-4);
+    const struct analysis_fit *model = find(&got, "lora rank 8", VIEW_MODEL, "multiplicative");
+    assert_true(model->pretrain_tokens == 1e6);
+    near(value_of(model, "alpha"), truth[1], 1e-2);
+    const struct analysis_fit *pretrain = find(&got, "lora rank 8", VIEW_PRETRAIN, "multiplicative");
+    near(value_of(pretrain, "alpha"), truth[2], 1e-2);
+    const struct analysis_fit *sizes = find(&got, "lora, all sizes", VIEW_JOINT, "joint");
+    near(value_of(sizes, "tau"), 0.02 / log(4), 0.05); /* exp(-0.02) from rank 2 to rank 8 */
+    size_t best = analysis_best(&got, (size_t)(model - got.fits));
+    assert_true(best != SIZE_MAX && !strcmp(got.fits[best].law.name, "multiplicative"));
+    near(analysis_predict(joint, &got.observations.rows[joint->rows[0]]), got.observations.rows[joint->rows[0]].loss,
+         1e-4);
+    analysis_destroy(&got);
+}
+
+static void a_sweep_of_one_model_is_told_what_it_cannot_tell(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 1, .pretrains = 1, .examples = 6, .noise = 1e-4};
+    struct analysis got = analyse(&shape, NULL);
+    assert_true(find(&got, "full", VIEW_EXAMPLES, "single")->fitted);
+    analysis_destroy(&got);
+    got = analyse(&shape, "multiplicative");
+    const struct analysis_fit *fit = find(&got, "full", VIEW_MODEL, "multiplicative");
+    assert_false(fit->intervals.raw[1].identified);
+    assert_string_equal(fit->intervals.raw[1].reason, "1 level of X cannot tell it");
+    analysis_destroy(&got);
+}
+
+static void a_young_sweep_says_that_there_is_too_little(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 2, .pretrains = 1, .examples = 2};
+    struct analysis got = analyse(&shape, NULL);
+    const struct analysis_fit *fit = find(&got, "full", VIEW_MODEL, "multiplicative");
+    assert_false(fit->fitted);
+    assert_non_null(strstr(fit->why, "too few points"));
+    FILE *file = tmpfile();
+    analysis_print(&got, file);
+    rewind(file);
+    char text[8192] = "";
+    assert_true(fread(text, 1, sizeof text - 1, file) > 0);
+    assert_non_null(strstr(text, "not fitted: too few points: 4 different cells"));
+    fclose(file);
+    analysis_destroy(&got);
+}
+
+static void the_file_holds_every_digit(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 3, .pretrains = 1, .examples = 4, .noise = 1e-3, .failures = true};
+    struct analysis got = analyse(&shape, NULL);
+    struct error err = {""};
+    if (analysis_write(&got, temporary_folder, &err)) fail_msg("%s", err.text);
+    json_error_t where;
+    json_t *json = json_load_file(temporary_path("fit.json"), 0, &where);
+    assert_non_null(json);
+    json_t *fits = json_object_get(json, "fits");
+    assert_int_equal(json_array_size(fits), got.fit_count);
+    for (size_t i = 0; i < got.fit_count; i++) {
+        json_t *parameters = json_object_get(json_array_get(fits, i), "parameters");
+        const struct analysis_fit *fit = &got.fits[i];
+        for (size_t p = 0; fit->fitted && p < fit->law.parameter_count; p++) {
+            double kept =
+                json_real_value(json_object_get(json_object_get(parameters, fit->law.parameters[p].name), "value"));
+            assert_true(kept == law_parameter_value(&fit->law, fit->fit.theta, p));
+        }
+    }
+    assert_int_equal(json_array_size(json_object_get(json, "left_out")), 3);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "source"), "generation")), 1);
+    json_decref(json);
+    assert_int_equal(access(temporary_path("fit.json.tmp"), F_OK), -1);
+    assert_int_equal(analysis_write(&got, "/nonexistent", &err), -1);
+    analysis_destroy(&got);
+}
+
+static void what_is_asked_wrongly_is_refused(void **state)
+{
+    (void)state;
+    struct analysis got;
+    struct error err = {""};
+    struct analysis_options options = analysis_defaults();
+    options.law = "cubic";
+    assert_int_equal(fitting_fit_store(temporary_folder, &options, &got, &err), -1);
+    assert_non_null(strstr(err.text, "no law is called \"cubic\""));
+    options = analysis_defaults();
+    assert_int_equal(fitting_fit_store("/nonexistent", &options, &got, &err), -1);
+    assert_non_null(strstr(err.text, "/nonexistent"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_law_of_the_store_comes_back),
+        cmocka_unit_test(a_sweep_of_one_model_is_told_what_it_cannot_tell),
+        cmocka_unit_test(a_young_sweep_says_that_there_is_too_little),
+        cmocka_unit_test(the_file_holds_every_digit),
+        cmocka_unit_test(what_is_asked_wrongly_is_refused),
+    };
+    return cmocka_run_group_tests(tests, temporary_create, temporary_remove);
+}
