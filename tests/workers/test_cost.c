@@ -1,0 +1,144 @@
+/* FLOPs and parameters against counts by hand: what the plan promises and the schedule trusts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "workers/cost.h"
+
+static const struct model_config tiny = {.name = "tiny",
+                                         .layers = 2,
+                                         .width = 8,
+                                         .heads = 2,
+                                         .kv_heads = 1,
+                                         .head_width = 4,
+                                         .ffn = 16,
+                                         .vocabulary = 10,
+                                         .tied = true,
+                                         .rope_theta = 10000.0,
+                                         .norm_epsilon = 1e-5};
+
+static const struct method_config none = {.kind = METHOD_NONE}, full = {.kind = METHOD_FULL},
+                                  lora = {.kind = METHOD_LORA, .size = 2, .alpha = 4.0},
+                                  prompt = {.kind = METHOD_PROMPT, .size = 3};
+
+static void near(double value, double wanted, double tolerance)
+{
+    if (!(fabs(value - wanted) <= tolerance)) fail_msg("%.12g instead of %.12g", value, wanted);
+}
+
+static void parameters_by_hand(void **state)
+{
+    (void)state;
+    /* a layer: q 64, k 32, v 32, o 64, gate, up, down 3 * 128, two norms 16 */
+    uint64_t layer = 64 + 32 + 32 + 64 + 3 * 128 + 16;
+    assert_int_equal(model_non_embedding_parameters(&tiny), 2 * layer + 8);
+    assert_int_equal(model_parameters(&tiny), 2 * layer + 8 + 80);
+    struct model_config untied = tiny;
+    untied.tied = false;
+    assert_int_equal(model_parameters(&untied), 2 * layer + 8 + 160);
+    assert_int_equal(method_parameters(&tiny, &none), 0);
+    assert_int_equal(method_parameters(&tiny, &full), model_parameters(&tiny));
+    assert_int_equal(method_parameters(&tiny, &prompt), 3 * 8);
+    /* in + out of each matrix: q 16, k 12, v 12, o 16, gate, up, down 24 each */
+    assert_int_equal(method_parameters(&tiny, &lora), 2 * 2 * (16 + 12 + 12 + 16 + 72));
+}
+
+static void flops_by_hand(void **state)
+{
+    (void)state;
+    double weights = 2 * (64 + 32 + 32 + 64 + 3 * 128); /* multiplied for every token */
+    double tokens = 30, targets = 7, length = 5;
+    /* scores and weighted values, 8 products each over (5 + 1) / 2 positions, 2 layers */
+    double attention = 2 * 2 * 8 * 3.0;
+    double forward = 2 * (tokens * (weights + attention) + targets * 80);
+    near(cost_flops(&tiny, &full, false, tokens, targets, length), forward, 1e-9);
+    near(cost_flops(&tiny, &full, true, tokens, targets, length), 3 * forward, 1e-9);
+    double base = 2 * (tokens * weights + targets * 80), adapter = 2 * tokens * 512.0;
+    near(cost_flops(&tiny, &lora, true, tokens, targets, length), 2 * base + 3 * (adapter + 2 * tokens * attention),
+         1e-9);
+    near(cost_flops(&tiny, &prompt, true, tokens, targets, length), 2 * base + 3 * 2 * tokens * attention, 1e-9);
+}
+
+/* Where attention and vocabulary are small: 6N for full tuning, 4N without gradients of the base's weights, 2N forward.
+ */
+static void large_models_cost_6n_and_4n(void **state)
+{
+    (void)state;
+    struct model_config large = {.layers = 24,
+                                 .width = 2048,
+                                 .heads = 16,
+                                 .kv_heads = 16,
+                                 .head_width = 128,
+                                 .ffn = 8192,
+                                 .vocabulary = 32000,
+                                 .tied = true};
+    double n = (double)model_non_embedding_parameters(&large), tokens = 1e6;
+    struct method_config small_lora = {.kind = METHOD_LORA, .size = 1, .alpha = 1.0};
+    near(cost_flops(&large, &full, true, tokens, 0, 16) / (n * tokens), 6.0, 0.02);
+    near(cost_flops(&large, &small_lora, true, tokens, 0, 16) / (n * tokens), 4.0, 0.03);
+    near(cost_flops(&large, &prompt, true, tokens, 0, 16) / (n * tokens), 4.0, 0.02);
+    near(cost_flops(&large, &none, false, tokens, 0, 16) / (n * tokens), 2.0, 0.02);
+}
+
+static void refuse(struct model_config model, const char *wanted)
+{
+    struct error err = {""};
+    assert_int_equal(model_config_check(&model, &err), -1);
+    if (!strstr(err.text, wanted)) fail_msg("\"%s\" does not say \"%s\"", err.text, wanted);
+}
+
+static void impossible_models_are_refused(void **state)
+{
+    (void)state;
+    struct error err;
+    assert_int_equal(model_config_check(&tiny, &err), 0);
+    struct model_config bad = tiny;
+    bad.kv_heads = 3;
+    refuse(bad, "kv_heads 3 does not divide heads 2");
+    bad = tiny;
+    bad.head_width = 5;
+    refuse(bad, "head_width 5 is odd");
+    bad = tiny;
+    bad.layers = 0;
+    refuse(bad, "layers 0 is out of range; allowed: 1..");
+    bad = tiny;
+    bad.ffn = UINT32_MAX;
+    refuse(bad, "ffn 4294967295 is out of range");
+    bad = tiny;
+    bad.rope_theta = 0.5;
+    refuse(bad, "rope_theta 0.5");
+}
+
+static void impossible_methods_are_refused(void **state)
+{
+    (void)state;
+    struct error err;
+    assert_int_equal(method_config_check(&lora, &tiny, &err), 0);
+    struct method_config bad = {.kind = METHOD_LORA, .size = 9, .alpha = 1.0};
+    assert_int_equal(method_config_check(&bad, &tiny, &err), -1);
+    assert_string_equal(err.text, "rank 9 is above the width 8 of model \"tiny\"; allowed: 1..8");
+    bad = (struct method_config){.kind = METHOD_PROMPT, .size = 11};
+    assert_int_equal(method_config_check(&bad, &tiny, &err), -1);
+    bad = (struct method_config){.kind = METHOD_FULL, .size = 1};
+    assert_int_equal(method_config_check(&bad, &tiny, &err), -1);
+    bad = (struct method_config){.kind = METHOD_LORA, .size = 1, .alpha = -1.0};
+    assert_int_equal(method_config_check(&bad, &tiny, &err), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(parameters_by_hand),
+        cmocka_unit_test(flops_by_hand),
+        cmocka_unit_test(large_models_cost_6n_and_4n),
+        cmocka_unit_test(impossible_models_are_refused),
+        cmocka_unit_test(impossible_methods_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
