@@ -30,8 +30,9 @@ struct checkpoint *best_open(const struct stage *stage, uint64_t step, const cha
 static int check_own(const struct run *run, const struct checkpoint_header *header, struct error *err)
 {
     const struct stage *stage = run->stage;
-    if (strcmp(header->stage, stage->identity.hex) != 0 || strcmp(header->parent, stage->parent.hex) != 0)
-        return error_set(err, "it is of another stage");
+    /* a trunk's state is named by its step: the checkpoint before it may be another one than when it was written */
+    bool parent = stage->kind == STAGE_PRETRAIN || strcmp(header->parent, stage->parent.hex) == 0;
+    if (strcmp(header->stage, stage->identity.hex) != 0 || !parent) return error_set(err, "it is of another stage");
     bool complete = stage->kind == STAGE_PRETRAIN && header->finished; /* its children may have started from it */
     if (!complete && strcmp(header->execution_class, run->execution_class) != 0)
         return error_set(err, "its execution class is %s, ours is %s", header->execution_class, run->execution_class);
