@@ -54,9 +54,10 @@ void heldout_cells(const struct fit *fit, const struct fit_data *fitted, const s
     finish(out, HELDOUT_CELLS);
 }
 
-/* Room for a division of the points in two. */
+/* Room for a division of the points in two, and for the levels of an axis. */
 struct split {
     struct fit_data kept, left;
+    double *levels;
 };
 
 static void split_free(struct split *split)
@@ -65,6 +66,7 @@ static void split_free(struct split *split)
     free(split->kept.loss);
     free(split->left.log_x);
     free(split->left.loss);
+    free(split->levels);
 }
 
 static int split_create(size_t count, struct split *split)
@@ -74,24 +76,31 @@ static int split_create(size_t count, struct split *split)
     split->left.log_x = calloc(count, sizeof *split->left.log_x);
     split->kept.loss = calloc(count, sizeof(double));
     split->left.loss = calloc(count, sizeof(double));
-    return split->kept.log_x && split->left.log_x && split->kept.loss && split->left.loss ? 0 : -1;
+    split->levels = calloc(count, sizeof(double));
+    return split->kept.log_x && split->left.log_x && split->kept.loss && split->left.loss && split->levels ? 0 : -1;
 }
 
-static void split_at(const struct fit_data *data, size_t axis, double level, struct split *split)
+/* Ascending levels of an axis; returns their number. */
+static size_t list_levels(const struct fit_data *data, size_t axis, double *levels)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < data->count; i++)
+        levels[i] = data->log_x[i][axis];
+    qsort(levels, data->count, sizeof *levels, compare);
+    for (size_t i = 0; i < data->count; i++)
+        if (!i || levels[i] != levels[kept - 1]) levels[kept++] = levels[i];
+    return kept;
+}
+
+static void split_at(const struct fit_data *data, size_t axis, double low, double high, struct split *split)
 {
     split->kept.count = split->left.count = 0;
     for (size_t i = 0; i < data->count; i++) {
-        struct fit_data *side = data->log_x[i][axis] == level ? &split->left : &split->kept;
+        bool leave = data->log_x[i][axis] >= low && data->log_x[i][axis] <= high;
+        struct fit_data *side = leave ? &split->left : &split->kept;
         memcpy(side->log_x[side->count], data->log_x[i], sizeof *side->log_x);
         side->loss[side->count++] = data->loss[i];
     }
-}
-
-static bool first_of_level(const struct fit_data *data, size_t axis, size_t i)
-{
-    for (size_t j = 0; j < i; j++)
-        if (data->log_x[j][axis] == data->log_x[i][axis]) return false;
-    return true;
 }
 
 int heldout_levels(const struct law *law, const struct fit_data *data, const struct fit_options *options, size_t levels,
@@ -104,11 +113,13 @@ int heldout_levels(const struct law *law, const struct fit_data *data, const str
         return error_set(err, "out of memory for the held-out error of %zu points", data->count);
     }
     for (size_t axis = 0; axis < LAW_AXES; axis++) {
-        if (!law_uses(law, (enum law_axis)axis) || fit_levels(data, (enum law_axis)axis) < levels + 1) continue;
-        for (size_t i = 0; i < data->count; i++) {
+        if (!law_uses(law, (enum law_axis)axis)) continue;
+        size_t count = list_levels(data, axis, split.levels), folds = count < HELDOUT_FOLDS ? count : HELDOUT_FOLDS;
+        for (size_t k = 0; k < folds; k++) {
+            size_t first = k * count / folds, end = (k + 1) * count / folds;
             struct fit fit;
-            if (!first_of_level(data, axis, i)) continue;
-            split_at(data, axis, data->log_x[i][axis], &split);
+            if (count - (end - first) < levels) continue;
+            split_at(data, axis, split.levels[first], split.levels[end - 1], &split);
             if (!fit_law(law, &split.kept, options, &fit, NULL)) add_fold(&fit, &split.kept, &split.left, out);
         }
     }

@@ -18,9 +18,11 @@ struct heldout {
 void heldout_cells(const struct fit *fit, const struct fit_data *fitted, const struct fit_data *unseen,
                    struct heldout *out);
 
-/* Leave one level of each axis of the law out in turn, where at least `levels` levels of that axis remain; laws that
- * are compared should get the same `levels`, so that they are judged on the same folds. kind is HELDOUT_NONE where
- * there is no fold. */
+#define HELDOUT_FOLDS 10 /* of one axis */
+
+/* Leave one level of each axis of the law out in turn (an axis of more than HELDOUT_FOLDS levels: a run of neighbouring
+ * levels), where at least `levels` levels of that axis remain; laws that are compared should get the same `levels`, so
+ * that they are judged on the same folds. kind is HELDOUT_NONE where there is no fold. */
 int heldout_levels(const struct law *law, const struct fit_data *data, const struct fit_options *options, size_t levels,
                    struct heldout *out, struct error *err);
 

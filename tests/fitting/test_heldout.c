@@ -85,6 +85,17 @@ static void cells_set_aside_are_predicted(void **state)
     grid_free(&all);
 }
 
+static void an_axis_of_many_levels_gives_ten_folds(void **state)
+{
+    (void)state;
+    struct grid grid = {.models = 2, .examples = 23, .noise = 1e-3};
+    struct fit_data data = grid_make(law_find("multiplicative", NULL), truth, &grid);
+    struct heldout out = levels_of("multiplicative", &data);
+    assert_int_equal(out.folds, HELDOUT_FOLDS);
+    assert_int_equal(out.points, 46);
+    grid_free(&data);
+}
+
 static void too_few_levels_give_no_fold(void **state)
 {
     (void)state;
@@ -100,6 +111,7 @@ int main(void)
         cmocka_unit_test(shuffled_losses_are_clearly_worse),
         cmocka_unit_test(the_law_that_made_the_points_predicts_better),
         cmocka_unit_test(cells_set_aside_are_predicted),
+        cmocka_unit_test(an_axis_of_many_levels_gives_ten_folds),
         cmocka_unit_test(too_few_levels_give_no_fold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
