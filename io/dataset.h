@@ -39,8 +39,8 @@ struct dataset_info {
     size_t examples[SPLITS];
     size_t example_tokens[SPLITS];
     size_t example_targets[SPLITS]; /* of example_tokens, those after the source: with a loss */
-    size_t longest[SPLITS]; /* tokens of the longest example */
-    int32_t separator;      /* id between source and target */
+    size_t longest[SPLITS];         /* tokens of the longest example */
+    int32_t separator;              /* id between source and target */
 };
 
 struct dataset;
