@@ -64,8 +64,7 @@ int feed_targets(struct feed *feed, uint64_t first, uint64_t end, uint64_t *targ
 /* Which block or example stands at a position (tests). */
 int feed_item(struct feed *feed, uint64_t position, uint64_t *item, struct error *err);
 
-/* The feeds of a validation or test split, and of the pretraining validation text; the latter is NULL without error
- * where there is no text. */
+/* The pretraining validation text. NULL with err untouched where the dataset has none. */
 struct feed *feed_text_valid(const struct dataset *dataset, uint32_t prompt, struct error *err);
 
 #endif

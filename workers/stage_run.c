@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "io/log.h"
 #include "workers/gang.h"
@@ -72,26 +73,38 @@ static int member_main(void *context, const struct collective *collective, struc
     return result;
 }
 
+/* The host grants more memory than it has, and kills who uses it: what cannot fit is refused before. */
+static int check_memory(const struct run *run, struct error *err)
+{
+    struct memory memory;
+    const struct stage *stage = run->stage;
+    const struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
+    if (model_memory(&stage->model, &stage->method, &capacity, run->training, (int)stage->degree, &memory, err))
+        return -1;
+    double wanted = (double)memory_total(&memory) * stage->degree;
+    double present = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (strcmp(run->kernels->name, "cuda") != 0 && wanted > present)
+        return error_set(err, "out of memory: the stage needs %.1f GiB, the host has %.1f GiB", wanted / 0x1p30,
+                         present / 0x1p30);
+    LOG("%s, %.1f MiB a device", run->execution_class, (double)memory_total(&memory) / 0x1p20);
+    return 0;
+}
+
 /* Open, resume, train. 0, or -1 with the reason. */
 static int run_whole(struct run *run, const struct stage *stage, const struct stage_hooks *hooks,
                      struct stage_outcome *outcome, struct error *err)
 {
-    struct memory memory;
     bool known, training = stage->last_step > stage->first_step;
-    const struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
     int opened = run_open(run, stage, training, err);
     run->outcome = outcome;
-    if (opened || stage_make_folders(stage, err) || run_resume(run, err) ||
-        model_memory(&stage->model, &stage->method, &capacity, training, (int)stage->degree, &memory, err))
-        return -1;
+    if (opened || check_memory(run, err) || stage_make_folders(stage, err) || run_resume(run, err)) return -1;
     run->state = run->start;
     run->durable_best = run->start.best_step;
     run->durable_step = run->start.step;
     uint64_t reached = stage_step_read(stage, &known);
     if (known || run->own) stage_remove_best(stage, run->durable_best, 0);
     monitor_start(&run->monitor, stage, hooks, run->start.step, reached);
-    LOG("from step %" PRIu64 " to %" PRIu64 " on %s, %.1f MiB a device", run->start.step, stage->last_step,
-        run->execution_class, (double)memory_total(&memory) / 0x1p20);
+    LOG("from step %" PRIu64 " to %" PRIu64, run->start.step, stage->last_step);
     if (stage->kind == STAGE_PRETRAIN && run->start.finished) return 0;
     return gang_run((int)stage->degree, member_main, run, err);
 }
@@ -115,8 +128,8 @@ static void describe(const struct run *run, struct stage_outcome *outcome)
 
 static void fail(struct stage_outcome *outcome, const struct error *err)
 {
-    /* every module's line about memory begins so */
-    bool memory = strncmp(err->text, "out of memory", strlen("out of memory")) == 0;
+    /* every module says it in these words */
+    bool memory = strstr(err->text, "out of memory") != NULL;
     outcome->status = memory ? STORE_OUT_OF_MEMORY : STORE_CRASHED;
     snprintf(outcome->message, sizeof outcome->message, "%.*s", (int)sizeof outcome->message - 1, err->text);
     LOG("failed: %s", err->text);
