@@ -93,18 +93,18 @@ INLINE float softmax(float *row, size_t keys, size_t padded, float *sum_out)
 }
 
 /* Queries first .. first+n-1 of a sequence; q, out and lse point to the first of them */
-INLINE void forward_block(bool wide, const struct attention *a, const struct space *s, size_t first, size_t n,
+INLINE void forward_block(int lanes, const struct attention *a, const struct space *s, size_t first, size_t n,
                           const float *q, float *out, float *lse)
 {
     size_t D = s->width, L = s->length, stride = a->heads * a->head_width, padded = round_up(first + n);
     pack(n, a->head_width, D, stride, 1.0f / sqrtf((float)a->head_width), q, s->q);
-    small_matmul(wide, n, padded, a->head_width, s->q, D, 1, s->keys_t, L, s->scores, L, false);
+    small_matmul(lanes, n, padded, a->head_width, s->q, D, 1, s->keys_t, L, s->scores, L, false);
     for (size_t i = 0; i < n; i++) {
         float sum, log_sum = softmax(s->scores + i * L, first + i + 1, padded, &sum);
         lse[i * a->heads] = log_sum;
         s->delta[i] = 1.0f / sum;
     }
-    small_matmul(wide, n, D, first + n, s->scores, L, 1, s->values, D, s->out, D, false);
+    small_matmul(lanes, n, D, first + n, s->scores, L, 1, s->values, D, s->out, D, false);
     for (size_t i = 0; i < n; i++) {
         for (size_t d = 0; d < D; d++)
             s->out[i * D + d] *= s->delta[i];
@@ -112,7 +112,7 @@ INLINE void forward_block(bool wide, const struct attention *a, const struct spa
     unpack(n, a->head_width, D, stride, s->out, out);
 }
 
-CLONES static void forward_sequence(bool wide, const struct attention *a, const struct space *s, size_t begin,
+CLONES static void forward_sequence(int lanes, const struct attention *a, const struct space *s, size_t begin,
                                     size_t end, size_t g, const float *q, const float *k, const float *v, float *out,
                                     float *lse)
 {
@@ -123,7 +123,7 @@ CLONES static void forward_sequence(bool wide, const struct attention *a, const 
         if (a->kv_head_of[h] != g) continue;
         for (size_t first = 0; first < n; first += QUERIES) {
             size_t count = n - first < QUERIES ? n - first : QUERIES, at = (begin + first) * a->heads + h;
-            forward_block(wide, a, s, first, count, q + at * width, out + at * width, lse + at);
+            forward_block(lanes, a, s, first, count, q + at * width, out + at * width, lse + at);
         }
     }
 }
@@ -136,7 +136,7 @@ void cpu_attention_forward(struct device *device, const struct attention *shape,
     for (size_t s = 0; s < shape->sequences.count; s++) {
         size_t begin = shape->sequences.offsets[s], end = shape->sequences.offsets[s + 1];
         for (size_t g = 0; g < shape->kv_heads; g++) {
-            forward_sequence(device->wide, shape, &space, begin, end, g, q, k, v, out, lse);
+            forward_sequence(device->lanes, shape, &space, begin, end, g, q, k, v, out, lse);
         }
     }
 }
@@ -159,7 +159,7 @@ INLINE void backward_scores(const struct attention *a, const struct space *s, si
     }
 }
 
-INLINE void backward_block(bool wide, const struct attention *a, const struct space *s, size_t first, size_t n,
+INLINE void backward_block(int lanes, const struct attention *a, const struct space *s, size_t first, size_t n,
                            const float *q, const float *out, const float *lse, const float *dout, float *dq)
 {
     size_t D = s->width, L = s->length, width = a->head_width, stride = a->heads * width;
@@ -173,14 +173,14 @@ INLINE void backward_block(bool wide, const struct attention *a, const struct sp
             delta += dout[i * stride + d] * out[i * stride + d];
         s->delta[i] = delta;
     }
-    small_matmul(wide, n, padded, width, s->q, D, 1, s->keys_t, L, s->scores, L, false);
-    small_matmul(wide, n, padded, width, s->dout, D, 1, s->values_t, L, s->dscores, L, false);
+    small_matmul(lanes, n, padded, width, s->q, D, 1, s->keys_t, L, s->scores, L, false);
+    small_matmul(lanes, n, padded, width, s->dout, D, 1, s->values_t, L, s->dscores, L, false);
     backward_scores(a, s, first, n, padded, lse);
-    small_matmul(wide, n, D, keys, s->dscores, L, 1, s->keys, D, s->out, D, false);
+    small_matmul(lanes, n, D, keys, s->dscores, L, 1, s->keys, D, s->out, D, false);
     unpack(n, width, D, stride, s->out, dq);
     pack(n, width, D, stride, 1, q, s->q);
-    small_matmul(wide, keys, D, n, s->dscores, 1, L, s->q, D, s->dkeys, D, true);
-    small_matmul(wide, keys, D, n, s->scores, 1, L, s->dout, D, s->dvalues, D, true);
+    small_matmul(lanes, keys, D, n, s->dscores, 1, L, s->q, D, s->dkeys, D, true);
+    small_matmul(lanes, keys, D, n, s->scores, 1, L, s->dout, D, s->dvalues, D, true);
 }
 
 struct gradients {
@@ -188,7 +188,7 @@ struct gradients {
     float *dq, *dk, *dv;
 };
 
-CLONES static void backward_sequence(bool wide, const struct attention *a, const struct space *s, size_t begin,
+CLONES static void backward_sequence(int lanes, const struct attention *a, const struct space *s, size_t begin,
                                      size_t end, size_t g, const struct gradients *x)
 {
     size_t n = end - begin, width = a->head_width, D = s->width, stride = a->kv_heads * width;
@@ -203,7 +203,7 @@ CLONES static void backward_sequence(bool wide, const struct attention *a, const
         for (size_t first = 0; first < n; first += QUERIES) {
             size_t count = n - first < QUERIES ? n - first : QUERIES, row = (begin + first) * a->heads + h;
             size_t at = row * width;
-            backward_block(wide, a, s, first, count, x->q + at, x->out + at, x->lse + row, x->dout + at, x->dq + at);
+            backward_block(lanes, a, s, first, count, x->q + at, x->out + at, x->lse + row, x->dout + at, x->dq + at);
         }
     }
     unpack(n, width, D, stride, s->dkeys, x->dk + kv);
@@ -220,7 +220,7 @@ void cpu_attention_backward(struct device *device, const struct attention *shape
     for (size_t s = 0; s < shape->sequences.count; s++) {
         size_t begin = shape->sequences.offsets[s], end = shape->sequences.offsets[s + 1];
         for (size_t g = 0; g < shape->kv_heads; g++) {
-            backward_sequence(device->wide, shape, &space, begin, end, g, &gradients);
+            backward_sequence(device->lanes, shape, &space, begin, end, g, &gradients);
         }
     }
 }

@@ -17,6 +17,15 @@ static void flush_denormals(void)
 #endif
 }
 
+static int vector_lanes(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")) return 16;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 8;
+#endif
+    return 4;
+}
+
 static struct device *device_create(int index, int threads, struct error *err)
 {
     struct device *device = calloc(1, sizeof *device);
@@ -28,9 +37,7 @@ static struct device *device_create(int index, int threads, struct error *err)
     device->threads = threads > 0 ? threads : 1;
     omp_set_num_threads(device->threads); /* of this host thread: OpenBLAS asks for it at every call */
     flush_denormals();
-#if defined(__x86_64__)
-    device->wide = __builtin_cpu_supports("avx512f");
-#endif
+    device->lanes = vector_lanes();
     if (device->threads > 1) {
 #pragma omp parallel
         flush_denormals();

@@ -15,7 +15,7 @@ struct rotary_table {
 struct device {
     int index, threads;
     bool out_of_memory; /* sticky, reported by synchronise */
-    bool wide;          /* 32 vector registers of 16 floats */
+    int lanes;          /* floats in a vector of this machine: 16, 8 or 4 */
     size_t scratch_floats;
     float *scratch;
     struct rotary_table rotary;
