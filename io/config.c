@@ -215,7 +215,7 @@ const char *config_guess(const char *word, const char *const *names, size_t coun
         /* a singular for a plural, "rank" for "ranks", is always meant */
         size_t shorter = strlen(word) < strlen(names[i]) ? strlen(word) : strlen(names[i]);
         if (shorter > 2 && !strncmp(word, names[i], shorter) && d > 1) d = 1;
-        if (d <= least && (!best || d < least)) {
+        if (d <= least && d < strlen(word) && (!best || d < least)) {
             best = names[i];
             least = d;
         }

@@ -40,6 +40,18 @@ static uint64_t *read_numbers(const struct config_group *group, const char *key,
     return values;
 }
 
+static void fail_name(const struct config_group *group, const char *key, size_t index, const char *name,
+                      const char *const *axis, size_t axis_count)
+{
+    char allowed[300] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < axis_count && used + 64 < sizeof allowed; i++)
+        used += (size_t)snprintf(allowed + used, sizeof allowed - used, "%s%s", i ? ", " : "", axis[i]);
+    const char *guess = config_guess(name, axis, axis_count);
+    config_fail_element(group, key, index, "\"%s\" is not in the sweep%s%s%s; allowed: %s", name,
+                        guess ? ", did you mean " : "", guess ? guess : "", guess ? "?" : "", allowed);
+}
+
 static char (*read_names(const struct config_group *group, const char *key, const char *const *axis, size_t axis_count,
                          size_t *count))[48]
 {
@@ -50,10 +62,7 @@ static char (*read_names(const struct config_group *group, const char *key, cons
         bool known = false;
         for (size_t j = 0; j < axis_count && !known; j++)
             known = !strcmp(axis[j], names[i]);
-        const char *guess = config_guess(names[i], axis, axis_count);
-        if (!known)
-            config_fail_element(group, key, i, "\"%s\" is not in the sweep%s%s%s", names[i],
-                                guess ? ", did you mean " : "", guess ? guess : "", guess ? "?" : "");
+        if (!known) fail_name(group, key, i, names[i], axis, axis_count);
         snprintf(out[i], sizeof out[i], "%s", names[i]);
     }
     free(names);

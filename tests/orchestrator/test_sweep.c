@@ -1,0 +1,237 @@
+/* A sweep file that is wrong is refused before anything runs, with the line and what is allowed; one that is right
+ * means what it says. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/orchestrator/sweep_fixture.h"
+
+static void values_arrive(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.finetune =
+        "finetune = { examples = [ 40, 20 ]; sequence_length = 32; batch = 4; epochs = 2.0; max_steps = 15; };";
+    t.methods = "methods = ( { name = \"lora\"; ranks = [ 4, 2 ]; learning_rates = [ 1e-2 ]; batch = 8; max_steps = 0; "
+                "schedule = \"constant\"; } );";
+    struct sweep *sweep = sweep_make(&t);
+    assert_string_equal(sweep->name, "test");
+    assert_string_equal(sweep->task, "translation");
+    assert_string_equal(sweep->dataset, temporary_path("small.h5"));
+    assert_int_equal(sweep->model_count, 2);
+    assert_int_equal(sweep->models[0].head_width, 4);
+    assert_int_equal(sweep->models[1].kv_heads, 2);
+    assert_int_equal(sweep->models[1].vocabulary, sweep_dataset(sweep)->vocabulary);
+    assert_true(sweep->models[0].tied);
+    assert_int_equal(sweep->examples[0], 20); /* ascending, whatever the order in the file */
+    assert_int_equal(sweep->seed_count, 1);
+    const struct sweep_method *lora = &sweep->methods[0];
+    assert_int_equal(lora->sizes[0], 2);
+    assert_int_equal(lora->recipe.batch, 8);
+    assert_int_equal(lora->recipe.schedule, SCHEDULE_CONSTANT);
+    assert_int_equal(sweep_finetune_steps(lora, 40), 10); /* ceil(2 * 40 / 8) */
+    assert_int_equal(sweep_finetune_steps(lora, 41), 11);
+    /* cosine by default, to the largest token count */
+    assert_int_equal(sweep->pretrain.decay_steps, 63);
+    assert_int_equal(sweep_pretrain_steps(&sweep->pretrain, 1000), 16);
+    assert_int_equal(sweep_pretrain_steps(&sweep->pretrain, 1024), 16);
+    assert_int_equal(sweep_pretrain_steps(&sweep->pretrain, 1025), 17);
+    assert_non_null(strstr(sweep->parameters, "methods[0].max_steps = 0\n"));
+    assert_non_null(strstr(sweep->parameters, "pretrain.beta1 = 0.90000000000000002  # default\n"));
+    assert_string_equal(sweep->resources.backend, "reference");
+    sweep_destroy(sweep);
+}
+
+static void the_same_text_gives_the_same_sweep(void **state)
+{
+    (void)state;
+    struct sweep *a = sweep_make(&sweep_right), *b = sweep_make(&sweep_right);
+    assert_string_equal(a->parameters, b->parameters);
+    assert_int_equal(a->text_size, b->text_size);
+    sweep_destroy(a);
+    sweep_destroy(b);
+}
+
+static void max_steps_bounds_epochs(void **state)
+{
+    (void)state;
+    struct sweep *sweep = sweep_make(&sweep_right);
+    assert_int_equal(sweep_finetune_steps(&sweep->methods[1], 20), 10);
+    assert_int_equal(sweep_finetune_steps(&sweep->methods[1], 40), 15);
+    assert_int_equal(sweep_finetune_steps(&sweep->methods[0], 40), 0);
+    sweep_destroy(sweep);
+}
+
+static void mistakes_in_data(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.head = "name = \"test\"; nmae = 3;";
+    sweep_refused(&t, ":1: nmae: unknown key, did you mean name?; allowed: name, data, models, pretrain, finetune, "
+                      "methods, exclude, held_out, resources, fit");
+    t = sweep_right;
+    t.data = NULL;
+    sweep_refused(&t, ": group \"data\" is missing: data = { ... };");
+    t.data = "data = { dataset = \"small.h5\"; valid_examples = 16; };";
+    sweep_refused(&t, ":2: data.valid_examples: 16 examples, more than the data set has; allowed: 0 (all) .. 15");
+    t.data = "data = { dataset = \"/nonexistent/a.h5\"; };";
+    sweep_refused(&t,
+                  ":2: data.dataset: /nonexistent/a.h5: No such file or directory; `tunelaw data --help` says how a "
+                  "data set is made");
+}
+
+static void mistakes_in_models(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.models = "models = ();";
+    sweep_refused(&t, ":3: models: an empty list; allowed: at least one group ( { ... } )");
+    t.models = "models = ( { name = \"s\"; layers = 1; width = 8; heads = 2; ffn = 16; }, \n"
+               "{ name = \"s\"; layers = 2; width = 8; heads = 2; ffn = 16; } );";
+    sweep_refused(&t, ":4: models[1].name: \"s\" is the name of models[0], too");
+    t.models = "models = ( { name = \"s\"; layers = 1; width = 8; heads = 2; ffn = 16; }, \n"
+               "{ name = \"t\"; layers = 1; width = 8; heads = 2; ffn = 16; } );";
+    sweep_refused(&t, ":4: models[1]: the same shape as models[0] \"s\"");
+    t.models = "models = ( { name = \"s\"; layers = 1; width = 9; heads = 2; ffn = 16; } );";
+    sweep_refused(&t,
+                  ":3: models[0].heads: heads 2 does not divide width 9; give head_width, or a divisor of the width");
+    t.models = "models = ( { name = \"s\"; layers = 1; width = 8; heads = 4; kv_heads = 3; ffn = 16; } );";
+    sweep_refused(&t, ":3: models[0].kv_heads: kv_heads 3 does not divide heads 4; allowed: a divisor of heads (1: "
+                      "multi-query, heads: one key/value head a query head)");
+    t.models = "models = ( { name = \"s\"; layers = 1; width = 6; heads = 2; ffn = 16; } );";
+    sweep_refused(&t, ":3: models[0]: head_width 3 is odd, rotary positions turn pairs; allowed: even numbers");
+}
+
+static void mistakes_in_axes_of_data(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.finetune = "finetune = { examples = [ 20,\n 121 ]; sequence_length = 32; batch = 4; epochs = 2.0; };";
+    sweep_refused(&t, ":7: finetune.examples[1]: 121 examples, more than the data set has; allowed: 1..120");
+    t.finetune = "finetune = { examples = [ ]; sequence_length = 32; batch = 4; epochs = 2.0; };";
+    sweep_refused(&t, ":6: finetune.examples: an empty list; allowed: at least one value");
+    t.finetune = "finetune = { examples = [ 20 ]; sequence_length = 32; batch = 4; };";
+    sweep_refused(&t, ":7: methods[1]: no length of training: give epochs, max_steps, or both, in finetune or here");
+    t.finetune = "finetune = { examples = [ 20 ]; sequence_length = 32; batch = 4; epochs = 2.0; warmup_steps = 10; };";
+    sweep_refused(&t, ":7: methods[1].warmup_steps: warmup_steps 10 is not below the 10 steps that 20 examples make");
+    t = sweep_right;
+    t.pretrain = "pretrain = { tokens = [ 1000, 1010 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; };";
+    sweep_refused(&t, ":5: pretrain.tokens: 1000 and 1010 tokens end at the same step: a step has 64 tokens (batch * "
+                      "sequence_length)");
+    t.pretrain =
+        "pretrain = { tokens = [ 1000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; warmup_steps = "
+        "16; schedule = \"constant\"; };";
+    sweep_refused(&t, ":5: pretrain.warmup_steps: 16 is not below the 16 steps of pretraining");
+    t.pretrain = "pretrain = { tokens = [ 1000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
+                 "decay_tokens = 5000; schedule = \"constant\"; };";
+    sweep_refused(&t,
+                  ":5: pretrain.decay_tokens: the schedule \"constant\" has no end; allowed with linear and cosine");
+}
+
+static void mistakes_in_methods(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.methods = "methods = ( { name = \"lora\"; ranks = [ 2,\n 12 ]; learning_rates = [ 1e-2 ]; } );";
+    sweep_refused(&t, ":8: methods[0].ranks[1]: rank 12 is above the width 8 of model \"s\"; allowed: 1..8");
+    t.methods = "methods = ( { name = \"lora\"; rank = 2; learning_rates = [ 1e-2 ]; } );";
+    sweep_refused(&t, ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, ranks, lengths, alpha, "
+                      "learning_rates, batch, epochs, max_steps, evaluations, patience, schedule, final_ratio, "
+                      "warmup_steps, weight_decay, clip_norm, beta1, beta2, epsilon");
+    t.methods = "methods = ( { name = \"full\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; } );";
+    sweep_refused(&t, ":7: methods[0].ranks: unknown key; allowed: name, learning_rates, batch, epochs, max_steps, "
+                      "evaluations, patience, schedule, final_ratio, warmup_steps, weight_decay, clip_norm, beta1, "
+                      "beta2, epsilon");
+    t.methods = "methods = ( { name = \"full\"; } );";
+    sweep_refused(&t, ":7: methods[0]: key \"learning_rates\" is missing");
+    t.methods = "methods = ( { name = \"ful\"; learning_rates = [ 1e-2 ]; } );";
+    sweep_refused(&t, ":7: methods[0].name: \"ful\" is unknown, did you mean full?; allowed: none, full, lora, prompt");
+    t.methods = "methods = ( { name = \"none\"; }, { name = \"none\"; } );";
+    sweep_refused(&t,
+                  ":7: methods[1].name: \"none\" is methods[0], too; sizes and learning rates are lists of one entry");
+    t.methods = "methods = ( { name = \"full\"; learning_rates = [ 0.0 ]; } );";
+    sweep_refused(&t, ":7: methods[0].learning_rates[0]: 0 is out of range; allowed: above 0, at most 1000");
+    t.methods = "methods = ( { name = \"prompt\"; lengths = [ 5000 ]; learning_rates = [ 0.1 ]; } );";
+    char wanted[300];
+    struct sweep *sweep = sweep_make(&sweep_right);
+    snprintf(wanted, sizeof wanted,
+             ":7: methods[0].lengths[0]: prompt length 5000 is out of range for model \"s\"; allowed: 1..%zu (prompts "
+             "begin as vocabulary embeddings)",
+             sweep_dataset(sweep)->vocabulary);
+    sweep_destroy(sweep);
+    sweep_refused(&t, wanted);
+}
+
+static void mistakes_in_cells(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.tail = "held_out = ( { model = \"l\"; } );";
+    sweep_refused(&t, ":10: held_out[0].model: \"l\" is not in the sweep; allowed: s, m");
+    t.tail = "held_out = ( { examples = [ 20, 30 ]; } );";
+    sweep_refused(&t, ":10: held_out[0].examples[1]: 30 is not a value of that axis; allowed: 20, 40");
+    t.tail = "exclude = ( { method = \"lora\"; size = 4; }, \n{ method = \"prompt\"; size = 2; } );";
+    sweep_refused(&t, ":11: exclude[1]: holds for no cell of the grid");
+    t.tail = "exclude = ( { method = \"lora\"; } ); held_out = ( { method = \"lora\"; examples = 40; } );";
+    sweep_refused(&t, ":10: held_out[0]: holds for no cell of the grid that is not excluded");
+    t.tail = "held_out = ( { examples = [ 20, 40 ]; } );";
+    sweep_refused(&t, ":10: held_out: every finetuned cell is held out, none is left to fit");
+    t.tail = "exclude = ( { model = [ \"s\", \"m\" ]; } );";
+    sweep_refused(&t, ":10: exclude: every cell is excluded");
+    t.tail = "exclude = ( { } );";
+    sweep_refused(&t,
+                  ":10: exclude[0]: no condition, this would be every cell; allowed: model, method, pretrain_tokens, "
+                  "examples, size, seed");
+}
+
+static void absurdly_many_points_are_refused(void **state)
+{
+    (void)state;
+    static char seeds[40000];
+    char *at =
+        seeds + sprintf(seeds, "finetune = { examples = [ 20, 40 ]; sequence_length = 32; batch = 4; epochs = 2.0; "
+                               "seeds = [ 0");
+    for (int i = 1; i < 4096; i++)
+        at += sprintf(at, ", %d", i);
+    sprintf(at, " ]; };");
+    struct sweep_text t = sweep_right;
+    t.finetune = seeds;
+    t.methods = "methods = ( { name = \"lora\"; ranks = [ 1, 2, 3, 4, 5, 6, 7, 8 ]; learning_rates = [ 1e-2, 1e-3, "
+                "1e-4 ]; } );";
+    sweep_refused(&t, ": the axes make more than 1000000 points");
+}
+
+static void a_file_is_read_from_its_own_folder(void **state)
+{
+    (void)state;
+    static char text[1 << 16];
+    struct error err = {""};
+    sweep_write(&sweep_right, text, sizeof text);
+    const char *path = temporary_write("b.cfg", text, strlen(text));
+    int before = temporary_count();
+    struct sweep *sweep = sweep_load(path, &err);
+    if (!sweep) fail_msg("%s", err.text);
+    assert_int_equal(temporary_count(), before); /* nothing is written */
+    sweep_destroy(sweep);
+    assert_null(sweep_load(temporary_path("absent.cfg"), &err));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(values_arrive),
+        cmocka_unit_test(the_same_text_gives_the_same_sweep),
+        cmocka_unit_test(max_steps_bounds_epochs),
+        cmocka_unit_test(mistakes_in_data),
+        cmocka_unit_test(mistakes_in_models),
+        cmocka_unit_test(mistakes_in_axes_of_data),
+        cmocka_unit_test(mistakes_in_methods),
+        cmocka_unit_test(mistakes_in_cells),
+        cmocka_unit_test(absurdly_many_points_are_refused),
+        cmocka_unit_test(a_file_is_read_from_its_own_folder),
+    };
+    return cmocka_run_group_tests(tests, sweep_setup, temporary_remove);
+}
