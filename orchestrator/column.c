@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COLUMN(NAME, PART, KIND, FIELD)                                                                                \
@@ -87,6 +88,15 @@ static uint64_t integer(const struct column *column, const void *value)
     }
 }
 
+/* the shortest decimal number that reads back as this one */
+static void double_text(double number, char *out, size_t size)
+{
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(out, size, "%.*g", digits, number);
+        if (strtod(out, NULL) == number) return;
+    }
+}
+
 void column_text(const struct column *column, const struct view_row *row, char *out, size_t size)
 {
     const void *value = (const char *)row + column->offset;
@@ -100,7 +110,7 @@ void column_text(const struct column *column, const struct view_row *row, char *
         snprintf(out, size, "%s", view_status(row));
         break;
     case COLUMN_DOUBLE:
-        snprintf(out, size, "%.17g", *(const double *)value);
+        double_text(*(const double *)value, out, size);
         break;
     default:
         snprintf(out, size, "%" PRIu64, integer(column, value));

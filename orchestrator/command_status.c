@@ -158,7 +158,7 @@ static void print_stage(const json_t *stage)
 
 static void print_live(const json_t *live, bool complete)
 {
-    if (!live) {
+    if (!live || complete) {
         printf("\n%s\n", complete ? "complete: nothing is left to run"
                                   : "nothing is running: the same `tunelaw run` goes on from here");
         return;

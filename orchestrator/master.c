@@ -115,8 +115,9 @@ static int open_store(struct master *master, struct error *err)
     const char *dir = master->options.dir;
     if (store_lock(dir, LOCK_WAIT, &master->lock_fd, err) != 0) return -1;
     const struct sweep *sweep = master->sweep;
-    struct store_header header = {sweep->text, sweep->path, version_string(), sweep_dataset(sweep)->digest.hex,
-                                  sweep->name};
+    char config[PATH_MAX]; /* absolute, so that `verify` finds the data set from anywhere */
+    struct store_header header = {sweep->text, realpath(sweep->path, config) ? config : sweep->path, version_string(),
+                                  sweep_dataset(sweep)->digest.hex, sweep->name};
     struct store_generation_report report;
     if (store_generation(dir, &header, master->plan->points, master->plan->point_count, &report, err) != 0) return -1;
     LOG("generation %llu: %zu committed rows kept, %zu points added, %zu removed from the sweep, %zu damaged",

@@ -118,6 +118,7 @@ void master_print_summary(const struct master *master)
 {
     enum { SHOWN = 10 };
     struct master_summary s = master_summary(master);
+    write_status(master); /* the run has ended */
     if (master->options.progress_line) fprintf(stderr, "\n");
     char elapsed[32];
     print_duration(elapsed, sizeof elapsed, s.seconds);
