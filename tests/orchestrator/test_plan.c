@@ -1,0 +1,307 @@
+/* The plan: each training prefix once, identities that name what is computed and nothing else, costs that add up, 10^5
+ * points quickly. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+#include <math.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "orchestrator/plan.h"
+#include "tests/orchestrator/sweep_fixture.h"
+
+static struct plan *make(const struct sweep *sweep)
+{
+    struct error err = {""};
+    struct plan *plan = plan_create(sweep, 1e9, &err);
+    if (!plan) fail_msg("%s", err.text);
+    return plan;
+}
+
+static void near(double value, double wanted)
+{
+    if (!(fabs(value - wanted) <= 1e-9 * fabs(wanted))) fail_msg("%.12g instead of %.12g", value, wanted);
+}
+
+static void a_trunk_is_trained_once(void **state)
+{
+    (void)state;
+    struct sweep *sweep = sweep_make(&sweep_right);
+    struct plan *plan = make(sweep);
+    size_t pretraining = 0;
+    double flops = 0.0;
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        flops += stage->flops;
+        if (stage->parent != PLAN_NONE) assert_true(stage->parent < i);
+        if (stage->kind == STAGE_FINETUNE) {
+            assert_int_equal(plan->stage_of_point[stage->point], i);
+            assert_int_equal(plan->stages[stage->parent].kind, STAGE_PRETRAIN);
+            assert_int_equal(plan->stages[stage->parent].model, stage->model);
+            continue;
+        }
+        pretraining++;
+        assert_int_equal(stage->first_step, stage->parent == PLAN_NONE ? 0 : plan->stages[stage->parent].last_step);
+        assert_true(stage->last_step > stage->first_step);
+    }
+    assert_int_equal(pretraining, 2 * 3);
+    assert_int_equal(plan->stage_count, pretraining + plan->point_count);
+    near(plan->flops, flops);
+    assert_true(plan->flops_alone > plan->flops);
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+}
+
+static void points_say_what_they_are(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.tail = "held_out = ( { method = \"prompt\"; model = \"m\"; } );";
+    struct sweep *sweep = sweep_make(&t);
+    struct plan *plan = make(sweep);
+    size_t held_out = 0;
+    for (size_t i = 0; i < plan->point_count; i++) {
+        const struct store_point *point = &plan->points[i];
+        const struct plan_stage *stage = &plan->stages[plan->stage_of_point[i]];
+        const struct plan_stage *base = &plan->stages[stage->parent];
+        assert_memory_equal(point->identity, stage->identity.hex, DIGEST_HEX);
+        assert_memory_equal(point->base, base->identity.hex, DIGEST_HEX);
+        /* whole steps of 64 tokens */
+        assert_int_equal(point->pretrain_tokens, base->last_step * 64);
+        bool tuned = strcmp(point->method, "none") != 0;
+        assert_int_equal(point->finetune_examples > 0, tuned);
+        assert_int_equal(point->trainable_parameters > 0, tuned);
+        assert_int_equal(point->learning_rate > 0, tuned);
+        assert_int_equal(point->parameters, model_parameters(&sweep->models[stage->model]));
+        held_out += point->held_out;
+    }
+    assert_int_equal(held_out, 3 * 2 * 2);
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+}
+
+/* Stages of `b` that are also in `a`. */
+static size_t common(const struct plan *a, const struct plan *b)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->stage_count; i++)
+        for (size_t j = 0; j < a->stage_count; j++)
+            n += !strcmp(a->stages[j].identity.hex, b->stages[i].identity.hex);
+    return n;
+}
+
+/* Stages that a change of the text leaves as they were. */
+static void changed(const struct sweep_text *t, bool pretraining_kept, bool points_kept)
+{
+    struct sweep *a = sweep_make(&sweep_right), *b = sweep_make(t);
+    struct plan *before = make(a), *after = make(b);
+    size_t kept = common(before, after);
+    size_t pretraining = before->stage_count - before->point_count;
+    assert_int_equal(kept, (pretraining_kept ? pretraining : 0) + (points_kept ? before->point_count : 0));
+    plan_destroy(before);
+    plan_destroy(after);
+    sweep_destroy(a);
+    sweep_destroy(b);
+}
+
+static void what_is_computed_makes_the_identity(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    changed(&t, true, true);
+    /* names, throughput and safety knobs, spelling of "all" */
+    t.head = "name = \"another\";";
+    t.tail = "resources = { backend = \"cpu\"; threads = 2; tensor_parallel = 2; attempts = 1; }; fit = { huber_delta "
+             "= 0.1; };";
+    t.data = "data = { dataset = \"./small.h5\"; valid_examples = 10; test_examples = 15; };";
+    changed(&t, true, true);
+    /* one more value on every axis adds points and moves none: also a token count in the middle of a trunk */
+    t = sweep_right;
+    t.finetune =
+        "finetune = { examples = [ 20, 30, 40 ]; sequence_length = 32; batch = 4; epochs = 2.0; max_steps = 15; "
+        "seeds = [ 1, 2, 3 ]; };";
+    t.pretrain =
+        "pretrain = { tokens = [ 1000, 2000, 3000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; };";
+    changed(&t, true, true);
+    /* the recipe of finetuning */
+    t = sweep_right;
+    t.data = "data = { dataset = \"small.h5\"; valid_examples = 11; };";
+    changed(&t, true, false);
+    /* the recipe of pretraining */
+    t = sweep_right;
+    t.pretrain =
+        "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1.001e-3; };";
+    changed(&t, false, false);
+    t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
+                 "seed = 2; };";
+    changed(&t, false, false);
+}
+
+static void token_counts_that_no_point_needs_are_passed_over(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.tail = "exclude = ( { model = \"s\"; pretrain_tokens = [ 1000, 4000 ]; } );";
+    struct sweep *sweep = sweep_make(&t);
+    struct plan *plan = make(sweep);
+    size_t small = 0;
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        if (stage->kind != STAGE_PRETRAIN || stage->model != 0) continue;
+        small++;
+        assert_int_equal(stage->parent, PLAN_NONE);
+        assert_int_equal(stage->first_step, 0);
+        assert_int_equal(stage->last_step, 32);
+    }
+    assert_int_equal(small, 1);
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+}
+
+static void paths_are_the_longest_chains(void **state)
+{
+    (void)state;
+    struct sweep *sweep = sweep_make(&sweep_right);
+    struct plan *plan = make(sweep);
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        double longest = 0.0;
+        for (size_t j = i + 1; j < plan->stage_count; j++)
+            if (plan->stages[j].parent == i && plan->stages[j].path_seconds > longest)
+                longest = plan->stages[j].path_seconds;
+        near(plan->stages[i].path_seconds, plan->stages[i].seconds + longest);
+    }
+    struct plan_forecast one = plan_forecast(plan, 1), many = plan_forecast(plan, 1000);
+    near(one.seconds, one.device_seconds);
+    near(many.seconds, many.longest_seconds);
+    assert_true(many.seconds < one.seconds);
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+}
+
+static void memory_decides_the_devices(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    struct error err = {""};
+    t.tail = "resources = { tensor_parallel = 0; };";
+    struct sweep *sweep = sweep_make(&t);
+    struct plan *plan = make(sweep);
+    uint64_t largest = plan_forecast(plan, 1).largest_bytes;
+    assert_int_equal(plan_forecast(plan, 1).widest, 1);
+    plan_destroy(plan);
+    sweep->resources.device_bytes = largest - 1;
+    plan = make(sweep);
+    assert_int_equal(plan_forecast(plan, 1).widest, 2);
+    assert_true(plan_forecast(plan, 1).largest_bytes < largest);
+    plan_destroy(plan);
+    sweep->resources.device_bytes = 1000;
+    assert_null(plan_create(sweep, 1e9, &err));
+    assert_non_null(strstr(err.text, "more than device_bytes 1000"));
+    sweep_destroy(sweep);
+}
+
+static void stages_are_described_whole(void **state)
+{
+    (void)state;
+    struct sweep *sweep = sweep_make(&sweep_right);
+    struct plan *plan = make(sweep);
+    struct stage *stage = malloc(sizeof *stage), *back = malloc(sizeof *back);
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        struct error err = {""};
+        plan_stage_describe(plan, i, "/tmp/run", 2, stage);
+        char *text = stage_encode(stage);
+        assert_non_null(text);
+        if (stage_decode(text, strlen(text), back, &err)) fail_msg("%s", err.text);
+        assert_string_equal(back->identity.hex, plan->stages[i].identity.hex);
+        assert_string_equal(back->dataset, sweep->dataset);
+        assert_int_equal(back->attempt, 2);
+        if (stage->kind == STAGE_FINETUNE) {
+            assert_string_equal(back->base.hex, plan->stages[plan->stages[i].parent].identity.hex);
+            assert_int_equal(back->recipe.steps, back->last_step);
+            assert_int_equal(back->recipe.steps > 0, back->method.kind != METHOD_NONE);
+            assert_true(back->recipe.evaluations <= back->recipe.steps);
+        } else {
+            assert_int_equal(back->method.kind, METHOD_FULL);
+        }
+        free(text);
+    }
+    free(stage);
+    free(back);
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+}
+
+static void json_holds_every_stage_and_point(void **state)
+{
+    (void)state;
+    struct sweep *sweep = sweep_make(&sweep_right);
+    struct plan *plan = make(sweep);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    assert_int_equal(plan_print_json(plan, 2, out), 0);
+    fclose(out);
+    json_error_t error;
+    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (!json) fail_msg("line %d: %s", error.line, error.text);
+    assert_int_equal(json_array_size(json_object_get(json, "points")), plan->point_count);
+    assert_int_equal(json_array_size(json_object_get(json, "stages")), plan->stage_count);
+    near(json_real_value(json_object_get(json, "flops")), plan->flops);
+    json_decref(json);
+    free(text);
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+}
+
+/* 2 models, 3 token counts, 2 examples, 8 ranks, 10 rates, 105 seeds: 100,800 points. */
+static void a_hundred_thousand_points_are_planned_quickly(void **state)
+{
+    (void)state;
+    static char finetune[4096];
+    char *at = finetune + sprintf(finetune, "finetune = { examples = [ 20, 40 ]; sequence_length = 32; batch = 4; "
+                                            "epochs = 2.0; seeds = [ 0");
+    for (int i = 1; i < 105; i++)
+        at += sprintf(at, ", %d", i);
+    sprintf(at, " ]; };");
+    struct sweep_text t = sweep_right;
+    t.finetune = finetune;
+    t.methods =
+        "methods = ( { name = \"lora\"; ranks = [ 1, 2, 3, 4, 5, 6, 7, 8 ]; learning_rates = [ 1e-2, 2e-2, 3e-2, 4e-2, "
+        "5e-2, 6e-2, 7e-2, 8e-2, 9e-2, 1e-1 ]; } );";
+    struct timespec start, end;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
+    struct sweep *sweep = sweep_make(&t);
+    struct plan *plan = make(sweep);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
+    double seconds = (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    assert_int_equal(plan->point_count, 100800);
+    print_message("%.2f s, %ld MiB\n", seconds, usage.ru_maxrss / 1024);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_true(seconds < 2.0);
+    assert_true(usage.ru_maxrss < 1024 * 1024);
+#endif
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_trunk_is_trained_once),
+        cmocka_unit_test(points_say_what_they_are),
+        cmocka_unit_test(what_is_computed_makes_the_identity),
+        cmocka_unit_test(token_counts_that_no_point_needs_are_passed_over),
+        cmocka_unit_test(paths_are_the_longest_chains),
+        cmocka_unit_test(memory_decides_the_devices),
+        cmocka_unit_test(stages_are_described_whole),
+        cmocka_unit_test(json_holds_every_stage_and_point),
+        cmocka_unit_test(a_hundred_thousand_points_are_planned_quickly),
+    };
+    return cmocka_run_group_tests(tests, sweep_setup, temporary_remove);
+}
