@@ -114,6 +114,11 @@ static int open_store(struct master *master, struct error *err)
 {
     const char *dir = master->options.dir;
     if (store_lock(dir, LOCK_WAIT, &master->lock_fd, err) != 0) return -1;
+    char checkpoints[PATH_MAX];
+    size_t removed;
+    snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", dir);
+    if (checkpoint_remove_unfinished(checkpoints, &removed, err) != 0) return -1;
+    if (removed) LOG("%zu unfinished checkpoint files of killed workers removed", removed);
     const struct sweep *sweep = master->sweep;
     char config[PATH_MAX]; /* absolute, so that `verify` finds the data set from anywhere */
     struct store_header header = {sweep->text, realpath(sweep->path, config) ? config : sweep->path, version_string(),

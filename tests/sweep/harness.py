@@ -4,16 +4,13 @@ Nothing here needs a network. Every process is started in a private TMPDIR, and 
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 
 import h5py
-import numpy
 
 PROGRAM = os.environ['TUNELAW']
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -55,9 +52,9 @@ models = (
   {{ name = "s"; layers = 1; width = 16; heads = 2; kv_heads = 1; ffn = 32; }},
   {{ name = "m"; layers = 2; width = 32; heads = 4; kv_heads = 2; ffn = 64; }}
 );
-pretrain = {{ tokens = [ 12800, 25600 ]; sequence_length = 64; batch = 8; learning_rate = 3e-3;
+pretrain = {{ tokens = [ {tokens}, {more_tokens} ]; sequence_length = 64; batch = 8; learning_rate = 3e-3;
              schedule = "inverse_sqrt"; warmup_steps = 5; clip_norm = 1.0; seed = 1; }};
-finetune = {{ examples = [ 64, 256 ]; sequence_length = 64; batch = 16; epochs = 3.0; max_steps = 40; schedule = "cosine";
+finetune = {{ examples = [ 64, 256 ]; sequence_length = 64; batch = 16; epochs = {epochs}; max_steps = {steps}; schedule = "cosine";
              final_ratio = 0.1; warmup_steps = 3; evaluations = 4; clip_norm = 1.0; seeds = [ 1 ]; }};
 methods = (
   {{ name = "none"; }},
@@ -75,14 +72,16 @@ resources = {{ backend = "cpu"; tensor_parallel = {degree}; threads = 1; devices
 class Place:
     """A temporary folder with text, a data set and a sweep file; removed at the end."""
 
-    def __init__(self, degree=1, devices=2, attempts=3, hang=60.0, more='', config=CONFIG):
+    def __init__(self, degree=1, devices=2, attempts=3, hang=60.0, length=1, more=''):
+        """length: how many times longer than the shortest useful sweep."""
         self.folder = tempfile.mkdtemp(prefix='tunelaw-')
         self.tmp = f'{self.folder}/t'
         os.mkdir(self.tmp)
         self.config = f'{self.folder}/sweep.cfg'
         write_text(self.folder)
         with open(self.config, 'w') as f:
-            f.write(config.format(degree=degree, devices=devices, attempts=attempts, hang=hang, more=more))
+            f.write(CONFIG.format(degree=degree, devices=devices, attempts=attempts, hang=hang, more=more, tokens=12800 * length,
+                                  more_tokens=25600 * length, epochs=3.0 * length, steps=40 * length))
         self.call('data', '--pairs-train', f'{self.folder}/pairs.train.tsv', '--pairs-valid', f'{self.folder}/pairs.valid.tsv',
                   '--pairs-test', f'{self.folder}/pairs.test.tsv', '--text', f'{self.folder}/text.txt', '--vocabulary', '400',
                   '--task', 'small', '--out', f'{self.folder}/data.h5')

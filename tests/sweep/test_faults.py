@@ -25,7 +25,7 @@ class Kills(unittest.TestCase):
     def test_random_kills(self):
         rng = random.Random(SEED)
         print(f'seed {SEED}', flush=True)
-        with Place(attempts=20) as place:
+        with Place(attempts=20, length=5) as place:
             began = time.monotonic()
             place.run(place.dir('whole'), ranks=2)
             whole = time.monotonic() - began

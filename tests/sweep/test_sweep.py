@@ -2,9 +2,7 @@
 import csv
 import io
 import json
-import math
 import os
-import re
 import subprocess
 import unittest
 
@@ -90,7 +88,8 @@ class Sweep(unittest.TestCase):
         for method in ('full', 'lora', 'prompt'):
             self.assertIn(method, text)
         self.place.call('report', self.alone)
-        page = open(f'{self.alone}/report.html').read()
+        with open(f'{self.alone}/report.html') as f:
+            page = f.read()
         self.assertIn('<svg', page)
         self.assertNotRegex(page, r'(src|href)="https?:')
 
@@ -133,7 +132,8 @@ class Refusals(unittest.TestCase):
 
     def test_refusals(self):
         with Place() as place:
-            good = open(place.config).read()
+            with open(place.config) as f:
+                good = f.read()
             changes = [
                 ('layers = 1;', 'layres = 1;', 'layres'),
                 ('layers = 1;', 'layers = "one";', 'layers'),
@@ -147,9 +147,9 @@ class Refusals(unittest.TestCase):
             ]
             for old, new, word in changes:
                 bad = place.dir('bad.cfg')
+                self.assertIn(old, good)
                 with open(bad, 'w') as f:
                     f.write(good.replace(old, new, 1))
-                self.assertIn(new, open(bad).read())
                 self.refused(place, ('run', bad, '--dir', place.dir('never')), rf'^tunelaw: .*bad\.cfg:\d+: .*{word}')
                 os.unlink(bad)
             self.refused(place, ('run', place.dir('nothing.cfg'), '--dir', place.dir('never')), r'nothing\.cfg')
