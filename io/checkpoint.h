@@ -1,15 +1,16 @@
 /* The state of one stage in one HDF5 file: global (unsharded) tensors, so that any tensor-parallel degree can load it.
  *
- * At full size a full-tuning state of a 16B model is about 200 GB: a writer adds tensors one by one, each rank's tile is written
- * where it belongs in the global tensor, nothing is gathered. Written to PATH.PID.N.tmp, synced, renamed. Every tensor has a
- * checksum, verified when the file is opened.
+ * At full size a full-tuning state of a 16B model is about 200 GB: a writer adds tensors one by one, each rank's tile
+ * is written where it belongs in the global tensor, nothing is gathered. Written to PATH.PID.N.tmp, synced, renamed.
+ * Every tensor has a checksum, verified when the file is opened.
  *
  *   /header   compound [1]: struct checkpoint_header, and the digest of all tensors
  *   /curve    compound [n]: struct store_curve_entry
  *   /index    compound [tensors], sorted by name: name, rows, columns, offset into /data in values, checksum
  *   /data     float32 [values]: the tensors, each row by row
- * One dataset for all tensors, since a small file would otherwise be mostly HDF5 metadata; docs/store-format.md has the bytes.
- * HDF5 is not thread safe: all calls come from one thread at a time, but for checkpoint_get, which does not use HDF5.
+ * One dataset for all tensors, since a small file would otherwise be mostly HDF5 metadata; docs/store-format.md has the
+ * bytes. HDF5 is not thread safe: all calls come from one thread at a time, but for checkpoint_get, which does not use
+ * HDF5.
  *
  * Trainable weights and optimiser moments are tensors named "value/NAME", "moment1/NAME", "moment2/NAME". */
 #ifndef TUNELAW_IO_CHECKPOINT_H
@@ -29,7 +30,7 @@ struct checkpoint_header {
     char stage[DIGEST_HEX + 1];  /* identity of the stage */
     char parent[DIGEST_HEX + 1]; /* identity of the state that it started from, "" for none */
     char execution_class[STORE_NAME];
-    uint64_t step;   /* steps done, of the stage's own trunk: absolute */
+    uint64_t step; /* steps done, of the stage's own trunk: absolute */
     uint64_t tokens, target_tokens;
     double train_loss_sum; /* nats since the last evaluation */
     uint64_t train_loss_tokens;
@@ -38,7 +39,7 @@ struct checkpoint_header {
     uint64_t best_step;
     char best_digest[DIGEST_HEX + 1]; /* of the file that holds the best weights */
     uint64_t evaluations_without_gain;
-    double seconds; /* spent so far, all attempts */
+    double seconds;    /* spent so far, all attempts */
     uint32_t finished; /* 1: the stage's end state */
 };
 
@@ -49,20 +50,24 @@ struct checkpoint_tile {
     size_t row_first, row_count, column_first, column_count;
 };
 
-/* Writing: create, declare every tensor, put every tile (any thread, one at a time), finish. Destroy without finish leaves nothing.
- * curve[count] is copied. On finish *digest (if not NULL) is the digest of all tensors by name: equal tensors, equal digest,
- * whatever the degree that wrote them. Finish frees the writer, also where it fails (nothing is left then, and a file that was at
- * PATH before stays). A name has at most 127 bytes; declaring after the first tile, or leaving out a tile, is an error. */
+/* Writing: create, declare every tensor, put every tile (any thread, one at a time), finish. Destroy without finish
+ * leaves nothing. curve[count] is copied. On finish *digest (if not NULL) is the digest of all tensors by name: equal
+ * tensors, equal digest, whatever the degree that wrote them. Finish frees the writer, also where it fails (nothing is
+ * left then, and a file that was at PATH before stays). A name has at most 127 bytes; declaring after the first tile,
+ * or leaving out a tile, is an error. */
 struct checkpoint_writer;
 struct checkpoint_writer *checkpoint_writer_create(const char *path, const struct checkpoint_header *header,
-                                                   const struct store_curve_entry *curve, size_t count, struct error *err);
-int checkpoint_writer_declare(struct checkpoint_writer *writer, const char *name, size_t rows, size_t columns, struct error *err);
-int checkpoint_writer_put(struct checkpoint_writer *writer, const struct checkpoint_tile *tile, const float *data, struct error *err);
+                                                   const struct store_curve_entry *curve, size_t count,
+                                                   struct error *err);
+int checkpoint_writer_declare(struct checkpoint_writer *writer, const char *name, size_t rows, size_t columns,
+                              struct error *err);
+int checkpoint_writer_put(struct checkpoint_writer *writer, const struct checkpoint_tile *tile, const float *data,
+                          struct error *err);
 int checkpoint_writer_finish(struct checkpoint_writer *writer, struct digest *digest, struct error *err);
 void checkpoint_writer_destroy(struct checkpoint_writer *writer); /* frees and removes the unfinished file */
 
-/* Remove what killed writers left in a directory (files named *.h5.*.tmp), while no writer of this run is alive: 0, *removed files
- * (may be NULL). A directory that does not exist has none. */
+/* Remove what killed writers left in a directory (files named *.h5.*.tmp), while no writer of this run is alive: 0,
+ * *removed files (may be NULL). A directory that does not exist has none. */
 int checkpoint_remove_unfinished(const char *dir, size_t *removed, struct error *err);
 
 /* Reading. Open checks the header, the version and every checksum: a file that opens is whole. */
@@ -70,12 +75,15 @@ struct checkpoint;
 struct checkpoint *checkpoint_open(const char *path, struct error *err);
 void checkpoint_close(struct checkpoint *checkpoint);
 const struct checkpoint_header *checkpoint_header(const struct checkpoint *checkpoint);
-size_t checkpoint_curve(const struct checkpoint *checkpoint, const struct store_curve_entry **curve); /* owned by the checkpoint */
+size_t checkpoint_curve(const struct checkpoint *checkpoint,
+                        const struct store_curve_entry **curve);      /* owned by the checkpoint */
 struct digest checkpoint_digest(const struct checkpoint *checkpoint); /* as the writer gave it */
 bool checkpoint_has(const struct checkpoint *checkpoint, const char *name);
-int checkpoint_get(const struct checkpoint *checkpoint, const struct checkpoint_tile *tile, float *data, struct error *err);
+int checkpoint_get(const struct checkpoint *checkpoint, const struct checkpoint_tile *tile, float *data,
+                   struct error *err);
 
-/* The header alone, without reading tensors: 1 read, 0 no such file, -1 unreadable (damaged, other version), *err set. */
+/* The header alone, without reading tensors: 1 read, 0 no such file, -1 unreadable (damaged, other version), *err set.
+ */
 int checkpoint_peek(const char *path, struct checkpoint_header *header, struct error *err);
 
 #endif

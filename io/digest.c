@@ -14,7 +14,8 @@ struct digest_stream {
 static struct digest digest_print(XXH128_hash_t hash)
 {
     struct digest out;
-    snprintf(out.hex, sizeof out.hex, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    snprintf(out.hex, sizeof out.hex, "%016llx%016llx", (unsigned long long)hash.high64,
+             (unsigned long long)hash.low64);
     return out;
 }
 

@@ -1,8 +1,8 @@
 /* One line of text about what went wrong, for a person.
  *
  * Functions that can fail for a reason outside the program return 0 or -1 and, on -1, leave one line in *err.
- * The line does not name the program and has no newline: "sweep.cfg:12: rank 300 is above the width 256; allowed: 1..256".
- * This is the one header that every folder may include. */
+ * The line does not name the program and has no newline: "sweep.cfg:12: rank 300 is above the width 256;
+ * allowed: 1..256". This is the one header that every folder may include. */
 #ifndef TUNELAW_IO_ERROR_H
 #define TUNELAW_IO_ERROR_H
 

@@ -41,7 +41,8 @@ void log_line(const char *file, int line, const char *format, ...)
     char text[2048];
     const char *base = strrchr(file, '/');
     int used = log_rank >= 0
-                   ? snprintf(text, sizeof text, "[rank %d %.3f %s:%d] ", log_rank, clock_elapsed(), base ? base + 1 : file, line)
+                   ? snprintf(text, sizeof text, "[rank %d %.3f %s:%d] ", log_rank, clock_elapsed(),
+                              base ? base + 1 : file, line)
                    : snprintf(text, sizeof text, "[%.3f %s:%d] ", clock_elapsed(), base ? base + 1 : file, line);
     va_list args;
     va_start(args, format);

@@ -3,7 +3,8 @@
 #ifndef TUNELAW_IO_LOG_H
 #define TUNELAW_IO_LOG_H
 
-/* Where lines go from now on (a file descriptor, not owned) and which rank they carry (-1: none). Before the first call: stderr. */
+/* Where lines go from now on (a file descriptor, not owned) and which rank they carry (-1: none). Before the first
+ * call: stderr. */
 void log_open(int fd, int rank);
 void log_line(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
 #define LOG(...) log_line(__FILE__, __LINE__, __VA_ARGS__)

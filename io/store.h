@@ -2,19 +2,20 @@
  *
  * At full size: 10^5 points and more, written by one committer (the master) while any number of readers look.
  * The file is created once, with every dataset at its final size, closed, synced and renamed into place. From then on
- * nobody opens it read-write through HDF5: the committer takes the datasets' offsets and writes rows with pwrite, readers open it
- * read-only. Every resume and every extension writes a new generation of the file beside the old one (committed rows copied, epoch raised)
- * and renames it into place, so that a process of an earlier attempt holds the old file and can harm nothing.
+ * nobody opens it read-write through HDF5: the committer takes the datasets' offsets and writes rows with pwrite,
+ * readers open it read-only. Every resume and every extension writes a new generation of the file beside the old one
+ * (committed rows copied, epoch raised) and renames it into place, so that a process of an earlier attempt holds the
+ * old file and can harm nothing.
  *
  *   /points     compound, one row a point: what the point is; never changes within a generation
- *   /results    compound of STORE_SLOT bytes: what was computed; deterministic; written once, ends with a marker and a checksum
- *   /execution  compound: where, when and how fast; written together with the result; own checksum
- *   /curves     compound of a multiple of STORE_SLOT bytes: losses during training; written with the result; deterministic
- *   /state      compound: pending, running, attempts, last error; the only part that is rewritten
- *   /config     the sweep file's text;  attributes of / : format version, generation epoch, versions, digests, times
+ *   /results    compound of STORE_SLOT bytes: what was computed; deterministic; written once, ends with a marker and a
+ * checksum /execution  compound: where, when and how fast; written together with the result; own checksum /curves
+ * compound of a multiple of STORE_SLOT bytes: losses during training; written with the result; deterministic /state
+ * compound: pending, running, attempts, last error; the only part that is rewritten /config     the sweep file's text;
+ * attributes of / : format version, generation epoch, versions, digests, times
  *
- * Row i of every dataset is the same point. "Committed" means: the marker of the /results slot is set and its checksum is right.
- * Commit: payloads of a group of rows -> fdatasync -> markers -> fdatasync -> the caller may acknowledge. */
+ * Row i of every dataset is the same point. "Committed" means: the marker of the /results slot is set and its checksum
+ * is right. Commit: payloads of a group of rows -> fdatasync -> markers -> fdatasync -> the caller may acknowledge. */
 #ifndef TUNELAW_IO_STORE_H
 #define TUNELAW_IO_STORE_H
 
@@ -27,8 +28,8 @@
 
 #define STORE_VERSION 1
 #define STORE_SLOT 4096
-#define STORE_NAME 48        /* bytes of a name in a row, zero-padded */
-#define STORE_CURVE 64       /* evaluations kept a point; a longer curve is thinned evenly, first and last kept */
+#define STORE_NAME 48  /* bytes of a name in a row, zero-padded */
+#define STORE_CURVE 64 /* evaluations kept a point; a longer curve is thinned evenly, first and last kept */
 #define STORE_MESSAGE 192
 
 /* How a point stands. Done and diverged are results (deterministic, committed once); the others live in /state only. */
@@ -40,7 +41,7 @@ enum store_status {
     STORE_OUT_OF_MEMORY,
     STORE_CRASHED,
     STORE_TIMED_OUT,
-    STORE_CUT, /* checkpointed and stopped: by the wall time or a drain */
+    STORE_CUT,     /* checkpointed and stopped: by the wall time or a drain */
     STORE_SKIPPED, /* a stage that it needs has failed */
     STORE_STATUSES
 };
@@ -49,8 +50,8 @@ const char *store_status_name(enum store_status status); /* "pending", "out-of-m
 /* What a point is. Strings are zero-padded, not necessarily zero-terminated when full. */
 struct store_point {
     char identity[DIGEST_HEX]; /* of what the point computes */
-    char base[DIGEST_HEX];     /* identity of the pretraining stage, or digest of the imported files, that it starts from */
-    char trunk[DIGEST_HEX];    /* identity of the pretraining trunk: points of one trunk are correlated */
+    char base[DIGEST_HEX]; /* identity of the pretraining stage, or digest of the imported files, that it starts from */
+    char trunk[DIGEST_HEX]; /* identity of the pretraining trunk: points of one trunk are correlated */
     char task[STORE_NAME];
     char model[STORE_NAME];
     char method[STORE_NAME]; /* none, full, lora, prompt */
@@ -90,11 +91,11 @@ struct store_result {
 /* Where and how it ran. */
 struct store_execution {
     char host[STORE_NAME];
-    char device[STORE_NAME];         /* "cpu" or the GPU's name */
+    char device[STORE_NAME];          /* "cpu" or the GPU's name */
     char execution_class[STORE_NAME]; /* backend, degree, threads, library versions: what can change the last bits */
-    char version[STORE_NAME];        /* tunelaw's version and revision */
-    double started, finished;        /* seconds since 1970-01-01 UTC */
-    double seconds;                  /* in training and evaluation, all attempts that counted */
+    char version[STORE_NAME];         /* tunelaw's version and revision */
+    double started, finished;         /* seconds since 1970-01-01 UTC */
+    double seconds;                   /* in training and evaluation, all attempts that counted */
     double tokens_per_second;
     uint64_t peak_bytes;      /* of the worker, resident */
     uint64_t predicted_bytes; /* as planned */
@@ -112,10 +113,10 @@ struct store_curve {
 };
 
 struct store_state {
-    uint32_t status;   /* enum store_status */
-    uint32_t attempts; /* counted before they start */
-    double updated;    /* seconds since 1970 */
-    double progress;   /* 0..1 of the training steps */
+    uint32_t status;             /* enum store_status */
+    uint32_t attempts;           /* counted before they start */
+    double updated;              /* seconds since 1970 */
+    double progress;             /* 0..1 of the training steps */
     char message[STORE_MESSAGE]; /* last error, for a person */
 };
 
@@ -128,34 +129,36 @@ struct store_row { /* everything that one commit writes */
 
 /* What a new generation is made of. */
 struct store_header {
-    const char *config_text;   /* the sweep file */
-    const char *config_path;   /* for provenance */
-    const char *version;       /* program version and revision */
+    const char *config_text; /* the sweep file */
+    const char *config_path; /* for provenance */
+    const char *version;     /* program version and revision */
     const char *dataset_digest;
-    const char *name;          /* of the sweep */
+    const char *name; /* of the sweep */
 };
 
 /* What store_generation found in the old file. */
 struct store_generation_report {
     size_t kept;    /* committed rows copied */
     size_t added;   /* points that the old generation did not have */
-    size_t removed; /* committed points that are no longer in the sweep: kept, marked, appended after the points of the sweep */
+    size_t removed; /* committed points that are no longer in the sweep: kept, marked, appended after the points of the
+                       sweep */
     size_t damaged; /* committed rows whose checksum is wrong: to be run again */
     uint64_t epoch; /* of the new generation, from 1 */
 };
 
-/* Create DIR/results.h5, or replace it by its next generation: rows of points[0..count) in this order, then removed ones.
- * Attempts of unfinished points are carried over; statuses other than done and diverged become pending again.
+/* Create DIR/results.h5, or replace it by its next generation: rows of points[0..count) in this order, then removed
+ * ones. Attempts of unfinished points are carried over; statuses other than done and diverged become pending again.
  * Nothing on disk has changed if it fails. `report` may be NULL. */
 int store_generation(const char *dir, const struct store_header *header, const struct store_point *points, size_t count,
                      struct store_generation_report *report, struct error *err);
 
-/* Take the sidecar lock DIR/results.lock (fcntl, exclusive, released when the process ends), waiting up to wait_seconds; on failure the
- * line names the holder (host, pid, since). *lock_fd is closed by the caller to release. */
+/* Take the sidecar lock DIR/results.lock (fcntl, exclusive, released when the process ends), waiting up to
+ * wait_seconds; on failure the line names the holder (host, pid, since). *lock_fd is closed by the caller to release.
+ */
 int store_lock(const char *dir, double wait_seconds, int *lock_fd, struct error *err);
 
-/* Open a store for reading, or for committing. `path` is a run directory or a file. Returns NULL with *err set. Hostile files
- * (truncated, other layouts, absurd sizes) are refused. A writable store keeps the generation it opened. */
+/* Open a store for reading, or for committing. `path` is a run directory or a file. Returns NULL with *err set. Hostile
+ * files (truncated, other layouts, absurd sizes) are refused. A writable store keeps the generation it opened. */
 struct store;
 struct store *store_open(const char *path, bool writable, struct error *err);
 void store_close(struct store *store);
@@ -168,24 +171,29 @@ const char *store_name(const struct store *store);
 const char *store_dataset_digest(const struct store *store);
 const struct store_point *store_point(const struct store *store, size_t index); /* owned by the store */
 
-/* Row of an identity (32 digits, or a unique prefix of at least 4); -1 with *err set where there is none or more than one. */
+/* Row of an identity (32 digits, or a unique prefix of at least 4); -1 with *err set where there is none or more than
+ * one. */
 long store_find(const struct store *store, const char *identity, struct error *err);
 
-/* 1: committed, *result (and *execution, *curve where not NULL) filled; 0: not committed; -1: damaged or unreadable, *err set. */
+/* 1: committed, *result (and *execution, *curve where not NULL) filled; 0: not committed; -1: damaged or unreadable,
+ * *err set. */
 int store_read(const struct store *store, size_t index, struct store_result *result, struct store_execution *execution,
                struct store_curve *curve, struct error *err);
 int store_read_state(const struct store *store, size_t index, struct store_state *state, struct error *err);
 
-/* committed[i] = 1 where row i is committed, 0 where not, for all rows in one pass over the markers alone (no checksums). */
+/* committed[i] = 1 where row i is committed, 0 where not, for all rows in one pass over the markers alone (no
+ * checksums). */
 int store_committed(const struct store *store, unsigned char *committed, struct error *err);
 
-/* Commit a group of rows under one pair of fdatasync. A row that is already committed is an error. On success every row is durable. */
+/* Commit a group of rows under one pair of fdatasync. A row that is already committed is an error. On success every row
+ * is durable. */
 int store_commit(struct store *store, const struct store_row *rows, size_t count, struct error *err);
 
 /* Rewrite the state of one row (not synced: it survives a kill, not a power loss). */
 int store_set_state(struct store *store, size_t index, const struct store_state *state, struct error *err);
 
-/* Copy a zero-padded field into a zero-terminated buffer, or a string into a zero-padded field (cut at the field's size). */
+/* Copy a zero-padded field into a zero-terminated buffer, or a string into a zero-padded field (cut at the field's
+ * size). */
 void store_text(char *out, size_t out_size, const char *field, size_t field_size);
 void store_field(char *field, size_t field_size, const char *text);
 

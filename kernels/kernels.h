@@ -136,8 +136,8 @@ struct kernels {
  * ..."). "auto": cuda where there is a device and the plugin has every operation, else cpu. */
 const struct kernels *kernels_find(const char *name, struct error *err);
 
-/* The library behind a backend's matmul, with its version and the variant it chose for this machine, since those can change the last bits:
- * "openblas-0.3.21-SkylakeX"; "plain" for the reference. Cut at `size`. */
+/* The library behind a backend's matmul, with its version and the variant it chose for this machine, since those can
+ * change the last bits: "openblas-0.3.21-SkylakeX"; "plain" for the reference. Cut at `size`. */
 void kernels_library(const struct kernels *kernels, char *out, size_t size);
 
 /* The backends that this build and machine have, in the order reference, cpu, cuda; returns how many. */

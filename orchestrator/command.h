@@ -1,5 +1,5 @@
-/* The commands of the program: `tunelaw NAME ...`. Each parses its own words with argp, returns the process's exit code, and prints errors as
- * "tunelaw: LINE" on stderr. */
+/* The commands of the program: `tunelaw NAME ...`. Each parses its own words with argp, returns the process's exit
+ * code, and prints errors as "tunelaw: LINE" on stderr. */
 #ifndef TUNELAW_ORCHESTRATOR_COMMAND_H
 #define TUNELAW_ORCHESTRATOR_COMMAND_H
 

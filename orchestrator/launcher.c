@@ -70,8 +70,8 @@ static void drop_mpi_environment(void)
     }
 }
 
-/* OpenBLAS 0.3.21 takes its AVX2 kernels on processors whose name it does not know, whatever they can do; with the AVX-512
- * ones a training step is 1.5 times faster. The kernel's name is part of the execution class. */
+/* OpenBLAS 0.3.21 takes its AVX2 kernels on processors whose name it does not know, whatever they can do; with the
+ * AVX-512 ones a training step is 1.5 times faster. The kernel's name is part of the execution class. */
 static void choose_matmul_kernels(void)
 {
 #ifdef __x86_64__

@@ -1,5 +1,5 @@
-/* What a stage is made of: model, method, recipe. Plain values, printed and hashed by the planner, obeyed by the trainer.
- * Pure functions of them: parameter counts and validity. */
+/* What a stage is made of: model, method, recipe. Plain values, printed and hashed by the planner, obeyed by the
+ * trainer. Pure functions of them: parameter counts and validity. */
 #ifndef TUNELAW_WORKERS_CONFIG_H
 #define TUNELAW_WORKERS_CONFIG_H
 
@@ -9,7 +9,8 @@
 
 #include "io/error.h"
 
-/* Decoder-only Transformer: RMSNorm before each block, rotary positions, grouped- or multi-query attention, gated MLP (SwiGLU). */
+/* Decoder-only Transformer: RMSNorm before each block, rotary positions, grouped- or multi-query attention, gated MLP
+ * (SwiGLU). */
 struct model_config {
     char name[48];
     uint32_t layers, width, heads, kv_heads, head_width, ffn, vocabulary;
@@ -36,9 +37,9 @@ struct recipe {
     double learning_rate, beta1, beta2, epsilon, weight_decay;
     double clip_norm; /* 0: no clipping */
     enum schedule_kind schedule;
-    uint64_t warmup_steps; /* linear from 0 */
-    uint64_t decay_steps;  /* linear and cosine reach final_ratio at this step; absolute */
-    double final_ratio;    /* of learning_rate */
+    uint64_t warmup_steps;    /* linear from 0 */
+    uint64_t decay_steps;     /* linear and cosine reach final_ratio at this step; absolute */
+    double final_ratio;       /* of learning_rate */
     uint32_t sequence_length; /* pretraining: tokens a sequence; finetuning: examples are cut to it */
     uint32_t batch;           /* sequences (pretraining) or examples (finetuning) a step */
     uint64_t steps;           /* finetuning: optimiser steps in all */

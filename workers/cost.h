@@ -1,8 +1,9 @@
-/* FLOPs and bytes of a stage: pure functions, shared by the plan (which prints and schedules them) and the worker (which allocates them).
+/* FLOPs and bytes of a stage: pure functions, shared by the plan (which prints and schedules them) and the worker
+ * (which allocates them).
  *
- * FLOPs count a multiply-add as two. Training a token costs 6N (full tuning, pretraining) or 4N (LoRA, prompt: no weight gradients of the base) plus
- * attention, with N the weights that are multiplied for each token (Kaplan et al. 2020, section 2.1; facts: the vocabulary matmul is counted for
- * target tokens only). */
+ * FLOPs count a multiply-add as two. Training a token costs 6N (full tuning, pretraining) or 4N (LoRA, prompt: no
+ * weight gradients of the base) plus attention, with N the weights that are multiplied for each token (Kaplan et al.
+ * 2020, section 2.1; facts: the vocabulary matmul is counted for target tokens only). */
 #ifndef TUNELAW_WORKERS_COST_H
 #define TUNELAW_WORKERS_COST_H
 
@@ -11,7 +12,8 @@
 
 #include "workers/config.h"
 
-/* FLOPs of forward (and backward where training) over `tokens` tokens, of which `targets` have a loss, in sequences of `length` tokens. */
+/* FLOPs of forward (and backward where training) over `tokens` tokens, of which `targets` have a loss, in sequences of
+ * `length` tokens. */
 double cost_flops(const struct model_config *model, const struct method_config *method, bool training, double tokens,
                   double targets, double length);
 

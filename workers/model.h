@@ -1,8 +1,9 @@
 /* One rank's part of the Transformer: forward, loss, backward over packed batches, for every method, on any backend.
  *
- * At full size: 16B over 8 devices, batches of 10^5 tokens; the activation arena is sized by the same walk that the plan counts. A batch is packed: sequences
- * lie one after another without padding. Tensor parallelism: every rank calls the same functions with the same batch; column-parallel matmuls
- * first, row-parallel ones second, one sum over ranks after attention and one after the MLP, forward and backward. */
+ * At full size: 16B over 8 devices, batches of 10^5 tokens; the activation arena is sized by the same walk that the
+ * plan counts. A batch is packed: sequences lie one after another without padding. Tensor parallelism: every rank calls
+ * the same functions with the same batch; column-parallel matmuls first, row-parallel ones second, one sum over ranks
+ * after attention and one after the MLP, forward and backward. */
 #ifndef TUNELAW_WORKERS_MODEL_H
 #define TUNELAW_WORKERS_MODEL_H
 
@@ -11,7 +12,8 @@
 
 #include "workers/parameters.h"
 
-/* Host memory, owned by the caller. tokens = offsets[sequences]. With prompt tuning each sequence begins with the prompt: ids -1, -2, ... -length. */
+/* Host memory, owned by the caller. tokens = offsets[sequences]. With prompt tuning each sequence begins with the
+ * prompt: ids -1, -2, ... -length. */
 struct batch {
     size_t tokens, sequences, longest;
     const int32_t *ids;       /* [tokens] */
@@ -29,14 +31,16 @@ struct batch_capacity {
 
 struct model;
 /* parameters are borrowed and must outlive the model. training: with room for the backward pass. NULL with *err. */
-struct model *model_create(const struct model_config *config, const struct method_config *method, struct parameters *parameters,
-                           const struct batch_capacity *capacity, bool training, struct error *err);
+struct model *model_create(const struct model_config *config, const struct method_config *method,
+                           struct parameters *parameters, const struct batch_capacity *capacity, bool training,
+                           struct error *err);
 void model_destroy(struct model *model);
 
 /* *loss = sum over targets of -log p, in nats, the same on every rank. -1: a peer failed, or the device did. */
 int model_evaluate(struct model *model, const struct batch *batch, double *loss, struct error *err);
 
-/* Forward and backward: gradients of (scale * sum of losses) are added to parameters' gradients, the partial ones not yet summed over ranks. *loss as above. */
+/* Forward and backward: gradients of (scale * sum of losses) are added to parameters' gradients, the partial ones not
+ * yet summed over ranks. *loss as above. */
 int model_train(struct model *model, const struct batch *batch, float scale, double *loss, struct error *err);
 
 /* Gradients: zero them; sum the partial ones over ranks; their global norm (each tensor once). */
@@ -45,7 +49,8 @@ int parameters_reduce_gradients(struct parameters *parameters, struct error *err
 int parameters_gradient_norm(struct parameters *parameters, double *norm, struct error *err);
 
 /* Bytes on the fullest device of a gang of `degree`: what parameters_create and model_create will allocate. */
-int model_memory(const struct model_config *config, const struct method_config *method, const struct batch_capacity *capacity, bool training,
-                 int degree, struct memory *memory, struct error *err);
+int model_memory(const struct model_config *config, const struct method_config *method,
+                 const struct batch_capacity *capacity, bool training, int degree, struct memory *memory,
+                 struct error *err);
 
 #endif

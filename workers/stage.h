@@ -1,7 +1,9 @@
-/* One stage of the plan, as it is handed to a worker: everything that the worker needs to know, and nothing about the sweep.
+/* One stage of the plan, as it is handed to a worker: everything that the worker needs to know, and nothing about the
+ * sweep.
  *
- * It travels as JSON (jansson) from the master to an agent to a worker, about 1.5 KB, and is the first line of the stage's log.
- * A stage is a stretch of training from a parent's state, followed, for finetuning, by validation, test and a result row. */
+ * It travels as JSON (jansson) from the master to an agent to a worker, about 1.5 KB, and is the first line of the
+ * stage's log. A stage is a stretch of training from a parent's state, followed, for finetuning, by validation, test
+ * and a result row. */
 #ifndef TUNELAW_WORKERS_STAGE_H
 #define TUNELAW_WORKERS_STAGE_H
 
@@ -25,36 +27,39 @@ struct stage {
     struct model_config model;
     struct method_config method; /* pretraining: METHOD_FULL */
     struct recipe recipe;
-    uint64_t seed;          /* pretraining: of initial weights and order; finetuning: of subset, order, adapter */
+    uint64_t seed; /* pretraining: of initial weights and order; finetuning: of subset, order, adapter */
     uint64_t first_step, last_step; /* pretraining: absolute steps (first, last]; finetuning: 0, recipe.steps */
-    uint64_t examples;      /* finetuning: the first `examples` of a seeded permutation of the training examples */
+    uint64_t examples; /* finetuning: the first `examples` of a seeded permutation of the training examples */
     uint64_t valid_examples, test_examples; /* 0: all */
-    double flops;           /* as planned */
+    double flops;                           /* as planned */
     uint64_t predicted_bytes;
     /* throughput and safety knobs, not part of the identity */
     char backend[16];
-    uint32_t degree;          /* devices: tensor-parallel threads */
-    uint32_t threads;         /* matmul threads a device */
-    uint32_t attempt;         /* from 1 */
+    uint32_t degree;           /* devices: tensor-parallel threads */
+    uint32_t threads;          /* matmul threads a device */
+    uint32_t attempt;          /* from 1 */
     double checkpoint_seconds; /* between state checkpoints */
     uint64_t checkpoint_steps; /* also every so many steps; 0: by time alone */
     double hang_seconds;       /* no progress for so long: the agent ends the worker */
     bool keep_weights;         /* keep the best checkpoint after the result is committed */
 };
 
-/* JSON text (malloc, caller frees), and back; the text may be hostile. Doubles survive exactly. NULL: out of memory, or a number that is not finite. */
+/* JSON text (malloc, caller frees), and back; the text may be hostile. Doubles survive exactly. NULL: out of memory, or
+ * a number that is not finite. */
 char *stage_encode(const struct stage *stage);
 int stage_decode(const char *text, size_t size, struct stage *stage, struct error *err);
 
 /* Files of a stage in its run directory: the newest state, the best weights (finetuning) at a step, the log. */
 void stage_state_path(const struct stage *stage, char out[PATH_MAX]);  /* DIR/checkpoints/ID.h5 */
 void stage_parent_path(const struct stage *stage, char out[PATH_MAX]); /* DIR/checkpoints/PARENT.h5 */
-void stage_best_path(const struct stage *stage, uint64_t step, char out[PATH_MAX]); /* DIR/checkpoints/ID.best-STEP.h5 */
-void stage_step_path(const struct stage *stage, char out[PATH_MAX]);   /* DIR/checkpoints/ID.step: highest step that any attempt reached */
-void stage_log_path(const struct stage *stage, char out[PATH_MAX]);    /* DIR/logs/ID.log */
+void stage_best_path(const struct stage *stage, uint64_t step,
+                     char out[PATH_MAX]); /* DIR/checkpoints/ID.best-STEP.h5 */
+void stage_step_path(const struct stage *stage,
+                     char out[PATH_MAX]); /* DIR/checkpoints/ID.step: highest step that any attempt reached */
+void stage_log_path(const struct stage *stage, char out[PATH_MAX]); /* DIR/logs/ID.log */
 
-/* After the result of a finetuning stage is committed: remove its state and, unless keep_weights, its best weights. Pretraining: its state
- * stays, children start from it. Missing files are no error. */
+/* After the result of a finetuning stage is committed: remove its state and, unless keep_weights, its best weights.
+ * Pretraining: its state stays, children start from it. Missing files are no error. */
 void stage_cleanup(const struct stage *stage);
 
 /* How a stage ended; sent as bytes from worker to agent to master, all of one build. */
@@ -67,8 +72,9 @@ struct stage_outcome {
     double flops;                    /* of this attempt's training */
     double seconds;
     uint64_t peak_bytes;
-    /* Finetuning; index, rank and epoch are filled by the master. A diverged stage has +inf for every loss that was not reached or is not
-     * finite. NaN: there is no such number (train_loss without training, pretrain_loss without pretraining text). */
+    /* Finetuning; index, rank and epoch are filled by the master. A diverged stage has +inf for every loss that was not
+     * reached or is not finite. NaN: there is no such number (train_loss without training, pretrain_loss without
+     * pretraining text). */
     struct store_row row;
 };
 

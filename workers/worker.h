@@ -1,8 +1,8 @@
 /* The worker process: `tunelaw worker FD`, a child of the launcher, driven over a socket by its node's agent.
  *
- * It owns the devices it was given and runs one stage after another; weights of a base stay resident between stages on the same base. It may
- * crash, run out of memory or hang: the agent sees its socket close, or its progress stop, and MPI never notices.
- * Frames on the socket: struct frame_header, then the payload. */
+ * It owns the devices it was given and runs one stage after another; weights of a base stay resident between stages on
+ * the same base. It may crash, run out of memory or hang: the agent sees its socket close, or its progress stop, and
+ * MPI never notices. Frames on the socket: struct frame_header, then the payload. */
 #ifndef TUNELAW_WORKERS_WORKER_H
 #define TUNELAW_WORKERS_WORKER_H
 
@@ -27,14 +27,16 @@ struct frame_header {
 #define FRAME_MAGIC 0x574c5531u
 #define FRAME_LIMIT (1u << 20)
 
-/* Whole frames over a socket. send: 0 or -1. receive: 1 got one (*payload malloc'ed, caller frees), 0 closed, -1 error. Both block. */
+/* Whole frames over a socket. send: 0 or -1. receive: 1 got one (*payload malloc'ed, caller frees), 0 closed, -1 error.
+ * Both block. */
 int frame_send(int fd, uint32_t type, const void *payload, size_t size, struct error *err);
 int frame_receive(int fd, uint32_t *type, void **payload, size_t *size, struct error *err);
 
 /* Run stages from `fd` until FRAME_EXIT or the socket closes; the process's exit code. */
 int worker_main(int fd);
 
-/* Run one stage in this process (tests, verify). progress and stop may be NULL; *stop non-zero: end as cut at the next step. */
+/* Run one stage in this process (tests, verify). progress and stop may be NULL; *stop non-zero: end as cut at the next
+ * step. */
 struct stage_hooks {
     void (*progress)(void *context, const struct stage_progress *progress);
     void *context;
@@ -42,7 +44,8 @@ struct stage_hooks {
 };
 void stage_run(const struct stage *stage, const struct stage_hooks *hooks, struct stage_outcome *outcome);
 
-/* Load the best checkpoint of a finished finetuning stage and evaluate it again on the test split: *loss in nats per target token. */
+/* Load the best checkpoint of a finished finetuning stage and evaluate it again on the test split: *loss in nats per
+ * target token. */
 int stage_reevaluate(const struct stage *stage, const struct store_result *result, double *loss, struct error *err);
 
 #endif
