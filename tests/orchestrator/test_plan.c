@@ -257,6 +257,19 @@ static void json_holds_every_stage_and_point(void **state)
     sweep_destroy(sweep);
 }
 
+/* Not reachable from a file, where equal values are refused; the store would have two rows of one name. */
+static void equal_points_are_refused(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct sweep *sweep = sweep_make(&sweep_right);
+    sweep->seeds[1] = sweep->seeds[0];
+    assert_null(plan_create(sweep, 1e9, &err));
+    assert_non_null(
+        strstr(err.text, "two points are the same: (s, 1024 tokens, full, size 0, learning rate 0.001, 20 examples"));
+    sweep_destroy(sweep);
+}
+
 /* 2 models, 3 token counts, 2 examples, 8 ranks, 10 rates, 105 seeds: 100,800 points. */
 static void a_hundred_thousand_points_are_planned_quickly(void **state)
 {
@@ -301,6 +314,7 @@ int main(void)
         cmocka_unit_test(memory_decides_the_devices),
         cmocka_unit_test(stages_are_described_whole),
         cmocka_unit_test(json_holds_every_stage_and_point),
+        cmocka_unit_test(equal_points_are_refused),
         cmocka_unit_test(a_hundred_thousand_points_are_planned_quickly),
     };
     return cmocka_run_group_tests(tests, sweep_setup, temporary_remove);

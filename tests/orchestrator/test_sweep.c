@@ -219,6 +219,57 @@ static void a_file_is_read_from_its_own_folder(void **state)
     assert_null(sweep_load(temporary_path("absent.cfg"), &err));
 }
 
+static void slurp(const char *path, char *out, size_t size)
+{
+    FILE *file = fopen(path, "r");
+    if (!file) fail_msg("%s is missing", path);
+    out[fread(out, 1, size - 1, file)] = '\0';
+    fclose(file);
+}
+
+/* configs/example.cfg on a data set that is large enough for it. */
+static struct sweep *example(void)
+{
+    struct error err = {""};
+    struct dataset_sources sources = small_sources();
+    write_pairs("train.tsv", 0, 2000);
+    write_pairs("valid.tsv", 3000, 200);
+    write_pairs("test.tsv", 4000, 400);
+    if (dataset_build(temporary_path("example.h5"), &sources, NULL, &err)) fail_msg("%s", err.text);
+    static char text[1 << 15], changed[1 << 16];
+    slurp(TEST_SOURCE_DIR "/../configs/example.cfg", text, sizeof text);
+    const char *name = strstr(text, "../data/quickstart.h5");
+    assert_non_null(name);
+    size_t before = (size_t)(name - text);
+    snprintf(changed, sizeof changed, "%.*sexample.h5%s", (int)before, text,
+             text + before + strlen("../data/quickstart.h5"));
+    struct sweep *sweep = sweep_parse(temporary_path("e.cfg"), changed, strlen(changed), &err);
+    if (!sweep) fail_msg("%s", err.text);
+    return sweep;
+}
+
+static void the_example_is_right_and_every_key_is_documented(void **state)
+{
+    (void)state;
+    struct sweep *sweep = example();
+    assert_int_equal(sweep->model_count, 3);
+    assert_int_equal(sweep->method_count, 4);
+    assert_int_equal(sweep->held_out_count, 1);
+    static char docs[1 << 17];
+    slurp(TEST_SOURCE_DIR "/../docs/configuration.md", docs, sizeof docs);
+    size_t keys = 0;
+    for (char *line = strtok(sweep->parameters, "\n"); line; line = strtok(NULL, "\n")) {
+        char quoted[64];
+        *strstr(line, " = ") = '\0';
+        const char *key = strrchr(line, '.') ? strrchr(line, '.') + 1 : line;
+        snprintf(quoted, sizeof quoted, "`%s`", key);
+        if (!strstr(docs, quoted)) fail_msg("%s is not in docs/configuration.md", line);
+        keys++;
+    }
+    assert_true(keys > 60);
+    sweep_destroy(sweep);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +283,7 @@ int main(void)
         cmocka_unit_test(mistakes_in_cells),
         cmocka_unit_test(absurdly_many_points_are_refused),
         cmocka_unit_test(a_file_is_read_from_its_own_folder),
+        cmocka_unit_test(the_example_is_right_and_every_key_is_documented),
     };
     return cmocka_run_group_tests(tests, sweep_setup, temporary_remove);
 }
