@@ -1,0 +1,14 @@
+/* Small pieces of a page: text that cannot break out of it, numbers as people read them. Internal to fitting/. */
+#ifndef TUNELAW_FITTING_HTML_H
+#define TUNELAW_FITTING_HTML_H
+
+#include <stdio.h>
+
+/* Write bytes from anywhere as text of an HTML or XML element or attribute: markup escaped, control characters and
+ * bytes that are not UTF-8 written as U+FFFD. */
+void html_text(FILE *out, const char *text);
+
+/* 250000 -> "250 K", 1.5e9 -> "1.5 B". Returns `out`. */
+const char *html_count(double value, char *out, size_t size);
+
+#endif
