@@ -11,7 +11,7 @@ void *host_allocate(struct device *device, size_t bytes, struct error *err)
 {
     (void)device;
     void *memory = NULL;
-    if (bytes <= SIZE_MAX - ALIGNMENT) {
+    if (bytes <= PTRDIFF_MAX - ALIGNMENT) {
         size_t rounded = bytes ? (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT : ALIGNMENT;
         memory = aligned_alloc(ALIGNMENT, rounded);
         if (memory) memset(memory, 0, rounded);

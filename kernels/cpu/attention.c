@@ -72,24 +72,42 @@ INLINE void unpack(size_t n, size_t width, size_t padded, size_t stride, const f
     }
 }
 
-/* Scores of one query over its `keys` keys become exp(score - maximum), the padding zero; returns their log-sum-exp. */
-INLINE float softmax(float *row, size_t keys, size_t padded, float *sum_out)
+/* Scores of one query over its `keys` keys become exp(score - maximum), zero from there to `padded`; returns their sum.
+ * Loops of exactly LANES steps become one vector each, with no tail. */
+INLINE float softmax(float *row, size_t keys, size_t padded, float *maximum_out)
 {
-    float maximum = -FLT_MAX, sum = 0;
-#pragma omp simd reduction(max : maximum)
-    for (size_t j = 0; j < keys; j++)
-        maximum = row[j] > maximum ? row[j] : maximum;
+    float maxima[LANES], sums[LANES] = {0};
     for (size_t j = keys; j < padded; j++)
         row[j] = -FLT_MAX;
-#pragma omp simd reduction(+ : sum)
-    for (size_t j = 0; j < padded; j++) {
-        float e = vector_exp(row[j] - maximum);
-        e = j < keys ? e : 0.0f;
-        row[j] = e;
-        sum += e;
+    memcpy(maxima, row, sizeof maxima);
+    for (size_t block = LANES; block < padded; block += LANES) {
+        for (int l = 0; l < LANES; l++)
+            maxima[l] = row[block + l] > maxima[l] ? row[block + l] : maxima[l];
     }
-    *sum_out = sum;
-    return maximum + logf(sum);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+        for (int l = 0; l < half; l++)
+            maxima[l] = maxima[l + half] > maxima[l] ? maxima[l + half] : maxima[l];
+    }
+    float maximum = maxima[0];
+    for (size_t block = 0; block < padded; block += LANES) {
+        int here = keys - block < LANES ? (int)(keys - block) : LANES;
+        for (int l = 0; l < LANES; l++) {
+            float e = vector_exp(row[block + l] - maximum);
+            e = l < here ? e : 0.0f;
+            row[block + l] = e;
+            sums[l] += e;
+        }
+    }
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+        for (int l = 0; l < half; l++)
+            sums[l] += sums[l + half];
+    }
+    *maximum_out = maximum;
+    return sums[0];
 }
 
 /* Queries first .. first+n-1 of a sequence; q, out and lse point to the first of them */
@@ -100,8 +118,8 @@ INLINE void forward_block(int lanes, const struct attention *a, const struct spa
     pack(n, a->head_width, D, stride, 1.0f / sqrtf((float)a->head_width), q, s->q);
     small_matmul(lanes, n, padded, a->head_width, s->q, D, 1, s->keys_t, L, s->scores, L, false);
     for (size_t i = 0; i < n; i++) {
-        float sum, log_sum = softmax(s->scores + i * L, first + i + 1, padded, &sum);
-        lse[i * a->heads] = log_sum;
+        float maximum, sum = softmax(s->scores + i * L, first + i + 1, padded, &maximum);
+        lse[i * a->heads] = maximum + logf(sum);
         s->delta[i] = 1.0f / sum;
     }
     small_matmul(lanes, n, D, first + n, s->scores, L, 1, s->values, D, s->out, D, false);
@@ -147,14 +165,15 @@ INLINE void backward_scores(const struct attention *a, const struct space *s, si
 {
     float scale = 1.0f / sqrtf((float)a->head_width);
     for (size_t i = 0; i < n; i++) {
-        float *p = s->scores + i * s->length, *dp = s->dscores + i * s->length, log_sum = lse[i * a->heads];
-        size_t keys = first + i + 1;
+        float *p = s->scores + i * s->length, *dp = s->dscores + i * s->length;
+        float log_sum = lse[i * a->heads], delta = s->delta[i];
+        int keys = (int)(first + i + 1), end = (int)padded / LANES * LANES;
 #pragma omp simd
-        for (size_t j = 0; j < padded; j++) {
+        for (int j = 0; j < end; j++) {
             float e = vector_exp(p[j] - log_sum);
             e = j < keys ? e : 0.0f;
             p[j] = e;
-            dp[j] = e * (dp[j] - s->delta[i]) * scale;
+            dp[j] = e * (dp[j] - delta) * scale;
         }
     }
 }

@@ -140,10 +140,10 @@ WORK(rows4)
     return 16.0 * (double)(p[0] * p[1]);
 }
 
-/* tokens, heads, head width, inverse */
+/* tokens, heads, head width, inverse, last position (0: 3000) */
 SETUP(rotary_setup)
 {
-    run_integers(run, P(0), 0, 3000);
+    run_integers(run, P(0), 0, P(4) ? (int32_t)P(4) : 3000);
     run_normal(run, INOUT, P(0) * P(1) * P(2), 1);
 }
 CALL(rotary_call)

@@ -42,6 +42,7 @@ const struct shape test_shapes[] = {
     {"rotary", {13, 3, 16, 0}},
     {"rotary", {29, 1, 34, 1}},
     {"rotary", {70, 5, 64, 1}},
+    {"rotary", {40, 2, 16, 0, 200000}},
     {"attention_forward", {1, 1, 1, 1, 8}},
     {"attention_forward", {1, 70, 4, 2, 16}},
     {"attention_forward", {5, 201, 5, 2, 24}},

@@ -196,27 +196,32 @@ static int test_nan(const struct kernels *k, struct device *d, const struct nan_
     return hidden ? 1 : 0;
 }
 
+static int test_backend(const struct kernels *k, int threads, const char *only)
+{
+    struct error err;
+    struct device *d = checked(k->device_create(0, threads, &err), &err);
+    int count = 0, failed = 0;
+    for (size_t i = 0; i < test_shape_count; i++) {
+        if (only && strcmp(only, test_shapes[i].op)) continue;
+        failed += test_case(k, d, &test_shapes[i]);
+        count++;
+    }
+    for (size_t i = 0; i < nan_case_count; i++) {
+        if (only && strcmp(only, nan_cases[i].shape.op)) continue;
+        failed += test_nan(k, d, &nan_cases[i]);
+        count++;
+    }
+    printf("test: %s, %d threads: %d of %d cases\n", k->name, threads, count - failed, count);
+    k->device_destroy(d);
+    return count ? failed : 1;
+}
+
 static int run_tests(const char *only)
 {
     int failed = 0;
     for (size_t b = 0; b < backend_count; b++) {
-        struct error err;
-        struct device *d = checked(backends[b]->device_create(0, 1, &err), &err);
-        size_t count = 0;
-        int before = failed;
-        for (size_t i = 0; i < test_shape_count; i++) {
-            if (only && strcmp(only, test_shapes[i].op)) continue;
-            failed += test_case(backends[b], d, &test_shapes[i]);
-            count++;
-        }
-        for (size_t i = 0; i < nan_case_count; i++) {
-            if (only && strcmp(only, nan_cases[i].shape.op)) continue;
-            failed += test_nan(backends[b], d, &nan_cases[i]);
-            count++;
-        }
-        printf("test: %s: %zu of %zu cases\n", backends[b]->name, count - (size_t)(failed - before), count);
-        if (count == 0) failed++;
-        backends[b]->device_destroy(d);
+        for (int threads = 1; threads <= 2; threads++)
+            failed += test_backend(backends[b], threads, only);
     }
     return failed;
 }
