@@ -16,7 +16,6 @@ struct command {
     const char *summary; /* NULL: not for people */
 };
 
-#ifdef HAVE_worker
 /* `tunelaw worker FD`: started by the launcher, with one end of a socket pair */
 static int command_worker(int argc, char **argv)
 {
@@ -29,39 +28,18 @@ static int command_worker(int argc, char **argv)
     }
     return worker_main((int)fd);
 }
-#endif
 
 static const struct command commands[] = {
-#ifdef HAVE_data
     {"data", command_data, "turn text into a tokenised data set"},
-#endif
-#ifdef HAVE_plan
     {"plan", command_plan, "print the points of a sweep, the stages they share, and their cost"},
-#endif
-#ifdef HAVE_run
     {"run", command_run, "run a sweep, or go on with one"},
-#endif
-#ifdef HAVE_status
     {"status", command_status, "how far a sweep is"},
-#endif
-#ifdef HAVE_show
     {"show", command_show, "everything about one point"},
-#endif
-#ifdef HAVE_export
     {"export", command_export, "all points as CSV or JSON"},
-#endif
-#ifdef HAVE_verify
     {"verify", command_verify, "check the store and its checkpoints"},
-#endif
-#ifdef HAVE_fit
     {"fit", command_fit, "fit scaling laws to the results"},
-#endif
-#ifdef HAVE_report
     {"report", command_report, "write the results and the laws as one HTML page"},
-#endif
-#ifdef HAVE_worker
     {"worker", command_worker, NULL},
-#endif
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
