@@ -36,6 +36,18 @@ static FILE *open_part(const char *folder, const char *name, const char *suffix,
     return file;
 }
 
+static void write_levels(FILE *script, const struct figure_axes *axes)
+{
+    size_t stride = (axes->level_count + FIGURE_TICKS - 1) / FIGURE_TICKS;
+    fprintf(script, "set xrange [%.17g:%.17g]\nset xtics (", axes->levels[0] / 1.3,
+            axes->levels[axes->level_count - 1] * 1.3);
+    for (size_t i = 0; i < axes->level_count; i += stride) {
+        char text[32];
+        fprintf(script, "%s'%s' %.17g", i ? ", " : "", html_count(axes->levels[i], text, sizeof text), axes->levels[i]);
+    }
+    fprintf(script, ")\nunset mxtics\n");
+}
+
 struct figure *figure_create(const char *folder, const char *name, const struct figure_axes *axes, struct error *err)
 {
     struct figure *figure = calloc(1, sizeof *figure);
@@ -52,14 +64,15 @@ struct figure *figure_create(const char *folder, const char *name, const struct 
         return NULL;
     }
     fprintf(figure->script,
-            "# gnuplot %s.gp\n"
+            "# gnuplot %s.gp\nreset\n"
             "set terminal svg size 480,360 dynamic noenhanced font 'sans-serif,14' linewidth 1.3\n"
             "set output '%s.svg'\n"
-            "set border 3\nset tics nomirror\nset grid back linetype 1 linecolor rgb '#888888' linewidth 0.25\n"
-            "set xlabel '%s'\nset ylabel '%s'\nset key below title '%s' maxrows 3 samplen 1.5\n"
+            "set border 3\nset tics nomirror out\nset grid back linetype 1 linecolor rgb '#888888' linewidth 0.25\n"
+            "set xlabel '%s'\nset ylabel '%s'\nset key above title '%s' maxrows 3 samplen 1\n"
             "set offsets graph 0, graph 0, graph 0.06, graph 0.06\n",
             name, name, axes->x, axes->y, axes->key);
     if (axes->log_x) fprintf(figure->script, "set logscale x\nset format x '%%.0s%%c'\n");
+    if (axes->level_count) write_levels(figure->script, axes);
     if (axes->zero_line) fprintf(figure->script, "set xzeroaxis linetype 1 linecolor rgb '#888888' linewidth 1\n");
     return figure;
 }

@@ -11,10 +11,15 @@
 
 enum figure_style { FIGURE_POINTS = 0, FIGURE_HOLLOW, FIGURE_LINE, FIGURE_DASHED };
 
+enum { FIGURE_TICKS = 8 };
+
 struct figure_axes {
     const char *x, *y; /* labels */
     const char *key;   /* title of the legend, "" for none */
     bool log_x, zero_line;
+    const double *levels; /* ascending values of x that the points have: marks of a logarithmic axis, thinned to
+                             FIGURE_TICKS; NULL: gnuplot's */
+    size_t level_count;
 };
 
 struct figure;

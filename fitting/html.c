@@ -2,6 +2,7 @@
 #include "fitting/html.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -43,6 +44,23 @@ void html_text(FILE *out, const char *text)
             fwrite(c, 1, length, out);
         c += length ? length : 1;
     }
+}
+
+void html_formula(FILE *out, const char *formula)
+{
+    bool raised = false;
+    for (const char *c = formula; *c; c++) {
+        bool ends = *c == ' ' || !strncmp(c, "·", strlen("·"));
+        if (raised && ends) fputs("</sup>", out);
+        raised = raised && !ends;
+        if (*c == '^') {
+            fputs("<sup>", out);
+            raised = true;
+        } else {
+            fputc(*c, out);
+        }
+    }
+    if (raised) fputs("</sup>", out);
 }
 
 const char *html_count(double value, char *out, size_t size)

@@ -8,6 +8,9 @@
  * bytes that are not UTF-8 written as U+FFFD. */
 void html_text(FILE *out, const char *text);
 
+/* The formula of a law, powers raised: "A·D^-β + E". */
+void html_formula(FILE *out, const char *formula);
+
 /* 250000 -> "250 K", 1.5e9 -> "1.5 B". Returns `out`. */
 const char *html_count(double value, char *out, size_t size);
 

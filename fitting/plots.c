@@ -78,6 +78,18 @@ static int finish(struct plots *plots, struct figure *figure, struct points *poi
     return 0;
 }
 
+/* Put a value into an ascending list without doubles, of at most LEVELS. */
+static void add_level_value(double levels[LEVELS], size_t *count, double value)
+{
+    size_t place = 0;
+    while (place < *count && levels[place] < value)
+        place++;
+    if ((place < *count && levels[place] == value) || *count == LEVELS) return;
+    memmove(&levels[place + 1], &levels[place], (*count - place) * sizeof *levels);
+    levels[place] = value;
+    (*count)++;
+}
+
 /* Values of one axis among the rows of a fit, ascending, at most LEVELS. */
 static size_t levels_of(const struct analysis *analysis, const struct analysis_fit *fit, size_t axis,
                         double levels[LEVELS])
@@ -85,14 +97,8 @@ static size_t levels_of(const struct analysis *analysis, const struct analysis_f
     size_t count = 0;
     for (size_t i = 0; i < fit->fitted_count + fit->heldout_count; i++) {
         double x[LAW_AXES];
-        size_t place = 0;
         analysis_axes(fit, &analysis->observations.rows[fit->rows[i]], x);
-        while (place < count && levels[place] < x[axis])
-            place++;
-        if ((place < count && levels[place] == x[axis]) || count == LEVELS) continue;
-        memmove(&levels[place + 1], &levels[place], (count - place) * sizeof *levels);
-        levels[place] = x[axis];
-        count++;
+        add_level_value(levels, &count, x[axis]);
     }
     return count;
 }
@@ -164,7 +170,11 @@ static int plot_view(const struct analysis *analysis, const struct analysis_fit 
     snprintf(plot->caption, sizeof plot->caption, "%s: loss against %s%s%s", view,
              over_examples ? "finetuning examples" : x_label(fit), fit->fitted ? "; curves: " : "; no law fitted",
              fit->fitted ? fit->law.name : "");
-    const struct figure_axes axes = {.x = over_examples ? "finetuning examples" : x_label(fit),
+    double levels[LEVELS], marks[LEVELS];
+    size_t count = levels_of(analysis, fit, fixed, levels), mark_count = levels_of(analysis, fit, axis, marks);
+    const struct figure_axes axes = {.levels = marks,
+                                     .level_count = mark_count,
+                                     .x = over_examples ? "finetuning examples" : x_label(fit),
                                      .y = "test loss (nats per target token)",
                                      .key = over_examples ? x_label(fit) : "finetuning examples",
                                      .log_x = true};
@@ -174,8 +184,6 @@ static int plot_view(const struct analysis *analysis, const struct analysis_fit 
         free(points.at);
         return -1;
     }
-    double levels[LEVELS];
-    size_t count = levels_of(analysis, fit, fixed, levels);
     for (size_t i = 0; i < count; i++)
         add_level(figure, analysis, fit, axis, fixed, levels[i], i, &points);
     return finish(plots, figure, &points, err);
@@ -229,13 +237,22 @@ static int plot_methods(const struct analysis *analysis, const char *folder, str
         model = fmax(model, observations->rows[i].parameters);
     for (size_t i = 0; i < observations->count; i++)
         if (observations->rows[i].parameters == model) pretrain = fmax(pretrain, observations->rows[i].pretrain_tokens);
+    double marks[LEVELS];
+    size_t mark_count = 0;
+    for (size_t i = 0; i < observations->count; i++)
+        if (observations->rows[i].parameters == model && observations->rows[i].pretrain_tokens == pretrain)
+            add_level_value(marks, &mark_count, observations->rows[i].examples);
     struct plot *plot = new_plot(plots, PLOT_METHODS, err);
     if (!plot) return -1;
     char count[2][32];
     snprintf(plot->caption, sizeof plot->caption, "methods compared at model size %s and %s pretraining tokens",
              html_count(model, count[0], sizeof count[0]), html_count(pretrain, count[1], sizeof count[1]));
-    const struct figure_axes axes = {
-        .x = "finetuning examples", .y = "test loss (nats per target token)", .key = "", .log_x = true};
+    const struct figure_axes axes = {.levels = marks,
+                                     .level_count = mark_count,
+                                     .x = "finetuning examples",
+                                     .y = "test loss (nats per target token)",
+                                     .key = "",
+                                     .log_x = true};
     struct points points = {.at = calloc(observations->count + 1, sizeof *points.at)};
     struct figure *figure = points.at ? figure_create(folder, plot->name, &axes, err) : NULL;
     if (!figure) {

@@ -141,7 +141,9 @@ static void law_row(const struct analysis *analysis, size_t index, const bool us
         fprintf(out, "<small>model size %s</small>", html_count(fit->parameters, text, sizeof text));
     if (!isnan(fit->pretrain_tokens))
         fprintf(out, "<small>%s pretraining tokens</small>", html_count(fit->pretrain_tokens, text, sizeof text));
-    fprintf(out, "</td><td>%s<small>%s</small>", fit->law.name, fit->formula);
+    fprintf(out, "</td><td>%s<small>", fit->law.name);
+    html_formula(out, fit->formula);
+    fputs("</small>", out);
     if (fit->ignored_axis) fprintf(out, "<small>without %s: too few levels</small>", fit->ignored_axis);
     fprintf(out, "</td><td class=\"n\">%zu</td>", fit->fitted_count);
     if (!fit->fitted) {
@@ -158,8 +160,9 @@ static void law_row(const struct analysis *analysis, size_t index, const bool us
     if (fit->heldout.kind == HELDOUT_NONE)
         fputs("<td></td></tr>\n", out);
     else
-        fprintf(out, "<td class=\"n\">%.4g<small>%zu points%s</small></td></tr>\n", fit->heldout.error,
-                fit->heldout.points, fit->heldout.kind == HELDOUT_LEVELS ? ", levels left out" : "");
+        fprintf(out, "<td class=\"n\">%.4g<small>%zu point%s%s</small></td></tr>\n", fit->heldout.error,
+                fit->heldout.points, fit->heldout.points == 1 ? "" : "s",
+                fit->heldout.kind == HELDOUT_LEVELS ? ", levels left out" : "");
 }
 
 static void law_table(const struct analysis *analysis, enum view_kind view, const char *caption, FILE *out)

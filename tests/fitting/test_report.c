@@ -1,0 +1,239 @@
+/* The report: one page that opens anywhere, shows what a store holds, and lets nothing in a store become markup. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fitting/html.h"
+#include "fitting/report.h"
+#include "tests/fitting/synthetic_store.h"
+#include "tests/io/temporary.h"
+
+static char folder[sizeof temporary_folder + 8];
+
+/* gnuplot and chromium make folders deeper than temporary_remove looks */
+static int remove_all(void **state)
+{
+    char command[2 * sizeof folder];
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf '%s'", temporary_folder);
+    return system(command) ? -1 : 0;
+}
+
+static int create_all(void **state)
+{
+    if (temporary_create(state)) return -1;
+    snprintf(folder, sizeof folder, "%s/run", temporary_folder);
+    return mkdir(folder, 0777);
+}
+
+static const char *inside(const char *name)
+{
+    static char path[sizeof folder + 64];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static void analyse(const struct sweep_shape *shape, struct analysis *out)
+{
+    struct error err = {""};
+    struct analysis_options options = analysis_defaults();
+    options.resamples = 5;
+    remove(inside("results.h5"));
+    remove(inside("report.html"));
+    if (synthetic_store(folder, shape, &err)) fail_msg("%s", err.text);
+    if (fitting_fit_store(folder, &options, out, &err)) fail_msg("%s", err.text);
+}
+
+static bool have(const char *program)
+{
+    char command[256];
+    snprintf(command, sizeof command, "command -v %s >/dev/null 2>&1", program);
+    return system(command) == 0;
+}
+
+static char *write_and_read(const struct sweep_shape *shape)
+{
+    struct analysis analysis;
+    struct error err = {""};
+    if (!have("gnuplot")) {
+        print_message("skipped: gnuplot is not installed\n");
+        skip();
+    }
+    analyse(shape, &analysis);
+    if (report_write(folder, NULL, &analysis, &err)) fail_msg("%s", err.text);
+    analysis_destroy(&analysis);
+    char *text = NULL;
+    size_t size = 0;
+    FILE *file = fopen(inside("report.html"), "r");
+    assert_non_null(file);
+    assert_true(getdelim(&text, &size, '\0', file) > 0);
+    fclose(file);
+    return text;
+}
+
+static void check_well_formed(void)
+{
+    char command[2 * sizeof folder + 256];
+    snprintf(command, sizeof command,
+             "%s -c 'import sys, xml.etree.ElementTree as e\n"
+             "ids = [x.get(\"id\") for x in e.parse(sys.argv[1]).iter() if x.get(\"id\")]\n"
+             "assert len(ids) == len(set(ids)) > 0' '%s'",
+             TEST_PYTHON, inside("report.html"));
+    assert_int_equal(system(command), 0);
+}
+
+static void the_page_is_whole_and_alone(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {
+        .models = 3, .pretrains = 2, .examples = 4, .noise = 2e-3, .held_out = true, .failures = true};
+    char *page = write_and_read(&shape);
+    check_well_formed();
+    assert_null(strstr(page, "http://"));
+    assert_null(strstr(page, "https://"));
+    assert_null(strstr(page, "src="));
+    assert_null(strstr(page, "<link"));
+    assert_null(strstr(page, "<script"));
+    assert_null(strstr(page, "@import"));
+    assert_null(strstr(page, "black"));
+    const char *const shown[] = {"multiplicative",
+                                 "additive",
+                                 "joint",
+                                 "held out",
+                                 "signal 9",
+                                 "diverged",
+                                 "huber_delta",
+                                 "<svg role=",
+                                 "prefers-color-scheme:dark",
+                                 "00112233445566778899aabbccddeeff",
+                                 "lora rank 8",
+                                 "prompt length 4"};
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+        if (!strstr(page, shown[i])) fail_msg("the page does not say \"%s\"", shown[i]);
+    for (const char *svg = page; (svg = strstr(svg, "<svg")); svg++)
+        assert_true(strncmp(svg, "<svg role=\"img\" aria-label=", 27) == 0);
+    assert_int_equal(access(inside("report/examples-1.gp"), R_OK), 0);
+    assert_int_equal(access(inside("report/examples-1.dat"), R_OK), 0);
+    assert_int_equal(access(inside("report.html.tmp"), F_OK), -1);
+    free(page);
+}
+
+static void text_of_a_store_stays_text(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 2,
+                                      .pretrains = 1,
+                                      .examples = 3,
+                                      .failures = true,
+                                      .name = "<b>\"sweep\" & 'co'</b>",
+                                      .config = "# <script>alert(1)</script> ]]> &amp; \x01",
+                                      .message = "<img src=x onerror=alert(2)> \xff\xfe"};
+    char *page = write_and_read(&shape);
+    check_well_formed();
+    assert_null(strstr(page, "<script"));
+    assert_null(strstr(page, "<img"));
+    assert_null(strstr(page, "<b>\""));
+    assert_non_null(strstr(page, "&lt;script&gt;alert(1)&lt;/script&gt; ]]&gt; &amp;amp;"));
+    assert_non_null(strstr(page, "&lt;b&gt;&quot;sweep&quot; &amp; &#39;co&#39;&lt;/b&gt;"));
+    free(page);
+}
+
+static void a_sweep_that_has_just_begun_has_a_page_too(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 1, .pretrains = 1, .examples = 1, .failures = true};
+    char *page = write_and_read(&shape);
+    check_well_formed();
+    assert_non_null(strstr(page, "too few points"));
+    free(page);
+}
+
+static void without_gnuplot_nothing_is_written(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 2, .pretrains = 1, .examples = 3};
+    struct analysis analysis;
+    struct error err = {""};
+    analyse(&shape, &analysis);
+    char *path = strdup(getenv("PATH") ? getenv("PATH") : "");
+    setenv("PATH", "/nonexistent", 1);
+    int result = report_write(folder, NULL, &analysis, &err);
+    setenv("PATH", path, 1);
+    free(path);
+    analysis_destroy(&analysis);
+    assert_int_equal(result, -1);
+    assert_non_null(strstr(err.text, "gnuplot is not installed"));
+    assert_int_equal(access(inside("report.html"), F_OK), -1);
+}
+
+/* A phone is 390 pixels wide: tables scroll in their own boxes, the page does not. */
+static void the_page_fits_a_phone(void **state)
+{
+    (void)state;
+    if (!have("chromium")) {
+        print_message("skipped: chromium is not installed\n");
+        skip();
+    }
+    const struct sweep_shape shape = {
+        .models = 3,
+        .pretrains = 2,
+        .examples = 4,
+        .noise = 2e-3,
+        .failures = true,
+        .message =
+            "a_very_long_word_that_has_no_place_to_break_and_goes_on_and_on_and_on_and_on_and_on_and_on_and_on_and_on"};
+    free(write_and_read(&shape));
+    static const char frame[] = "<!DOCTYPE html><body><iframe id=f src='run/report.html' width=390 height=2000 "
+                                "style='border:0'></iframe><p id=o></p><script>"
+                                "f.onload=()=>{let d=f.contentDocument.documentElement;o.textContent='width "
+                                "'+d.scrollWidth+' of '+d.clientWidth}</script>";
+    const char *path = temporary_write("frame.html", frame, sizeof frame - 1);
+    char command[4 * sizeof folder], text[64];
+    snprintf(command, sizeof command,
+             "HOME='%s' timeout 100 chromium --headless=new --no-sandbox --disable-gpu --hide-scrollbars "
+             "--allow-file-access-from-files "
+             "--user-data-dir='%s/chromium' --dump-dom 'file://%s' 2>/dev/null | grep -o 'width [0-9]* of [0-9]*'",
+             temporary_folder, temporary_folder, path);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    bool got = fgets(text, sizeof text, pipe) != NULL;
+    pclose(pipe);
+    if (!got) {
+        print_message("skipped: chromium does not run here\n");
+        skip();
+    }
+    int width = 0, room = 0;
+    assert_int_equal(sscanf(text, "width %d of %d", &width, &room), 2);
+    assert_true(room > 0 && room <= 390); /* less by a scroll bar */
+    assert_int_equal(width, room);
+}
+
+static void counts_are_short(void **state)
+{
+    (void)state;
+    char text[32];
+    assert_string_equal(html_count(250000, text, sizeof text), "250 K");
+    assert_string_equal(html_count(1.5e9, text, sizeof text), "1.5 B");
+    assert_string_equal(html_count(64, text, sizeof text), "64");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_page_is_whole_and_alone),
+        cmocka_unit_test(text_of_a_store_stays_text),
+        cmocka_unit_test(a_sweep_that_has_just_begun_has_a_page_too),
+        cmocka_unit_test(without_gnuplot_nothing_is_written),
+        cmocka_unit_test(the_page_fits_a_phone),
+        cmocka_unit_test(counts_are_short),
+    };
+    return cmocka_run_group_tests(tests, create_all, remove_all);
+}
