@@ -70,18 +70,6 @@ static void drop_mpi_environment(void)
     }
 }
 
-/* OpenBLAS 0.3.21 takes its AVX2 kernels on processors whose name it does not know, whatever they can do; with the
- * AVX-512 ones a training step is 1.5 times faster. The kernel's name is part of the execution class. */
-static void choose_matmul_kernels(void)
-{
-#ifdef __x86_64__
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl"))
-        setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
-#endif
-}
-
 /* In the child: become `tunelaw worker 3` on its CPUs. Returns only if that fails. */
 static void become_worker(int socket, const struct request *request, pid_t launcher)
 {
@@ -185,7 +173,6 @@ static void launcher_main(int fd)
     full_mask(&mask);
     sched_setaffinity(0, sizeof mask, &mask);
     drop_mpi_environment();
-    choose_matmul_kernels();
     /* a drain is the agent's business: it tells the workers */
     signal(SIGINT, SIG_IGN);
     signal(SIGTERM, SIG_IGN);

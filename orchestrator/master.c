@@ -188,7 +188,7 @@ void master_destroy(struct master *master)
     free(master->node_info);
     free(master->running);
     free(master->rows);
-    free(master->row_stages);
+    free(master->arrivals);
     free(master->scratch);
     free(master);
 }
@@ -303,22 +303,23 @@ static int stage_failed(struct master *master, uint32_t index, const struct stag
     return master->options.fail_fast ? master_drain(master, "a stage was given up (--fail-fast)", err) : 0;
 }
 
-static int queue_row(struct master *master, uint32_t index, const struct store_row *row, struct error *err)
+static int queue_row(struct master *master, uint32_t index, uint32_t node, const struct stage_outcome *outcome,
+                     struct error *err)
 {
     if (master->row_count == master->row_capacity) {
         size_t capacity = master->row_capacity ? 2 * master->row_capacity : 16;
         struct store_row *rows = realloc(master->rows, capacity * sizeof *rows);
         if (rows) master->rows = rows;
-        uint32_t *stages = realloc(master->row_stages, capacity * sizeof *stages);
-        if (stages) master->row_stages = stages;
-        if (!rows || !stages) return error_set(err, "out of memory");
+        struct arrival *arrivals = realloc(master->arrivals, capacity * sizeof *arrivals);
+        if (arrivals) master->arrivals = arrivals;
+        if (!rows || !arrivals) return error_set(err, "out of memory");
         master->row_capacity = capacity;
     }
-    master->row_stages[master->row_count] = index;
-    master->rows[master->row_count] = *row;
-    master->rows[master->row_count].index = master->plan->stages[index].point;
-    master->rows[master->row_count].execution.epoch = store_epoch(master->store);
-    master->row_count++;
+    struct store_row *row = &master->rows[master->row_count];
+    *row = outcome->row;
+    row->index = master->plan->stages[index].point;
+    row->execution.epoch = store_epoch(master->store);
+    master->arrivals[master->row_count++] = (struct arrival){index, node, *outcome};
     return 0;
 }
 
@@ -339,7 +340,7 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
         master->actual += outcome->seconds;
         master->predicted += stage->seconds;
         return stage->point == PLAN_NONE ? stage_complete(master, index, err)
-                                         : queue_row(master, index, &outcome->row, err);
+                                         : queue_row(master, index, node, outcome, err);
     }
     if (outcome->status == STORE_CUT) {
         master->stages[index].state = STAGE_CUT;
@@ -358,7 +359,8 @@ static int commit_rows(struct master *master, struct error *err)
     }
     for (size_t i = 0; i < master->row_count; i++) {
         const struct store_row *row = &master->rows[i];
-        uint32_t index = master->row_stages[i];
+        const struct arrival *arrival = &master->arrivals[i];
+        uint32_t index = arrival->stage;
         if (set_state(master, (uint32_t)row->index, (enum store_status)row->result.status, 1, false, NULL, err) != 0)
             return -1;
         master->committed[row->index] = 1;
@@ -367,11 +369,7 @@ static int commit_rows(struct master *master, struct error *err)
         else
             master->summary.done++;
         master->summary.committed_now++;
-        struct stage_outcome outcome = {.status = (enum store_status)row->result.status,
-                                        .end_step = row->result.steps,
-                                        .flops = row->result.flops,
-                                        .seconds = row->execution.seconds};
-        log_outcome(master, index, &outcome, row->execution.rank);
+        log_outcome(master, index, &arrival->outcome, arrival->node);
         stage_cleanup(describe(master, index));
         if (stage_complete(master, index, err) != 0) return -1;
     }

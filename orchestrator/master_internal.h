@@ -33,6 +33,12 @@ struct running {
     struct stage_progress progress;
 };
 
+/* How the attempt ended whose row waits for the commit. */
+struct arrival {
+    uint32_t stage, node;
+    struct stage_outcome outcome;
+};
+
 struct master_node {
     char host[STORE_NAME];
     bool present; /* has said hello */
@@ -54,8 +60,8 @@ struct master {
     size_t nodes_present;
     struct running *running;
     size_t running_count, running_capacity;
-    struct store_row *rows; /* arrived, not yet committed */
-    uint32_t *row_stages;
+    struct store_row *rows;   /* arrived, not yet committed */
+    struct arrival *arrivals; /* [row_count] what the log says of them */
     size_t row_count, row_capacity;
     bool draining;
     struct master_summary summary;

@@ -53,8 +53,13 @@ class Sweep(unittest.TestCase):
         self.assertEqual(len(log), len({e['stage'] for e in log}))
         self.assertEqual({e['stage'] for e in log}, {s['identity'] for s in plan['stages']})
         self.assertTrue(all(e['status'] == 'done' and e['recomputed_steps'] == 0 for e in log))
-        flops = sum(e['flops'] for e in log)
-        self.assertAlmostEqual(flops / sum(s['flops'] for s in plan['stages']), 1.0, places=6)
+        # the plan knows mean lengths of examples, the worker counts the tokens that it trained
+        flops = {e['stage']: e['flops'] for e in log}
+        for stage in plan['stages']:
+            if stage['flops'] > 0:
+                self.assertAlmostEqual(flops[stage['identity']] / stage['flops'], 1.0, delta=0.1)
+        total = sum(s['flops'] for s in plan['stages'])
+        self.assertAlmostEqual(sum(flops.values()) / total, 1.0, delta=0.02)
 
     def test_a_second_run_does_nothing(self):
         before, stages = harness.result_bytes(self.alone), len(harness.executed(self.alone))
