@@ -14,7 +14,7 @@
 
 struct options {
     const char *file;
-    bool json, points;
+    bool json, points, parameters;
     long devices;  /* 0: those of this machine */
     double gflops; /* 0: measured */
 };
@@ -22,6 +22,7 @@ struct options {
 static const struct argp_option option_list[] = {
     {"json", 'j', NULL, 0, "Print JSON: totals, every stage, every point", 0},
     {"points", 'p', NULL, 0, "List every point", 0},
+    {"parameters", 'P', NULL, 0, "List every parameter as it was taken, defaults marked, and stop", 0},
     {"devices", 'd', "N", 0, "Predict the time on N devices (default: those of this machine)", 0},
     {"rate", 'r', "GFLOPS", 0, "Speed of one device in training, GFLOP/s (default: measured here in 0.3 s)", 0},
     {0}};
@@ -36,6 +37,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case 'p':
         options->points = true;
+        return 0;
+    case 'P':
+        options->parameters = true;
         return 0;
     case 'd':
         options->devices = strtol(arg, &end, 10);
@@ -115,7 +119,9 @@ int command_plan(int argc, char **argv)
     struct plan *plan = NULL;
     double rate = 0.0;
     int rc = -1;
-    if (sweep && !device_rate(sweep, &options, &rate, &err) && (plan = plan_create(sweep, rate, &err))) {
+    if (sweep && options.parameters)
+        rc = fputs(sweep->parameters, stdout) < 0 || fflush(stdout) ? error_set_errno(&err, "standard output") : 0;
+    else if (sweep && !device_rate(sweep, &options, &rate, &err) && (plan = plan_create(sweep, rate, &err))) {
         size_t devices = device_count(sweep, &options);
         warn_memory(plan, devices);
         rc = print(plan, &options, devices, &err);
