@@ -65,7 +65,8 @@ void analysis_axes(const struct analysis_fit *fit, const struct observation *row
 double analysis_predict(const struct analysis_fit *fit, const struct observation *row);
 
 /* The better law of a view by held-out error: index of the fit, or SIZE_MAX where fewer than two laws were judged on
- * the same points. `first` is any fit of the view. */
+ * the same points; a law with an exponent that the levels cannot tell is no candidate. `first` is any fit of the view.
+ */
 size_t analysis_best(const struct analysis *analysis, size_t first);
 bool analysis_same_view(const struct analysis_fit *a, const struct analysis_fit *b);
 

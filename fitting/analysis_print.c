@@ -134,11 +134,14 @@ static void print_fit(const struct analysis_fit *fit, FILE *out)
 static void print_cell(const struct analysis_fit *fit, const char *name, FILE *out)
 {
     char text[32] = "";
-    for (size_t i = 0; fit->fitted && i < fit->law.parameter_count; i++)
-        if (!strcmp(fit->law.parameters[i].name, name))
-            snprintf(text, sizeof text, "%.4g%s", near_zero(law_parameter_value(&fit->law, fit->fit.theta, i)),
-                     fit->intervals.raw[i].identified ? "" : " ?");
-    fprintf(out, " %-11s", text);
+    for (size_t i = 0; fit->fitted && i < fit->law.parameter_count; i++) {
+        if (strcmp(fit->law.parameters[i].name, name)) continue;
+        if (fit->intervals.raw[i].identified)
+            snprintf(text, sizeof text, "%.4g", near_zero(law_parameter_value(&fit->law, fit->fit.theta, i)));
+        else
+            snprintf(text, sizeof text, "?");
+    }
+    fprintf(out, " %-10s", text);
 }
 
 /* One line a law: what most readers look for. */
@@ -156,7 +159,7 @@ static void print_summary(const struct analysis *analysis, FILE *out)
     for (size_t n = 0; n < NAMES; n++) {
         if (!used[n]) continue;
         fprintf(out, " ");
-        print_padded(out, symbols[n], 11);
+        print_padded(out, symbols[n], 10);
     }
     fprintf(out, " held-out\n");
     for (size_t f = 0; f < analysis->fit_count; f++) {

@@ -111,6 +111,7 @@ static void check_jacobian(const struct fit *fit, const struct fit_data *data, s
         mark_moved(fit, vectors[k], false, out->centred);
     }
     for (size_t i = 0; i < n; i++) {
+        out->singular = out->singular || (law->parameters[i].role == LAW_EXPONENT && !out->raw[i].identified);
         explain_singular(fit, data, i, &out->raw[i]);
         explain_singular(fit, data, i, &out->centred[i]);
     }

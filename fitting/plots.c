@@ -14,8 +14,10 @@ enum { CURVE = 60, LEVELS = 24 };
 size_t plots_shown_fit(const struct analysis *analysis, size_t first)
 {
     size_t best = analysis_best(analysis, first);
-    for (size_t i = 0; best == SIZE_MAX && i < analysis->fit_count; i++)
-        if (analysis_same_view(&analysis->fits[i], &analysis->fits[first]) && analysis->fits[i].fitted) best = i;
+    for (size_t i = 0; best == SIZE_MAX && i < analysis->fit_count; i++) {
+        const struct analysis_fit *fit = &analysis->fits[i];
+        if (analysis_same_view(fit, &analysis->fits[first]) && fit->fitted && !fit->intervals.singular) best = i;
+    }
     return best;
 }
 
@@ -282,7 +284,9 @@ static int plot_fit(const struct analysis *analysis, size_t index, const char *f
                     struct error *err)
 {
     size_t shown = plots_shown_fit(analysis, index);
-    const struct analysis_fit *fit = &analysis->fits[shown == SIZE_MAX ? index : shown];
+    struct analysis_fit bare = analysis->fits[index]; /* no law to draw: the points alone */
+    bare.fitted = false;
+    const struct analysis_fit *fit = shown == SIZE_MAX ? &bare : &analysis->fits[shown];
     if (fit->view == VIEW_JOINT) return fit->fitted ? plot_residuals(analysis, fit, folder, plots, err) : 0;
     if (plot_view(analysis, fit, PLOT_EXAMPLES, folder, plots, err)) return -1;
     if (fit->view == VIEW_EXAMPLES) return 0;

@@ -93,6 +93,18 @@ static void a_sweep_of_one_model_is_told_what_it_cannot_tell(void **state)
     analysis_destroy(&got);
 }
 
+static void a_law_that_two_levels_cannot_tell_is_not_called_the_better_one(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 2, .pretrains = 1, .examples = 6, .noise = 1e-2};
+    struct analysis got = analyse(&shape, NULL);
+    const struct analysis_fit *additive = find(&got, "full", VIEW_MODEL, "additive");
+    assert_true(additive->fitted && additive->intervals.singular);
+    for (size_t i = 0; i < got.fit_count; i++)
+        assert_true(got.fits[i].view != VIEW_MODEL || analysis_best(&got, i) == SIZE_MAX);
+    analysis_destroy(&got);
+}
+
 static void a_young_sweep_says_that_there_is_too_little(void **state)
 {
     (void)state;
@@ -159,6 +171,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_law_of_the_store_comes_back),
         cmocka_unit_test(a_sweep_of_one_model_is_told_what_it_cannot_tell),
+        cmocka_unit_test(a_law_that_two_levels_cannot_tell_is_not_called_the_better_one),
         cmocka_unit_test(a_young_sweep_says_that_there_is_too_little),
         cmocka_unit_test(the_file_holds_every_digit),
         cmocka_unit_test(what_is_asked_wrongly_is_refused),
