@@ -10,7 +10,7 @@
 
 #include "orchestrator/command.h"
 #include "orchestrator/plan.h"
-#include "orchestrator/probe.h"
+#include "workers/probe.h"
 
 struct options {
     const char *file;
@@ -69,7 +69,8 @@ static int device_rate(const struct sweep *sweep, const struct options *options,
         *rate = options->gflops * 1e9;
         return 0;
     }
-    if (probe_rate(sweep, rate, err)) return error_prefix(err, "--rate GFLOPS gives the speed of a device");
+    if (probe_rate(sweep->resources.backend, sweep->resources.threads, rate, err))
+        return error_prefix(err, "--rate GFLOPS gives the speed of a device");
     return 0;
 }
 

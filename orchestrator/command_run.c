@@ -18,9 +18,9 @@
 #include "orchestrator/command.h"
 #include "orchestrator/launcher.h"
 #include "orchestrator/master.h"
-#include "orchestrator/probe.h"
 #include "orchestrator/protocol.h"
 #include "orchestrator/transport.h"
+#include "workers/probe.h"
 
 #define EXIT_INCOMPLETE 3 /* drained: points are left, the same command goes on */
 #define POLL_MPI_MS 2     /* messages cannot be waited for together with sockets */
@@ -125,7 +125,7 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     run->sweep = sweep_load(a->file, err);
     if (!run->sweep) return -1;
     double rate;
-    if (probe_rate(run->sweep, &rate, err) != 0) return -1;
+    if (probe_rate(run->sweep->resources.backend, run->sweep->resources.threads, &rate, err) != 0) return -1;
     run->plan = plan_create(run->sweep, rate, err);
     if (!run->plan) return -1;
     char dir[PATH_MAX];

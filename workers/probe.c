@@ -1,5 +1,5 @@
 /* The speed of a device, from a timed matmul; between the sweep and the plan. */
-#include "orchestrator/probe.h"
+#include "workers/probe.h"
 
 #include "io/log.h"
 #include "kernels/kernels.h"
@@ -41,10 +41,10 @@ static int probe(const struct kernels *kernels, int threads, double *rate, struc
     return rc;
 }
 
-int probe_rate(const struct sweep *sweep, double *rate, struct error *err)
+int probe_rate(const char *backend, uint32_t threads, double *rate, struct error *err)
 {
-    const struct kernels *kernels = kernels_find(sweep->resources.backend, err);
-    if (!kernels || probe(kernels, (int)sweep->resources.threads, rate, err))
+    const struct kernels *kernels = kernels_find(backend, err);
+    if (!kernels || probe(kernels, (int)threads, rate, err))
         return error_prefix(err, "cannot measure the speed of a device");
     *rate *= EFFICIENCY;
     return 0;

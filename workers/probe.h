@@ -1,0 +1,14 @@
+/* How fast a device of this machine trains, measured in a moment: what predicted seconds are made of until stages have
+ * finished. */
+#ifndef TUNELAW_WORKERS_PROBE_H
+#define TUNELAW_WORKERS_PROBE_H
+
+#include <stdint.h>
+
+#include "io/error.h"
+
+/* *rate: FLOP/s that a training step of a backend may reach on one device of `threads` host threads: a matmul timed for
+ * 0.3 s, times the share of it that training reaches. */
+int probe_rate(const char *backend, uint32_t threads, double *rate, struct error *err);
+
+#endif
