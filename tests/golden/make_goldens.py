@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""Goldens for tests/workers/test_parity.c, from transformers' Llama, PEFT's adapters and torch's AdamW in float64.
+
+    python3 -m venv VENV && VENV/bin/pip install torch transformers peft h5py
+    VENV/bin/python tests/golden/make_goldens.py [FOLDER]
+
+One file llama_FAMILY.h5 a model:
+    /                       attributes: the model's configuration, made_with
+    /weights/NAME           float32, Hugging Face's names
+    /batches/B/             ids[tokens], offsets[sequences+1], rows[targets], labels[targets]: packed sequences; token row
+                            rows[i] predicts labels[i]; no other token has a loss
+    /methods/METHOD/        attributes: size, alpha, the recipe of AdamW; torch_float32: how far PyTorch's own float32 curve
+                            of losses lies from the float64 one
+    /methods/METHOD/adapter/NAME     float32, as in PEFT's files
+    /methods/METHOD/gradients/NAME   of the mean loss over the targets of batch 0, before any step
+    /methods/METHOD/losses, norms    of the steps 1, 2, ...: before the step; norm of the gradient before clipping. Step s
+                                     takes batch (s-1) mod batches
+"""
+import math
+import sys
+from pathlib import Path
+
+import h5py
+import numpy
+import peft
+import torch
+import transformers
+from torch.nn import functional
+from transformers.models.llama import modeling_llama
+
+STEPS = 20
+FAMILIES = {
+    "mqa_tied": dict(layers=2, width=16, heads=4, kv_heads=1, head_width=4, ffn=43, vocabulary=61, tied=True,
+                     rope_theta=10000.0, norm_epsilon=1e-5),
+    "gqa_untied": dict(layers=2, width=24, heads=6, kv_heads=2, head_width=6, ffn=37, vocabulary=67, tied=False,
+                       rope_theta=500000.0, norm_epsilon=1e-6),
+    "mha_tied": dict(layers=3, width=20, heads=5, kv_heads=5, head_width=4, ffn=29, vocabulary=53, tied=True,
+                     rope_theta=100.0, norm_epsilon=1e-2),
+    "mha_untied": dict(layers=1, width=28, heads=2, kv_heads=2, head_width=40, ffn=51, vocabulary=59, tied=False,
+                       rope_theta=10000.0, norm_epsilon=1e-5),
+}
+METHODS = {
+    "full": dict(size=0, alpha=0.0, learning_rate=3e-3),
+    "lora": dict(size=3, alpha=4.5, learning_rate=3e-3),
+    "prompt": dict(size=5, alpha=0.0, learning_rate=3e-2),
+}
+RECIPE = dict(beta1=0.9, beta2=0.98, epsilon=1e-8, weight_decay=0.1)
+# (source tokens, target tokens) of the sequences of each batch
+BATCHES = [[(3, 9), (1, 1), (20, 27), (6, 4)], [(2, 5), (9, 1), (1, 12)], [(11, 30)]]
+LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def norm_in_double(self, x):
+    """transformers rounds to float32 inside the norm, whatever the model's type; the same formula without that."""
+    return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+
+def rotary_in_double(self, x, position_ids):
+    """As norm_in_double, for the angles."""
+    width = self.config.head_dim
+    powers = torch.arange(0, width, 2, dtype=torch.float64) / width
+    angles = position_ids[..., None].double() * self.config.rope_parameters["rope_theta"] ** -powers
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def in_double(on, kept={}):
+    """Switch between transformers' own functions and those above."""
+    norm, rotary = modeling_llama.LlamaRMSNorm, modeling_llama.LlamaRotaryEmbedding
+    kept.setdefault("own", (norm.forward, rotary.forward))
+    norm.forward, rotary.forward = (norm_in_double, rotary_in_double) if on else kept["own"]
+
+
+def float32_normal(generator, shape, deviation, mean=0.0):
+    values = mean + deviation * torch.randn(shape, generator=generator, dtype=torch.float64)
+    return values.float().double()
+
+
+def base_model(family, generator):
+    config = transformers.LlamaConfig(
+        hidden_size=family["width"], num_hidden_layers=family["layers"], num_attention_heads=family["heads"],
+        num_key_value_heads=family["kv_heads"], head_dim=family["head_width"], intermediate_size=family["ffn"],
+        vocab_size=family["vocabulary"], tie_word_embeddings=family["tied"], rms_norm_eps=family["norm_epsilon"],
+        rope_parameters={"rope_type": "default", "rope_theta": family["rope_theta"]}, attn_implementation="sdpa")
+    model = transformers.LlamaForCausalLM(config).double()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1:
+                parameter.copy_(float32_normal(generator, parameter.shape, 0.3, 1.0))
+            elif "embed_tokens" in name or "lm_head" in name:
+                parameter.copy_(float32_normal(generator, parameter.shape, 0.5))
+            else:  # large enough for attention to choose
+                sharp = 1.4 if "q_proj" in name or "k_proj" in name else 0.8
+                parameter.copy_(float32_normal(generator, parameter.shape, sharp / math.sqrt(parameter.shape[1])))
+    return model
+
+
+def with_method(model, name, method, generator):
+    if name == "full":
+        return model
+    if name == "lora":
+        config = peft.LoraConfig(r=method["size"], lora_alpha=method["alpha"], lora_dropout=0.0, bias="none",
+                                 target_modules=LINEARS, task_type="CAUSAL_LM")
+    else:
+        config = peft.PromptTuningConfig(num_virtual_tokens=method["size"], task_type="CAUSAL_LM")
+    model = peft.get_peft_model(model, config).double()
+    with torch.no_grad():
+        for tensor in model.parameters():
+            if tensor.requires_grad:  # B is not zero, and updates are smaller than the weights that they stand beside
+                deviation = 0.5 if name == "prompt" else 0.6 / math.sqrt(tensor.shape[1])
+                tensor.copy_(float32_normal(generator, tensor.shape, deviation))
+    return model
+
+
+def make_batches(vocabulary, generator):
+    """Padded on the right for transformers, packed for the file."""
+    batches = []
+    for lengths in BATCHES:
+        longest = max(source + target for source, target in lengths)
+        ids = torch.zeros((len(lengths), longest), dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        labels = torch.full_like(ids, -100)
+        packed = {"ids": [], "offsets": [0], "rows": [], "labels": []}
+        for i, (source, target) in enumerate(lengths):
+            tokens = torch.randint(vocabulary, (source + target,), generator=generator)
+            ids[i, : len(tokens)] = tokens
+            mask[i, : len(tokens)] = 1
+            labels[i, source : len(tokens)] = tokens[source:]
+            first = packed["offsets"][-1]
+            packed["ids"] += tokens.tolist()
+            packed["rows"] += [first + t - 1 for t in range(source, len(tokens))]
+            packed["labels"] += tokens[source:].tolist()
+            packed["offsets"].append(first + len(tokens))
+        batches.append((ids, mask, labels, packed))
+    return batches
+
+
+def loss_of(model, batch):
+    """Nats per target token."""
+    ids, mask, labels, _ = batch
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, -ids.shape[1] :]  # without a prompt's rows
+    return functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+
+
+def adapter_name(name):
+    return name.replace(".default.weight", ".weight").replace("prompt_encoder.default.embedding.weight",
+                                                              "prompt_embeddings")
+
+
+def trained(model):
+    return {adapter_name(name): p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def train(model, batches, recipe):
+    """Losses and gradient norms of STEPS steps, each before its update; weight decay on matrices alone."""
+    tensors = trained(model).values()
+    groups = [{"params": [p for p in tensors if p.dim() > 1], "weight_decay": recipe["weight_decay"]},
+              {"params": [p for p in tensors if p.dim() == 1], "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe["learning_rate"],
+                                  betas=(recipe["beta1"], recipe["beta2"]), eps=recipe["epsilon"])
+    losses, norms = [], []
+    for step in range(STEPS):
+        optimiser.zero_grad()
+        loss = loss_of(model, batches[step % len(batches)])
+        loss.backward()
+        norms.append(torch.nn.utils.clip_grad_norm_(tensors, recipe["clip_norm"]).item())
+        optimiser.step()
+        losses.append(loss.item())
+    return losses, norms
+
+
+def put_tensors(group, tensors):
+    for name, tensor in tensors.items():
+        group.create_dataset(name, data=tensor.detach().numpy().astype("<f4"))
+
+
+def check_own_functions(model, batch, loss):
+    """Computing in double must not have made another model of it."""
+    in_double(False)
+    own = loss_of(model, batch).item()
+    in_double(True)
+    if abs(own - loss) > 1e-5 * loss:
+        sys.exit(f"transformers' own loss is {own}, in double {loss}")
+
+
+def make_model(family, name, base_seed):
+    """The same base for each method."""
+    model = base_model(family, torch.Generator().manual_seed(base_seed))
+    return with_method(model, name, METHODS[name], torch.Generator().manual_seed(base_seed + 1)).train()
+
+
+def check_conditioning(model, batches, recipe, losses):
+    """transformers' own float32 must stay far inside the test's bound, or the golden would measure chaos."""
+    in_double(False)
+    own, _ = train(model.float(), batches, recipe)
+    in_double(True)
+    error = max(abs(a / b - 1) for a, b in zip(own, losses))
+    if error > 1e-4:
+        sys.exit(f"badly conditioned: PyTorch's float32 curve differs from its float64 one by {error:.1e}")
+    return error
+
+
+def put_method(file, family, name, base_seed, batches):
+    method = METHODS[name]
+    model = make_model(family, name, base_seed)
+    group = file.create_group(f"methods/{name}")
+    if name == "full":
+        put_tensors(file.create_group("weights"), dict(model.named_parameters()))
+    else:
+        put_tensors(group.create_group("adapter"), trained(model))
+        saved = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+        if set(saved) != set(trained(model)):
+            sys.exit(f"{name}: PEFT's file has other tensors: {sorted(set(saved) ^ set(trained(model)))}")
+    loss = loss_of(model, batches[0])
+    loss.backward()
+    check_own_functions(model, batches[0], loss.item())
+    put_tensors(group.create_group("gradients"), {n: p.grad for n, p in trained(model).items()})
+    norm = math.sqrt(sum(p.grad.pow(2).sum().item() for p in trained(model).values()))
+    recipe = dict(RECIPE, learning_rate=method["learning_rate"], clip_norm=round(0.6 * norm, 3))
+    losses, norms = train(model, batches, recipe)
+    own = check_conditioning(make_model(family, name, base_seed), batches, recipe, losses)
+    for key, value in dict(recipe, size=method["size"], alpha=method["alpha"], torch_float32=own).items():
+        group.attrs[key] = float(value)
+    group.create_dataset("losses", data=numpy.array(losses, "<f8"))
+    group.create_dataset("norms", data=numpy.array(norms, "<f8"))
+    clipped = sum(n > recipe["clip_norm"] for n in norms)
+    print(f"  {name}: loss {losses[0]:.6f} -> {losses[-1]:.6f}, {clipped} of {STEPS} steps clipped, "
+          f"PyTorch's float32 curve within {own:.1e}")
+
+
+def main():
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    torch.set_num_threads(1)
+    in_double(True)
+    for index, (name, family) in enumerate(FAMILIES.items()):
+        path = folder / f"llama_{name}.h5"
+        batches = make_batches(family["vocabulary"], torch.Generator().manual_seed(1000 + index))
+        with h5py.File(path, "w", libver=("earliest", "v108"), track_order=False) as file:
+            for key, value in family.items():
+                file.attrs[key] = float(value)
+            file.attrs["made_with"] = numpy.bytes_(f"torch {torch.__version__}, transformers {transformers.__version__}, "
+                                                   f"peft {peft.__version__}, float64")
+            for i, batch in enumerate(batches):
+                for key, values in batch[3].items():
+                    file.create_dataset(f"batches/{i}/{key}", data=numpy.array(values, "<i4"))
+            print(path.name)
+            for method in METHODS:
+                put_method(file, family, method, 100 * index, batches)
+
+
+if __name__ == "__main__":
+    main()
