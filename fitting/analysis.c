@@ -47,7 +47,7 @@ size_t analysis_best(const struct analysis *analysis, size_t first)
     const struct analysis_fit *reference = NULL;
     for (size_t i = 0; i < analysis->fit_count; i++) {
         const struct analysis_fit *fit = &analysis->fits[i];
-        if (!analysis_same_view(fit, &analysis->fits[first]) || !fit->fitted || fit->intervals.singular ||
+        if (!analysis_same_view(fit, &analysis->fits[first]) || !fit->fitted || fit->intervals.vague ||
             fit->heldout.kind == HELDOUT_NONE)
             continue;
         if (reference &&

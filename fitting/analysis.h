@@ -77,8 +77,9 @@ int fitting_fit_table(const char *path, const char *columns, const struct analys
                       struct analysis *out, struct error *err);
 void analysis_destroy(struct analysis *analysis); /* frees what it holds */
 
-/* For people, and for programs (full precision, one JSON object, docs/laws.md). */
-void analysis_print(const struct analysis *analysis, FILE *out);
+/* For people: one table, and with `verbose` every law with its intervals and how it was found; for programs: full
+ * precision, one JSON object, docs/laws.md. */
+void analysis_print(const struct analysis *analysis, bool verbose, FILE *out);
 int analysis_print_json(const struct analysis *analysis, FILE *out, struct error *err);
 
 /* Write the JSON to DIR/fit.json: beside it, synced, renamed. */

@@ -4,22 +4,9 @@
 #include <string.h>
 
 #include "fitting/analysis.h"
+#include "fitting/analysis_internal.h"
 
 enum { LISTED = 20 };
-
-/* Print text padded to a width in characters, not bytes. */
-static void print_padded(FILE *out, const char *text, int width)
-{
-    for (const char *c = text; *c; c++)
-        width -= (*c & 0xc0) != 0x80;
-    fprintf(out, "%s%*s", text, width > 0 ? width : 0, "");
-}
-
-/* An E that the fit drives to 0 stops somewhere on the way; where it stops means nothing. */
-static double near_zero(double value)
-{
-    return fabs(value) < 1e-9 ? 0 : value;
-}
 
 static void print_left_out(const struct observations *observations, FILE *out)
 {
@@ -79,16 +66,15 @@ static void print_view(const struct analysis_fit *fit, FILE *out)
 
 static void print_interval(FILE *out, const char *symbol, double value, const struct interval *interval)
 {
-    char text[64] = "";
     fprintf(out, "    ");
     print_padded(out, symbol, 4);
+    if (!interval->identified) {
+        fprintf(out, "not identified: %s\n", interval->reason);
+        return;
+    }
     fprintf(out, "%-11.5g", near_zero(value));
-    if (!isnan(interval->low))
-        snprintf(text, sizeof text, "[%.4g, %.4g]", near_zero(interval->low), near_zero(interval->high));
-    if (interval->identified)
-        fprintf(out, " %s\n", text);
-    else
-        fprintf(out, " %-24s not identified: %s\n", text, interval->reason);
+    if (!isnan(interval->low)) fprintf(out, " [%.4g, %.4g]", near_zero(interval->low), near_zero(interval->high));
+    fprintf(out, "\n");
 }
 
 static void print_heldout(const struct heldout *heldout, FILE *out)
@@ -131,64 +117,16 @@ static void print_fit(const struct analysis_fit *fit, FILE *out)
     print_heldout(&fit->heldout, out);
 }
 
-static void print_cell(const struct analysis_fit *fit, const char *name, FILE *out)
-{
-    char text[32] = "";
-    for (size_t i = 0; fit->fitted && i < fit->law.parameter_count; i++) {
-        if (strcmp(fit->law.parameters[i].name, name)) continue;
-        if (fit->intervals.raw[i].identified)
-            snprintf(text, sizeof text, "%.4g", near_zero(law_parameter_value(&fit->law, fit->fit.theta, i)));
-        else
-            snprintf(text, sizeof text, "?");
-    }
-    fprintf(out, " %-10s", text);
-}
-
-/* One line a law: what most readers look for. */
-static void print_summary(const struct analysis *analysis, FILE *out)
-{
-    static const char *const names[] = {"A", "alpha", "gamma", "tau", "B", "beta", "E"};
-    static const char *const symbols[] = {"A", "α", "γ", "τ", "B", "β", "E"};
-    enum { NAMES = sizeof names / sizeof *names };
-    bool used[NAMES] = {false}, doubtful = false;
-    for (size_t f = 0; f < analysis->fit_count; f++)
-        for (size_t i = 0; i < analysis->fits[f].law.parameter_count; i++)
-            for (size_t n = 0; n < NAMES; n++)
-                used[n] = used[n] || !strcmp(names[n], analysis->fits[f].law.parameters[i].name);
-    fprintf(out, "\n%-18s %-9s %-15s %6s", "method", "view", "law", "points");
-    for (size_t n = 0; n < NAMES; n++) {
-        if (!used[n]) continue;
-        fprintf(out, " ");
-        print_padded(out, symbols[n], 10);
-    }
-    fprintf(out, " held-out\n");
-    for (size_t f = 0; f < analysis->fit_count; f++) {
-        const struct analysis_fit *fit = &analysis->fits[f];
-        fprintf(out, "%-18s %-9s %-15s %6zu", fit->group, view_name(fit->view), fit->law.name, fit->fitted_count);
-        for (size_t n = 0; n < NAMES; n++)
-            if (used[n]) print_cell(fit, names[n], out);
-        if (!fit->fitted)
-            fprintf(out, " too few points");
-        else if (fit->heldout.kind != HELDOUT_NONE)
-            fprintf(out, " %.4g%s", fit->heldout.error, analysis_best(analysis, f) == f ? " *" : "");
-        fprintf(out, "\n");
-        for (size_t i = 0; fit->fitted && i < fit->law.parameter_count; i++)
-            doubtful = doubtful || !fit->intervals.raw[i].identified;
-    }
-    fprintf(out, "held-out: mean absolute deviation of the loss; *: the better law of its view%s\n",
-            doubtful ? "; ?: not identified by these points" : "");
-}
-
-void analysis_print(const struct analysis *analysis, FILE *out)
+void analysis_print(const struct analysis *analysis, bool verbose, FILE *out)
 {
     print_head(analysis, out);
     if (!analysis->fit_count) {
         fprintf(out, "no finetuned point is done yet, so there is nothing to fit\n");
         return;
     }
-    for (size_t i = 0; i < analysis->fit_count; i++) {
+    print_table(analysis, out);
+    for (size_t i = 0; verbose && i < analysis->fit_count; i++) {
         if (!i || !analysis_same_view(&analysis->fits[i - 1], &analysis->fits[i])) print_view(&analysis->fits[i], out);
         print_fit(&analysis->fits[i], out);
     }
-    print_summary(analysis, out);
 }

@@ -217,6 +217,7 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
         out->centred[i] = out->raw[i];
     }
     check_jacobian(fit, data, out);
+    out->vague = out->singular;
     if (interval->resamples == 0) return 0;
 
     double *weight = calloc(data->count, sizeof *weight);
@@ -229,6 +230,8 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
     out->resamples = resample(fit, data, options, interval, out->clusters, weight, samples);
     if (out->resamples) {
         summarise(&fit->law, samples, out->resamples, interval->level, out->raw);
+        for (size_t i = 0; i < n; i++)
+            out->vague = out->vague || (fit->law.parameters[i].role == LAW_EXPONENT && !out->raw[i].identified);
         for (size_t r = 0; r < out->resamples; r++)
             law_shift(&fit->law, samples + r * n, fit->centre);
         summarise(&fit->law, samples, out->resamples, interval->level, out->centred);

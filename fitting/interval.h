@@ -35,6 +35,7 @@ struct intervals {
     size_t resamples; /* that gave a fit */
     size_t clusters;
     bool singular;                           /* rule 1 holds for an exponent: between the levels the law is a guess */
+    bool vague;                              /* an exponent is not identified, by either rule */
     struct interval raw[LAW_PARAMETERS];     /* of the law as it is written */
     struct interval centred[LAW_PARAMETERS]; /* of the law with axes divided by their geometric means: coefficients in
                                                 the middle of the grid */

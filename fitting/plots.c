@@ -16,7 +16,7 @@ size_t plots_shown_fit(const struct analysis *analysis, size_t first)
     size_t best = analysis_best(analysis, first);
     for (size_t i = 0; best == SIZE_MAX && i < analysis->fit_count; i++) {
         const struct analysis_fit *fit = &analysis->fits[i];
-        if (analysis_same_view(fit, &analysis->fits[first]) && fit->fitted && !fit->intervals.singular) best = i;
+        if (analysis_same_view(fit, &analysis->fits[first]) && fit->fitted && !fit->intervals.vague) best = i;
     }
     return best;
 }

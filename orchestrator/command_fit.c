@@ -11,7 +11,7 @@
 struct arguments {
     const char *path;
     const char *table, *columns;
-    bool json;
+    bool json, verbose;
     struct analysis_options options;
 };
 
@@ -25,6 +25,7 @@ static const struct argp_option options[] = {
     {"level", 'c', "PERCENT", 0, "level of the intervals (90)", 0},
     {"table", 't', "FILE", 0, "fit the rows of a CSV file instead of a store", 0},
     {"columns", 'k', "MAP", 0, "columns of the table, such as N=params,D=tokens,L=loss", 0},
+    {"verbose", 'v', NULL, 0, "after the table, every law with its intervals and how it was found", 0},
     {"json", 'j', NULL, 0, "print JSON in full precision", 0},
     {0},
 };
@@ -66,6 +67,9 @@ static error_t parse(int key, char *word, struct argp_state *state)
         return 0;
     case 'k':
         arguments->columns = word;
+        return 0;
+    case 'v':
+        arguments->verbose = true;
         return 0;
     case 'j':
         arguments->json = true;
@@ -112,7 +116,7 @@ int command_fit(int argc, char **argv)
     if (arguments.json)
         failed = analysis_print_json(&analysis, stdout, &err);
     else
-        analysis_print(&analysis, stdout);
+        analysis_print(&analysis, arguments.verbose, stdout);
     if (!failed) failed = keep(&arguments, &analysis, &err);
     analysis_destroy(&analysis);
     return failed ? command_fail(&err) : 0;

@@ -114,11 +114,44 @@ static void a_young_sweep_says_that_there_is_too_little(void **state)
     assert_false(fit->fitted);
     assert_non_null(strstr(fit->why, "too few points"));
     FILE *file = tmpfile();
-    analysis_print(&got, file);
+    analysis_print(&got, true, file);
     rewind(file);
     char text[8192] = "";
     assert_true(fread(text, 1, sizeof text - 1, file) > 0);
     assert_non_null(strstr(text, "not fitted: too few points: 4 different cells"));
+    fclose(file);
+    analysis_destroy(&got);
+}
+
+/* Characters of the widest line of the table. */
+static size_t widest(FILE *file)
+{
+    size_t widest = 0, count = 0;
+    for (int c; (c = fgetc(file)) != EOF;) {
+        count = c == '\n' ? 0 : count + ((c & 0xc0) != 0x80);
+        widest = count > widest ? count : widest;
+    }
+    return widest;
+}
+
+static void the_table_is_narrow_and_without_numbers_that_mean_nothing(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 2, .pretrains = 2, .examples = 6, .noise = 1e-2, .held_out = true};
+    struct analysis got = analyse(&shape, NULL);
+    snprintf(got.observations.source, sizeof got.observations.source, "run");
+    FILE *file = tmpfile();
+    analysis_print(&got, false, file);
+    rewind(file);
+    size_t width = widest(file);
+    assert_true(width > 60 && width <= 100);
+    rewind(file);
+    char text[16384] = "";
+    assert_true(fread(text, 1, sizeof text - 1, file) > 0);
+    assert_null(strstr(text, "inf"));
+    assert_null(strstr(text, "nan"));
+    assert_non_null(strstr(text, "not identified"));
+    assert_non_null(strstr(text, "lora 8       additive"));
     fclose(file);
     analysis_destroy(&got);
 }
@@ -173,6 +206,7 @@ int main(void)
         cmocka_unit_test(a_sweep_of_one_model_is_told_what_it_cannot_tell),
         cmocka_unit_test(a_law_that_two_levels_cannot_tell_is_not_called_the_better_one),
         cmocka_unit_test(a_young_sweep_says_that_there_is_too_little),
+        cmocka_unit_test(the_table_is_narrow_and_without_numbers_that_mean_nothing),
         cmocka_unit_test(the_file_holds_every_digit),
         cmocka_unit_test(what_is_asked_wrongly_is_refused),
     };

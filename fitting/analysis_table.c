@@ -1,0 +1,186 @@
+/* Fitting: the analysis as one table of at most 100 columns, one line a law: what most readers look for. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fitting/analysis.h"
+#include "fitting/analysis_internal.h"
+
+enum { METHOD_WIDTH = 12, LAW_WIDTH = 14, PARAMETER_WIDTH = 15, VALUE_WIDTH = 8, SHOWN = 7, WITH_INTERVALS = 4 };
+
+static const char *const names[SHOWN] = {"A", "alpha", "gamma", "tau", "B", "beta", "E"};
+static const char *const symbols[SHOWN] = {"A", "α", "γ", "τ", "B", "β", "E"};
+
+static int characters(const char *text)
+{
+    int count = 0;
+    for (const char *c = text; *c; c++)
+        count += (*c & 0xc0) != 0x80;
+    return count;
+}
+
+void print_padded(FILE *out, const char *text, int width)
+{
+    int count = characters(text);
+    if (count <= width) {
+        fprintf(out, "%s%*s", text, width - count, "");
+        return;
+    }
+    for (int shown = 0; shown < width - 1; shown++) {
+        do
+            fputc(*text++, out);
+        while ((*text & 0xc0) == 0x80);
+    }
+    fputs("…", out);
+}
+
+/* "0.0484" -> ".0484", "1.2e+05" -> "1.2e5" */
+static void shorten(char *text)
+{
+    char *zero = text[0] == '-' ? text + 1 : text;
+    if (zero[0] == '0' && zero[1] == '.') memmove(zero, zero + 1, strlen(zero));
+    char *power = strchr(text, 'e');
+    if (!power) return;
+    char *digits = power + 1 + (power[1] == '+' || power[1] == '-');
+    char *first = digits;
+    while (*first == '0' && first[1])
+        first++;
+    char *to = power + 1 + (power[1] == '-');
+    memmove(to, first, strlen(first) + 1);
+}
+
+static void short_number(double value, int digits, char out[32])
+{
+    if (fabs(value) >= pow(10, digits) && fabs(value) < 1e4)
+        snprintf(out, 32, "%.0f", value);
+    else
+        snprintf(out, 32, "%.*g", digits, near_zero(value));
+    shorten(out);
+}
+
+/* A value and its interval, with as many digits as the column has room for. */
+static void with_interval(double value, const struct interval *interval, char *out, size_t size)
+{
+    static const int digits[][2] = {{3, 2}, {2, 2}, {2, 1}};
+    char middle[32], low[32], high[32];
+    short_number(value, 4, out);
+    if (isnan(interval->low)) return;
+    for (size_t i = 0; i < sizeof digits / sizeof *digits; i++) {
+        short_number(value, digits[i][0], middle);
+        short_number(interval->low, digits[i][1], low);
+        short_number(interval->high, digits[i][1], high);
+        snprintf(out, size, "%s %s–%s", middle, low, high);
+        if (characters(out) <= PARAMETER_WIDTH) return;
+    }
+    short_number((interval->high - interval->low) / 2, 1, high);
+    snprintf(out, size, "%s ±%s", middle, high);
+}
+
+static void print_parameter(const struct analysis_fit *fit, const char *name, bool intervals, FILE *out)
+{
+    char text[128] = "";
+    for (size_t i = 0; i < fit->law.parameter_count; i++) {
+        if (strcmp(fit->law.parameters[i].name, name)) continue;
+        double value = law_parameter_value(&fit->law, fit->fit.theta, i);
+        if (!fit->intervals.raw[i].identified)
+            snprintf(text, sizeof text, "%s", intervals ? "not identified" : "?");
+        else if (intervals)
+            with_interval(value, &fit->intervals.raw[i], text, sizeof text);
+        else
+            short_number(value, 4, text);
+    }
+    fputc(' ', out);
+    print_padded(out, text, intervals ? PARAMETER_WIDTH : VALUE_WIDTH);
+}
+
+static void short_group(const struct analysis_fit *fit, char *out, size_t size)
+{
+    if (fit->pet_size > 0)
+        snprintf(out, size, "%s %g", fit->method, fit->pet_size);
+    else
+        snprintf(out, size, "%s", fit->method);
+}
+
+static void print_held_out(const struct analysis *analysis, size_t index, FILE *out)
+{
+    const struct analysis_fit *fit = &analysis->fits[index];
+    char text[32] = "";
+    if (fit->heldout.kind != HELDOUT_NONE) short_number(fit->heldout.error, 3, text);
+    fprintf(out, " %-6s%s", text, analysis_best(analysis, index) == index ? "*" : "");
+}
+
+/* Spaces at the end of a line are noise in a diff: the line is built, cut and written. */
+static void print_line(const struct analysis *analysis, size_t index, const bool used[SHOWN], bool intervals, FILE *out)
+{
+    const struct analysis_fit *fit = &analysis->fits[index];
+    char group[OBSERVATION_NAME + 32], line[1024] = "";
+    FILE *memory = fmemopen(line, sizeof line, "w");
+    if (!memory) return;
+    short_group(fit, group, sizeof group);
+    print_padded(memory, group, METHOD_WIDTH);
+    fputc(' ', memory);
+    print_padded(memory, fit->law.name, LAW_WIDTH);
+    if (!fit->fitted) {
+        fprintf(memory, " not fitted: %zu point%s, %zu parameters", fit->fitted_count,
+                fit->fitted_count == 1 ? "" : "s", fit->law.parameter_count);
+    } else {
+        for (size_t n = 0; n < SHOWN; n++)
+            if (used[n]) print_parameter(fit, names[n], intervals, memory);
+        print_held_out(analysis, index, memory);
+    }
+    fclose(memory);
+    for (size_t end = strlen(line); end && line[end - 1] == ' ';)
+        line[--end] = 0;
+    fprintf(out, "%s\n", line);
+}
+
+/* The parameters of a view's laws. B belongs to the sums alone: it gives way where there would be no room for
+ * intervals.
+ */
+static size_t choose_columns(const struct analysis *analysis, enum view_kind view, bool used[SHOWN])
+{
+    size_t count = 0;
+    for (size_t n = 0; n < SHOWN; n++) {
+        used[n] = false;
+        for (size_t f = 0; f < analysis->fit_count; f++)
+            for (size_t i = 0; analysis->fits[f].view == view && i < analysis->fits[f].law.parameter_count; i++)
+                used[n] = used[n] || !strcmp(names[n], analysis->fits[f].law.parameters[i].name);
+        count += used[n];
+    }
+    if (used[4] && count == WITH_INTERVALS + 1) {
+        used[4] = false;
+        count--;
+    }
+    return count;
+}
+
+static void print_section(const struct analysis *analysis, enum view_kind view, FILE *out)
+{
+    static const char *const titles[VIEWS] = {
+        "model size N and examples D, at one pretraining count", "pretraining tokens P and examples D, at one model",
+        "all points of a method: N, P, T, D", "examples D alone, at one model and pretraining count",
+        "all rows of the table"};
+    bool used[SHOWN], any = false;
+    for (size_t f = 0; f < analysis->fit_count; f++)
+        any = any || analysis->fits[f].view == view;
+    if (!any) return;
+    bool intervals = choose_columns(analysis, view, used) <= WITH_INTERVALS;
+    fprintf(out, "\n%s\n%-*s %-*s", titles[view], METHOD_WIDTH, "method", LAW_WIDTH, "law");
+    for (size_t n = 0; n < SHOWN; n++) {
+        if (!used[n]) continue;
+        fputc(' ', out);
+        print_padded(out, symbols[n], intervals ? PARAMETER_WIDTH : VALUE_WIDTH);
+    }
+    fprintf(out, " held out\n");
+    for (size_t f = 0; f < analysis->fit_count; f++)
+        if (analysis->fits[f].view == view) print_line(analysis, f, used, intervals, out);
+}
+
+void print_table(const struct analysis *analysis, FILE *out)
+{
+    static const enum view_kind order[VIEWS] = {VIEW_JOINT, VIEW_MODEL, VIEW_PRETRAIN, VIEW_EXAMPLES, VIEW_TABLE};
+    for (size_t i = 0; i < VIEWS; i++)
+        print_section(analysis, order[i], out);
+    fprintf(out,
+            "\nheld out: mean absolute deviation of the loss; *: the better law; ?: not identified by these points\n");
+}
