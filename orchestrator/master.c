@@ -74,6 +74,8 @@ static bool state_finished(struct master *master, uint32_t index)
 static int find_work(struct master *master, struct error *err)
 {
     const struct plan *plan = master->plan;
+    master->committed = calloc(store_count(master->store), 1); /* behind the sweep's points: removed ones */
+    if (!master->committed) return error_set(err, "out of memory");
     if (store_committed(master->store, master->committed, err) != 0) return -1;
     for (size_t p = 0; p < plan->point_count; p++) {
         if (master->committed[p]) continue;
@@ -156,11 +158,10 @@ struct master *master_create(const struct sweep *sweep, const struct plan *plan,
     master->started = clock_elapsed();
     schedule_init(&master->schedule);
     master->stages = calloc(plan->stage_count + 1, sizeof *master->stages);
-    master->committed = calloc(plan->point_count + 1, 1);
     master->nodes = calloc(ranks, sizeof *master->nodes);
     master->node_info = calloc(ranks, sizeof *master->node_info);
     master->scratch = calloc(1, sizeof *master->scratch);
-    if (!master->stages || !master->committed || !master->nodes || !master->node_info || !master->scratch) {
+    if (!master->stages || !master->nodes || !master->node_info || !master->scratch) {
         error_set(err, "out of memory");
         goto failed;
     }

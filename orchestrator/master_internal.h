@@ -53,7 +53,7 @@ struct master {
     int lock_fd, log_fd; /* log_fd: logs/stages.jsonl */
     struct master_stage *stages;
     uint32_t *child_first, *children; /* children of stage s: children[child_first[s] .. child_first[s+1]-1] */
-    unsigned char *committed;         /* [points] */
+    unsigned char *committed;         /* [rows of the store] */
     struct schedule schedule;
     struct schedule_node *nodes; /* [ranks] */
     struct master_node *node_info;

@@ -1,0 +1,55 @@
+"""A sweep file that changes between runs: what is there already is kept, what is new is computed, and the rows are those of a fresh sweep."""
+import unittest
+
+import harness
+from harness import Place
+
+
+def edited(place, name, *pairs):
+    """The place's sweep file with some text replaced, as another file."""
+    with open(place.config) as f:
+        text = f.read()
+    for old, new in pairs:
+        assert old in text, old
+        text = text.replace(old, new)
+    with open(place.dir(name), 'w') as f:
+        f.write(text)
+    return place.dir(name)
+
+
+LORA = '  { name = "lora"; ranks = [ 2 ]; alpha = 8.0; learning_rates = [ 1e-2 ]; },\n'
+
+
+class Changes(unittest.TestCase):
+    def test_points_go_and_come_back(self):
+        with Place() as place:
+            dir, fresh = place.dir('r'), place.dir('fresh')
+            place.run(dir)
+            whole, stages = harness.result_bytes(dir), len(harness.executed(dir))
+            less = edited(place, 'less.cfg', ('[ 64, 256 ]', '[ 64 ]'), (LORA, ''), ('held_out = ( { model = "m"; examples = [ 256 ]; } );', ''))
+            place.run(dir, config=less)
+            points = harness.table(dir, 'points')
+            self.assertEqual(len(points), 28)
+            self.assertEqual(int(points['removed'].sum()), 28 - 2 * 2 * 3)
+            place.run(fresh, config=less)
+            self.assertEqual(harness.result_bytes(dir)[:len(harness.result_bytes(fresh))], harness.result_bytes(fresh))
+            place.run(dir)
+            self.assertEqual(harness.result_bytes(dir), whole)
+            self.assertEqual(int(harness.table(dir, 'points')['removed'].sum()), 0)
+            self.assertEqual(len(harness.executed(dir)), stages, 'something was run again')
+
+    def test_token_counts_between_below_and_above(self):
+        with Place() as place:
+            dir, fresh = place.dir('r'), place.dir('fresh')
+            place.run(dir, ranks=2)
+            more = edited(place, 'more.cfg', ('[ 12800, 25600 ]', '[ 5120, 12800, 18432, 25600, 30720 ]'), (LORA, ''))
+            place.run(fresh, config=more)
+            place.run(dir, config=more)
+            size = len(harness.result_bytes(fresh))
+            self.assertEqual(harness.result_bytes(dir)[:size], harness.result_bytes(fresh))
+            done = [e['stage'] for e in harness.executed(dir)]
+            self.assertEqual(len(done), len(set(done)), 'a stage was run again')
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
