@@ -288,7 +288,8 @@ static int stage_failed(struct master *master, uint32_t index, const struct stag
     uint32_t point = master->plan->stages[index].point, limit = master->sweep->resources.attempts;
     printf("stage %.12s attempt %u of %u: %s: %s\n", master->plan->stages[index].identity.hex, stage->attempts, limit,
            store_status_name(outcome->status), outcome->message);
-    if (stage->attempts < limit) {
+    /* divergence is a function of the stage: another attempt would diverge, too */
+    if (stage->attempts < limit && outcome->status != STORE_DIVERGED) {
         if (point != PLAN_NONE && set_state(master, point, STORE_PENDING, 0, false, outcome->message, err) != 0)
             return -1;
         if (check_parent(master, index, err) != 0) return -1;

@@ -50,6 +50,17 @@ class Changes(unittest.TestCase):
             done = [e['stage'] for e in harness.executed(dir)]
             self.assertEqual(len(done), len(set(done)), 'a stage was run again')
 
+    def test_a_base_that_diverges_is_tried_once(self):
+        with Place(attempts=3) as place:
+            dir = place.dir('r')
+            wild = edited(place, 'wild.cfg', ('learning_rate = 3e-3;\n', 'learning_rate = 1000.0; weight_decay = 1000.0;\n'))
+            place.run(dir, config=wild, code=1)
+            log = harness.executed(dir)
+            diverged = [e['stage'] for e in log if e['kind'] == 'pretrain' and e['status'] == 'diverged']
+            self.assertTrue(diverged)
+            self.assertEqual(len(diverged), len(set(diverged)))
+            self.assertIn('diverged', place.output(dir))
+
 
 if __name__ == '__main__':
     unittest.main(verbosity=2)
