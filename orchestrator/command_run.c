@@ -115,7 +115,7 @@ struct run {
     struct sweep *sweep;
     struct plan *plan;
     struct master *master;
-    bool looping; /* messages are under way: a rank that fails now must not wait for the others */
+    bool looping; /* the ranks are at work: one that fails now must not wait for the others */
 };
 
 /* Rank 0: read, plan, open the store. Nothing is written before the sweep file has been found good. */
@@ -186,13 +186,13 @@ static int loop(struct transport *transport, struct run *run, struct agent *agen
     bool stop = false, told = false, drained = false;
     while (!agent_stopped(agent)) {
         if (take_messages(transport, run, agent, &stop, err) != 0) return -1;
-        if (run->master && master_step(run->master, err) != 0) return -1;
         if (signalled && !drained) {
             drained = true;
             if (run->master ? master_drain(run->master, "a signal", err) != 0
                             : transport_send(transport, 0, MESSAGE_DRAIN, NULL, 0, err) != 0)
                 return -1;
         }
+        if (run->master && master_step(run->master, err) != 0) return -1;
         if (signalled > 1 && !transport->mpi) return error_set(err, "stopped by a second signal");
         if (run->master && !told && master_finished(run->master)) {
             told = true;
@@ -222,13 +222,13 @@ static int run_ranks(const struct arguments *a, struct launcher *launcher, struc
     start.failed = prepared != 0;
     transport_broadcast(transport, &start, sizeof start);
     if (start.failed) return prepared;
+    run->looping = true;
     char mine[STORE_NAME];
     store_field(mine, sizeof mine, version_string());
     if (start.outcome_size != sizeof(struct stage_outcome) || memcmp(start.version, mine, sizeof mine) != 0)
         return error_set(err, "rank %d is another build (%s) than rank 0", transport->rank, version_string());
     if (transport->rank != 0) open_rank_log(start.dir, transport->rank);
     struct agent *agent = agent_create(launcher, transport, start.devices, start.threads, err);
-    run->looping = true;
     int result = agent ? loop(transport, run, agent, err) : -1;
     agent_destroy(agent);
     return result;
