@@ -6,9 +6,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "orchestrator/command.h"
+#include "orchestrator/host.h"
 #include "orchestrator/plan.h"
 #include "workers/probe.h"
 
@@ -84,10 +84,17 @@ static size_t device_count(const struct sweep *sweep, const struct options *opti
     return devices ? devices : 1;
 }
 
+/* As `run` will: how many devices a stage needs depends on it. A fixed number of devices is only warned about, since
+ * the plan may be for another machine. */
+static int fill_memory(struct sweep *sweep, struct error *err)
+{
+    return sweep->resources.tensor_parallel ? 0 : host_fill_device_bytes(sweep, err);
+}
+
 static void warn_memory(const struct plan *plan, size_t devices)
 {
     struct plan_forecast forecast = plan_forecast(plan, devices);
-    double have = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGE_SIZE);
+    double have = (double)host_memory();
     double need = (double)forecast.largest_bytes * (double)devices;
     if (need > have)
         fprintf(stderr,
@@ -122,7 +129,8 @@ int command_plan(int argc, char **argv)
     int rc = -1;
     if (sweep && options.parameters)
         rc = fputs(sweep->parameters, stdout) < 0 || fflush(stdout) ? error_set_errno(&err, "standard output") : 0;
-    else if (sweep && !device_rate(sweep, &options, &rate, &err) && (plan = plan_create(sweep, rate, &err))) {
+    else if (sweep && !fill_memory(sweep, &err) && !device_rate(sweep, &options, &rate, &err) &&
+             (plan = plan_create(sweep, rate, &err))) {
         size_t devices = device_count(sweep, &options);
         warn_memory(plan, devices);
         rc = print(plan, &options, devices, &err);

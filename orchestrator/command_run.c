@@ -16,6 +16,7 @@
 #include "io/version.h"
 #include "orchestrator/agent.h"
 #include "orchestrator/command.h"
+#include "orchestrator/host.h"
 #include "orchestrator/launcher.h"
 #include "orchestrator/master.h"
 #include "orchestrator/protocol.h"
@@ -73,7 +74,9 @@ static const struct argp argp = {
     "Run a sweep, or go on with it: committed points are not run again, training goes on from its last checkpoint.\v"
     "  mpirun -n 4 tunelaw run sweep.cfg     one rank a node\n"
     "  tunelaw run sweep.cfg                 this machine alone\n\n"
-    "SIGTERM, SIGINT and SIGUSR1 drain: running stages checkpoint and stop; exit code 3.",
+    "SIGTERM, SIGINT and SIGUSR1 drain: running stages checkpoint and stop; exit code 3. Under mpirun send SIGUSR1 to "
+    "mpirun, which hands it on; after the other two mpirun kills the ranks within a second or two. Either way the "
+    "same command goes on.",
     NULL,
     NULL,
     NULL};
@@ -118,6 +121,21 @@ struct run {
     bool looping; /* the ranks are at work: one that fails now must not wait for the others */
 };
 
+/* DIR/logs/parameters.txt: every parameter as it was taken, those left at their default marked. */
+static int write_parameters(const struct run *run, const char *dir, struct error *err)
+{
+    char path[PATH_MAX + 32], temporary[PATH_MAX + 32];
+    snprintf(path, sizeof path, "%s/logs/parameters.txt", dir);
+    snprintf(temporary, sizeof temporary, "%s/logs/parameters.txt.tmp", dir);
+    FILE *file = fopen(temporary, "we");
+    if (!file) return error_set_errno(err, "%s", temporary);
+    fprintf(file, "# %s, version %s, plan %s\n%s", run->sweep->path, version_string(), run->plan->identity.hex,
+            run->sweep->parameters);
+    bool failed = ferror(file) != 0;
+    if (fclose(file) != 0 || failed || rename(temporary, path) != 0) return error_set_errno(err, "%s", path);
+    return 0;
+}
+
 /* Rank 0: read, plan, open the store. Nothing is written before the sweep file has been found good. */
 static int prepare(struct run *run, const struct arguments *a, struct transport *transport, struct message_start *start,
                    struct error *err)
@@ -125,6 +143,7 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     run->sweep = sweep_load(a->file, err);
     if (!run->sweep) return -1;
     double rate;
+    if (host_fill_device_bytes(run->sweep, err) != 0) return -1;
     if (probe_rate(run->sweep->resources.backend, run->sweep->resources.threads, &rate, err) != 0) return -1;
     run->plan = plan_create(run->sweep, rate, err);
     if (!run->plan) return -1;
@@ -136,7 +155,7 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
         run->plan->stage_count, run->plan->identity.hex);
     struct master_options o = {start->dir, a->fail_fast, isatty(STDERR_FILENO) != 0};
     run->master = master_create(run->sweep, run->plan, transport, &o, err);
-    if (!run->master) return -1;
+    if (!run->master || write_parameters(run, start->dir, err) != 0) return -1;
     start->devices = run->sweep->resources.devices;
     start->threads = run->sweep->resources.threads;
     return 0;
@@ -155,8 +174,7 @@ static bool is_for_master(int tag)
 }
 
 /* Everything that has arrived. A drain goes to the agent when the master sent it, to the master when an agent did. */
-static int take_messages(struct transport *transport, struct run *run, struct agent *agent, bool *stop,
-                         struct error *err)
+static int take_messages(struct transport *transport, struct run *run, struct agent *agent, struct error *err)
 {
     int rank, tag, got;
     void *payload;
@@ -167,7 +185,6 @@ static int take_messages(struct transport *transport, struct run *run, struct ag
             result = master_message(run->master, rank, tag, payload, size, err);
         else
             result = agent_message(agent, tag, payload, size, err);
-        *stop = *stop || tag == MESSAGE_STOP;
         free(payload);
         if (result != 0) return -1;
     }
@@ -183,9 +200,9 @@ static int tell_all_to_stop(struct transport *transport, struct error *err)
 
 static int loop(struct transport *transport, struct run *run, struct agent *agent, struct error *err)
 {
-    bool stop = false, told = false, drained = false;
+    bool told = false, drained = false;
     while (!agent_stopped(agent)) {
-        if (take_messages(transport, run, agent, &stop, err) != 0) return -1;
+        if (take_messages(transport, run, agent, err) != 0) return -1;
         if (signalled && !drained) {
             drained = true;
             if (run->master ? master_drain(run->master, "a signal", err) != 0
@@ -198,8 +215,9 @@ static int loop(struct transport *transport, struct run *run, struct agent *agen
             told = true;
             if (tell_all_to_stop(transport, err) != 0) return -1;
         }
-        bool own_messages = run->master && told && !stop;
-        if (agent_step(agent, own_messages ? 0 : transport->mpi ? POLL_MPI_MS : POLL_ALONE_MS, err) != 0) return -1;
+        /* what the master has just told its own agent must not wait for a worker to speak */
+        int timeout = transport_waiting(transport) ? 0 : transport->mpi ? POLL_MPI_MS : POLL_ALONE_MS;
+        if (agent_step(agent, timeout, err) != 0) return -1;
     }
     return 0;
 }

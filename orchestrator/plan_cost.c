@@ -23,11 +23,12 @@ int plan_shape(const struct sweep *sweep, const struct model_config *model, cons
         if (!resources->device_bytes || shape->bytes <= resources->device_bytes) return 0;
     }
     return error_set(err,
-                     "%s: model \"%s\" with method %s needs %" PRIu64 " bytes on each of %" PRIu32
-                     " devices, more than device_bytes %" PRIu64
-                     "; allowed: smaller models, batches or sequences, or more devices a stage (tensor_parallel)",
-                     sweep->path, model->name, method_name(method->kind), shape->bytes, shape->degree,
-                     resources->device_bytes);
+                     "%s: model \"%s\" with method %s needs %.3g GiB on each of %" PRIu32
+                     " devices, more than the %.3g GiB of a device (resources.device_bytes, or the host's memory over "
+                     "its devices); allowed: smaller models, batches or sequences, more devices a stage "
+                     "(tensor_parallel), fewer devices a host (devices)",
+                     sweep->path, model->name, method_name(method->kind), (double)shape->bytes / 0x1p30, shape->degree,
+                     (double)resources->device_bytes / 0x1p30);
 }
 
 double plan_pretrain_flops(const struct sweep *sweep, const struct model_config *model, uint64_t first, uint64_t last)

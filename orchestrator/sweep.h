@@ -40,7 +40,7 @@ struct sweep_resources {
     uint32_t tensor_parallel; /* devices a stage; 0: the smallest that fits */
     uint32_t threads;         /* matmul threads a device, CPU */
     uint32_t devices;         /* devices a node; 0: what the node has (CPU: cores / threads) */
-    uint64_t device_bytes;    /* memory of one device; 0: ask the node */
+    uint64_t device_bytes;    /* memory of one device; 0: not known */
     uint32_t attempts;        /* of a stage before it is given up, in one run */
     double hang_seconds, checkpoint_seconds;
     uint64_t checkpoint_steps;

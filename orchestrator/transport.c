@@ -162,6 +162,11 @@ int transport_receive(struct transport *transport, int *rank, int *tag, void **p
     return 1;
 }
 
+bool transport_waiting(const struct transport *transport)
+{
+    return transport->queue->self_first != NULL;
+}
+
 size_t transport_pending(struct transport *transport)
 {
     if (transport->mpi) progress(transport->queue);

@@ -32,6 +32,9 @@ int transport_send(struct transport *transport, int rank, int tag, const void *p
 int transport_receive(struct transport *transport, int *rank, int *tag, void **payload, size_t *size,
                       struct error *err);
 
+/* Whether a message to oneself waits: transport_receive gets it at once. */
+bool transport_waiting(const struct transport *transport);
+
 /* Messages that have been sent but not yet taken. */
 size_t transport_pending(struct transport *transport);
 

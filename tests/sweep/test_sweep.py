@@ -98,6 +98,13 @@ class Sweep(unittest.TestCase):
         self.assertIn('<svg', page)
         self.assertNotRegex(page, r'(src|href)="https?:')
 
+    def test_parameters(self):
+        with open(f'{self.alone}/logs/parameters.txt') as f:
+            text = f.read()
+        listed = self.place.call('plan', self.place.config, '--parameters').stdout
+        self.assertEqual(text.split('\n', 1)[1], listed)
+        self.assertRegex(text, r'(?m)^.*weight_decay.*default')
+
     def test_logs(self):
         for entry in harness.executed(self.alone):
             with open(f'{self.alone}/logs/{entry["stage"]}.log') as f:
@@ -150,6 +157,11 @@ class Refusals(unittest.TestCase):
                 ('dataset = "data.h5"', 'dataset = "missing.h5"', 'missing.h5'),
                 ('seeds = [ 1 ];', 'seeds = [ 1, 1 ];', 'seed'),
             ]
+            huge = place.dir('huge.cfg')
+            with open(huge, 'w') as f:
+                f.write(good.replace('layers = 2; width = 32; heads = 4; kv_heads = 2; ffn = 64;', 'layers = 200; width = 8192; heads = 64; ffn = 32768;'))
+            self.refused(place, ('run', huge, '--dir', place.dir('never')), r'model "m".*needs .* GiB .*allowed')
+            os.unlink(huge)
             for old, new, word in changes:
                 bad = place.dir('bad.cfg')
                 self.assertIn(old, good)

@@ -1,0 +1,17 @@
+/* What this host gives to its devices: memory, for a check before anything is launched. */
+#ifndef TUNELAW_ORCHESTRATOR_HOST_H
+#define TUNELAW_ORCHESTRATOR_HOST_H
+
+#include <stdint.h>
+
+#include "io/error.h"
+#include "orchestrator/sweep.h"
+
+/* Bytes that the processes of this host may have together: what is built in, or less where a control group says so. */
+uint64_t host_memory(void);
+
+/* Where the sweep leaves it open and its devices are CPU cores: resources.device_bytes = this host's memory over its
+ * devices, so that the plan refuses a stage that cannot fit. */
+int host_fill_device_bytes(struct sweep *sweep, struct error *err);
+
+#endif
