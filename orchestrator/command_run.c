@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/log.h"
@@ -20,6 +19,7 @@
 #include "orchestrator/launcher.h"
 #include "orchestrator/master.h"
 #include "orchestrator/protocol.h"
+#include "orchestrator/run_directory.h"
 #include "orchestrator/transport.h"
 #include "workers/probe.h"
 
@@ -81,30 +81,6 @@ static const struct argp argp = {
     NULL,
     NULL};
 
-static int make_folder(const char *path, struct error *err)
-{
-    char copy[PATH_MAX];
-    snprintf(copy, sizeof copy, "%s", path);
-    for (char *slash = strchr(copy + 1, '/');; slash = strchr(slash + 1, '/')) {
-        if (slash) *slash = 0;
-        if (mkdir(copy, 0777) != 0 && errno != EEXIST) return error_set_errno(err, "%s", copy);
-        if (!slash) return 0;
-        *slash = '/';
-    }
-}
-
-static int make_run_directory(const char *dir, char absolute[PATH_MAX], struct error *err)
-{
-    char path[PATH_MAX];
-    static const char *const folders[] = {"", "/checkpoints", "/logs"};
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        if (snprintf(path, sizeof path, "%s%s", dir, folders[i]) >= (int)sizeof path - 64)
-            return error_set(err, "%s: the path is too long", dir);
-        if (make_folder(path, err) != 0) return -1;
-    }
-    return realpath(dir, absolute) ? 0 : error_set_errno(err, "%s", dir);
-}
-
 static void open_rank_log(const char *dir, int rank)
 {
     char path[PATH_MAX + 64];
@@ -140,8 +116,10 @@ static int write_parameters(const struct run *run, const char *dir, struct error
 static int prepare(struct run *run, const struct arguments *a, struct transport *transport, struct message_start *start,
                    struct error *err)
 {
+    char dataset[PATH_MAX];
     run->sweep = sweep_load(a->file, err);
-    if (!run->sweep) return -1;
+    if (!run->sweep || run_path(run->sweep->dataset, dataset, err) != 0) return -1;
+    strcpy(run->sweep->dataset, dataset);
     double rate;
     if (host_fill_device_bytes(run->sweep, err) != 0) return -1;
     if (probe_rate(run->sweep->resources.backend, run->sweep->resources.threads, &rate, err) != 0) return -1;
@@ -149,7 +127,7 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     if (!run->plan) return -1;
     char dir[PATH_MAX];
     snprintf(dir, sizeof dir, "%s%s", a->dir ? a->dir : "runs/", a->dir ? "" : run->sweep->name);
-    if (make_run_directory(dir, start->dir, err) != 0) return -1;
+    if (run_directory_make(dir, start->dir, err) != 0) return -1;
     open_rank_log(start->dir, 0);
     LOG("%s; %s: %zu points, %zu stages, plan %s", version_string(), a->file, run->plan->point_count,
         run->plan->stage_count, run->plan->identity.hex);

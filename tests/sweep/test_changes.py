@@ -1,4 +1,6 @@
 """A sweep file that changes between runs: what is there already is kept, what is new is computed, and the rows are those of a fresh sweep."""
+import os
+import subprocess
 import unittest
 
 import harness
@@ -60,6 +62,32 @@ class Changes(unittest.TestCase):
             self.assertTrue(diverged)
             self.assertEqual(len(diverged), len(set(diverged)))
             self.assertIn('diverged', place.output(dir))
+
+
+class Places(unittest.TestCase):
+    """Paths: relative ones, other folders, names that are not plain words."""
+
+    def test_ranks_in_different_folders(self):
+        with Place() as place:
+            os.makedirs(place.dir('x/y'))
+            os.makedirs(place.dir('z'))
+            words = [harness.PROGRAM, 'run', '../../sweep.cfg', '--dir', '../../r ü']
+            done = subprocess.run(['mpirun', '--oversubscribe', '--bind-to', 'none', '-n', '1', '--wdir', place.dir('x/y'), *words, ':',
+                                   '-n', '1', '--wdir', place.dir('z'), *words], env=place.environment(), cwd=place.folder,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            place.call('verify', place.dir('r ü'))
+
+    def test_paths_that_cannot_be_are_refused(self):
+        with Place() as place:
+            folder = os.fsencode(place.folder)
+            before = os.listdir(folder)
+            for dir, why in ((folder + b'/lat\xe9', b'UTF-8'), (b'', b'empty'), (folder + b'/d' * 1980, b'too long')):
+                done = subprocess.run([harness.PROGRAM, 'run', place.config, '--dir', dir], env=place.environment(), cwd=place.folder,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(why, done.stderr)
+                self.assertEqual(os.listdir(folder), before)
 
 
 if __name__ == '__main__':
