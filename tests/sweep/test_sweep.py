@@ -116,6 +116,28 @@ class Sweep(unittest.TestCase):
         self.assertIn('test_loss', done.stdout)
 
 
+class Readers(unittest.TestCase):
+    def test_everybody_reads_while_it_runs(self):
+        with Place(length=4) as place:
+            dir = place.dir('r')
+            process = place.start(dir, ranks=2)
+            harness.wait_for(lambda: os.path.exists(f'{dir}/results.h5'), what='the store')
+            seen, committed = 0, 0
+            while process.poll() is None:
+                results = harness.table(dir, 'results')
+                now = int((results['committed'] != 0).sum())
+                self.assertGreaterEqual(now, committed)
+                committed = now
+                self.assertTrue((results['test_loss'][results['committed'] != 0] > 0).all())
+                self.assertEqual(subprocess.run(['h5dump', '-d', '/state', f'{dir}/results.h5'], stdout=subprocess.DEVNULL).returncode, 0)
+                for words in (('status', dir), ('export', dir), ('show', dir, '0')):
+                    place.call(*words)
+                seen += 1
+            self.assertEqual(process.returncode, 0, place.output(dir))
+            self.assertGreater(seen, 1)
+            self.assertEqual(int((harness.table(dir, 'results')['committed'] != 0).sum()), len(results))
+
+
 class Gangs(unittest.TestCase):
     def test_degree_two_is_close_to_degree_one(self):
         with Place() as one, Place(degree=2) as two:
