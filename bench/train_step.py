@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Training steps of this engine and of PyTorch, in turn, on the same shapes and threads, in fp32.
+
+    python3 -m venv VENV && VENV/bin/pip install torch transformers peft
+    VENV/bin/python bench/train_step.py --shapes medium --methods full lora prompt --threads 1
+
+A step: gradients to zero, forward, backward, norm, clipping, AdamW; sequences of one length, a loss on every token.
+PyTorch: transformers' Llama with scaled_dot_product_attention, PEFT for LoRA and prompt tuning, the fused AdamW; eager,
+and torch.compile with --compile. Each round times all in turn; medians of the rounds. The ratio is to the better
+PyTorch. On a busy machine the ratio of CPU time says more than that of the clock; it is printed beside, for one thread.
+"""
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+import transformers
+from torch.nn import functional
+
+SHAPES = {  # 0.5M, 7.4M and 50M parameters
+    "small": dict(layers=2, width=96, heads=4, kv_heads=4, head_width=24, ffn=256, vocabulary=1536, sequences=16, length=32),
+    "medium": dict(layers=4, width=256, heads=4, kv_heads=4, head_width=64, ffn=688, vocabulary=8192, sequences=8, length=128),
+    "large": dict(layers=8, width=512, heads=8, kv_heads=8, head_width=64, ffn=1376, vocabulary=24000, sequences=4, length=128),
+}
+SIZES = {"full": 0, "lora": 8, "prompt": 16}
+LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class Ours:
+    """The engine, in a process of its own that waits while it is not asked."""
+
+    def __init__(self, program, shape, method, degree, threads, environment):
+        words = [shape[k] for k in ("layers", "width", "heads", "kv_heads", "head_width", "ffn", "vocabulary")]
+        words += [0, method, SIZES[method], shape["sequences"], shape["length"], degree, threads]
+        self.process = subprocess.Popen([program] + [str(w) for w in words], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, env=environment)
+
+    def ask(self, what, count):
+        print(what, count, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline().split()
+        if len(answer) != 3:
+            sys.exit("train_step: the engine ended")
+        return [float(x) for x in answer]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Torch:
+    def __init__(self, shape, method, compiled):
+        torch.manual_seed(1)
+        config = transformers.LlamaConfig(
+            hidden_size=shape["width"], num_hidden_layers=shape["layers"], num_attention_heads=shape["heads"],
+            num_key_value_heads=shape["kv_heads"], head_dim=shape["head_width"], intermediate_size=shape["ffn"],
+            vocab_size=shape["vocabulary"], tie_word_embeddings=False, use_cache=False, attn_implementation="sdpa")
+        self.model = transformers.LlamaForCausalLM(config).float()
+        if method != "full":
+            import peft
+            adapter = (peft.LoraConfig(r=SIZES[method], lora_alpha=16, lora_dropout=0.0, target_modules=LINEARS,
+                                       task_type="CAUSAL_LM") if method == "lora" else
+                       peft.PromptTuningConfig(num_virtual_tokens=SIZES[method], task_type="CAUSAL_LM"))
+            self.model = peft.get_peft_model(self.model, adapter)
+        self.model.train()
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.trained, lr=1e-4, weight_decay=0.01, fused=True)
+        self.ids = torch.randint(shape["vocabulary"], (shape["sequences"], shape["length"]))
+        self.call = torch.compile(self.model, dynamic=False) if compiled else self.model
+
+    def step(self):
+        self.optimiser.zero_grad(set_to_none=True)
+        logits = self.call(input_ids=self.ids).logits[:, -self.ids.shape[1] : -1]
+        loss = functional.cross_entropy(logits.flatten(0, 1), self.ids[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        self.optimiser.step()
+        return loss.item()
+
+    def ask(self, count):
+        start, cpu = time.perf_counter(), time.process_time()
+        for _ in range(count):
+            loss = self.step()
+        return time.perf_counter() - start, time.process_time() - cpu, loss
+
+
+def steps_of(ask, seconds):
+    """How many steps fill a turn, from one step that warms up and one that is timed."""
+    ask(1)
+    return max(1, round(seconds / ask(1)[0]))
+
+
+def measure(runners, rounds, seconds):
+    """name -> medians (wall, CPU) of a step, loss of its first turn."""
+    steps = {name: steps_of(ask, seconds) for name, ask in runners.items()}
+    turns = {name: [] for name in runners}
+    for _ in range(rounds):
+        for name, ask in runners.items():
+            turns[name].append([x / steps[name] for x in ask(steps[name])[:2]])
+    return {name: [statistics.median(turn[i] for turn in all) for i in (0, 1)] for name, all in turns.items()}
+
+
+def first_losses(ours, pytorch):
+    """Both begin with the loss of a model that knows nothing, or they do not run the same thing."""
+    a, b = ours.ask("train", 1)[2], pytorch.ask(1)[2]
+    if abs(a / b - 1) > 0.03:
+        sys.exit(f"train_step: the first losses are {a:.4f} and {b:.4f}")
+
+
+def bench(shape_name, method, threads, options, environment):
+    shape = SHAPES[shape_name]
+    torch.set_num_threads(threads)
+    program = str(options.program)
+    engines = {"ours": Ours(program, shape, method, 1, threads, environment)}
+    if threads > 1:
+        engines[f"ours, degree {threads}"] = Ours(program, shape, method, threads, 1, environment)
+    peers = {"PyTorch eager": Torch(shape, method, False)}
+    if options.compile:
+        peers["PyTorch compiled"] = Torch(shape, method, True)
+    first_losses(engines["ours"], peers["PyTorch eager"])
+    runners = {}
+    for name, engine in engines.items():
+        runners[name] = lambda n, e=engine: e.ask("train", n)
+    for name, peer in peers.items():
+        runners[name] = peer.ask
+    runners["matmul bound"] = lambda n: engines["ours"].ask("matmul", n)
+    result = measure(runners, options.rounds, options.seconds)
+    for engine in engines.values():
+        engine.close()
+    tokens = shape["sequences"] * shape["length"]
+    report(f"{shape_name}_{method}_{threads}", tokens, result, list(engines), list(peers), threads)
+
+
+def report(what, tokens, result, engines, peers, threads):
+    for name, (wall, cpu) in result.items():
+        print(f"  {what} {name}: {1e3 * wall:.1f} ms a step, {1e3 * cpu:.1f} ms of CPU, {tokens / wall:.0f} tokens/s", flush=True)
+    clock = 1 if threads == 1 else 0  # other processes' time does not count where CPU time can be compared
+    ours, peer = (min(names, key=lambda n: result[n][clock]) for names in (engines, peers))
+    bound = result["matmul bound"][clock] / result[ours][clock]
+    print(f"  {what}: best are {ours} and {peer}; matmuls alone would take {100 * bound:.0f} % of our time"
+          + (f"; ratio of CPU time {result[peer][1] / result[ours][1]:.2f}" if threads == 1 else ""))
+    print(f"bench train_step_{what}: ours {tokens / result[ours][0]:.0f} tokens/s, pytorch {tokens / result[peer][0]:.0f} "
+          f"tokens/s, ratio {result[peer][0] / result[ours][0]:.2f}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["small", "medium"])
+    parser.add_argument("--methods", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--threads", nargs="+", type=int, default=[1])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of one turn")
+    parser.add_argument("--compile", action="store_true", help="torch.compile too (needs a C++ compiler)")
+    parser.add_argument("--program", type=Path, default=Path(__file__).parent.parent / "build/bench/bench_train_step")
+    options = parser.parse_args()
+    environment = dict(os.environ)
+    if environment.pop("OPENBLAS_CORETYPE", None):
+        print("  OPENBLAS_CORETYPE was set and is removed: OpenBLAS chooses its kernels for this processor")
+    torch.set_num_interop_threads(1)
+    torch.set_flush_denormal(True)
+    transformers.logging.set_verbosity_error()
+    print(f"  PyTorch {torch.__version__}, transformers {transformers.__version__}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    for shape in options.shapes:
+        for method in options.methods:
+            for threads in options.threads:
+                bench(shape, method, threads, options, environment)
+
+
+if __name__ == "__main__":
+    main()
