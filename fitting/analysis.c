@@ -106,7 +106,8 @@ static int judge(struct analysis_fit *fit, const struct fit_data *fitted, const 
 static int run_fit(struct analysis_fit *fit, const struct analysis *analysis, struct error *err)
 {
     const struct analysis_options *options = &analysis->options;
-    const struct fit_options how = {.delta = options->delta, .log_residuals = options->log_residuals};
+    const struct fit_options how = {
+        .delta = options->delta, .log_residuals = options->log_residuals, .absolute = options->absolute};
     const struct interval_options interval = {options->resamples, options->level, 1};
     struct fit_data fitted = {0}, unseen = {0};
     struct error why = {""};
@@ -184,6 +185,7 @@ static int add_fit(struct analysis *analysis, const struct analysis_fit *view, c
     struct fit_data data;
     int failed = make_data(fit, analysis->observations.rows, 0, fit->fitted_count, &data);
     if (!failed) fit->law = law_of_view(law, fit, &data);
+    if (!failed && analysis->options.no_offset) fit->law = law_without_offset(&fit->law);
     free_data(&data);
     if (failed) return error_set(err, "out of memory for a fit of %zu points", fit->fitted_count);
     law_formula(&fit->law, fit->x_symbol, fit->formula, sizeof fit->formula);
@@ -192,7 +194,7 @@ static int add_fit(struct analysis *analysis, const struct analysis_fit *view, c
 
 static bool suits(enum view_kind view, const char *law)
 {
-    bool joint = !strncmp(law, "joint", 5), single = !strcmp(law, "single");
+    bool joint = !strncmp(law, "joint", 5), single = !strcmp(law, "single") || !strcmp(law, "rectified");
     return view == VIEW_TABLE || (joint    ? view == VIEW_JOINT
                                   : single ? view == VIEW_EXAMPLES
                                            : view == VIEW_MODEL || view == VIEW_PRETRAIN);
@@ -318,7 +320,7 @@ static int add_group(struct analysis *analysis, const struct analysis_fit *group
         view.parameters = fullest_level(observations, group, field_parameters);
         if (add_view(analysis, &view, asked, err)) return -1;
     }
-    if ((asked && !strcmp(asked, "single")) || (!asked && models < 2 && pretrains < 2))
+    if ((asked && suits(VIEW_EXAMPLES, asked)) || (!asked && models < 2 && pretrains < 2))
         return add_examples_views(analysis, group, asked, err);
     return 0;
 }

@@ -25,6 +25,8 @@ struct analysis_options {
     const char *law;    /* NULL: those that suit each view; else this one, in every view whose axes it has */
     const char *x;      /* as observations_from_store */
     double delta;       /* 0: as the sweep file says, else 1e-3 */
+    bool absolute;      /* least absolute residuals instead of Huber's loss */
+    bool no_offset;     /* laws without E */
     bool log_residuals; /* residuals of log L; as the paper: of L */
     size_t resamples;   /* of the bootstrap */
     double level;       /* of the intervals, such as 0.9 */

@@ -75,6 +75,7 @@ static json_t *interval_json(double value, double log_value, bool logged, const 
     if (logged) json_object_set_new(out, "log", number(log_value));
     json_object_set_new(out, "low", number(interval->low));
     json_object_set_new(out, "high", number(interval->high));
+    json_object_set_new(out, "standard_error", number(interval->error));
     json_object_set_new(out, "identified", json_boolean(interval->identified));
     if (!interval->identified) json_object_set_new(out, "reason", json_string(interval->reason));
     return out;
@@ -87,6 +88,18 @@ static json_t *parameters_json(const struct law *law, const double *theta, const
         json_object_set_new(out, law->parameters[i].name,
                             interval_json(law_parameter_value(law, theta, i), theta[i],
                                           law->parameters[i].role != LAW_EXPONENT, &intervals[i]));
+    return out;
+}
+
+static json_t *correlation_json(const struct analysis_fit *fit)
+{
+    json_t *out = json_array();
+    for (size_t a = 0; a < fit->law.parameter_count; a++) {
+        json_t *row = json_array();
+        for (size_t b = 0; b < fit->law.parameter_count; b++)
+            json_array_append_new(row, number(fit->intervals.correlation[a][b]));
+        json_array_append_new(out, row);
+    }
     return out;
 }
 
@@ -149,6 +162,8 @@ static json_t *fit_json(const struct analysis *analysis, size_t index)
     json_object_set_new(out, "starts_agreeing", json_integer((json_int_t)fit->fit.agreeing));
     json_object_set_new(out, "resamples", json_integer((json_int_t)fit->intervals.resamples));
     json_object_set_new(out, "clusters", json_integer((json_int_t)fit->intervals.clusters));
+    if (fit->intervals.resamples) json_object_set_new(out, "correlation", correlation_json(fit));
+    json_object_set_new(out, "akaike", number(fit->fit.akaike));
     json_object_set_new(out, "held_out", heldout_json(&fit->heldout));
     json_object_set_new(out, "better_law_of_view", json_boolean(analysis_best(analysis, index) == index));
     return out;
@@ -177,6 +192,10 @@ static json_t *analysis_json(const struct analysis *analysis)
     json_object_set_new(out, "program", json_string(version_string()));
     json_object_set_new(out, "source", source_json(observations));
     json_object_set_new(options, "huber_delta", number(analysis->options.delta));
+    json_object_set_new(options, "loss",
+                        json_string(analysis->options.absolute       ? "l1"
+                                    : isinf(analysis->options.delta) ? "l2"
+                                                                     : "huber"));
     json_object_set_new(options, "residuals", json_string(analysis->options.log_residuals ? "log" : "raw"));
     json_object_set_new(options, "resamples", json_integer((json_int_t)analysis->options.resamples));
     json_object_set_new(options, "interval_level", number(analysis->options.level));

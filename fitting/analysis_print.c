@@ -48,8 +48,13 @@ static void print_head(const struct analysis *analysis, FILE *out)
             observations->count - held_out, held_out, observations->base_count, observations->omitted_count,
             observations->trunks);
     print_left_out(observations, out);
-    fprintf(out, "Huber %g on %s, sum over points", analysis->options.delta,
-            analysis->options.log_residuals ? "log L" : "L (nats per target token)");
+    if (analysis->options.absolute)
+        fprintf(out, "absolute residuals");
+    else if (isinf(analysis->options.delta))
+        fprintf(out, "least squares");
+    else
+        fprintf(out, "Huber %g", analysis->options.delta);
+    fprintf(out, " on %s, sum over points", analysis->options.log_residuals ? "log L" : "L (nats per target token)");
     if (analysis->options.resamples)
         fprintf(out, "; intervals %g %%, %zu resamples", 100 * analysis->options.level, analysis->options.resamples);
     fprintf(out, "\nN %s, P pretraining tokens, T PET size, D examples\n", observations->x_name);
@@ -89,6 +94,20 @@ static void print_heldout(const struct heldout *heldout, FILE *out)
             heldout->constant_error);
 }
 
+/* Pairs that cannot be told apart well: one can be traded for the other. */
+static void print_correlations(const struct analysis_fit *fit, FILE *out)
+{
+    size_t listed = 0;
+    for (size_t a = 0; a < fit->law.parameter_count; a++)
+        for (size_t b = 0; b < a; b++) {
+            if (!(fabs(fit->intervals.correlation[a][b]) > 0.9)) continue;
+            fprintf(out, "%s%s and %s %.2f",
+                    listed++ ? ", " : "    strongly correlated: ", fit->law.parameters[b].symbol,
+                    fit->law.parameters[a].symbol, fit->intervals.correlation[a][b]);
+        }
+    if (listed) fprintf(out, "\n");
+}
+
 static void print_fit(const struct analysis_fit *fit, FILE *out)
 {
     fprintf(out, "  %s: L = %s\n", fit->law.name, fit->formula);
@@ -114,6 +133,8 @@ static void print_fit(const struct analysis_fit *fit, FILE *out)
     fprintf(out, "    %zu points, objective %.6g%s, %zu of %zu best starts of %zu agree\n", fit->fit.points,
             fit->fit.objective, fit->fit.converged ? "" : " (not converged)", fit->fit.agreeing, fit->fit.polished,
             fit->fit.starts);
+    if (fit->intervals.resamples) print_correlations(fit, out);
+    fprintf(out, "    AICc %.2f\n", fit->fit.akaike);
     print_heldout(&fit->heldout, out);
 }
 

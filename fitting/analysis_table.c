@@ -6,10 +6,10 @@
 #include "fitting/analysis.h"
 #include "fitting/analysis_internal.h"
 
-enum { METHOD_WIDTH = 12, LAW_WIDTH = 14, PARAMETER_WIDTH = 15, VALUE_WIDTH = 8, SHOWN = 7, WITH_INTERVALS = 4 };
+enum { METHOD_WIDTH = 12, LAW_WIDTH = 14, PARAMETER_WIDTH = 15, VALUE_WIDTH = 8, SHOWN = 8, WITH_INTERVALS = 4 };
 
-static const char *const names[SHOWN] = {"A", "alpha", "gamma", "tau", "B", "beta", "E"};
-static const char *const symbols[SHOWN] = {"A", "α", "γ", "τ", "B", "β", "E"};
+static const char *const names[SHOWN] = {"A", "alpha", "gamma", "tau", "B", "S", "beta", "E"};
+static const char *const symbols[SHOWN] = {"A", "α", "γ", "τ", "B", "S", "β", "E"};
 
 static int characters(const char *text)
 {

@@ -9,7 +9,7 @@
 
 #include "fitting/starts.h"
 
-enum { SCOUT_ITERATIONS = 30, POLISHED = 10, POLISH_ITERATIONS = 3000, RESTARTS = 20 };
+enum { SCOUT_ITERATIONS = 30, POLISHED = 10, POLISH_ITERATIONS = 3000, RESTARTS = 20, SHARPER = 4 };
 
 static double huber(double r, double delta, double *slope)
 {
@@ -114,8 +114,7 @@ static double cells_key(const struct law *law, const struct fit_data *data, size
 {
     for (size_t axis = 0; axis < LAW_AXES; axis++) {
         if (!law_uses(law, (enum law_axis)axis)) continue;
-        double difference = data->log_x[i][axis] - data->log_x[j][axis];
-        if (difference != 0) return difference;
+        if (data->log_x[i][axis] != data->log_x[j][axis]) return 1;
     }
     return 0;
 }
@@ -150,7 +149,8 @@ static int check_data(const struct law *law, const struct fit_data *data, struct
         if (!(data->loss[i] > 0) || !isfinite(data->loss[i]))
             return error_set(err, "point %zu: loss %g; allowed: positive numbers", i + 1, data->loss[i]);
         for (size_t axis = 0; axis < LAW_AXES; axis++)
-            if (law_uses(law, (enum law_axis)axis) && !isfinite(data->log_x[i][axis]))
+            if (law_uses(law, (enum law_axis)axis) && !isfinite(data->log_x[i][axis]) &&
+                !(data->log_x[i][axis] < 0 && law_allows_zero(law, (enum law_axis)axis)))
                 return error_set(err, "point %zu: %s is not a positive number, as the law %s needs", i + 1,
                                  law_axis_name((enum law_axis)axis), law->name);
     }
@@ -177,13 +177,17 @@ static int centre(const struct fit_data *data, struct fit_data *out, double mean
     out->log_x = malloc(data->count * sizeof *out->log_x);
     if (!out->log_x) return -1;
     for (size_t axis = 0; axis < LAW_AXES; axis++) {
-        mean[axis] = 0;
+        double sum = 0;
+        size_t finite = 0; /* a law with a knee may have points at 0 */
         bool same = true;
         for (size_t i = 0; i < data->count; i++) {
-            mean[axis] += data->log_x[i][axis] / (double)data->count;
             same = same && data->log_x[i][axis] == data->log_x[0][axis];
+            if (!isfinite(data->log_x[i][axis])) continue;
+            sum += data->log_x[i][axis];
+            finite++;
         }
-        if (same) mean[axis] = data->log_x[0][axis]; /* a constant axis centres to exactly 0 */
+        mean[axis] = finite ? sum / (double)finite : 0;
+        if (same && finite) mean[axis] = data->log_x[0][axis]; /* a constant axis centres to exactly 0 */
         for (size_t i = 0; i < data->count; i++)
             out->log_x[i][axis] = data->log_x[i][axis] - mean[axis];
     }
@@ -238,6 +242,103 @@ static void choose(struct problem *problem, struct start *starts, size_t count, 
     fit->objective = best * problem->scale;
 }
 
+static double residual_at(const struct problem *problem, const double *theta, size_t i, double *gradient)
+{
+    double predicted = law_log_value(problem->law, theta, problem->data->log_x[i], gradient);
+    if (problem->options->log_residuals) return predicted - log(problem->data->loss[i]);
+    double value = exp(fmin(predicted, 600));
+    for (size_t p = 0; gradient && p < problem->law->parameter_count; p++)
+        gradient[p] *= value;
+    return value - problem->data->loss[i];
+}
+
+static double sum_absolute(const struct problem *problem, const double *theta)
+{
+    double sum = 0;
+    for (size_t i = 0; i < problem->data->count; i++)
+        sum += (problem->data->weight ? problem->data->weight[i] : 1) * fabs(residual_at(problem, theta, i, NULL));
+    return sum;
+}
+
+/* Solve m·x = b in place, partial pivoting. false: singular. */
+static bool solve(size_t n, double m[LAW_PARAMETERS][LAW_PARAMETERS], double *b)
+{
+    for (size_t k = 0; k < n; k++) {
+        size_t pivot = k;
+        for (size_t r = k + 1; r < n; r++)
+            if (fabs(m[r][k]) > fabs(m[pivot][k])) pivot = r;
+        if (!(fabs(m[pivot][k]) > 1e-14)) return false;
+        for (size_t c = 0; c < n; c++) {
+            double swap = m[k][c];
+            m[k][c] = m[pivot][c];
+            m[pivot][c] = swap;
+        }
+        double swap = b[k];
+        b[k] = b[pivot];
+        b[pivot] = swap;
+        for (size_t r = k + 1; r < n; r++) {
+            double factor = m[r][k] / m[k][k];
+            for (size_t c = k; c < n; c++)
+                m[r][c] -= factor * m[k][c];
+            b[r] -= factor * b[k];
+        }
+    }
+    for (size_t k = n; k-- > 0;) {
+        for (size_t c = k + 1; c < n; c++)
+            b[k] -= m[k][c] * b[c];
+        b[k] /= m[k][k];
+    }
+    return true;
+}
+
+/* The least sum of absolute residuals runs through as many points as there are parameters: Newton's method through the
+ * nearest ones, kept where the sum falls. */
+static void vertex(const struct problem *problem, double *theta)
+{
+    size_t n = problem->law->parameter_count, near[LAW_PARAMETERS], kept = 0;
+    double size[LAW_PARAMETERS], trial[LAW_PARAMETERS];
+    for (size_t i = 0; i < problem->data->count; i++) {
+        double r = fabs(residual_at(problem, theta, i, NULL));
+        size_t place = kept;
+        while (place > 0 && size[place - 1] > r)
+            place--;
+        if (place == n) continue;
+        if (kept < n) kept++;
+        for (size_t k = kept - 1; k > place; k--) {
+            size[k] = size[k - 1];
+            near[k] = near[k - 1];
+        }
+        size[place] = r;
+        near[place] = i;
+    }
+    memcpy(trial, theta, n * sizeof *trial);
+    for (int step = 0; step < 20; step++) {
+        double m[LAW_PARAMETERS][LAW_PARAMETERS] = {{0}}, b[LAW_PARAMETERS];
+        for (size_t k = 0; k < n; k++)
+            b[k] = -residual_at(problem, trial, near[k], m[k]);
+        if (!solve(n, m, b)) return;
+        for (size_t p = 0; p < n; p++)
+            trial[p] += b[p];
+    }
+    if (sum_absolute(problem, trial) < sum_absolute(problem, theta)) memcpy(theta, trial, n * sizeof *trial);
+}
+
+/* Least absolute residuals: Huber's threshold goes down in steps, each from where the last one ended. */
+static void sharpen(struct problem *problem, struct fit *fit)
+{
+    struct fit_options sharper = *problem->options;
+    const double weight = problem->scale / sharper.delta;
+    problem->options = &sharper;
+    for (int step = 0; step < SHARPER; step++) {
+        sharper.delta /= 10;
+        problem->scale = sharper.delta * weight;
+        double value = fit_objective(problem->law, problem->data, &sharper, fit->theta, NULL) / problem->scale;
+        polish(problem, fit->theta, &value);
+        vertex(problem, fit->theta);
+    }
+    fit->objective = sum_absolute(problem, fit->theta);
+}
+
 static double largest_slope(const struct problem *problem, const double *theta)
 {
     double gradient[LAW_PARAMETERS], largest = 0;
@@ -247,11 +348,25 @@ static double largest_slope(const struct problem *problem, const double *theta)
     return largest;
 }
 
+/* Hurvich and Tsai 1989, one more parameter for the width of the errors. */
+static double akaike(const struct problem *problem, const double *theta)
+{
+    double n = (double)problem->data->count, k = (double)problem->law->parameter_count + 1, sum = 0;
+    bool normal = isinf(problem->options->delta);
+    if (n <= k + 1) return NAN;
+    for (size_t i = 0; i < problem->data->count; i++) {
+        double r = fabs(residual_at(problem, theta, i, NULL));
+        sum += normal ? r * r : r;
+    }
+    double likelihood = normal ? n * (log(2 * M_PI * sum / n) + 1) : 2 * n * (log(2 * sum / n) + 1);
+    return likelihood + 2 * k + 2 * k * (k + 1) / (n - k - 1);
+}
+
 int fit_law(const struct law *law, const struct fit_data *data, const struct fit_options *options, struct fit *fit,
             struct error *err)
 {
     if (check_data(law, data, err)) return -1;
-    if (!(options->delta > 0))
+    if (!options->absolute && !(options->delta > 0))
         return error_set(err, "delta %g; allowed: above 0, or inf for least squares", options->delta);
     int result = -1;
     struct fit_data centred = {0};
@@ -269,12 +384,19 @@ int fit_law(const struct law *law, const struct fit_data *data, const struct fit
         memcpy(starts[grid].theta, options->start, law->parameter_count * sizeof(double));
         law_shift(law, starts[grid].theta, fit->centre);
     }
-    double unit = isfinite(options->delta) ? options->delta : 1;
-    struct problem problem = {law, &centred, options, unit * total_weight(data), 0};
+    struct fit_options settled = *options;
+    if (options->absolute) settled.delta = 1e-3;
+    double unit = isfinite(settled.delta) ? settled.delta : 1;
+    struct problem problem = {law, &centred, &settled, unit * total_weight(data), 0};
     scout(&problem, starts, count);
     choose(&problem, starts, count, fit);
+    if (options->absolute) {
+        struct problem sharp = problem;
+        sharpen(&sharp, fit);
+    }
     fit->gradient = largest_slope(&problem, fit->theta) / problem.scale;
-    fit->converged = fit->converged && isfinite(fit->objective) && fit->gradient < 1e-5;
+    fit->converged = fit->converged && isfinite(fit->objective) && (options->absolute || fit->gradient < 1e-5);
+    fit->akaike = akaike(&problem, fit->theta);
     law_shift(law, fit->theta, back);
     result = 0;
 done:

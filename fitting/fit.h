@@ -3,7 +3,8 @@
  * At full size: 10^4 points, 10^3 starts. Objective: sum over points of weight · huber(residual), a sum and not a mean,
  * so that the optimiser's tolerances mean the same whatever the number of points. huber(r) = r²/2 for |r| <= delta,
  * else delta·(|r| - delta/2). Residual: predicted - observed loss, of the losses or of their logs. Source: Hoffmann et
- * al. 2022, app. D.3; Zhang et al. 2024, sec. 4. */
+ * al. 2022, app. D.3; Zhang et al. 2024, sec. 4.
+ * `absolute`: sum over points of weight · |residual|. */
 #ifndef TUNELAW_FITTING_FIT_H
 #define TUNELAW_FITTING_FIT_H
 
@@ -25,6 +26,7 @@ struct fit_data {
 struct fit_options {
     double delta;        /* Huber's threshold; INFINITY: least squares */
     bool log_residuals;  /* residuals of log L */
+    bool absolute;       /* sum of absolute residuals instead; delta is not used */
     const double *start; /* NULL, or theta of one more start */
     bool only_start;     /* no grid: `start` alone (resampling) */
 };
@@ -36,6 +38,7 @@ struct fit {
     double objective;
     double gradient; /* largest |d objective / d theta| at the end over the objective's own scale (weights · delta),
                         centred coordinates */
+    double akaike; /* AICc: normal errors for delta = INFINITY, else Laplace's; compare laws of the same points alone */
     size_t points;
     size_t starts;   /* tried */
     size_t agreeing; /* starts, of those polished, that ended within 1e-6 (relative) of the best objective */

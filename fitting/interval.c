@@ -145,12 +145,38 @@ static double percentile(const double *sorted, size_t count, double p)
     return sorted[below] + (place - (double)below) * (sorted[below + 1] - sorted[below]);
 }
 
+static double deviation(const double *values, size_t count)
+{
+    double mean = 0, sum = 0;
+    for (size_t i = 0; i < count; i++)
+        mean += values[i] / (double)count;
+    for (size_t i = 0; i < count; i++)
+        sum += (values[i] - mean) * (values[i] - mean);
+    return count > 1 ? sqrt(sum / (double)(count - 1)) : NAN;
+}
+
+static void correlate(size_t n, const double *samples, size_t count, double out[LAW_PARAMETERS][LAW_PARAMETERS])
+{
+    double mean[LAW_PARAMETERS] = {0}, products[LAW_PARAMETERS][LAW_PARAMETERS] = {{0}};
+    for (size_t r = 0; r < count; r++)
+        for (size_t a = 0; a < n; a++)
+            mean[a] += samples[r * n + a] / (double)count;
+    for (size_t r = 0; r < count; r++)
+        for (size_t a = 0; a < n; a++)
+            for (size_t b = 0; b <= a; b++)
+                products[a][b] += (samples[r * n + a] - mean[a]) * (samples[r * n + b] - mean[b]);
+    for (size_t a = 0; a < n; a++)
+        for (size_t b = 0; b <= a; b++)
+            out[a][b] = out[b][a] = a == b ? 1 : products[a][b] / sqrt(products[a][a] * products[b][b]);
+}
+
 static void summarise(const struct law *law, double *samples, size_t count, double level, struct interval *intervals)
 {
     double *column = samples + count * law->parameter_count; /* scratch behind the samples */
     for (size_t p = 0; p < law->parameter_count; p++) {
         for (size_t r = 0; r < count; r++)
             column[r] = law_parameter_value(law, samples + r * law->parameter_count, p);
+        intervals[p].error = deviation(column, count);
         qsort(column, count, sizeof *column, compare);
         intervals[p].low = percentile(column, count, (1 - level) / 2);
         intervals[p].high = percentile(column, count, (1 + level) / 2);
@@ -213,7 +239,7 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
     size_t n = fit->law.parameter_count;
     *out = (struct intervals){.level = interval->level, .clusters = count_clusters(data)};
     for (size_t i = 0; i < n; i++) {
-        out->raw[i] = (struct interval){.low = NAN, .high = NAN, .identified = true};
+        out->raw[i] = (struct interval){.low = NAN, .high = NAN, .error = NAN, .identified = true};
         out->centred[i] = out->raw[i];
     }
     check_jacobian(fit, data, out);
@@ -230,6 +256,7 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
     out->resamples = resample(fit, data, options, interval, out->clusters, weight, samples);
     if (out->resamples) {
         summarise(&fit->law, samples, out->resamples, interval->level, out->raw);
+        correlate(n, samples, out->resamples, out->correlation);
         for (size_t i = 0; i < n; i++)
             out->vague = out->vague || (fit->law.parameters[i].role == LAW_EXPONENT && !out->raw[i].identified);
         for (size_t r = 0; r < out->resamples; r++)

@@ -26,6 +26,7 @@ struct interval_options {
 
 struct interval {
     double low, high; /* NAN where there are no resamples */
+    double error;     /* standard deviation over the resamples */
     bool identified;
     char reason[INTERVAL_REASON]; /* "" where identified */
 };
@@ -34,9 +35,11 @@ struct intervals {
     double level;
     size_t resamples; /* that gave a fit */
     size_t clusters;
-    bool singular;                           /* rule 1 holds for an exponent: between the levels the law is a guess */
-    bool vague;                              /* an exponent is not identified, by either rule */
-    struct interval raw[LAW_PARAMETERS];     /* of the law as it is written */
+    bool singular; /* rule 1 holds for an exponent: between the levels the law is a guess */
+    bool vague;    /* an exponent is not identified, by either rule */
+    double correlation[LAW_PARAMETERS][LAW_PARAMETERS]; /* of the parameters (exponents, logs of the others) over the
+                                                           resamples, axes as they are */
+    struct interval raw[LAW_PARAMETERS];                /* of the law as it is written */
     struct interval centred[LAW_PARAMETERS]; /* of the law with axes divided by their geometric means: coefficients in
                                                 the middle of the grid */
 };

@@ -1,10 +1,14 @@
 /* The scaling laws that can be fitted: a table of names, parameters, values and analytic gradients. Pure functions.
  *
- * Every law here is a sum of terms, a term is a coefficient times powers of axes, and the offset E is a term without
- * axes: single          A·D^-β + E multiplicative  A·X^-α·D^-β + E                 (Zhang et al. 2024, eq. 1) additive
- * A·X^-α + B·D^-β + E             (Hoffmann et al. 2022, approach 3) joint           A·X^-α·P^-γ·T^-τ·D^-β + E the
- * multiplicative law over every axis that varies joint_additive  A·X^-α + G·P^-γ + F·T^-τ + B·D^-β + E Axes are raw
- * counts: X parameters (or, where a fit says so, pretraining tokens), P pretraining tokens, T size of the
+ * Every law here is a sum of terms, a term is a coefficient times powers of axes (or over a constant plus such powers),
+ * and the offset E is a term without axes:
+ *   single          A·D^-β + E
+ *   multiplicative  A·X^-α·D^-β + E                          Zhang et al. 2024, eq. 1
+ *   additive        A·X^-α + B·D^-β + E                      Hoffmann et al. 2022, approach 3; also called chinchilla
+ *   rectified       B/(S + D^β) + E                          Lin et al. 2024 (arXiv 2402.02314), S there D_l
+ *   joint           A·X^-α·P^-γ·T^-τ·D^-β + E                multiplicative over every axis that varies
+ *   joint_additive  A·X^-α + G·P^-γ + F·T^-τ + B·D^-β + E
+ * Axes are raw counts: X parameters (or, where a fit says so, pretraining tokens), P pretraining tokens, T size of the
  * parameter-efficient method (rank, length), D finetuning examples. Laws are evaluated in logarithms, so nothing
  * overflows. */
 #ifndef TUNELAW_FITTING_LAWS_H
@@ -21,16 +25,17 @@ const char *law_axis_name(enum law_axis axis); /* "X", "P", "T", "D" */
 #define LAW_PARAMETERS 16 /* room for parameters: a multiple of 8 for the optimiser */
 #define LAW_TERMS 5
 
-enum law_role { LAW_COEFFICIENT = 0, LAW_EXPONENT, LAW_OFFSET };
+enum law_role { LAW_COEFFICIENT = 0, LAW_EXPONENT, LAW_OFFSET, LAW_KNEE };
 
 struct law_parameter {
     const char *name;   /* in files: "alpha" */
     const char *symbol; /* for people: "α" */
-    enum law_role role; /* coefficients and the offset are positive and fitted as logarithms, exponents as they are */
+    enum law_role role; /* all but exponents are positive and fitted as logarithms */
 };
 
 struct law_term {
     size_t coefficient;        /* index of a parameter */
+    size_t knee;               /* index of the parameter S of C/(S + powers); 0: C over the powers */
     size_t exponent[LAW_AXES]; /* index of a parameter; 0: the axis is not in the term (parameter 0 is a coefficient) */
 };
 
@@ -47,6 +52,12 @@ const struct law *law_find(const char *name, struct error *err);
 /* The law without the axes that are not in varies[]: an axis with one level cannot be told from the coefficient, so its
  * power goes into the coefficient, and a term that has no axis left goes into E. */
 struct law law_restrict(const struct law *law, const bool varies[LAW_AXES]);
+
+/* The law without its irreducible term E. */
+struct law law_without_offset(const struct law *law);
+
+/* Whether an axis may be 0: every term that has it has a knee. Its log is -INFINITY. */
+bool law_allows_zero(const struct law *law, enum law_axis axis);
 
 bool law_uses(const struct law *law, enum law_axis axis);
 

@@ -102,8 +102,8 @@ void report_overview(const struct analysis *analysis, FILE *out)
     fputs("</table></div>\n", out);
 }
 
-static const char *const columns[] = {"A", "alpha", "G", "gamma", "F", "tau", "B", "beta", "E"};
-static const char *const symbols[] = {"A", "α", "G", "γ", "F", "τ", "B", "β", "E"};
+static const char *const columns[] = {"A", "alpha", "G", "gamma", "F", "tau", "B", "S", "beta", "E"};
+static const char *const symbols[] = {"A", "α", "G", "γ", "F", "τ", "B", "S", "β", "E"};
 enum { COLUMNS = sizeof columns / sizeof *columns };
 
 static size_t parameter_of(const struct law *law, const char *name)

@@ -9,27 +9,29 @@ static const double exponents_few[] = {0.03, 0.1, 0.25, 0.5, 1.0};
 static const double exponents_many[] = {0.05, 0.2, 0.6};
 static const double offsets[] = {0.02, 0.3, 0.6, 0.8, 0.95};
 static const double shares[] = {0.2, 0.5, 0.8};
-enum { FEW = 5, MANY = 3, OFFSETS = 5, SHARES = 3 };
+static const double knees[] = {0.03, 1, 30}; /* over the powers in the middle of the points */
+enum { FEW = 5, MANY = 3, OFFSETS = 5, SHARES = 3, KNEES = 3 };
 
-static size_t exponent_count(const struct law *law)
+static size_t role_count(const struct law *law, enum law_role role)
 {
     size_t count = 0;
     for (size_t i = 0; i < law->parameter_count; i++)
-        count += law->parameters[i].role == LAW_EXPONENT;
+        count += law->parameters[i].role == role;
     return count;
 }
 
 static size_t grid_size(const struct law *law)
 {
-    return exponent_count(law) <= 3 ? FEW : MANY;
+    return role_count(law, LAW_EXPONENT) <= 3 ? FEW : MANY;
 }
 
 size_t starts_count(const struct law *law)
 {
-    size_t count = OFFSETS;
-    for (size_t i = 0, n = exponent_count(law); i < n; i++)
+    size_t count = role_count(law, LAW_OFFSET) ? OFFSETS : 1;
+    for (size_t i = 0, n = role_count(law, LAW_EXPONENT); i < n; i++)
         count *= grid_size(law);
-    return law->term_count > 2 ? count * SHARES : count;
+    if (role_count(law, LAW_KNEE)) count *= KNEES;
+    return role_count(law, LAW_COEFFICIENT) > 1 ? count * SHARES : count;
 }
 
 static int compare(const void *a, const void *b)
@@ -55,13 +57,19 @@ void starts_get(const struct law *law, const struct fit_data *data, size_t i, do
 {
     double smallest, median;
     smallest_and_median(data, &smallest, &median);
-    double offset = smallest * offsets[i % OFFSETS];
-    i /= OFFSETS;
-    double share = 1;
-    size_t terms = law->term_count - 1; /* without E */
+    double offset = 0, share = 1, knee = 0;
+    if (role_count(law, LAW_OFFSET)) {
+        offset = smallest * offsets[i % OFFSETS];
+        i /= OFFSETS;
+    }
+    size_t terms = role_count(law, LAW_COEFFICIENT);
     if (terms > 1) {
         share = shares[i % SHARES];
         i /= SHARES;
+    }
+    if (role_count(law, LAW_KNEE)) {
+        knee = knees[i % KNEES];
+        i /= KNEES;
     }
     size_t grid = grid_size(law), term = 0;
     for (size_t p = 0; p < law->parameter_count; p++) {
@@ -73,10 +81,14 @@ void starts_get(const struct law *law, const struct fit_data *data, size_t i, do
         case LAW_OFFSET:
             theta[p] = log(offset);
             break;
+        case LAW_KNEE:
+            theta[p] = log(knee);
+            break;
         case LAW_COEFFICIENT: /* the first term gets `share`, the others the rest in equal parts */
-            theta[p] = log((median - offset) * (terms == 1  ? 1
-                                                : term == 0 ? share
-                                                            : (1 - share) / (double)(terms - 1)));
+            theta[p] = log((1 + knee) * (median - offset) *
+                           (terms == 1  ? 1
+                            : term == 0 ? share
+                                        : (1 - share) / (double)(terms - 1)));
             term++;
             break;
         }

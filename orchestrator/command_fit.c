@@ -16,9 +16,12 @@ struct arguments {
 };
 
 static const struct argp_option options[] = {
-    {"law", 'l', "LAW", 0, "fit this law alone: single, multiplicative, additive, joint, joint_additive", 0},
+    {"law", 'l', "LAW", 0,
+     "fit this law alone: single, rectified, multiplicative, additive (or chinchilla), joint, joint_additive", 0},
     {"x", 'x', "NAME", 0, "model size: parameters or non_embedding_parameters (as the sweep file says)", 0},
     {"delta", 'd', "NUMBER", 0, "Huber's threshold, inf for least squares (as the sweep file says, else 1e-3)", 0},
+    {"loss", 'o', "KIND", 0, "huber (default), l1 or l2", 0},
+    {"no-offset", 'n', NULL, 0, "laws without the irreducible term E", 0},
     {"log", 'g', NULL, 0, "residuals of log L", 0},
     {"raw", 'r', NULL, 0, "residuals of L (default)", 0},
     {"bootstrap", 'b', "N", 0, "resamples for the intervals (200; 0: none)", 0},
@@ -51,6 +54,15 @@ static error_t parse(int key, char *word, struct argp_state *state)
         return 0;
     case 'd':
         arguments->options.delta = read_number("delta", word, 1e-12, INFINITY, state);
+        return 0;
+    case 'o':
+        if (strcmp(word, "huber") && strcmp(word, "l1") && strcmp(word, "l2"))
+            argp_error(state, "--loss is \"%s\"; allowed: huber, l1, l2", word);
+        arguments->options.absolute = !strcmp(word, "l1");
+        if (!strcmp(word, "l2")) arguments->options.delta = INFINITY;
+        return 0;
+    case 'n':
+        arguments->options.no_offset = true;
         return 0;
     case 'g':
     case 'r':

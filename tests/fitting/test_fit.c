@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/fit.h"
+#include "fitting/interval.h"
 #include "tests/fitting/synthetic.h"
 
 static const double multiplicative_truth[] = {4.2, 0.31, 0.12, -0.2};
@@ -107,16 +107,17 @@ static int compare_rows(const void *a, const void *b)
     return (x[2] > y[2]) - (x[2] < y[2]);
 }
 
-/* Hoffmann et al.'s points as read from their figure: the true minimum is known to nine digits. */
-static void published_points_give_the_published_minimum(void **state)
+/* Hoffmann et al.'s points as read from their figure, without the five highest losses; NULL data where there are none.
+ */
+static struct fit_data published_points(void)
 {
-    (void)state;
-    static double rows[256][3];
+    double rows[256][3];
+    struct fit_data data = {0};
     FILE *file = synthetic_shared("data/chinchilla_points.csv");
     if (!file) {
         print_message("skipped: no chinchilla_points.csv (set TUNELAW_SHARED to the folder that has "
                       "data/chinchilla_points.csv)\n");
-        skip();
+        return data;
     }
     size_t count = 0;
     char line[512];
@@ -131,27 +132,108 @@ static void published_points_give_the_published_minimum(void **state)
     fclose(file);
     assert_int_equal(count, 245);
     qsort(rows, count, sizeof *rows, compare_rows);
-    count -= 5; /* the five highest losses */
-    struct fit_data data = grid_alloc(count);
-    for (size_t i = 0; i < count; i++) {
+    data = grid_alloc(count - 5);
+    for (size_t i = 0; i < data.count; i++) {
         data.log_x[i][LAW_X] = log(rows[i][0]);
         data.log_x[i][LAW_D] = log(rows[i][1]);
         data.loss[i] = rows[i][2];
+        ((size_t *)data.cluster)[i] = i;
     }
+    return data;
+}
+
+static void check_published(const struct fit *fit, double a, double b, double e, double alpha, double beta,
+                            double tolerance)
+{
+    const double want[] = {a, alpha, b, beta, e};
+    for (size_t i = 0; i < 5; i++) {
+        double got = law_parameter_value(&fit->law, fit->theta, i);
+        if (!(fabs(got / want[i] - 1) < tolerance))
+            fail_msg("%s %.8g, published %.8g", fit->law.parameters[i].name, got, want[i]);
+    }
+}
+
+/* The true minimum is known to nine digits. */
+static void published_points_give_the_published_minimum(void **state)
+{
+    (void)state;
+    struct fit_data data = published_points();
+    if (!data.count) skip();
     const struct fit_options options = {.delta = 1e-3, .log_residuals = true};
     struct fit fit;
     clock_t began = clock();
-    assert_int_equal(fit_law(law_find("additive", NULL), &data, &options, &fit, NULL), 0);
-    print_message("%zu starts, %.2f s, objective %.14g, A %.4f B %.4f E %.6f alpha %.6f beta %.6f, %zu of %zu agree, "
-                  "gradient %g\n",
-                  fit.starts, (double)(clock() - began) / CLOCKS_PER_SEC, fit.objective, exp(fit.theta[0]),
-                  exp(fit.theta[2]), exp(fit.theta[4]), fit.theta[1], fit.theta[3], fit.agreeing, fit.polished,
-                  fit.gradient);
+    assert_int_equal(fit_law(law_find("chinchilla", NULL), &data, &options, &fit, NULL), 0);
+    print_message("%zu starts, %.2f s, objective %.14g\n", fit.starts, (double)(clock() - began) / CLOCKS_PER_SEC,
+                  fit.objective);
     assert_true(fit.objective <= .00101827403);
     assert_true(fit.converged);
-    assert_true(fabs(exp(fit.theta[4]) - 1.817218) < 1e-4);
-    assert_true(fabs(fit.theta[1] - .347311) < 1e-4);
-    assert_true(fabs(fit.theta[3] - .367172) < 1e-4);
+    check_published(&fit, 477.826, 2143.417, 1.817218, .347311, .367172, 1e-5);
+    grid_free(&data);
+}
+
+/* What was published for these points is their least sum of absolute residuals. */
+static void absolute_residuals_give_the_published_parameters(void **state)
+{
+    (void)state;
+    struct fit_data data = published_points();
+    if (!data.count) skip();
+    const struct fit_options options = {.absolute = true, .log_residuals = true};
+    struct fit fit;
+    assert_int_equal(fit_law(law_find("chinchilla", NULL), &data, &options, &fit, NULL), 0);
+    assert_true(fit.objective <= 1.12949485);
+    check_published(&fit, 482.01, 2085.43, 1.8169, .3478, .3658, 1.5e-4);
+    grid_free(&data);
+}
+
+/* Besiroglu et al.'s standard errors, of 4,000 draws: 124.5, 1293, .0257, .0154, .0206. */
+static void the_bootstrap_gives_the_published_errors(void **state)
+{
+    (void)state;
+    struct fit_data data = published_points();
+    if (!data.count) skip();
+    static const double published[] = {124.5, .0154, 1293, .0206, .0257};
+    const struct fit_options options = {.delta = 1e-3, .log_residuals = true};
+    const struct interval_options how = {400, 0.9, 1};
+    struct fit fit;
+    struct intervals got;
+    assert_int_equal(fit_law(law_find("chinchilla", NULL), &data, &options, &fit, NULL), 0);
+    assert_int_equal(interval_bootstrap(&fit, &data, &options, &how, &got, NULL), 0);
+    for (size_t i = 0; i < 5; i++) {
+        print_message("%s standard error %.4g, published %.4g\n", fit.law.parameters[i].name, got.raw[i].error,
+                      published[i]);
+        assert_true(got.raw[i].error > 0.6 * published[i] && got.raw[i].error < 1.6 * published[i]);
+    }
+    assert_true(got.correlation[1][1] == 1 && got.correlation[0][1] > 0.9);
+    grid_free(&data);
+}
+
+/* Lin et al.'s FLAN curves; for the first the published error in log L is .002701. */
+static void a_rectified_curve_reaches_the_published_error(void **state)
+{
+    (void)state;
+    FILE *file = synthetic_shared("data/rectified_flan.csv");
+    if (!file) {
+        print_message("skipped: no rectified_flan.csv in TUNELAW_SHARED\n");
+        skip();
+    }
+    char line[1024];
+    assert_non_null(fgets(line, sizeof line, file));
+    assert_non_null(fgets(line, sizeof line, file));
+    fclose(file);
+    struct fit_data data = grid_alloc(14);
+    char *rest = line;
+    strsep(&rest, ",");
+    strsep(&rest, ","); /* no examples: far above the curve */
+    for (size_t i = 0; i < 14; i++) {
+        data.log_x[i][LAW_D] = log(200 * pow(2, (double)i));
+        data.loss[i] = strtod(strsep(&rest, ","), NULL);
+    }
+    const struct fit_options options = {.delta = INFINITY, .log_residuals = true};
+    struct fit fit;
+    assert_int_equal(fit_law(law_find("rectified", NULL), &data, &options, &fit, NULL), 0);
+    double error = sqrt(2 * fit.objective / 14); /* of half the squares */
+    if (error > .0027015) fail_msg("error %.7f, published .002701", error);
+    assert_true(fabs(exp(fit.theta[0]) / 563.82 - 1) < 1e-3 && fabs(exp(fit.theta[1]) / 166.06 - 1) < 1e-3);
     grid_free(&data);
 }
 
@@ -164,6 +246,9 @@ int main(void)
         cmocka_unit_test(the_same_points_give_the_same_bits),
         cmocka_unit_test(too_few_cells_are_refused),
         cmocka_unit_test(published_points_give_the_published_minimum),
+        cmocka_unit_test(absolute_residuals_give_the_published_parameters),
+        cmocka_unit_test(the_bootstrap_gives_the_published_errors),
+        cmocka_unit_test(a_rectified_curve_reaches_the_published_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,7 @@
 
 #include "fitting/laws.h"
 
-static const char *const names[] = {"single", "multiplicative", "additive", "joint", "joint_additive"};
+static const char *const names[] = {"single", "multiplicative", "additive", "joint", "joint_additive", "rectified"};
 enum { NAMES = sizeof names / sizeof *names };
 
 static void check_gradient(const struct law *law)
@@ -27,15 +27,18 @@ static void check_gradient(const struct law *law)
         double below = law_log_value(law, theta, log_x, NULL);
         theta[i] = middle;
         assert_true(fabs((above - below) / (2 * h) - gradient[i]) < 1e-9);
-        assert_true(gradient[i] != 0);
+        assert_true(gradient[i] != 0 && isfinite(gradient[i]));
     }
 }
 
 static void gradients_agree_with_differences(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < NAMES; i++)
+    for (size_t i = 0; i < NAMES; i++) {
+        struct law bare = law_without_offset(law_find(names[i], NULL));
         check_gradient(law_find(names[i], NULL));
+        check_gradient(&bare);
+    }
 }
 
 static void values_are_the_formulas(void **state)
@@ -53,6 +56,22 @@ static void values_are_the_formulas(void **state)
     double j[] = {log(400), 0.3, 0.1, 0.02, 0.05, log(0.7)};
     double expected = 400 * pow(1e6, -0.3) * pow(3e5, -0.1) * pow(8, -0.02) * pow(2e3, -0.05) + 0.7;
     assert_true(fabs(law_value(law_find("joint", NULL), j, x) - expected) < 1e-12);
+}
+
+static void the_rectified_law_has_a_value_at_no_examples(void **state)
+{
+    (void)state;
+    const struct law *law = law_find("rectified", NULL);
+    const double theta[] = {log(563.82), log(166.06), 0.4553, log(1.0692)}, none[LAW_AXES] = {1, 1, 1, 0},
+                 some[LAW_AXES] = {1, 1, 1, 200};
+    assert_true(fabs(law_value(law, theta, none) - (563.82 / 166.06 + 1.0692)) < 1e-9);
+    assert_true(fabs(law_value(law, theta, some) - (563.82 / (166.06 + pow(200, 0.4553)) + 1.0692)) < 1e-9);
+    char text[128];
+    law_formula(law, NULL, text, sizeof text);
+    assert_string_equal(text, "B/(S + D^β) + E");
+    struct law bare = law_without_offset(law);
+    law_formula(&bare, NULL, text, sizeof text);
+    assert_string_equal(text, "B/(S + D^β)");
 }
 
 static void a_restricted_law_keeps_the_axes_that_vary(void **state)
@@ -102,6 +121,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_agree_with_differences),
         cmocka_unit_test(values_are_the_formulas),
+        cmocka_unit_test(the_rectified_law_has_a_value_at_no_examples),
         cmocka_unit_test(a_restricted_law_keeps_the_axes_that_vary),
         cmocka_unit_test(a_shift_of_the_origin_keeps_the_values),
         cmocka_unit_test(an_unknown_law_is_refused_with_the_known_ones),
