@@ -32,6 +32,15 @@ struct worker {
     size_t used, capacity;
 };
 
+/* An assignment that waits for devices side by side: enough are free, but between busy ones. */
+struct pending {
+    struct pending *next;
+    uint32_t stage_index;
+    struct stage *stage;
+    char *text; /* the stage as the worker gets it */
+    size_t size;
+};
+
 struct agent {
     struct launcher *launcher;
     struct transport *transport;
@@ -39,6 +48,7 @@ struct agent {
     bool *taken;                           /* [devices] by a busy worker */
     struct worker *workers;
     size_t count, capacity;
+    struct pending *pending; /* in the order in which they came */
     uint32_t next_number;
     bool stopping;
     struct pollfd *polls;
@@ -81,11 +91,22 @@ static void worker_free(struct worker *worker)
     free(worker->buffer);
 }
 
+static void pending_free(struct pending *pending)
+{
+    free(pending->stage);
+    free(pending->text);
+    free(pending);
+}
+
 void agent_destroy(struct agent *agent)
 {
     if (!agent) return;
     for (size_t i = 0; i < agent->count; i++)
         worker_free(&agent->workers[i]);
+    for (struct pending *next, *at = agent->pending; at; at = next) {
+        next = at->next;
+        pending_free(at);
+    }
     free(agent->workers);
     free(agent->polls);
     free(agent->taken);
@@ -193,39 +214,96 @@ static struct worker *start_worker(struct agent *agent, uint32_t first, uint32_t
     return &agent->workers[agent->count++];
 }
 
+/* Hand a stage to a worker on devices first .. first+degree-1. Takes the assignment. */
+static int hand_over(struct agent *agent, struct pending *assignment, uint32_t first, struct error *err)
+{
+    struct error why;
+    struct stage *stage = assignment->stage;
+    struct worker *worker = find_worker(agent, first, stage->degree);
+    if (!worker) worker = start_worker(agent, first, stage->degree, &why);
+    if (!worker) {
+        int result = send_failure(agent, assignment->stage_index, stage, STORE_CRASHED, why.text, err);
+        pending_free(assignment);
+        return result;
+    }
+    worker->state = WORKER_BUSY;
+    worker->stage = stage;
+    worker->stage_index = assignment->stage_index;
+    worker->heard = clock_elapsed();
+    worker->timed_out = worker->killed = false;
+    mark_devices(agent, worker, true);
+    /* a failure here means that the worker has died: its socket will say so */
+    frame_send(worker->socket, FRAME_STAGE, assignment->text, assignment->size, &why);
+    assignment->stage = NULL;
+    pending_free(assignment);
+    return 0;
+}
+
+/* Start what waits and now fits. */
+static int start_pending(struct agent *agent, struct error *err)
+{
+    for (struct pending **at = &agent->pending; *at;) {
+        struct pending *assignment = *at;
+        uint32_t first = find_devices(agent, assignment->stage->degree);
+        if (first == agent->devices) {
+            at = &assignment->next;
+            continue;
+        }
+        *at = assignment->next;
+        if (hand_over(agent, assignment, first, err) != 0) return -1;
+    }
+    return 0;
+}
+
 static int assign(struct agent *agent, const void *payload, size_t size, struct error *err)
 {
     struct message_assign header;
     if (size < sizeof header) return error_set(err, "short assignment from the master");
     memcpy(&header, payload, sizeof header);
     const char *text = (const char *)payload + sizeof header;
-    struct stage *stage = calloc(1, sizeof *stage);
-    if (!stage) return error_set(err, "out of memory");
-    if (stage_decode(text, size - sizeof header, stage, err) != 0) {
-        free(stage);
+    struct pending *assignment = calloc(1, sizeof *assignment);
+    if (!assignment) return error_set(err, "out of memory");
+    *assignment = (struct pending){
+        .stage_index = header.stage, .stage = calloc(1, sizeof *assignment->stage), .size = size - sizeof header};
+    assignment->text = malloc(assignment->size + 1);
+    int result = -1;
+    if (!assignment->stage || !assignment->text)
+        error_set(err, "out of memory");
+    else
+        result = stage_decode(text, assignment->size, assignment->stage, err);
+    if (result == 0 && assignment->stage->degree > agent->devices)
+        result =
+            error_set(err, "a stage needs %u devices, this rank has %u", assignment->stage->degree, agent->devices);
+    if (result != 0) {
+        pending_free(assignment);
         return -1;
     }
-    struct error why;
-    struct worker *worker = NULL;
-    uint32_t first = find_devices(agent, stage->degree);
-    if (first == agent->devices)
-        error_set(&why, "no %u free devices on this node", stage->degree);
-    else if (!(worker = find_worker(agent, first, stage->degree)))
-        worker = start_worker(agent, first, stage->degree, &why);
-    if (!worker) {
-        int result = send_failure(agent, header.stage, stage, STORE_CRASHED, why.text, err);
-        free(stage);
-        return result;
+    memcpy(assignment->text, text, assignment->size);
+    struct pending **last = &agent->pending;
+    while (*last)
+        last = &(*last)->next;
+    *last = assignment;
+    return start_pending(agent, err);
+}
+
+/* A drain: what has not begun ends as cut. */
+static int cut_pending(struct agent *agent, struct error *err)
+{
+    int result = 0;
+    struct stage_outcome *outcome = calloc(1, sizeof *outcome);
+    if (!outcome) return error_set(err, "out of memory");
+    while (agent->pending && result == 0) {
+        struct pending *assignment = agent->pending;
+        agent->pending = assignment->next;
+        memset(outcome, 0, sizeof *outcome);
+        outcome->identity = assignment->stage->identity;
+        outcome->status = STORE_CUT;
+        snprintf(outcome->message, sizeof outcome->message, "not begun");
+        result = send_outcome(agent, assignment->stage_index, outcome, err);
+        pending_free(assignment);
     }
-    worker->state = WORKER_BUSY;
-    worker->stage = stage;
-    worker->stage_index = header.stage;
-    worker->heard = clock_elapsed();
-    worker->timed_out = worker->killed = false;
-    mark_devices(agent, worker, true);
-    /* a failure here means that the worker has died: its socket will say so */
-    frame_send(worker->socket, FRAME_STAGE, text, size - sizeof header, &why);
-    return 0;
+    free(outcome);
+    return result;
 }
 
 int agent_message(struct agent *agent, int tag, const void *payload, size_t size, struct error *err)
@@ -238,7 +316,7 @@ int agent_message(struct agent *agent, int tag, const void *payload, size_t size
         for (size_t i = 0; i < agent->count; i++)
             if (agent->workers[i].state == WORKER_BUSY && agent->workers[i].socket >= 0)
                 frame_send(agent->workers[i].socket, FRAME_DRAIN, NULL, 0, &ignored);
-        return 0;
+        return cut_pending(agent, err);
     case MESSAGE_STOP:
         agent->stopping = true;
         for (size_t i = 0; i < agent->count; i++)
@@ -404,5 +482,5 @@ int agent_step(struct agent *agent, int timeout_ms, struct error *err)
         if (polls[i + 1].revents && agent->workers[i].socket >= 0 && worker_read(agent, &agent->workers[i], err) != 0)
             return -1;
     if (polls[0].revents && launcher_said(agent, err) != 0) return -1;
-    return watch(agent, err);
+    return start_pending(agent, err) == 0 ? watch(agent, err) : -1;
 }

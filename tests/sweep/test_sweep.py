@@ -152,6 +152,18 @@ class Gangs(unittest.TestCase):
             self.assertNotEqual(done.wait(timeout=120), 0)
             self.assertIn('tensor_parallel', two.output(two.dir('s')))
 
+    def test_gangs_of_different_sizes_share_a_node(self):
+        with Place(degree=0, devices=4) as place:
+            stages = json.loads(place.call('plan', place.config, '--json').stdout)['stages']
+            with open(place.config) as f:
+                text = f.read()
+            with open(place.config, 'w') as f:  # the stages that need most need two devices
+                f.write(text.replace('threads = 1;', f'threads = 1; device_bytes = {max(s["bytes"] for s in stages) * 3 // 4};'))
+            degrees = {s['devices'] for s in json.loads(place.call('plan', place.config, '--json').stdout)['stages']}
+            self.assertEqual(degrees, {1, 2})
+            place.run(place.dir('r'))
+            self.assertEqual({e['status'] for e in harness.executed(place.dir('r'))}, {'done'})
+
 
 class Refusals(unittest.TestCase):
     """Bad input: one clear line, an exit code, nothing on disk."""
