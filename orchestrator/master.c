@@ -166,7 +166,7 @@ struct master *master_create(const struct sweep *sweep, const struct plan *plan,
         goto failed;
     }
     if (open_store(master, err) != 0 || list_children(master, err) != 0 || find_work(master, err) != 0 ||
-        count_committed(master, err) != 0)
+        count_committed(master, err) != 0 || master_remove_leftovers(master, err) != 0)
         goto failed;
     return master;
 failed:

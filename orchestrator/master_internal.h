@@ -71,6 +71,9 @@ struct master {
     struct stage *scratch;    /* a description at a time */
 };
 
+/* Remove files of committed points that a kill has kept from being removed. */
+int master_remove_leftovers(struct master *master, struct error *err);
+
 /* Seconds until the end, by what has been measured so far; negative: unknown yet. */
 double master_eta(const struct master *master);
 

@@ -139,6 +139,19 @@ class Drains(unittest.TestCase):
                 place.run(dir, ranks=ranks)
                 self.assertEqual(harness.result_bytes(dir), harness.result_bytes(place.dir('whole')))
 
+    def test_what_a_kill_left_behind_a_commit_is_removed(self):
+        with Place() as place:
+            dir = place.dir('r')
+            place.run(dir)
+            kept = sorted(os.listdir(f'{dir}/checkpoints'))
+            self.assertTrue(any('.best-' in name for name in kept))
+            identity = harness.table(dir, 'points')['identity'][3].decode()
+            for suffix in ('.h5', '.step'):
+                with open(f'{dir}/checkpoints/{identity}{suffix}', 'w') as f:
+                    f.write('left')
+            place.run(dir)
+            self.assertEqual(sorted(os.listdir(f'{dir}/checkpoints')), kept)
+
     def test_a_second_master_is_refused(self):
         with Place() as place:
             dir = place.dir('r')
