@@ -127,7 +127,7 @@ static int data_create(struct checkpoint_writer *writer, hid_t file, struct erro
     if (data < 0) return -1;
     haddr_t at = writer->data_values > 0 ? H5Dget_offset(data) : SEAL_SIZE;
     H5Dclose(data);
-    if (at == HADDR_UNDEF) return error_set(err, "%s: HDF5 has not allocated the tensors", writer->path);
+    if (at == HADDR_UNDEF) return error_set(err, "HDF5 has not allocated the tensors");
     writer->data_offset = at;
     return 0;
 }
@@ -140,7 +140,10 @@ static int file_create(struct checkpoint_writer *writer, struct error *err)
     if (unlink(writer->temporary) != 0 && errno != ENOENT)
         return error_set_errno(err, "%s: cannot remove it", writer->temporary);
     hid_t file = frozen_create(writer->temporary, SEAL_SIZE, err);
-    if (file < 0) return -1;
+    if (file < 0) {
+        unlink(writer->temporary);
+        return -1;
+    }
     int result = 0;
     if (frozen_put_text(file, "format", CHECKPOINT_KIND, err) != 0 ||
         frozen_put_u64(file, "version", CHECKPOINT_VERSION, err) != 0)
@@ -148,8 +151,10 @@ static int file_create(struct checkpoint_writer *writer, struct error *err)
     for (int i = 0; i < CHECKPOINT_DATASETS && result == 0; i++)
         result = frozen_layout_create(file, &checkpoint_layouts[i], rows[i], &writer->offsets[i], err);
     if (result == 0) result = data_create(writer, file, err);
-    if (H5Fclose(file) < 0 && result == 0) result = error_set(err, "%s: HDF5 cannot close it", writer->temporary);
-    if (result == 0) {
+    if (H5Fclose(file) < 0 && result == 0) result = frozen_fail(err, "HDF5 cannot close it");
+    if (result != 0) {
+        error_prefix(err, "%s", writer->temporary);
+    } else {
         writer->fd = open(writer->temporary, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
         if (writer->fd < 0) result = error_set_errno(err, "%s", writer->temporary);
     }

@@ -3,6 +3,7 @@
 #include "io/frozen.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,29 @@ void frozen_silence(void)
     H5open();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     done = true;
+}
+
+/* HDF5 keeps errno only as text: "..., errno = 28, error message = ..." */
+static herr_t find_errno(unsigned depth, const H5E_error2_t *entry, void *found)
+{
+    (void)depth;
+    const char *at = entry->desc ? strstr(entry->desc, "errno = ") : NULL;
+    int number = 0;
+    if (at && sscanf(at, "errno = %d", &number) == 1 && number > 0) *(int *)found = number;
+    return 0;
+}
+
+int frozen_fail(struct error *err, const char *format, ...)
+{
+    int number = 0;
+    char line[512];
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, find_errno, &number);
+    va_list rest;
+    va_start(rest, format);
+    vsnprintf(line, sizeof line, format, rest);
+    va_end(rest);
+    if (number > 0) return error_set(err, "%s: %s", line, strerror(number));
+    return error_set(err, "%s", line);
 }
 
 static hid_t access_properties(void)
@@ -71,7 +95,7 @@ hid_t frozen_dataset_create(hid_t file, const char *name, hid_t type, int rank, 
         H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER) >= 0 && H5Pset_obj_track_times(creation, 0) >= 0)
         dataset = H5Dcreate2(file, name, type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
     if (dataset < 0) {
-        error_set(err, "HDF5 cannot create dataset %s", name);
+        frozen_fail(err, "HDF5 cannot create dataset %s", name);
     } else if (frozen_put_text(dataset, "description", description, err) != 0 ||
                frozen_put_text(dataset, "units", units, err) != 0) {
         H5Dclose(dataset);

@@ -45,6 +45,9 @@ char *frozen_layout_units(const struct frozen_layout *layout);
 /* HDF5 prints nothing of its own from now on. Called by everything below. */
 void frozen_silence(void);
 
+/* As error_set, right behind an HDF5 call that failed: what the system said to HDF5 (a full disk) is appended. */
+int frozen_fail(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 /* A new file at `path` with a user block of user_block bytes (0, or a power of two from 512); an existing file or link
  * is an error. From STORE_SLOT bytes on, datasets begin at multiples of 4096. */
 hid_t frozen_create(const char *path, size_t user_block, struct error *err);

@@ -86,9 +86,19 @@ static int marker_write(const struct store *store, size_t index, const struct st
                                  store_offset(store, STORE_RESULTS, index) + STORE_MARKER_OFFSET);
 }
 
+/* After a failed fdatasync the kernel takes the lost pages for clean: the next one would succeed without them. */
+static int commit_sync(struct store *store)
+{
+    int result = store->calls.sync(store->fd);
+    if (result != 0) store->sync_failed = true;
+    return result;
+}
+
 int store_commit(struct store *store, const struct store_row *rows, size_t count, struct error *err)
 {
     if (!store->writable) return error_set(err, "%s: opened for reading only", store->path);
+    if (store->sync_failed)
+        return error_set(err, "%s: an earlier sync to the disk failed; nothing more is committed here", store->path);
     if (count == 0) return 0;
     if (group_distinct(rows, count, err) != 0) return -1;
     for (size_t i = 0; i < count; i++)
@@ -98,10 +108,10 @@ int store_commit(struct store *store, const struct store_row *rows, size_t count
     int result = 0;
     for (size_t i = 0; i < count && result == 0; i++)
         result = payload_write(store, &rows[i], &markers[i]);
-    if (result == 0) result = store->calls.sync(store->fd);
+    if (result == 0) result = commit_sync(store);
     for (size_t i = 0; i < count && result == 0; i++)
         result = marker_write(store, rows[i].index, &markers[i]);
-    if (result == 0) result = store->calls.sync(store->fd);
+    if (result == 0) result = commit_sync(store);
     if (result != 0) error_set_errno(err, "%s: cannot commit %zu rows", store->path, count);
     free(markers);
     return result;

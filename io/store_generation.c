@@ -120,7 +120,7 @@ static int state_copy(const struct generation *generation, int fd, size_t index,
     return file_write_at(fd, slot, sizeof slot, row_offset(generation, STORE_STATE_ROWS, index));
 }
 
-static int row_copy(const struct generation *generation, int fd, size_t index, struct error *err)
+static int row_copy(const struct generation *generation, int fd, const char *path, size_t index, struct error *err)
 {
     struct store_slots slots;
     size_t origin = (size_t)generation->origin[index];
@@ -130,10 +130,10 @@ static int row_copy(const struct generation *generation, int fd, size_t index, s
             file_write_at(fd, slots.execution, sizeof slots.execution,
                           row_offset(generation, STORE_EXECUTIONS, index)) != 0 ||
             file_write_at(fd, slots.curve, sizeof slots.curve, row_offset(generation, STORE_CURVES, index)) != 0)
-            return error_set_errno(err, "cannot copy row %zu", origin);
+            return error_set_errno(err, "%s: cannot copy row %zu", path, origin);
     }
     if (state_copy(generation, fd, index, &slots) != 0)
-        return error_set_errno(err, "cannot copy the state of row %zu", origin);
+        return error_set_errno(err, "%s: cannot copy the state of row %zu", path, origin);
     return 0;
 }
 
@@ -145,7 +145,7 @@ static int file_complete(const struct generation *generation, const char *path, 
     if (fd < 0) return error_set_errno(err, "%s", path);
     int result = 0;
     for (size_t i = 0; i < generation->count && result == 0; i++)
-        if (generation->origin[i] >= 0) result = row_copy(generation, fd, i, err);
+        if (generation->origin[i] >= 0) result = row_copy(generation, fd, path, i, err);
     size_t count = store_unsealed(generation->offsets, generation->count, ranges);
     if (result == 0) result = seal_write(fd, path, STORE_KIND, STORE_VERSION, ranges, count, err);
     if (result == 0 && fsync(fd) != 0) result = error_set_errno(err, "%s: cannot sync", path);

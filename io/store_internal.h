@@ -43,6 +43,7 @@ struct store {
     char *path;
     int fd;
     bool writable;
+    bool sync_failed; /* what was written before may not be on the disk, and no later sync says so */
     size_t count;
     uint64_t epoch;
     uint64_t offsets[STORE_DATASETS]; /* of row 0 */

@@ -180,7 +180,7 @@ static int config_write(hid_t file, const char *text, struct error *err)
     int result = -1;
     if (dataset >= 0) {
         result = H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text) < 0
-                     ? error_set(err, "HDF5 cannot write dataset config")
+                     ? frozen_fail(err, "HDF5 cannot write dataset config")
                      : 0;
         H5Dclose(dataset);
     }
@@ -201,7 +201,7 @@ static int points_write(hid_t file, const struct store_point *points, size_t cou
         for (size_t i = 0; i < count; i++)
             frozen_layout_pack(layout, &points[i], packed + i * layout->size);
         result = H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, packed) < 0
-                     ? error_set(err, "HDF5 cannot write dataset %s", layout->name)
+                     ? frozen_fail(err, "HDF5 cannot write dataset %s", layout->name)
                      : 0;
     }
     H5Dclose(dataset);
@@ -227,6 +227,6 @@ int store_layout_write(const char *path, const struct store_header *header, uint
     }
     result = points_write(file, points, count, err);
 done:
-    if (H5Fclose(file) < 0 && result == 0) result = error_set(err, "%s: HDF5 cannot close the new store", path);
-    return result;
+    if (H5Fclose(file) < 0 && result == 0) result = frozen_fail(err, "HDF5 cannot close the new store");
+    return result == 0 ? 0 : error_prefix(err, "%s", path);
 }

@@ -36,7 +36,7 @@ static struct {
     bool recording;
     bool no_sync;    /* spares the real disk of files that are not watched */
     long fail_after; /* calls that still succeed; -1: no failure */
-    int fail_errno;  /* what the next ones fail with; writes that fail write half */
+    int fail_errno;  /* what the next ones fail with */
     bool fail_once;
     long failures, calls;
     struct disk_event *events;
@@ -130,9 +130,10 @@ int close(int fd)
 ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
 {
     int file = disk_watched(fd);
-    if (file > 0 && disk_fails()) { /* as a full disk does it: first a short write */
-        if (disk.fail_errno != ENOSPC || size < 2) return -1;
-        return DISK_REAL(pwrite)(fd, bytes, size / 2, offset);
+    if (file > 0 && disk_fails()) { /* a disk that becomes full may first take a part, in whole sectors */
+        size_t part = size / 2 / DISK_SECTOR * DISK_SECTOR;
+        if (disk.fail_errno != ENOSPC || part == 0) return -1;
+        return DISK_REAL(pwrite)(fd, bytes, part, offset);
     }
     ssize_t put = DISK_REAL(pwrite)(fd, bytes, size, offset);
     if (file > 0 && put > 0 && disk.recording) {
