@@ -9,16 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGNMENT 4096
+#include "io/h5.h"
 
-void frozen_silence(void)
-{
-    static bool done;
-    if (done) return;
-    H5open();
-    H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    done = true;
-}
+#define ALIGNMENT 4096
 
 /* HDF5 keeps errno only as text: "..., errno = 28, error message = ..." */
 static herr_t find_errno(unsigned depth, const H5E_error2_t *entry, void *found)
@@ -57,7 +50,7 @@ static hid_t access_properties(void)
 
 hid_t frozen_create(const char *path, size_t user_block, struct error *err)
 {
-    frozen_silence();
+    h5_begin();
     hid_t access = access_properties();
     hid_t creation = H5Pcreate(H5P_FILE_CREATE);
     hid_t file = -1;
@@ -73,7 +66,7 @@ hid_t frozen_create(const char *path, size_t user_block, struct error *err)
 
 hid_t frozen_open_fd(int fd, const char *path, struct error *err)
 {
-    frozen_silence();
+    h5_begin();
     /* the file that was checked, even if another one has been renamed over its name since */
     char name[64];
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);

@@ -42,9 +42,6 @@ hid_t frozen_layout_type(const struct frozen_layout *layout); /* H5Tclose by the
 /* "field: unit" lines, malloc'ed; NULL when memory is exhausted. */
 char *frozen_layout_units(const struct frozen_layout *layout);
 
-/* HDF5 prints nothing of its own from now on. Called by everything below. */
-void frozen_silence(void);
-
 /* As error_set, right behind an HDF5 call that failed: what the system said to HDF5 (a full disk) is appended. */
 int frozen_fail(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

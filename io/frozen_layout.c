@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "io/frozen.h"
+#include "io/h5.h"
 
 static void pack_field(const struct frozen_field *field, const unsigned char *from, unsigned char *to)
 {
@@ -66,7 +67,7 @@ static hid_t field_type(const struct frozen_field *field)
 
 hid_t frozen_layout_type(const struct frozen_layout *layout)
 {
-    frozen_silence();
+    h5_begin();
     hid_t type = H5Tcreate(H5T_COMPOUND, layout->size);
     for (size_t i = 0; type >= 0 && i < layout->field_count; i++) {
         hid_t member = field_type(&layout->fields[i]);

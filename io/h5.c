@@ -1,18 +1,24 @@
 /* Between the project's files and the HDF5 library: opening, creating, attributes. */
 #include "io/h5.h"
 
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 
-/* The library prints its error stack by default; here every failure is told through struct error. */
-static void be_quiet(void)
+void h5_begin(void)
 {
+    static bool begun;
+    if (begun) return;
+    /* at exit the library would touch files again whose closing failed (a full disk), and crash */
+    H5dont_atexit();
+    H5open();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+    begun = true;
 }
 
 hid_t h5_create(const char *path, struct error *err)
 {
-    be_quiet();
+    h5_begin();
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);
     H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
     H5Pset_alignment(access, 4096, 4096);
@@ -37,7 +43,7 @@ int h5_group(hid_t file, const char *path)
 
 hid_t h5_open(const char *path, struct error *err)
 {
-    be_quiet();
+    h5_begin();
     struct stat status;
     if (stat(path, &status) != 0) return error_set_errno(err, "%s", path);
     if (!S_ISREG(status.st_mode)) return error_set(err, "%s: not a regular file", path);

@@ -9,6 +9,10 @@
 
 #include "io/error.h"
 
+/* Before the first call of HDF5: it prints nothing of its own from now on (every failure is told through struct error),
+ * and does nothing when the program ends. */
+void h5_begin(void);
+
 /* Create (truncating) a file in HDF5's 1.8 format, whose metadata is checksummed; large objects begin at multiples of
  * 4096 bytes. */
 hid_t h5_create(const char *path, struct error *err);

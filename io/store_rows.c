@@ -58,6 +58,20 @@ static int curve_check(const struct store *store, size_t index, const unsigned c
     return 0;
 }
 
+/* The committer may be at work on the row: a reader then sees a part of 16 or 256 bytes. What is wrong for long is
+ * damaged. */
+enum { READ_TRIES = 4 };
+
+static int result_read(const struct store *store, size_t index, unsigned char *slot, struct error *err)
+{
+    int found = -1;
+    for (int tries = 0; tries < READ_TRIES && found < 0; tries++) {
+        if (slot_read(store, STORE_RESULTS, index, slot, err) != 0) return -1;
+        found = result_check(store, index, slot, err);
+    }
+    return found;
+}
+
 static int index_check(const struct store *store, size_t index, struct error *err)
 {
     if (index < store->count) return 0;
@@ -68,8 +82,8 @@ int store_read(const struct store *store, size_t index, struct store_result *res
                struct store_curve *curve, struct error *err)
 {
     unsigned char slot[STORE_SLOT];
-    if (index_check(store, index, err) != 0 || slot_read(store, STORE_RESULTS, index, slot, err) != 0) return -1;
-    int committed = result_check(store, index, slot, err);
+    if (index_check(store, index, err) != 0) return -1;
+    int committed = result_read(store, index, slot, err);
     if (committed != 1) return committed;
     if (result) memcpy(result, slot, sizeof *result);
     if (execution) {
@@ -87,9 +101,8 @@ int store_read(const struct store *store, size_t index, struct store_result *res
 
 int store_read_slots(const struct store *store, size_t index, struct store_slots *slots, struct error *err)
 {
-    if (index_check(store, index, err) != 0 || slot_read(store, STORE_RESULTS, index, slots->result, err) != 0)
-        return -1;
-    int committed = result_check(store, index, slots->result, err);
+    if (index_check(store, index, err) != 0) return -1;
+    int committed = result_read(store, index, slots->result, err);
     if (committed != 1) return committed;
     if (slot_read(store, STORE_EXECUTIONS, index, slots->execution, err) != 0 ||
         execution_check(store, index, slots->execution, err) != 0 ||
@@ -103,9 +116,13 @@ int store_read_state(const struct store *store, size_t index, struct store_state
 {
     static const unsigned char never[STORE_STATE_SLOT];
     unsigned char slot[STORE_STATE_SLOT];
-    if (index_check(store, index, err) != 0 || slot_read(store, STORE_STATE_ROWS, index, slot, err) != 0) return -1;
-    if (memcmp(slot, never, sizeof never) != 0 && !checksum_right(slot, sizeof slot))
-        return row_error(store, index, "the state's checksum", err);
+    bool right = false;
+    if (index_check(store, index, err) != 0) return -1;
+    for (int tries = 0; tries < READ_TRIES && !right; tries++) {
+        if (slot_read(store, STORE_STATE_ROWS, index, slot, err) != 0) return -1;
+        right = memcmp(slot, never, sizeof never) == 0 || checksum_right(slot, sizeof slot);
+    }
+    if (!right) return row_error(store, index, "the state's checksum", err);
     memcpy(state, slot, sizeof *state);
     if (state->status >= STORE_STATUSES) return row_error(store, index, "the state's status", err);
     return 0;

@@ -308,7 +308,12 @@ static void test_commit_order(void **state)
     assert_int_equal(store_commit(store, rows, 2, &fixture->err), -1);
     assert_string_equal(trace, "pppppp"); /* a payload that is not on disk gets no marker */
     assert_int_equal(store_read(store, 0, NULL, NULL, NULL, NULL), 0);
+    /* nor does the next sync of this file say anything about it: one starts again */
     store->calls.sync = traced_sync;
+    assert_int_equal(store_commit(store, rows, 2, &fixture->err), -1);
+    store_close(store);
+    store = fixture_open(fixture, true);
+    store->calls = (struct store_calls){traced_write, traced_sync};
     trace[0] = '\0';
     assert_int_equal(store_commit(store, rows, 2, &fixture->err), 0);
     assert_string_equal(trace, "ppppppsmms");

@@ -1,0 +1,53 @@
+/* The reader of sweep files, on any text: refused with one line, or a sweep. The data set that a file names is not
+ * opened: one that has everything stands in its place. */
+#include "tests/fuzz/fuzz.h"
+
+#include "io/dataset.h"
+#include "orchestrator/sweep.h"
+
+static const struct dataset_info whole = {.digest.hex = "00112233445566778899aabbccddeeff",
+                                          .task = "small",
+                                          .vocabulary = 400,
+                                          .text_tokens = {100000, 1000},
+                                          .examples = {600, 60, 60},
+                                          .example_tokens = {12000, 1200, 1200},
+                                          .example_targets = {6000, 600, 600},
+                                          .longest = {30, 30, 30},
+                                          .separator = 4};
+
+struct dataset *dataset_open(const char *path, struct error *err)
+{
+    (void)path, (void)err;
+    return (struct dataset *)(uintptr_t)&whole;
+}
+
+const struct dataset_info *dataset_info(const struct dataset *dataset)
+{
+    (void)dataset;
+    return &whole;
+}
+
+void dataset_close(struct dataset *dataset)
+{
+    (void)dataset;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct error err = {""};
+    char *text = malloc(size + 1);
+    if (!text) return 0;
+    memcpy(text, data, size);
+    text[size] = 0;
+    struct sweep *sweep = sweep_parse("sweep.cfg", text, size, &err);
+    if (!sweep && (!err.text[0] || strchr(err.text, '\n'))) abort(); /* one line, always */
+    sweep_destroy(sweep);
+    free(text);
+    return 0;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc, (void)argv;
+    return 0;
+}
