@@ -3,10 +3,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,7 +41,11 @@ struct checkpoint_writer *checkpoint_writer_create(const char *path, const struc
     writer->curve = calloc(count + 1, sizeof *curve);
     if (!writer->path || !writer->curve) goto failed;
     if (count > 0) memcpy(writer->curve, curve, count * sizeof *curve);
-    if (asprintf(&writer->temporary, "%s.%ld.%u.tmp", path, (long)getpid(), atomic_fetch_add(&serial, 1)) < 0) {
+    /* two hosts may hand out one process id, and a run that was taken for dead may still write: 64 random bits */
+    uint64_t unique = 0;
+    if (getrandom(&unique, sizeof unique, 0) != sizeof unique)
+        unique = (uint64_t)getpid() << 32 | atomic_fetch_add(&serial, 1);
+    if (asprintf(&writer->temporary, "%s.%016" PRIx64 ".tmp", path, unique) < 0) {
         writer->temporary = NULL;
         goto failed;
     }

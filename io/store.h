@@ -153,7 +153,8 @@ int store_generation(const char *dir, const struct store_header *header, const s
                      struct store_generation_report *report, struct error *err);
 
 /* Take the sidecar lock DIR/results.lock (fcntl, exclusive, released when the process ends), waiting up to
- * wait_seconds; on failure the line names the holder (host, pid, since). *lock_fd is closed by the caller to release.
+ * wait_seconds; where another holds it errno is EAGAIN and the line names the holder (host, pid, since). *lock_fd is
+ * closed by the caller to release.
  */
 int store_lock(const char *dir, double wait_seconds, int *lock_fd, struct error *err);
 
@@ -184,6 +185,10 @@ int store_read_state(const struct store *store, size_t index, struct store_state
 /* committed[i] = 1 where row i is committed, 0 where not, for all rows in one pass over the markers alone (no
  * checksums). */
 int store_committed(const struct store *store, unsigned char *committed, struct error *err);
+
+/* Whether DIR/results.h5 is not the file any more that this store has opened: a run that was taken for dead must end.
+ */
+bool store_is_replaced(const struct store *store);
 
 /* Commit a group of rows under one pair of fdatasync. A row that is already committed is an error. On success every row
  * is durable. */

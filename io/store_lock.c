@@ -56,6 +56,7 @@ static int lock_wait(int fd, const char *path, double wait_seconds, struct error
         double left = end - clock_elapsed();
         if (left <= 0) {
             holder_read(fd, holder, sizeof holder);
+            errno = EAGAIN;
             return error_set(err, "%s: another run has this directory (%s)", path,
                              holder[0] ? holder : "holder unknown");
         }

@@ -160,6 +160,14 @@ void store_close(struct store *store)
     errno = saved;
 }
 
+bool store_is_replaced(const struct store *store)
+{
+    struct stat mine, named;
+    if (fstat(store->fd, &mine) != 0) return false;
+    if (stat(store->path, &named) != 0) return errno == ENOENT;
+    return mine.st_dev != named.st_dev || mine.st_ino != named.st_ino;
+}
+
 size_t store_count(const struct store *store)
 {
     return store->count;
