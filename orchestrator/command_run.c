@@ -1,7 +1,6 @@
 /* `tunelaw run FILE`: the whole job, under mpirun or alone. Rank 0 is the master and an agent, the others are agents.
  */
 #include <argp.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
@@ -30,6 +29,7 @@
 struct arguments {
     const char *file, *dir;
     bool fail_fast;
+    double end_time, grace, wait;
 };
 
 static volatile sig_atomic_t signalled;
@@ -38,6 +38,15 @@ static void on_signal(int number)
 {
     (void)number;
     signalled++;
+}
+
+static double seconds_of(struct argp_state *state, const char *option, const char *text, double most)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (*end || end == text || !(value >= 0 && value <= most))
+        argp_error(state, "%s %s: allowed: 0..%.0f seconds", option, text, most);
+    return value;
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -49,6 +58,15 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case 'f':
         a->fail_fast = true;
+        return 0;
+    case 'e':
+        a->end_time = seconds_of(state, "--end-time", arg, 1e11);
+        return 0;
+    case 'g':
+        a->grace = seconds_of(state, "--grace", arg, 1e6);
+        return 0;
+    case 'w':
+        a->wait = seconds_of(state, "--wait", arg, 1e6);
         return 0;
     case ARGP_KEY_ARG:
         if (a->file) argp_error(state, "one sweep file, please");
@@ -66,6 +84,10 @@ static const struct argp_option options[] = {
     {"dir", 'd', "DIR", 0,
      "run directory: results.h5, checkpoints/, logs/ (default: runs/NAME, after the sweep's name)", 0},
     {"fail-fast", 'f', NULL, 0, "drain when the first stage is given up", 0},
+    {"end-time", 'e', "TIME", 0,
+     "when the job is ended, seconds since 1970: nothing starts that would not reach a checkpoint", 0},
+    {"grace", 'g', "SECONDS", 0, "drain so long before --end-time (default: 60)", 0},
+    {"wait", 'w', "SECONDS", 0, "wait so long for another run in DIR to end (default: 15)", 0},
     {0}};
 static const struct argp argp = {
     options,
@@ -131,7 +153,8 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     open_rank_log(start->dir, 0);
     LOG("%s; %s: %zu points, %zu stages, plan %s", version_string(), a->file, run->plan->point_count,
         run->plan->stage_count, run->plan->identity.hex);
-    struct master_options o = {start->dir, a->fail_fast, isatty(STDERR_FILENO) != 0};
+    struct master_options o = {start->dir, a->fail_fast, isatty(STDERR_FILENO) != 0, a->wait, a->end_time,
+                               a->grace,   &signalled};
     run->master = master_create(run->sweep, run->plan, transport, &o, err);
     if (!run->master || write_parameters(run, start->dir, err) != 0) return -1;
     start->devices = run->sweep->resources.devices;
@@ -232,7 +255,7 @@ static int run_ranks(const struct arguments *a, struct launcher *launcher, struc
 
 int command_run(int argc, char **argv)
 {
-    struct arguments a = {0};
+    struct arguments a = {.wait = 15, .grace = 60}; /* the ranks of a killed job live on for about a second */
     argp_parse(&argp, argc, argv, 0, NULL, &a);
     struct error err = {{0}};
     struct launcher launcher = {0};

@@ -1,6 +1,8 @@
 /* The master: from the plan to committed rows. Stages become ready when their parent is complete, go to agents, come
  * back as outcomes. */
+#include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,8 +13,9 @@
 #include "io/version.h"
 #include "orchestrator/master_internal.h"
 
-#define LOCK_WAIT 15.0     /* seconds: the ranks of a killed job live on for about one */
+#define LOCK_SLICE 1.0     /* seconds between looks at the signals while the lock is waited for */
 #define STATE_INTERVAL 5.0 /* seconds between rewrites of a running point's /state row */
+#define STORE_INTERVAL 1.0 /* seconds between looks at the store's name */
 #define COMMIT_GROUP 256   /* rows under one pair of fdatasync */
 
 static struct stage *describe(struct master *master, uint32_t index)
@@ -38,7 +41,10 @@ static int make_ready(struct master *master, uint32_t index, struct error *err)
 {
     const struct plan_stage *stage = &master->plan->stages[index];
     master->stages[index].state = STAGE_READY;
-    struct schedule_stage entry = {index, stage->degree, stage->path_seconds, stage->flops};
+    double checkpoint = master->sweep->resources.checkpoint_seconds;
+    double seconds = checkpoint > 0 && checkpoint < stage->seconds ? checkpoint : stage->seconds;
+    struct schedule_stage entry = {index, stage->degree, stage->path_seconds, stage->flops, seconds};
+    master->nothing_fits = false;
     return schedule_add(&master->schedule, &entry) == 0 ? 0 : error_set(err, "out of memory");
 }
 
@@ -112,10 +118,25 @@ static int count_committed(struct master *master, struct error *err)
     return 0;
 }
 
+/* An earlier run of this directory may take its time to end; a signal ends the waiting. */
+static int take_lock(struct master *master, struct error *err)
+{
+    const struct master_options *o = &master->options;
+    double end = clock_elapsed() + o->lock_wait;
+    bool told = false;
+    while (store_lock(o->dir, LOCK_SLICE, &master->lock_fd, err) != 0) {
+        if (errno != EAGAIN || clock_elapsed() >= end || (o->signalled && *o->signalled)) return -1;
+        if (!told) printf("waiting up to %.0f s: %s\n", o->lock_wait, err->text);
+        told = true;
+        fflush(stdout);
+    }
+    return 0;
+}
+
 static int open_store(struct master *master, struct error *err)
 {
     const char *dir = master->options.dir;
-    if (store_lock(dir, LOCK_WAIT, &master->lock_fd, err) != 0) return -1;
+    if (take_lock(master, err) != 0) return -1;
     char checkpoints[PATH_MAX];
     size_t removed;
     snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", dir);
@@ -333,6 +354,7 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     const struct plan_stage *stage = &master->plan->stages[index];
     const struct stage_outcome *outcome = &message->outcome;
     master->nodes[node].free += stage->degree;
+    master->nothing_fits = false;
     uint32_t slot = master->stages[index].running;
     master->running[slot] = master->running[--master->running_count];
     master->stages[master->running[slot].stage].running = slot;
@@ -444,6 +466,7 @@ static int handle_hello(struct master *master, int rank, const struct message_he
     snprintf(info->host, sizeof info->host, "%.*s", (int)sizeof hello->host - 1, hello->host);
     master->nodes[rank] = (struct schedule_node){hello->devices, hello->devices};
     master->nodes_present++;
+    master->nothing_fits = false;
     LOG("rank %d on %s: %u devices", rank, info->host, hello->devices);
     return master->nodes_present == (size_t)master->transport->size ? check_degrees(master, err) : 0;
 }
@@ -485,13 +508,49 @@ int master_drain(struct master *master, const char *why, struct error *err)
     return 0;
 }
 
+/* A run that was taken for dead (its node was cut off, its lock was lost) sees here that another goes on in its place.
+ * What it has written since went to a file without a name. */
+static int check_store(struct master *master, struct error *err)
+{
+    double now = clock_elapsed();
+    if (master->row_count == 0 && now - master->store_checked < STORE_INTERVAL) return 0;
+    master->store_checked = now;
+    if (!store_is_replaced(master->store)) return 0;
+    return error_set(err, "%s: another run has taken this directory over; this one ends", master->options.dir);
+}
+
+/* Seconds, as the plan counts them, until a drain must begin. */
+static double plan_seconds_left(const struct master *master)
+{
+    const struct master_options *o = &master->options;
+    if (o->end_time <= 0) return INFINITY;
+    double ratio = master->predicted > 0 ? master->actual / master->predicted : 1;
+    return (o->end_time - o->grace - clock_wall()) / (ratio > 0 ? ratio : 1);
+}
+
+/* Drain when the job's time is up, or when what is left of it is of no use. */
+static int watch_time(struct master *master, struct error *err)
+{
+    if (master->options.end_time <= 0 || master->draining) return 0;
+    if (plan_seconds_left(master) <= 0) return master_drain(master, "the job's time limit is near", err);
+    bool idle = master->running_count == 0 && master->nodes_present == (size_t)master->transport->size;
+    if (idle && master->nothing_fits && master->schedule.count > 0)
+        return master_drain(master, "no stage that is left reaches a checkpoint before the job's time limit", err);
+    return 0;
+}
+
 int master_step(struct master *master, struct error *err)
 {
-    if (commit_rows(master, err) != 0) return -1;
+    if (check_store(master, err) != 0 || commit_rows(master, err) != 0 || watch_time(master, err) != 0) return -1;
     struct schedule_stage next;
     size_t node;
-    while (!master->draining &&
-           schedule_next(&master->schedule, master->nodes, (size_t)master->transport->size, &next, &node)) {
+    double seconds_left = plan_seconds_left(master);
+    while (!master->draining && !master->nothing_fits) {
+        if (!schedule_next(&master->schedule, master->nodes, (size_t)master->transport->size, seconds_left, &next,
+                           &node)) {
+            master->nothing_fits = true;
+            break;
+        }
         if (parent_complete(master, next.stage)) {
             if (hand_out(master, next.stage, node, err) != 0) return -1;
         } else { /* its parent's state was found damaged after it had become ready */

@@ -7,6 +7,7 @@
 #ifndef TUNELAW_ORCHESTRATOR_MASTER_H
 #define TUNELAW_ORCHESTRATOR_MASTER_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -18,6 +19,10 @@ struct master_options {
     const char *dir;    /* absolute run directory; exists, with checkpoints/ and logs/ */
     bool fail_fast;     /* the first point given up drains the sweep */
     bool progress_line; /* a line that rewrites itself on stderr; otherwise plain lines on stdout */
+    double lock_wait;   /* seconds to wait for another run of DIR to end */
+    double end_time; /* of the job, seconds since 1970; 0: none. Nothing is started that would not reach a checkpoint */
+    double grace;    /* seconds before end_time at which a drain begins */
+    const volatile sig_atomic_t *signalled; /* not zero: do not wait for the lock any longer; may be NULL */
 };
 
 struct master;

@@ -64,8 +64,9 @@ struct master {
     struct arrival *arrivals; /* [row_count] what the log says of them */
     size_t row_count, row_capacity;
     bool draining;
+    bool nothing_fits; /* since the schedule was asked last, no device and no stage has become free */
     struct master_summary summary;
-    double started, status_written, line_written;
+    double started, status_written, line_written, store_checked;
     double seconds_left;      /* predicted, of stages that are needed and not complete */
     double actual, predicted; /* seconds of the stages that completed in this run */
     struct stage *scratch;    /* a description at a time */

@@ -75,7 +75,7 @@ static bool best_fit(const struct schedule_node *nodes, size_t count, uint32_t d
     return found;
 }
 
-int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t node_count,
+int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t node_count, double seconds_left,
                   struct schedule_stage *stage, size_t *node)
 {
     uint32_t most = 0;
@@ -85,7 +85,7 @@ int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t
     int found = 0;
     while (most > 0 && schedule->count > 0 && !found) {
         struct schedule_stage top = pop(schedule);
-        if (top.degree <= most && best_fit(nodes, node_count, top.degree, node)) {
+        if (top.degree <= most && top.seconds <= seconds_left && best_fit(nodes, node_count, top.degree, node)) {
             nodes[*node].free -= top.degree;
             *stage = top;
             found = 1;
