@@ -38,18 +38,34 @@ stop() {
     exit 1
 }
 
+# a cluster of virtual nodes needs namespaces of its own: asked for by ./test alone, which skips what cannot be had
+cluster_packages() {
+    local words=(--uts --mount --pid --fork)
+    [ "$(id -u)" -eq 0 ] || words+=(--user --map-root-user)
+    unshare "${words[@]}" true 2>/dev/null && may_install || return 0
+    cat <<'LIST'
+slurm-wlm               Slurm: a small cluster for the tests
+munge                   Slurm's keys
+LIST
+}
+
+wanted_packages() {
+    packages
+    [ "${with_cluster:-no}" = no ] || cluster_packages
+}
+
 missing_packages() {
     local name
-    packages | while read -r name _; do
+    wanted_packages | while read -r name _; do
         [ "$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || echo "$name"
     done
 }
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
-        env DEBIAN_FRONTEND=noninteractive "$@"
+        env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 "$@" # 1: services of packages are not started
     else
-        sudo env DEBIAN_FRONTEND=noninteractive "$@"
+        sudo env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 "$@"
     fi
 }
 
@@ -80,7 +96,7 @@ install_missing() {
     missing=$(missing_packages)
     [ -z "$missing" ] && return 0
     step "Installing with apt-get"
-    packages | grep -E "^(${missing//$'\n'/|}) " | sed 's/^/  /'
+    wanted_packages | grep -E "^(${missing//$'\n'/|}) " | sed 's/^/  /'
     # shellcheck disable=SC2086 # one word a package
     may_install || stop "installing needs root or sudo; as root: apt-get install -y --no-install-recommends" $missing
     log=$(mktemp)

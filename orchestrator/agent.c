@@ -54,6 +54,15 @@ struct agent {
     struct pollfd *polls;
 };
 
+/* CPUs of this host that are ours: in a Slurm job those of the job, even where nothing keeps us from the others. */
+static uint32_t host_cpus(void)
+{
+    const char *text = getenv("SLURM_CPUS_ON_NODE");
+    long job = text ? strtol(text, NULL, 10) : 0;
+    uint32_t host = launcher_host_cpus();
+    return job > 0 && job < (long)host ? (uint32_t)job : host;
+}
+
 struct agent *agent_create(struct launcher *launcher, struct transport *transport, uint32_t devices, uint32_t threads,
                            struct error *err)
 {
@@ -63,7 +72,7 @@ struct agent *agent_create(struct launcher *launcher, struct transport *transpor
         return NULL;
     }
     if (threads == 0) threads = 1;
-    if (devices == 0) devices = launcher_host_cpus() / threads;
+    if (devices == 0) devices = host_cpus() / threads;
     if (devices == 0) devices = 1;
     uint64_t rank = (uint64_t)transport->local_rank, ranks = (uint64_t)transport->local_size;
     agent->launcher = launcher;

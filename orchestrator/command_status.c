@@ -9,6 +9,7 @@
 #include "io/log.h"
 #include "orchestrator/column.h"
 #include "orchestrator/command.h"
+#include "orchestrator/slurm.h"
 #include "orchestrator/view.h"
 
 enum {
@@ -156,8 +157,32 @@ static void print_stage(const json_t *stage)
     printf("\n");
 }
 
-static void print_live(const json_t *live, bool complete)
+/* The newest Slurm job of the run, where one was submitted: false where there is none, or Slurm cannot be asked. */
+static bool slurm_job(const char *dir, struct slurm_state *job)
 {
+    char id[1][SLURM_ID];
+    size_t count = 0;
+    struct error ignored;
+    return slurm_jobs_read(dir, id, 1, &count, &ignored) == 0 && count == 1 &&
+           slurm_state_ask(id[0], job, &ignored) == 0;
+}
+
+static void print_slurm(const struct slurm_state *job)
+{
+    if (!slurm_state_active(job)) {
+        printf("\nSlurm job %s: %s\n", job->id, job->state[0] ? job->state : "no longer in the queue");
+        return;
+    }
+    printf("\nSlurm job %s: %s", job->id, job->state);
+    if (!strcmp(job->state, "PENDING"))
+        printf(" (%s)\n", job->reason);
+    else
+        printf(" for %s of %s on %s\n", job->elapsed, job->limit, job->nodes);
+}
+
+static void print_live(const json_t *live, bool complete, bool queued)
+{
+    if (!live && !complete && queued) return;
     if (!live || complete) {
         printf("\n%s\n", complete ? "complete: nothing is left to run"
                                   : "nothing is running: the same `tunelaw run` goes on from here");
@@ -191,13 +216,15 @@ static void print_errors(const struct tally *tally)
         printf("  and %zu more: tunelaw export has them all\n", tally->errors_in_all - tally->error_count);
 }
 
-static void print_text(const struct view *view, const struct tally *tally, const json_t *live)
+static void print_text(const struct view *view, const struct tally *tally, const json_t *live,
+                       const struct slurm_state *job)
 {
     size_t count = store_count(view->store), ended = tally->committed;
     printf("%s: %zu of %zu points committed, %zu attempts, generation %" PRIu64 " of %s\n\n", store_name(view->store),
            ended, count, tally->attempts, store_epoch(view->store), view->dir);
     print_table(tally);
-    print_live(live, ended == count);
+    if (job) print_slurm(job);
+    print_live(live, ended == count, job && slurm_state_active(job));
     print_errors(tally);
 }
 
@@ -209,18 +236,25 @@ static json_t *counts_json(const size_t *points)
     return object;
 }
 
-static int print_json(const struct view *view, const struct tally *tally, json_t *live)
+static json_t *slurm_json(const struct slurm_state *job)
+{
+    if (!job) return NULL;
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "job", job->id, "state", job->state, "reason", job->reason,
+                     "elapsed", job->elapsed, "limit", job->limit, "nodes", job->nodes);
+}
+
+static int print_json(const struct view *view, const struct tally *tally, json_t *live, const struct slurm_state *job)
 {
     json_t *methods = json_object(), *errors = json_array();
     for (size_t i = 0; i < tally->method_count; i++)
         json_object_set_new(methods, tally->methods[i].name, counts_json(tally->methods[i].points));
     for (size_t i = 0; i < tally->error_count; i++)
         json_array_append_new(errors, column_json_row(&tally->errors[i]));
-    json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:O?}", "name", store_name(view->store),
-                             "dir", view->dir, "epoch", (json_int_t)store_epoch(view->store), "points",
-                             (json_int_t)store_count(view->store), "committed", (json_int_t)tally->committed,
+    json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:O?, s:o?}", "name",
+                             store_name(view->store), "dir", view->dir, "epoch", (json_int_t)store_epoch(view->store),
+                             "points", (json_int_t)store_count(view->store), "committed", (json_int_t)tally->committed,
                              "attempts", (json_int_t)tally->attempts, "statuses", counts_json(tally->total), "methods",
-                             methods, "errors", errors, "live", live);
+                             methods, "errors", errors, "live", live, "slurm", slurm_json(job));
     int failed = !root || json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(root);
     printf("\n");
@@ -229,7 +263,7 @@ static int print_json(const struct view *view, const struct tally *tally, json_t
 
 struct arguments {
     const char *path;
-    bool json;
+    bool json, left;
 };
 
 static error_t parse(int key, char *word, struct argp_state *state)
@@ -238,6 +272,9 @@ static error_t parse(int key, char *word, struct argp_state *state)
     switch (key) {
     case 'j':
         arguments->json = true;
+        return 0;
+    case 'l':
+        arguments->left = true;
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->path) argp_error(state, "one run directory, not also %s", word);
@@ -251,9 +288,40 @@ static error_t parse(int key, char *word, struct argp_state *state)
     }
 }
 
+/* Points that the next run would have to compute, were those that failed not tried again. */
+static size_t points_left(const struct tally *tally)
+{
+    static const int open[] = {STORE_PENDING, STORE_RUNNING, STORE_CUT, DAMAGED};
+    size_t left = 0;
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+        left += tally->total[open[i]];
+    return left;
+}
+
+static int print_status(const struct view *view, const struct tally *tally, const struct arguments *arguments)
+{
+    struct slurm_state state, *job = NULL;
+    int code = 0;
+    if (arguments->left) {
+        printf("%zu\n", points_left(tally));
+        return 0;
+    }
+    if (slurm_job(view->dir, &state)) job = &state;
+    json_t *live = live_status(view);
+    if (arguments->json)
+        code = print_json(view, tally, live, job);
+    else
+        print_text(view, tally, live, job);
+    json_decref(live);
+    return code;
+}
+
 int command_status(int argc, char **argv)
 {
-    static const struct argp_option options[] = {{"json", 'j', NULL, 0, "for a program", 0}, {0}};
+    static const struct argp_option options[] = {
+        {"json", 'j', NULL, 0, "for a program", 0},
+        {"left", 'l', NULL, 0, "only the number of points that have neither a result nor been given up", 0},
+        {0}};
     static const struct argp argp = {options, parse, "DIR", "How far the sweep in DIR (or a store file) is.",
                                      NULL,    NULL,  NULL};
     struct arguments arguments = {0};
@@ -261,19 +329,20 @@ int command_status(int argc, char **argv)
 
     struct error err;
     struct view view;
-    if (view_open(&view, arguments.path, &err)) return command_fail(&err);
+    struct slurm_state job;
+    if (view_open(&view, arguments.path, &err)) {
+        if (arguments.left || arguments.json || !slurm_job(arguments.path, &job)) return command_fail(&err);
+        printf("%s: submitted, nothing has run yet\n", arguments.path);
+        print_slurm(&job);
+        return 0;
+    }
     struct tally *tally = calloc(1, sizeof *tally);
     int code = 0;
     if (!tally || tally_rows(&view, tally, &err)) {
         if (!tally) error_set(&err, "out of memory");
         code = command_fail(&err);
     } else {
-        json_t *live = live_status(&view);
-        if (arguments.json)
-            code = print_json(&view, tally, live);
-        else
-            print_text(&view, tally, live);
-        json_decref(live);
+        code = print_status(&view, tally, &arguments);
     }
     free(tally);
     view_close(&view);

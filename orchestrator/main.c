@@ -33,6 +33,8 @@ static const struct command commands[] = {
     {"data", command_data, "turn text into a tokenised data set"},
     {"plan", command_plan, "print the points of a sweep, the stages they share, and their cost"},
     {"run", command_run, "run a sweep, or go on with one"},
+    {"submit", command_submit, "hand a sweep to Slurm"},
+    {"cancel", command_cancel, "end the Slurm job of a sweep, after a checkpoint"},
     {"status", command_status, "how far a sweep is"},
     {"show", command_show, "everything about one point"},
     {"export", command_export, "all points as CSV or JSON"},

@@ -1,0 +1,198 @@
+/* Words for Slurm, and Slurm's words on the jobs of a run directory: between `tunelaw submit`, `status`, `cancel` and
+ * Slurm's own programs. */
+#include "orchestrator/slurm.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* Up to three numbers with colons between them. */
+static int read_fields(const char *text, long fields[3])
+{
+    int count = 0;
+    do {
+        char *end;
+        if (count == 3 || !isdigit((unsigned char)*text)) return -1;
+        errno = 0;
+        fields[count++] = strtol(text, &end, 10);
+        if (errno || fields[count - 1] > 10000000) return -1;
+        text = end;
+    } while (*text++ == ':');
+    return text[-1] ? -1 : count;
+}
+
+int slurm_time_parse(const char *word, double *seconds, struct error *err)
+{
+    long days = 0, f[3] = {0, 0, 0};
+    const char *dash = strchr(word, '-'), *rest = dash ? dash + 1 : word;
+    char *end;
+    if (dash) days = isdigit((unsigned char)*word) ? strtol(word, &end, 10) : -1;
+    int count = (dash && (days < 0 || days > 10000 || end != dash)) ? -1 : read_fields(rest, f);
+    double hours = 0, minutes = 0, rest_seconds = 0;
+    if (dash || count == 3) {
+        hours = (double)f[0];
+        minutes = (double)f[1];
+        rest_seconds = (double)f[2];
+    } else {
+        minutes = (double)f[0];
+        rest_seconds = (double)f[1];
+    }
+    *seconds = (double)days * 86400 + hours * 3600 + minutes * 60 + rest_seconds;
+    if (count < 0 || *seconds <= 0)
+        return error_set(err,
+                         "--time %s: allowed: MINUTES, MINUTES:SECONDS, HOURS:MINUTES:SECONDS, DAYS-HOURS, "
+                         "DAYS-HOURS:MINUTES or DAYS-HOURS:MINUTES:SECONDS, above 0",
+                         word);
+    return 0;
+}
+
+int slurm_name_check(const char *name, const char *word, struct error *err)
+{
+    size_t good = strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._,+@-");
+    if (!*word || *word == '-' || word[good])
+        return error_set(err, "--%s \"%s\": allowed: letters, digits and . _ , + @ -, not beginning with -", name,
+                         word);
+    return 0;
+}
+
+int slurm_extra_check(const char *word, struct error *err)
+{
+    /* what the script itself depends on */
+    static const char *const ours[] = {"--signal", "--open-mode", "--output", "--chdir",  "--wrap",
+                                       "--ntasks", "--requeue",   "--array",  "--no-req", "--nodes"};
+    if (*word != '-' || !word[1])
+        return error_set(err, "\"%s\" after --: an option of sbatch as one word, such as --constraint=fast", word);
+    for (const char *c = word; *c; c++)
+        if (iscntrl((unsigned char)*c) || strchr("\"\\`$", *c))
+            return error_set(err, "option \"%s\" of sbatch: allowed: no control characters and none of \" \\ ` $",
+                             word);
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
+        if (!strncmp(word, ours[i], strlen(ours[i])))
+            return error_set(err, "option %s of sbatch: the job's script sets %s itself", word, ours[i]);
+    return 0;
+}
+
+int slurm_path_check(const char *path, struct error *err)
+{
+    for (const char *c = path; *c; c++)
+        if (iscntrl((unsigned char)*c) || strchr("\"\\%", *c))
+            return error_set(err, "%s: Slurm cannot be given a path with control characters, \", \\ or %%", path);
+    return 0;
+}
+
+/* Everything that comes through a pipe, as much of it as `out` holds. */
+static void read_all(int fd, char *out, size_t size)
+{
+    size_t used = 0;
+    char rest[512];
+    for (;;) {
+        bool full = used + 1 >= size;
+        ssize_t got = full ? read(fd, rest, sizeof rest) : read(fd, out + used, size - 1 - used);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) break;
+        if (!full) used += (size_t)got;
+    }
+    out[used] = 0;
+}
+
+int slurm_call(char *const argv[], char *out, size_t size, struct error *err)
+{
+    int ends[2], status = 0;
+    pid_t pid;
+    if (pipe2(ends, O_CLOEXEC)) return error_set_errno(err, "pipe");
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
+    int failed = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    if (failed) {
+        close(ends[0]);
+        errno = failed;
+        return error_set_errno(err, "%s", argv[0]);
+    }
+    read_all(ends[0], out, size);
+    close(ends[0]);
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR) return error_set_errno(err, "%s", argv[0]);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+static FILE *open_jobs(const char *dir, const char *mode)
+{
+    char path[PATH_MAX + 16];
+    snprintf(path, sizeof path, "%s/slurm/jobs", dir);
+    return fopen(path, mode);
+}
+
+int slurm_jobs_read(const char *dir, char ids[][SLURM_ID], size_t limit, size_t *count, struct error *err)
+{
+    char line[SLURM_ID + 2];
+    *count = 0;
+    FILE *file = open_jobs(dir, "re");
+    if (!file) return errno == ENOENT ? 0 : error_set_errno(err, "%s/slurm/jobs", dir);
+    while (fgets(line, sizeof line, file)) {
+        size_t digits = strspn(line, "0123456789");
+        if (!digits || digits >= SLURM_ID || line[digits] != '\n') continue; /* no job id */
+        line[digits] = 0;
+        if (*count == limit) memmove(ids[0], ids[1], (limit - 1) * sizeof *ids);
+        *count += *count < limit;
+        memcpy(ids[*count - 1], line, digits + 1);
+    }
+    fclose(file);
+    return 0;
+}
+
+int slurm_jobs_add(const char *dir, const char *id, struct error *err)
+{
+    FILE *file = open_jobs(dir, "ae");
+    if (!file) return error_set_errno(err, "%s/slurm/jobs", dir);
+    fprintf(file, "%s\n", id);
+    return fclose(file) ? error_set_errno(err, "%s/slurm/jobs", dir) : 0;
+}
+
+/* The text up to the next '|' or the end of the line; *text moves behind it. */
+static void take_field(char **text, char *out, size_t size)
+{
+    size_t length = strcspn(*text, "|\n");
+    snprintf(out, size, "%.*s", (int)length, *text);
+    *text += length + ((*text)[length] == '|');
+}
+
+int slurm_state_ask(const char *id, struct slurm_state *state, struct error *err)
+{
+    char word[SLURM_ID], out[4096], *at = out;
+    snprintf(word, sizeof word, "%s", id);
+    char *argv[] = {"squeue", "-h", "-t", "all", "-o", "%T|%r|%M|%l|%N", "-j", word, NULL};
+    *state = (struct slurm_state){.id = ""};
+    snprintf(state->id, sizeof state->id, "%s", id);
+    int code = slurm_call(argv, out, sizeof out, err);
+    if (code < 0) return -1;
+    if (code > 0 && strstr(out, "Invalid job id")) return 0;
+    if (code > 0) return error_set(err, "squeue: %.*s", (int)strcspn(out, "\n"), out);
+    take_field(&at, state->state, sizeof state->state);
+    take_field(&at, state->reason, sizeof state->reason);
+    take_field(&at, state->elapsed, sizeof state->elapsed);
+    take_field(&at, state->limit, sizeof state->limit);
+    take_field(&at, state->nodes, sizeof state->nodes);
+    return 0;
+}
+
+bool slurm_state_active(const struct slurm_state *state)
+{
+    static const char *const active[] = {"PENDING",  "RUNNING",      "CONFIGURING", "COMPLETING", "SUSPENDED",
+                                         "REQUEUED", "REQUEUE_HOLD", "SIGNALING",   "REQUEUE_FED"};
+    for (size_t i = 0; i < sizeof active / sizeof *active; i++)
+        if (!strcmp(state->state, active[i])) return true;
+    return false;
+}
