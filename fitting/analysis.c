@@ -1,5 +1,6 @@
 /* Fitting, the whole: observations in, for every view the fits of its laws with intervals and held-out errors. */
 #include "fitting/analysis.h"
+#include "fitting/analysis_internal.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -60,6 +61,16 @@ size_t analysis_best(const struct analysis *analysis, size_t first)
     return judged > 1 ? best : SIZE_MAX;
 }
 
+size_t analysis_shown(const struct analysis *analysis, size_t first)
+{
+    size_t best = analysis_best(analysis, first);
+    for (size_t i = 0; best == SIZE_MAX && i < analysis->fit_count; i++) {
+        const struct analysis_fit *fit = &analysis->fits[i];
+        if (analysis_same_view(fit, &analysis->fits[first]) && fit->fitted && !fit->intervals.vague) best = i;
+    }
+    return best;
+}
+
 /* Rows of a fit as the optimiser wants them. */
 static int make_data(const struct analysis_fit *fit, const struct observation *rows, size_t first, size_t count,
                      struct fit_data *out)
@@ -108,7 +119,7 @@ static int run_fit(struct analysis_fit *fit, const struct analysis *analysis, st
     const struct analysis_options *options = &analysis->options;
     const struct fit_options how = {
         .delta = options->delta, .log_residuals = options->log_residuals, .absolute = options->absolute};
-    const struct interval_options interval = {options->resamples, options->level, 1};
+    const struct interval_options interval = {options->resamples, options->level, 1, true};
     struct fit_data fitted = {0}, unseen = {0};
     struct error why = {""};
     int result = -1;
@@ -391,13 +402,14 @@ int fitting_fit_store(const char *path, const struct analysis_options *options, 
     *out = (struct analysis){0};
     if (check_options(options, err) || observations_from_store(path, options->x, &out->observations, err)) return -1;
     settle_options(out, options);
-    for (size_t i = 0; i < out->observations.count; i++)
+    bool failed = false;
+    for (size_t i = 0; i < out->observations.count && !failed; i++)
         if (first_of_method(&out->observations, i) &&
-            add_method(out, out->observations.rows[i].method, options->law, err)) {
-            analysis_destroy(out);
-            return -1;
-        }
-    return 0;
+            add_method(out, out->observations.rows[i].method, options->law, err))
+            failed = true;
+    if (!failed && !options->law) failed = analysis_compare(out, err) != 0;
+    if (failed) analysis_destroy(out);
+    return failed ? -1 : 0;
 }
 
 int fitting_fit_table(const char *path, const char *columns, const struct analysis_options *options,
@@ -423,8 +435,12 @@ int fitting_fit_table(const char *path, const char *columns, const struct analys
 void analysis_destroy(struct analysis *analysis)
 {
     if (!analysis) return;
-    for (size_t i = 0; i < analysis->fit_count; i++)
+    for (size_t i = 0; i < analysis->fit_count; i++) {
         free(analysis->fits[i].rows);
+        free(analysis->fits[i].intervals.samples);
+    }
+    free(analysis->staged);
+    free(analysis->crossings);
     free(analysis->fits);
     observations_destroy(&analysis->observations);
     *analysis = (struct analysis){0};

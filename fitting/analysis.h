@@ -13,10 +13,12 @@
 
 #include <stdio.h>
 
+#include "fitting/crossing.h"
 #include "fitting/fit.h"
 #include "fitting/heldout.h"
 #include "fitting/interval.h"
 #include "fitting/observations.h"
+#include "fitting/staged.h"
 
 enum view_kind { VIEW_MODEL = 0, VIEW_PRETRAIN, VIEW_JOINT, VIEW_EXAMPLES, VIEW_TABLE, VIEWS };
 const char *view_name(enum view_kind view); /* "model", ... */
@@ -53,7 +55,30 @@ struct analysis_fit {
     size_t fitted_count, heldout_count;
 };
 
+/* The two stages of one method (fitting/staged.h); the axis of PET sizes at one model and pretraining count. */
+struct analysis_staged {
+    char method[OBSERVATION_NAME];
+    double pet_size; /* of the first two axes */
+    bool fitted;
+    char why[256];
+    struct staged staged;
+};
+
+/* Examples at which two methods reach the same loss at one model size, by the laws of their model views. */
+struct analysis_crossing {
+    size_t first, second; /* fits */
+    double parameters;
+    double range[2]; /* of D that was searched */
+    size_t count;
+    double roots[CROSSING_LARGEST], low[CROSSING_LARGEST], high[CROSSING_LARGEST];
+    double agreement; /* share of the resamples with as many roots; NAN without resamples */
+};
+
 struct analysis {
+    struct analysis_staged *staged;
+    size_t staged_count;
+    struct analysis_crossing *crossings;
+    size_t crossing_count;
     struct observations observations;
     struct analysis_options options; /* delta resolved; law and x are not kept */
     struct analysis_fit *fits;
@@ -71,6 +96,10 @@ double analysis_predict(const struct analysis_fit *fit, const struct observation
  */
 size_t analysis_best(const struct analysis *analysis, size_t first);
 bool analysis_same_view(const struct analysis_fit *a, const struct analysis_fit *b);
+
+/* The fit of the view of fits[first] to predict with: the better one by held-out error, else the first that was fitted
+ * and whose exponents are identified; SIZE_MAX for none. */
+size_t analysis_shown(const struct analysis *analysis, size_t first);
 
 /* Fit a store, or a table. Too few points for a law is not an error: its entry says so. */
 int fitting_fit_store(const char *path, const struct analysis_options *options, struct analysis *out,

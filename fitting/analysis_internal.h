@@ -15,6 +15,15 @@ static inline double near_zero(double value)
     return fabs(value) < 1e-9 ? 0 : value;
 }
 
+/* Text of a number without what a narrow column need not hold: ".0484", "1.2e5". */
+void short_number(double value, int digits, char out[32]);
+
+/* What is made of the fits of all methods: the two stages of each, and the crossings of each pair. */
+int analysis_compare(struct analysis *analysis, struct error *err);
+
+/* "lora 8", "full" */
+void short_group(const struct analysis_fit *fit, char *out, size_t size);
+
 /* One line a law, at most 100 columns. */
 void print_table(const struct analysis *analysis, FILE *out);
 

@@ -183,6 +183,61 @@ static json_t *source_json(const struct observations *observations)
     return out;
 }
 
+static json_t *staged_number(const struct staged_parameter *parameter)
+{
+    json_t *out = json_object();
+    json_object_set_new(out, "value", number(parameter->value));
+    json_object_set_new(out, "low", number(parameter->low));
+    json_object_set_new(out, "high", number(parameter->high));
+    return out;
+}
+
+static json_t *staged_json(const struct analysis *analysis)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; i < analysis->staged_count; i++) {
+        const struct analysis_staged *entry = &analysis->staged[i];
+        json_t *row = json_object();
+        json_object_set_new(row, "method", text(entry->method));
+        json_object_set_new(row, "pet_size", number(entry->pet_size));
+        json_object_set_new(row, "fitted", json_boolean(entry->fitted));
+        if (!entry->fitted) json_object_set_new(row, "why", text(entry->why));
+        for (size_t k = 0; entry->fitted && k < STAGED_AXES; k++) {
+            json_t *axis = json_object();
+            json_object_set_new(axis, "points", json_integer((json_int_t)entry->staged.points[k]));
+            json_object_set_new(axis, "A", staged_number(&entry->staged.a[k]));
+            json_object_set_new(axis, "alpha", staged_number(&entry->staged.alpha[k]));
+            json_object_set_new(row, staged_axis_name((enum staged_axis)k), axis);
+        }
+        if (entry->fitted) json_object_set_new(row, "beta", staged_number(&entry->staged.beta));
+        if (entry->fitted) json_object_set_new(row, "E", staged_number(&entry->staged.offset));
+        json_array_append_new(out, row);
+    }
+    return out;
+}
+
+static json_t *crossings_json(const struct analysis *analysis)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; i < analysis->crossing_count; i++) {
+        const struct analysis_crossing *crossing = &analysis->crossings[i];
+        json_t *row = json_object(), *roots = json_array();
+        json_object_set_new(row, "first", text(analysis->fits[crossing->first].group));
+        json_object_set_new(row, "second", text(analysis->fits[crossing->second].group));
+        json_object_set_new(row, "parameters", number(crossing->parameters));
+        json_object_set_new(row, "searched_from", number(crossing->range[0]));
+        json_object_set_new(row, "searched_to", number(crossing->range[1]));
+        for (size_t k = 0; k < crossing->count; k++) {
+            const struct staged_parameter root = {crossing->roots[k], crossing->low[k], crossing->high[k]};
+            json_array_append_new(roots, staged_number(&root));
+        }
+        json_object_set_new(row, "examples", roots);
+        json_object_set_new(row, "agreement", number(crossing->agreement));
+        json_array_append_new(out, row);
+    }
+    return out;
+}
+
 static json_t *analysis_json(const struct analysis *analysis)
 {
     const struct observations *observations = &analysis->observations;
@@ -203,6 +258,8 @@ static json_t *analysis_json(const struct analysis *analysis)
     for (size_t i = 0; i < analysis->fit_count; i++)
         json_array_append_new(fits, fit_json(analysis, i));
     json_object_set_new(out, "fits", fits);
+    json_object_set_new(out, "two_stages", staged_json(analysis));
+    json_object_set_new(out, "crossings", crossings_json(analysis));
     json_object_set_new(out, "rows", rows_json(observations->rows, observations->count));
     json_object_set_new(out, "untuned", rows_json(observations->base, observations->base_count));
     json_object_set_new(out, "left_out", omitted_json(observations));

@@ -49,7 +49,7 @@ static void shorten(char *text)
     memmove(to, first, strlen(first) + 1);
 }
 
-static void short_number(double value, int digits, char out[32])
+void short_number(double value, int digits, char out[32])
 {
     if (fabs(value) >= pow(10, digits) && fabs(value) < 1e4)
         snprintf(out, 32, "%.0f", value);
@@ -93,7 +93,7 @@ static void print_parameter(const struct analysis_fit *fit, const char *name, bo
     print_padded(out, text, intervals ? PARAMETER_WIDTH : VALUE_WIDTH);
 }
 
-static void short_group(const struct analysis_fit *fit, char *out, size_t size)
+void short_group(const struct analysis_fit *fit, char *out, size_t size)
 {
     if (fit->pet_size > 0)
         snprintf(out, size, "%s %g", fit->method, fit->pet_size);
@@ -176,11 +176,81 @@ static void print_section(const struct analysis *analysis, enum view_kind view, 
         if (analysis->fits[f].view == view) print_line(analysis, f, used, intervals, out);
 }
 
+static void staged_number(const struct staged_parameter *parameter, FILE *out)
+{
+    char text[32] = "";
+    if (!isnan(parameter->value)) short_number(parameter->value, 4, text);
+    fputc(' ', out);
+    print_padded(out, text, VALUE_WIDTH);
+}
+
+static void print_staged(const struct analysis *analysis, FILE *out)
+{
+    static const char *const heads[] = {"A model", "α model", "A pretr", "α pretr", "A pet", "α pet", "β", "E"};
+    size_t fitted = 0;
+    for (size_t i = 0; i < analysis->staged_count; i++)
+        fitted += analysis->staged[i].fitted;
+    if (!fitted) return;
+    fprintf(out, "\nin two stages: β and E shared by the axes of model size and pretraining, then each axis\n%-*s",
+            METHOD_WIDTH, "method");
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        fputc(' ', out);
+        print_padded(out, heads[i], VALUE_WIDTH);
+    }
+    fputc('\n', out);
+    for (size_t i = 0; i < analysis->staged_count; i++) {
+        const struct analysis_staged *entry = &analysis->staged[i];
+        if (!entry->fitted) continue;
+        print_padded(out, entry->method, METHOD_WIDTH);
+        for (size_t k = 0; k < STAGED_AXES; k++) {
+            staged_number(&entry->staged.a[k], out);
+            staged_number(&entry->staged.alpha[k], out);
+        }
+        staged_number(&entry->staged.beta, out);
+        staged_number(&entry->staged.offset, out);
+        fputc('\n', out);
+    }
+}
+
+static void print_crossing(const struct analysis *analysis, const struct analysis_crossing *crossing, FILE *out)
+{
+    char first[OBSERVATION_NAME + 32], second[OBSERVATION_NAME + 32], pair[2 * OBSERVATION_NAME + 72], text[3][32];
+    short_group(&analysis->fits[crossing->first], first, sizeof first);
+    short_group(&analysis->fits[crossing->second], second, sizeof second);
+    snprintf(pair, sizeof pair, "%s, %s", first, second);
+    print_padded(out, pair, 26);
+    fprintf(out, " %-12.0f", crossing->parameters);
+    for (size_t k = 0; k < crossing->count; k++) {
+        short_number(crossing->roots[k], 3, text[0]);
+        short_number(crossing->low[k], 2, text[1]);
+        short_number(crossing->high[k], 2, text[2]);
+        fprintf(out, "%s %s", k ? "," : "", text[0]);
+        if (!isnan(crossing->low[k])) fprintf(out, " %s–%s", text[1], text[2]);
+    }
+    if (!crossing->count) fprintf(out, " none");
+    if (!isnan(crossing->agreement)) fprintf(out, " (in %.0f %% of resamples)", 100 * crossing->agreement);
+    fputc('\n', out);
+}
+
+static void print_crossings(const struct analysis *analysis, FILE *out)
+{
+    char text[2][32];
+    if (!analysis->crossing_count) return;
+    short_number(analysis->crossings[0].range[0], 3, text[0]);
+    short_number(analysis->crossings[0].range[1], 3, text[1]);
+    fprintf(out, "\nexamples at which two methods meet, between %s and %s\n%-26s %-12s examples\n", text[0], text[1],
+            "methods", "model size");
+    for (size_t i = 0; i < analysis->crossing_count; i++)
+        print_crossing(analysis, &analysis->crossings[i], out);
+}
+
 void print_table(const struct analysis *analysis, FILE *out)
 {
     static const enum view_kind order[VIEWS] = {VIEW_JOINT, VIEW_MODEL, VIEW_PRETRAIN, VIEW_EXAMPLES, VIEW_TABLE};
     for (size_t i = 0; i < VIEWS; i++)
         print_section(analysis, order[i], out);
+    print_staged(analysis, out);
+    print_crossings(analysis, out);
     fprintf(out,
             "\nheld out: mean absolute deviation of the loss; *: the better law; ?: not identified by these points\n");
 }

@@ -55,6 +55,11 @@ struct problem {
     size_t iterations;
 };
 
+static bool is_frozen(const struct fit_options *options, size_t parameter)
+{
+    return options->frozen && options->frozen[parameter];
+}
+
 static lbfgsfloatval_t evaluate(void *context, const lbfgsfloatval_t *x, lbfgsfloatval_t *gradient, const int n,
                                 const lbfgsfloatval_t step)
 {
@@ -64,7 +69,7 @@ static lbfgsfloatval_t evaluate(void *context, const lbfgsfloatval_t *x, lbfgsfl
         gradient[i] = 0;
     double value = fit_objective(problem->law, problem->data, problem->options, x, gradient);
     for (size_t i = 0; i < problem->law->parameter_count; i++)
-        gradient[i] /= problem->scale;
+        gradient[i] = is_frozen(problem->options, i) ? 0 : gradient[i] / problem->scale;
     return value / problem->scale;
 }
 
@@ -143,7 +148,8 @@ size_t fit_levels(const struct fit_data *data, enum law_axis axis)
     return levels;
 }
 
-static int check_data(const struct law *law, const struct fit_data *data, struct error *err)
+static int check_data(const struct law *law, const struct fit_data *data, const struct fit_options *options,
+                      struct error *err)
 {
     for (size_t i = 0; i < data->count; i++) {
         if (!(data->loss[i] > 0) || !isfinite(data->loss[i]))
@@ -154,11 +160,13 @@ static int check_data(const struct law *law, const struct fit_data *data, struct
                 return error_set(err, "point %zu: %s is not a positive number, as the law %s needs", i + 1,
                                  law_axis_name((enum law_axis)axis), law->name);
     }
-    size_t cells = fit_cells(law, data);
-    if (cells <= law->parameter_count)
+    size_t cells = fit_cells(law, data), free_count = 0;
+    for (size_t p = 0; p < law->parameter_count; p++)
+        free_count += !is_frozen(options, p);
+    if (cells <= free_count)
         return error_set(
             err, "too few points: %zu different cells, and the law %s has %zu parameters; needed: at least %zu cells",
-            cells, law->name, law->parameter_count, law->parameter_count + 1);
+            cells, law->name, free_count, free_count + 1);
     return 0;
 }
 
@@ -213,6 +221,8 @@ static void scout(struct problem *problem, struct start *starts, size_t count)
     size_t grid = problem->options->only_start ? 0 : starts_count(problem->law);
     for (size_t i = 0; i < count; i++) {
         if (i < grid) starts_get(problem->law, problem->data, i, starts[i].theta);
+        for (size_t p = 0; i < grid && p < problem->law->parameter_count; p++)
+            if (is_frozen(problem->options, p)) starts[i].theta[p] = problem->options->start[p];
         starts[i].order = i;
         starts[i].value = count > 1 ? descend(problem, starts[i].theta, SCOUT_ITERATIONS) : INFINITY;
         if (isnan(starts[i].value)) starts[i].value = INFINITY;
@@ -344,7 +354,7 @@ static double largest_slope(const struct problem *problem, const double *theta)
     double gradient[LAW_PARAMETERS], largest = 0;
     fit_objective(problem->law, problem->data, problem->options, theta, gradient);
     for (size_t i = 0; i < problem->law->parameter_count; i++)
-        largest = fmax(largest, fabs(gradient[i]));
+        if (!is_frozen(problem->options, i)) largest = fmax(largest, fabs(gradient[i]));
     return largest;
 }
 
@@ -365,7 +375,7 @@ static double akaike(const struct problem *problem, const double *theta)
 int fit_law(const struct law *law, const struct fit_data *data, const struct fit_options *options, struct fit *fit,
             struct error *err)
 {
-    if (check_data(law, data, err)) return -1;
+    if (check_data(law, data, options, err)) return -1;
     if (!options->absolute && !(options->delta > 0))
         return error_set(err, "delta %g; allowed: above 0, or inf for least squares", options->delta);
     int result = -1;

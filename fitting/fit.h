@@ -28,6 +28,7 @@ struct fit_options {
     bool log_residuals;  /* residuals of log L */
     bool absolute;       /* sum of absolute residuals instead; delta is not used */
     const double *start; /* NULL, or theta of one more start */
+    const bool *frozen;  /* NULL, or a mark a parameter: stays at its value in `start` (exponents and E alone) */
     bool only_start;     /* no grid: `start` alone (resampling) */
 };
 

@@ -43,6 +43,11 @@ static void draw_weights(const struct fit_data *data, size_t clusters, uint64_t 
         weight[i] *= random_exponential(state);
 }
 
+void interval_draw(const struct fit_data *data, uint64_t *state, double *weight)
+{
+    draw_weights(data, count_clusters(data), state, weight);
+}
+
 /* Parameters that a direction of the centred coordinates moves, in centred or in raw coordinates. */
 static void mark_moved(const struct fit *fit, const double *direction, bool raw, struct interval *out)
 {
@@ -259,6 +264,8 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
         correlate(n, samples, out->resamples, out->correlation);
         for (size_t i = 0; i < n; i++)
             out->vague = out->vague || (fit->law.parameters[i].role == LAW_EXPONENT && !out->raw[i].identified);
+        if (interval->keep && (out->samples = calloc(out->resamples * n, sizeof *samples)))
+            memcpy(out->samples, samples, out->resamples * n * sizeof *samples);
         for (size_t r = 0; r < out->resamples; r++)
             law_shift(&fit->law, samples + r * n, fit->centre);
         summarise(&fit->law, samples, out->resamples, interval->level, out->centred);

@@ -22,6 +22,7 @@ struct interval_options {
     size_t resamples; /* 0: no intervals, only rule 1 */
     double level;     /* 0.9: from the 5th to the 95th percentile */
     uint64_t seed;
+    bool keep; /* intervals.samples */
 };
 
 struct interval {
@@ -32,6 +33,7 @@ struct interval {
 };
 
 struct intervals {
+    double *samples; /* theta of every resample, one row each; NULL where not kept; freed by the caller */
     double level;
     size_t resamples; /* that gave a fit */
     size_t clusters;
@@ -43,6 +45,9 @@ struct intervals {
     struct interval centred[LAW_PARAMETERS]; /* of the law with axes divided by their geometric means: coefficients in
                                                 the middle of the grid */
 };
+
+/* Weights of one resample of `data`, one a point; *state moves on. */
+void interval_draw(const struct fit_data *data, uint64_t *state, double *weight);
 
 /* Intervals of a fit of `data` with `options`. -1 with *err: out of memory. */
 int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const struct fit_options *options,

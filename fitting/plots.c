@@ -11,16 +11,6 @@
 
 enum { CURVE = 60, LEVELS = 24 };
 
-size_t plots_shown_fit(const struct analysis *analysis, size_t first)
-{
-    size_t best = analysis_best(analysis, first);
-    for (size_t i = 0; best == SIZE_MAX && i < analysis->fit_count; i++) {
-        const struct analysis_fit *fit = &analysis->fits[i];
-        if (analysis_same_view(fit, &analysis->fits[first]) && fit->fitted && !fit->intervals.vague) best = i;
-    }
-    return best;
-}
-
 static bool holds(const struct analysis_fit *fit, size_t row)
 {
     for (size_t i = 0; i < fit->fitted_count + fit->heldout_count; i++)
@@ -34,7 +24,7 @@ size_t plots_predicting_fit(const struct analysis *analysis, size_t row)
     for (size_t k = 0; k < VIEWS; k++)
         for (size_t i = 0; i < analysis->fit_count; i++)
             if (analysis->fits[i].view == order[k] && analysis->fits[i].fitted && holds(&analysis->fits[i], row))
-                return plots_shown_fit(analysis, i);
+                return analysis_shown(analysis, i);
     return SIZE_MAX;
 }
 
@@ -283,7 +273,7 @@ static int plot_methods(const struct analysis *analysis, const char *folder, str
 static int plot_fit(const struct analysis *analysis, size_t index, const char *folder, struct plots *plots,
                     struct error *err)
 {
-    size_t shown = plots_shown_fit(analysis, index);
+    size_t shown = analysis_shown(analysis, index);
     struct analysis_fit bare = analysis->fits[index]; /* no law to draw: the points alone */
     bare.fitted = false;
     const struct analysis_fit *fit = shown == SIZE_MAX ? &bare : &analysis->fits[shown];

@@ -21,10 +21,6 @@ struct plots {
 int plots_make(const struct analysis *analysis, const char *folder, struct plots *out, struct error *err);
 void plots_destroy(struct plots *plots);
 
-/* The fit of the view of fits[first] that is drawn: the better one by held-out error, else the first that was fitted
- * and has no exponent that the levels cannot tell; SIZE_MAX for none. */
-size_t plots_shown_fit(const struct analysis *analysis, size_t first);
-
 /* The fit that predicts a point best supported by data: the widest view that holds it (joint, else model, else any);
  * SIZE_MAX for none. */
 size_t plots_predicting_fit(const struct analysis *analysis, size_t row);

@@ -193,7 +193,7 @@ static void the_bootstrap_gives_the_published_errors(void **state)
     if (!data.count) skip();
     static const double published[] = {124.5, .0154, 1293, .0206, .0257};
     const struct fit_options options = {.delta = 1e-3, .log_residuals = true};
-    const struct interval_options how = {400, 0.9, 1};
+    const struct interval_options how = {400, 0.9, 1, false};
     struct fit fit;
     struct intervals got;
     assert_int_equal(fit_law(law_find("chinchilla", NULL), &data, &options, &fit, NULL), 0);

@@ -17,7 +17,7 @@ static const struct fit_options robust = {.delta = 1e-3};
 
 static struct intervals intervals_of(const char *name, const struct fit_data *data, size_t resamples)
 {
-    const struct interval_options options = {resamples, 0.9, 1};
+    const struct interval_options options = {resamples, 0.9, 1, false};
     struct fit fit;
     struct intervals out;
     struct error err = {""};
