@@ -109,11 +109,12 @@ static void add_point(const struct store *store, size_t index, size_t trunk, boo
 {
     struct observation row;
     struct store_result result;
+    struct store_execution execution;
     struct error damage = {""};
     const struct store_point *point = store_point(store, index);
     describe(point, non_embedding, &row);
     row.trunk = trunk;
-    int committed = store_read(store, index, &result, NULL, NULL, &damage);
+    int committed = store_read(store, index, &result, &execution, NULL, &damage);
     if (committed < 0) {
         omit(out, &row, OMITTED_DAMAGED, "damaged", damage.text);
     } else if (committed == 0) {
@@ -127,6 +128,8 @@ static void add_point(const struct store *store, size_t index, size_t trunk, boo
     } else {
         row.loss = result.test_loss;
         row.valid_loss = result.valid_loss;
+        row.pretrain_loss = result.pretrain_loss > 0 ? result.pretrain_loss : NAN;
+        row.seconds = execution.seconds > 0 ? execution.seconds : 0;
         if (!strcmp(row.method, "none"))
             out->base[out->base_count++] = row;
         else

@@ -25,6 +25,8 @@ struct observation {
     double examples;        /* D: 0 for the base */
     double loss;            /* test, nats per target token */
     double valid_loss;
+    double pretrain_loss; /* after finetuning, on the pretraining text; NAN: not measured */
+    double seconds;       /* of training and evaluation; 0: not known */
     double learning_rate;
     uint64_t seed;
     size_t trunk; /* number of the pretraining trunk, from 0 */

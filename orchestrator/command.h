@@ -14,6 +14,7 @@ int command_show(int argc, char **argv);
 int command_export(int argc, char **argv);
 int command_verify(int argc, char **argv);
 int command_fit(int argc, char **argv);
+int command_advise(int argc, char **argv);
 int command_report(int argc, char **argv);
 int command_data(int argc, char **argv);
 

@@ -40,6 +40,7 @@ static const struct command commands[] = {
     {"export", command_export, "all points as CSV or JSON"},
     {"verify", command_verify, "check the store and its checkpoints"},
     {"fit", command_fit, "fit scaling laws to the results"},
+    {"advise", command_advise, "which method and model for so many examples"},
     {"report", command_report, "write the results and the laws as one HTML page"},
     {"worker", command_worker, NULL},
 };

@@ -1,0 +1,37 @@
+/* Which method and model to take for a finetuning set of a given size: the laws of a sweep, asked. Pure. */
+#ifndef TUNELAW_FITTING_ADVISE_H
+#define TUNELAW_FITTING_ADVISE_H
+
+#include "fitting/analysis.h"
+
+struct advise_question {
+    double parameters; /* NAN: every model size of the sweep */
+    double examples;
+    double budget; /* seconds of one device as in the sweep; INFINITY: none */
+};
+
+struct advise_option {
+    size_t fit; /* the law that predicts */
+    char group[2 * OBSERVATION_NAME];
+    double parameters, pretrain_tokens;
+    double loss, low, high;            /* interval NAN without resamples */
+    double seconds;                    /* predicted training and evaluation of one point; NAN: too few to tell */
+    double best;                       /* share of the resamples in which it is the best of those within the budget */
+    bool within_budget;                /* also where the cost is not known */
+    bool beyond_size, beyond_examples; /* outside the fitted points */
+};
+
+struct advice {
+    struct advise_option *options; /* those within the budget first, then by loss */
+    size_t count;
+};
+
+/* -1 with *err: nothing that predicts, memory. */
+int advise(const struct analysis *analysis, const struct advise_question *question, struct advice *out,
+           struct error *err);
+void advice_destroy(struct advice *advice);
+
+void advice_print(const struct analysis *analysis, const struct advise_question *question, const struct advice *advice,
+                  FILE *out);
+
+#endif

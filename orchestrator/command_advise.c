@@ -1,0 +1,83 @@
+/* `tunelaw advise`: a question about a finetuning set in, the best method and model by a sweep's laws out. */
+#include <argp.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fitting/advise.h"
+#include "orchestrator/command.h"
+
+struct arguments {
+    const char *path;
+    struct advise_question question;
+    struct analysis_options options;
+};
+
+static const struct argp_option option_list[] = {
+    {"examples", 'e', "N", 0, "finetuning examples, such as 50000 or 50K (needed)", 0},
+    {"model", 'm', "SIZE", 0, "parameters of the model, such as 365832 or 8B (every model size of the sweep)", 0},
+    {"budget", 'b', "SECONDS", 0, "longest training and evaluation of the point, in seconds of the sweep's devices", 0},
+    {0},
+};
+
+/* "8B" -> 8e9 */
+static double read_count(const char *name, const char *text, struct argp_state *state)
+{
+    static const char letters[] = "KMBT";
+    char *end;
+    double value = strtod(text, &end);
+    if (end != text && *end && strchr(letters, *end))
+        value *= pow(1000, (double)(strchr(letters, *end++) - letters + 1));
+    if (end == text || *end || !(value > 0) || !isfinite(value))
+        argp_error(state, "--%s is \"%s\"; allowed: a number above 0, with K, M, B or T", name, text);
+    return value;
+}
+
+static error_t parse(int key, char *word, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+    switch (key) {
+    case 'e':
+        arguments->question.examples = read_count("examples", word, state);
+        return 0;
+    case 'm':
+        arguments->question.parameters = read_count("model", word, state);
+        return 0;
+    case 'b':
+        arguments->question.budget = read_count("budget", word, state);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->path) argp_error(state, "one run directory, not \"%s\" too", word);
+        arguments->path = word;
+        return 0;
+    case ARGP_KEY_END:
+        if (!arguments->path) argp_error(state, "give a run directory");
+        if (!(arguments->question.examples > 0)) argp_error(state, "give --examples N");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int command_advise(int argc, char **argv)
+{
+    static const struct argp argp = {
+        .options = option_list,
+        .parser = parse,
+        .args_doc = "DIR --examples N",
+        .doc = "Say which method and which model of a sweep promise the lowest loss for so many finetuning examples.",
+    };
+    struct arguments arguments = {.question = {.parameters = NAN, .budget = INFINITY}, .options = analysis_defaults()};
+    struct analysis analysis;
+    struct advice advice;
+    struct error err = {""};
+    if (argp_parse(&argp, argc, argv, 0, NULL, &arguments)) return 1;
+    if (fitting_fit_store(arguments.path, &arguments.options, &analysis, &err)) return command_fail(&err);
+    int failed = advise(&analysis, &arguments.question, &advice, &err);
+    if (!failed) {
+        advice_print(&analysis, &arguments.question, &advice, stdout);
+        advice_destroy(&advice);
+    }
+    analysis_destroy(&analysis);
+    return failed ? command_fail(&err) : 0;
+}
