@@ -1,9 +1,11 @@
 /* `tunelaw fit`: words in, the analysis of fitting/ out. */
 #include <argp.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "fitting/analysis.h"
 #include "orchestrator/command.h"
@@ -12,6 +14,7 @@ struct arguments {
     const char *path;
     const char *table, *columns;
     bool json, verbose;
+    double watch; /* seconds between fits; 0: once */
     struct analysis_options options;
 };
 
@@ -29,6 +32,8 @@ static const struct argp_option options[] = {
     {"table", 't', "FILE", 0, "fit the rows of a CSV file instead of a store", 0},
     {"columns", 'k', "MAP", 0, "columns of the table, such as N=params,D=tokens,L=loss", 0},
     {"verbose", 'v', NULL, 0, "after the table, every law with its intervals and how it was found", 0},
+    {"watch", 'w', "SECONDS", OPTION_ARG_OPTIONAL, "fit again whenever points were added, looked at every 10 seconds",
+     0},
     {"json", 'j', NULL, 0, "print JSON in full precision", 0},
     {0},
 };
@@ -80,6 +85,9 @@ static error_t parse(int key, char *word, struct argp_state *state)
     case 'k':
         arguments->columns = word;
         return 0;
+    case 'w':
+        arguments->watch = word ? read_number("watch", word, 0.1, 86400, state) : 10;
+        return 0;
     case 'v':
         arguments->verbose = true;
         return 0;
@@ -92,6 +100,7 @@ static error_t parse(int key, char *word, struct argp_state *state)
         return 0;
     case ARGP_KEY_END:
         if (!arguments->path == !arguments->table) argp_error(state, "give a run directory, or --table FILE");
+        if (arguments->watch > 0 && arguments->table) argp_error(state, "--watch is for a run directory");
         if (!arguments->table != !arguments->columns) argp_error(state, "--table and --columns go together");
         return 0;
     default:
@@ -109,6 +118,41 @@ static int keep(const struct arguments *arguments, const struct analysis *analys
     return 0;
 }
 
+/* Points that are done, and that may still come. */
+static int count_points(const char *path, size_t *done, size_t *left, struct error *err)
+{
+    struct observations observations;
+    if (observations_from_store(path, NULL, &observations, err)) return -1;
+    *done = observations.points - observations.omitted_by[OMITTED_UNFINISHED];
+    *left = observations.omitted_by[OMITTED_UNFINISHED];
+    observations_destroy(&observations);
+    return 0;
+}
+
+/* Fit, print and keep; where a sweep is watched, only if points were added since `seen`. */
+static int fit_once(const struct arguments *arguments, size_t *seen, size_t *left, struct error *err)
+{
+    struct analysis analysis;
+    size_t done = 0;
+    if (arguments->watch > 0) {
+        if (count_points(arguments->path, &done, left, err)) return -1;
+        if (done == *seen) return 0;
+        *seen = done;
+    }
+    int failed = arguments->table
+                     ? fitting_fit_table(arguments->table, arguments->columns, &arguments->options, &analysis, err)
+                     : fitting_fit_store(arguments->path, &arguments->options, &analysis, err);
+    if (failed) return -1;
+    if (arguments->json)
+        failed = analysis_print_json(&analysis, stdout, err);
+    else
+        analysis_print(&analysis, arguments->verbose, stdout);
+    if (!failed) failed = keep(arguments, &analysis, err);
+    analysis_destroy(&analysis);
+    fflush(stdout);
+    return failed;
+}
+
 int command_fit(int argc, char **argv)
 {
     static const struct argp argp = {
@@ -118,18 +162,12 @@ int command_fit(int argc, char **argv)
         .doc = "Fit scaling laws to the results of a sweep, also while it runs, and write DIR/fit.json.",
     };
     struct arguments arguments = {.options = analysis_defaults()};
-    struct analysis analysis;
     struct error err = {""};
     if (argp_parse(&argp, argc, argv, 0, NULL, &arguments)) return 1;
-    int failed = arguments.table
-                     ? fitting_fit_table(arguments.table, arguments.columns, &arguments.options, &analysis, &err)
-                     : fitting_fit_store(arguments.path, &arguments.options, &analysis, &err);
-    if (failed) return command_fail(&err);
-    if (arguments.json)
-        failed = analysis_print_json(&analysis, stdout, &err);
-    else
-        analysis_print(&analysis, arguments.verbose, stdout);
-    if (!failed) failed = keep(&arguments, &analysis, &err);
-    analysis_destroy(&analysis);
-    return failed ? command_fail(&err) : 0;
+    size_t seen = SIZE_MAX, left = 0;
+    do {
+        if (fit_once(&arguments, &seen, &left, &err)) return command_fail(&err);
+        if (arguments.watch > 0 && left) usleep((useconds_t)(arguments.watch * 1e6));
+    } while (arguments.watch > 0 && left);
+    return 0;
 }

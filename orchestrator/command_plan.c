@@ -10,10 +10,14 @@
 #include "orchestrator/command.h"
 #include "orchestrator/host.h"
 #include "orchestrator/plan.h"
+#include "orchestrator/plan_identify.h"
 #include "workers/probe.h"
 
 struct options {
     const char *file;
+    bool identify;
+    const char *laws; /* a run whose laws are taken for --identify */
+    double noise;     /* of a loss, as a fraction */
     bool json, points, parameters;
     long devices;  /* 0: those of this machine */
     double gflops; /* 0: measured */
@@ -23,6 +27,9 @@ static const struct argp_option option_list[] = {
     {"json", 'j', NULL, 0, "Print JSON: totals, every stage, every point", 0},
     {"points", 'p', NULL, 0, "List every point", 0},
     {"parameters", 'P', NULL, 0, "List every parameter as it was taken, defaults marked, and stop", 0},
+    {"identify", 'i', NULL, 0, "Say how well the grid will tell the laws, which points would help most, and stop", 0},
+    {"laws", 'l', "DIR", 0, "For --identify: take the laws of this run as true (default: a guess)", 0},
+    {"noise", 'n', "PERCENT", 0, "For --identify: spread of a loss between seeds (default: 0.5)", 0},
     {"devices", 'd', "N", 0, "Predict the time on N devices (default: those of this machine)", 0},
     {"rate", 'r', "GFLOPS", 0, "Speed of one device in training, GFLOP/s (default: measured here in 0.3 s)", 0},
     {0}};
@@ -40,6 +47,17 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case 'P':
         options->parameters = true;
+        return 0;
+    case 'i':
+        options->identify = true;
+        return 0;
+    case 'l':
+        options->laws = arg;
+        return 0;
+    case 'n':
+        options->noise = strtod(arg, &end) / 100;
+        if (*end || !isfinite(options->noise) || options->noise <= 0.0)
+            argp_error(state, "--noise %s: allowed: above 0", arg);
         return 0;
     case 'd':
         options->devices = strtol(arg, &end, 10);
@@ -120,7 +138,7 @@ int command_plan(int argc, char **argv)
         "FILE",      "Print the points of a sweep, the stages they share, FLOPs, memory and time.",
         NULL,        NULL,
         NULL};
-    struct options options = {0};
+    struct options options = {.noise = 0.005};
     struct error err = {""};
     if (argp_parse(&argp, argc, argv, 0, NULL, &options)) return 1;
     struct sweep *sweep = sweep_load(options.file, &err);
@@ -133,7 +151,8 @@ int command_plan(int argc, char **argv)
              (plan = plan_create(sweep, rate, &err))) {
         size_t devices = device_count(sweep, &options);
         warn_memory(plan, devices);
-        rc = print(plan, &options, devices, &err);
+        rc = options.identify ? plan_identify(plan, options.laws, options.noise, stdout, &err)
+                              : print(plan, &options, devices, &err);
     }
     plan_destroy(plan);
     sweep_destroy(sweep);
