@@ -46,6 +46,10 @@ static int write_page(const struct analysis *analysis, const char *dir, const ch
     fputs("<h2>Methods compared</h2>\n", out);
     if (write_figures(plots, folder, PLOT_METHODS, PLOT_METHODS, out, err)) return -1;
     report_methods(analysis, out);
+    report_staged(analysis, out);
+    report_crossings(analysis, out);
+    report_map(analysis, out);
+    report_forgetting(analysis, out);
     report_heldout(analysis, out);
     fputs("<h2>Residuals</h2>\n<p class=\"soft\">A law that fits leaves no pattern: points lie on both sides of 0 at "
           "every loss and size.</p>\n",

@@ -8,6 +8,10 @@
 void report_overview(const struct analysis *analysis, FILE *out);
 void report_laws(const struct analysis *analysis, FILE *out);
 void report_methods(const struct analysis *analysis, FILE *out);
+void report_staged(const struct analysis *analysis, FILE *out);
+void report_crossings(const struct analysis *analysis, FILE *out);
+void report_map(const struct analysis *analysis, FILE *out);
+void report_forgetting(const struct analysis *analysis, FILE *out);
 void report_heldout(const struct analysis *analysis, FILE *out);
 void report_left_out(const struct analysis *analysis, FILE *out);
 void report_points(const struct analysis *analysis, FILE *out);
