@@ -154,9 +154,13 @@ int store_generation(const char *dir, const struct store_header *header, const s
 
 /* Take the sidecar lock DIR/results.lock (fcntl, exclusive, released when the process ends), waiting up to
  * wait_seconds; where another holds it errno is EAGAIN and the line names the holder (host, pid, since). *lock_fd is
- * closed by the caller to release.
- */
+ * closed by the caller to release. A file system without such locks, or one that grants them to two at once, is found
+ * by a probe and refused. */
 int store_lock(const char *dir, double wait_seconds, int *lock_fd, struct error *err);
+
+/* Whether somebody holds that lock, as it is seen from here: 1, 0, or -1 with *err where it cannot be known. Asked on
+ * another node while the master holds it, 0 means a file system whose locks do not reach over nodes. */
+int store_lock_held(const char *dir, struct error *err);
 
 /* Open a store for reading, or for committing. `path` is a run directory or a file. Returns NULL with *err set. Hostile
  * files (truncated, other layouts, absurd sizes) are refused. A writable store keeps the generation it opened. */

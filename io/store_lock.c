@@ -66,6 +66,38 @@ static int lock_wait(int fd, const char *path, double wait_seconds, struct error
     return 0;
 }
 
+/* With the lock held, another open file of the same path must not get it, just as another process must not. */
+static int lock_probe(const char *path, struct error *err)
+{
+    int other = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (other < 0) return error_set_errno(err, "%s", path);
+    int granted = lock_try(other) == 0;
+    int number = errno;
+    close(other);
+    errno = granted ? ENOLCK : number;
+    if (granted)
+        return error_set(err, "%s: this file system grants one lock to two at once; a run needs locks that exclude",
+                         path);
+    if (number == EAGAIN || number == EACCES) return 0;
+    return error_set_errno(err, "%s: this file system gives no locks; a run needs them", path);
+}
+
+int store_lock_held(const char *dir, struct error *err)
+{
+    char *path = NULL;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (asprintf(&path, "%s/results.lock", dir) < 0) return error_set(err, "out of memory");
+    int result = -1;
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fcntl(fd, F_OFD_GETLK, &lock) != 0)
+        error_set_errno(err, "%s", path);
+    else
+        result = lock.l_type != F_UNLCK;
+    if (fd >= 0) close(fd);
+    free(path);
+    return result;
+}
+
 int store_lock(const char *dir, double wait_seconds, int *lock_fd, struct error *err)
 {
     char *path = NULL;
@@ -74,8 +106,10 @@ int store_lock(const char *dir, double wait_seconds, int *lock_fd, struct error 
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (fd < 0) {
         error_set_errno(err, "%s", path);
-    } else if (lock_wait(fd, path, wait_seconds, err) != 0) {
+    } else if (lock_wait(fd, path, wait_seconds, err) != 0 || lock_probe(path, err) != 0) {
+        int saved = errno;
         close(fd);
+        errno = saved;
     } else {
         holder_write(fd);
         *lock_fd = fd;

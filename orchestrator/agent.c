@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "io/log.h"
+#include "io/store.h"
 #include "workers/worker.h"
 
 #define EXIT_GRACE 5.0 /* seconds that a worker has to leave when it is told to */
@@ -50,7 +51,7 @@ struct agent {
     size_t count, capacity;
     struct pending *pending; /* in the order in which they came */
     uint32_t next_number;
-    bool stopping;
+    bool stopping, looked_at_lock;
     struct pollfd *polls;
 };
 
@@ -264,6 +265,23 @@ static int start_pending(struct agent *agent, struct error *err)
     return 0;
 }
 
+/* Once, on a rank that is not the master: does its file system show the lock that the master holds? */
+static void look_at_lock(struct agent *agent, const char *dir)
+{
+    struct error err;
+    if (agent->looked_at_lock || agent->transport->rank == 0) return;
+    agent->looked_at_lock = true;
+    int held = store_lock_held(dir, &err);
+    if (held > 0) return;
+    if (held == 0)
+        error_set(&err,
+                  "%s/results.lock: the master's lock is not seen on this node: this file system's locks do not "
+                  "keep two runs apart; start only one",
+                  dir);
+    LOG("%s", err.text);
+    fprintf(stderr, "tunelaw: rank %d: %s\n", agent->transport->rank, err.text);
+}
+
 static int assign(struct agent *agent, const void *payload, size_t size, struct error *err)
 {
     struct message_assign header;
@@ -287,6 +305,7 @@ static int assign(struct agent *agent, const void *payload, size_t size, struct 
         pending_free(assignment);
         return -1;
     }
+    look_at_lock(agent, assignment->stage->dir);
     memcpy(assignment->text, text, assignment->size);
     struct pending **last = &agent->pending;
     while (*last)

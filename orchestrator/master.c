@@ -374,6 +374,17 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     return stage_failed(master, index, outcome, err);
 }
 
+/* A run that was taken for dead (its node was cut off, its lock was lost) sees here that another goes on in its place.
+ * What it has written since went to a file without a name. */
+static int check_store(struct master *master, struct error *err)
+{
+    double now = clock_elapsed();
+    if (master->row_count == 0 && now - master->store_checked < STORE_INTERVAL) return 0;
+    master->store_checked = now;
+    if (!store_is_replaced(master->store)) return 0;
+    return error_set(err, "%s: another run has taken this directory over; this one ends", master->options.dir);
+}
+
 /* Commit the rows that have arrived; then, and only then, what they made useless is removed. */
 static int commit_rows(struct master *master, struct error *err)
 {
@@ -381,6 +392,8 @@ static int commit_rows(struct master *master, struct error *err)
         size_t count = master->row_count - first < COMMIT_GROUP ? master->row_count - first : COMMIT_GROUP;
         if (store_commit(master->store, master->rows + first, count, err) != 0) return -1;
     }
+    /* what the rows made useless may be in use by a run that has taken over in the meantime */
+    if (master->row_count > 0 && check_store(master, err) != 0) return -1;
     for (size_t i = 0; i < master->row_count; i++) {
         const struct store_row *row = &master->rows[i];
         const struct arrival *arrival = &master->arrivals[i];
@@ -506,17 +519,6 @@ int master_drain(struct master *master, const char *why, struct error *err)
     for (int rank = 0; rank < master->transport->size; rank++)
         if (transport_send(master->transport, rank, MESSAGE_DRAIN, NULL, 0, err) != 0) return -1;
     return 0;
-}
-
-/* A run that was taken for dead (its node was cut off, its lock was lost) sees here that another goes on in its place.
- * What it has written since went to a file without a name. */
-static int check_store(struct master *master, struct error *err)
-{
-    double now = clock_elapsed();
-    if (master->row_count == 0 && now - master->store_checked < STORE_INTERVAL) return 0;
-    master->store_checked = now;
-    if (!store_is_replaced(master->store)) return 0;
-    return error_set(err, "%s: another run has taken this directory over; this one ends", master->options.dir);
 }
 
 /* Seconds, as the plan counts them, until a drain must begin. */

@@ -76,6 +76,7 @@ class Place:
         """length: how many times longer than the shortest useful sweep."""
         self.folder = tempfile.mkdtemp(prefix='tunelaw-')
         self.tmp = f'{self.folder}/t'
+        self.extra = {}  # environment of runs that are started
         os.mkdir(self.tmp)
         self.config = f'{self.folder}/sweep.cfg'
         write_text(self.folder)
@@ -116,8 +117,8 @@ class Place:
         if ranks:
             words = ['mpirun', '--oversubscribe', '--bind-to', 'none', '-n', str(ranks)] + words
         log = open(dir.rstrip('/') + '.out', 'a')
-        process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=self.environment(),
-                                   cwd=self.folder, start_new_session=True)
+        process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                   env={**self.environment(), **self.extra}, cwd=self.folder, start_new_session=True)
         log.close()
         return process
 
@@ -173,6 +174,21 @@ def kinds_below(process):
         elif pid in runs:
             kinds['launcher' if parent in runs else 'agent'].append(pid)
     return kinds
+
+
+def kinds_left(process):
+    """Live processes of the session of a run that has ended."""
+    left = []
+    for entry in os.listdir('/proc'):
+        if entry.isdigit() and int(entry) != process.pid:
+            try:
+                with open(f'/proc/{entry}/stat') as f:
+                    fields = f.read().rsplit(')', 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[3]) == process.pid and fields[0] != 'Z':
+                left.append(int(entry))
+    return left
 
 
 def kill(pids):
