@@ -1,12 +1,11 @@
 /* The one table of a point's columns, and their values as text and JSON. */
 #include "orchestrator/column.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "io/number.h"
 
 #define COLUMN(NAME, PART, KIND, FIELD)                                                                                \
     {                                                                                                                  \
@@ -88,33 +87,33 @@ static uint64_t integer(const struct column *column, const void *value)
     }
 }
 
-/* the shortest decimal number that reads back as this one */
-static void double_text(double number, char *out, size_t size)
-{
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(out, size, "%.*g", digits, number);
-        if (strtod(out, NULL) == number) return;
-    }
-}
-
-void column_text(const struct column *column, const struct view_row *row, char *out, size_t size)
+size_t column_text(const struct column *column, const struct view_row *row, char *out, size_t size)
 {
     const void *value = (const char *)row + column->offset;
+    char number[NUMBER_TEXT];
+    const char *text = number;
+    size_t length;
     *out = 0;
-    if (!column_known(column, row)) return;
+    if (!column_known(column, row)) return 0;
     switch (column->kind) {
     case COLUMN_TEXT:
-        store_text(out, size, value, column->size);
+        text = value;
+        length = strnlen(text, column->size);
         break;
     case COLUMN_STATUS:
-        snprintf(out, size, "%s", view_status(row));
+        text = view_status(row);
+        length = strlen(text);
         break;
     case COLUMN_DOUBLE:
-        double_text(*(const double *)value, out, size);
+        length = number_of_double(*(const double *)value, number);
         break;
     default:
-        snprintf(out, size, "%" PRIu64, integer(column, value));
+        length = number_of_uint(integer(column, value), number);
     }
+    if (length >= size) length = size - 1;
+    memcpy(out, text, length);
+    out[length] = 0;
+    return length;
 }
 
 json_t *column_json(const struct column *column, const struct view_row *row)
@@ -133,6 +132,40 @@ json_t *column_json(const struct column *column, const struct view_row *row)
     }
     uint64_t number = integer(column, value);
     return number > INT64_MAX ? json_real((double)number) : json_integer((json_int_t)number);
+}
+
+/* Text that is JSON as it stands, between quotes. */
+static bool is_plain(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)text[i] < ' ' || (unsigned char)text[i] > '~' || text[i] == '"' || text[i] == '\\')
+            return false;
+    return true;
+}
+
+/* A number is JSON as it is printed, text that is plain as well: the library is for the rest. */
+size_t column_json_text(const struct column *column, const struct view_row *row, char *out)
+{
+    bool is_text = column->kind == COLUMN_TEXT || column->kind == COLUMN_STATUS;
+    size_t length = column_text(column, row, out + 1, COLUMN_JSON_SIZE - 2);
+    if (column_known(column, row) && is_text && is_plain(out + 1, length)) {
+        out[0] = out[length + 1] = '"';
+        return length + 2;
+    }
+    if (length > 0 && !is_text && strspn(out + 1, "0123456789+-.e") == length) {
+        bool whole = column->kind == COLUMN_DOUBLE && !strpbrk(out + 1, ".e");
+        memmove(out, out + 1, length);
+        if (whole) memcpy(out + length, ".0", 2); /* a real stays one, whatever its value */
+        return whole ? length + 2 : length;
+    }
+    json_t *value = column_json(column, row);
+    length = value ? json_dumpb(value, out, COLUMN_JSON_SIZE, JSON_ENCODE_ANY) : 0;
+    json_decref(value);
+    if (length == 0 || length > COLUMN_JSON_SIZE) {
+        memcpy(out, "null", 4);
+        length = 4;
+    }
+    return length;
 }
 
 json_t *column_json_row(const struct view_row *row)

@@ -25,11 +25,15 @@ extern const size_t column_count;
 /* Whether the row has a value here: results and execution only of committed points. */
 bool column_known(const struct column *column, const struct view_row *row);
 
-/* The value as text, doubles so that they survive exactly; "" where there is none. */
-void column_text(const struct column *column, const struct view_row *row, char *out, size_t size);
+/* The value as text, doubles so that they survive exactly; "" where there is none. Returns its length. */
+size_t column_text(const struct column *column, const struct view_row *row, char *out, size_t size);
 
 /* The value as JSON, null where there is none or it is not finite. New reference; NULL only without memory. */
 json_t *column_json(const struct column *column, const struct view_row *row);
+
+/* The JSON of the value in out[COLUMN_JSON_SIZE], as column_json has it; its length. */
+#define COLUMN_JSON_SIZE (8 * STORE_MESSAGE)
+size_t column_json_text(const struct column *column, const struct view_row *row, char *out);
 
 /* One object with all columns. */
 json_t *column_json_row(const struct view_row *row);

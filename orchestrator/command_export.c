@@ -10,19 +10,30 @@
 #include "orchestrator/command.h"
 #include "orchestrator/view.h"
 
+/* A row is put together here and written at once: 10^5 rows have millions of fields. */
+struct line {
+    char text[64 << 10];
+    size_t used;
+};
+
+static void put(struct line *line, const char *text, size_t size)
+{
+    if (size > sizeof line->text - line->used) return; /* no row is that long: columns * COLUMN_JSON_SIZE */
+    memcpy(line->text + line->used, text, size);
+    line->used += size;
+}
+
 /* RFC 4180: quotes where they are needed, a quote is doubled */
-static void write_field(FILE *out, const char *text)
+static void put_field(struct line *line, const char *text, size_t size)
 {
     if (!strpbrk(text, ",\"\r\n")) {
-        fputs(text, out);
+        put(line, text, size);
         return;
     }
-    putc('"', out);
-    for (; *text; text++) {
-        if (*text == '"') putc('"', out);
-        putc(*text, out);
-    }
-    putc('"', out);
+    put(line, "\"", 1);
+    for (; *text; text++)
+        put(line, *text == '"' ? "\"\"" : text, *text == '"' ? 2 : 1);
+    put(line, "\"", 1);
 }
 
 static void write_csv_header(FILE *out)
@@ -32,42 +43,51 @@ static void write_csv_header(FILE *out)
     fputs("\r\n", out);
 }
 
-static void write_csv_row(FILE *out, const struct view_row *row)
+static void put_csv_row(struct line *line, const struct view_row *row)
 {
     for (size_t i = 0; i < column_count; i++) {
         char text[STORE_MESSAGE + 1];
-        column_text(&columns[i], row, text, sizeof text);
-        if (i) putc(',', out);
-        write_field(out, text);
+        size_t size = column_text(&columns[i], row, text, sizeof text);
+        if (i) put(line, ",", 1);
+        if (columns[i].kind == COLUMN_TEXT)
+            put_field(line, text, size);
+        else
+            put(line, text, size);
     }
-    fputs("\r\n", out);
+    put(line, "\r\n", 2);
 }
 
-/* one row at a time, so that memory does not grow with the sweep */
-static int write_json_row(FILE *out, const struct view_row *row)
+static void put_json_row(struct line *line, const struct view_row *row)
 {
-    json_t *object = column_json_row(row);
-    int failed = !object || json_dumpf(object, out, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    json_decref(object);
-    return failed;
+    char text[COLUMN_JSON_SIZE];
+    for (size_t i = 0; i < column_count; i++) {
+        put(line, i ? ",\"" : "{\"", 2);
+        put(line, columns[i].name, strlen(columns[i].name));
+        put(line, "\":", 2);
+        put(line, text, column_json_text(&columns[i], row, text));
+    }
+    put(line, "}", 1);
 }
 
 static int write_rows(const struct view *view, bool json, FILE *out, struct view_row *row, struct error *err)
 {
+    static struct line line;
     size_t damaged = 0;
     if (json)
         fputs("[", out);
     else
         write_csv_header(out);
-    for (size_t i = 0; i < store_count(view->store); i++) {
-        if (view_read(view, i, row, err)) return -1;
+    for (size_t i = 0; i < store_count(view->store) && !ferror(out); i++) {
+        line.used = 0;
+        if (view_read_scalars(view, i, row, err)) return -1;
         damaged += row->damaged;
-        if (!json) {
-            write_csv_row(out, row);
-            continue;
+        if (json) {
+            put(&line, i ? ",\n" : "\n", i ? 2 : 1);
+            put_json_row(&line, row);
+        } else {
+            put_csv_row(&line, row);
         }
-        fputs(i ? ",\n" : "\n", out);
-        if (write_json_row(out, row)) return error_set(err, "row %zu cannot be written as JSON", i);
+        fwrite(line.text, 1, line.used, out);
     }
     if (json) fputs("\n]\n", out);
     if (fflush(out) || ferror(out)) return error_set_errno(err, "writing");

@@ -70,11 +70,11 @@ static void tally_error(struct tally *tally, const struct view_row *row)
 
 static int tally_rows(const struct view *view, struct tally *tally, struct error *err)
 {
-    struct view_row *row = malloc(sizeof *row);
+    struct view_row *row = calloc(1, sizeof *row);
     if (!row) return error_set(err, "out of memory");
     int result = 0;
     for (size_t i = 0; i < store_count(view->store) && !result; i++) {
-        result = view_read(view, i, row, err);
+        result = view_read_outcome(view, i, row, err);
         if (result) break;
         int status = status_of(row);
         method_of(tally, &row->point)->points[status]++;

@@ -28,18 +28,42 @@ void view_close(struct view *view)
     view->store = NULL;
 }
 
-int view_read(const struct view *view, size_t index, struct view_row *row, struct error *err)
+enum parts { OUTCOME, SCALARS, ALL };
+
+static int read_parts(const struct view *view, size_t index, enum parts parts, struct view_row *row, struct error *err)
 {
     struct error damage;
-    memset(row, 0, sizeof *row);
+    if (index >= store_count(view->store)) return error_set(err, "no row %zu", index);
     row->index = index;
     row->point = *store_point(view->store, index);
-    if (store_read_state(view->store, index, &row->state, err)) return -1;
-    int found = store_read(view->store, index, &row->result, &row->execution, &row->curve, &damage);
+    memset(&row->result, 0, sizeof row->result);
+    if (parts >= SCALARS) memset(&row->execution, 0, sizeof row->execution);
+    if (parts == ALL) memset(&row->curve, 0, sizeof row->curve);
+    if (store_read_state(view->store, index, &row->state, &damage)) {
+        memset(&row->state, 0, sizeof row->state);
+        store_field(row->state.message, sizeof row->state.message, damage.text);
+    }
+    int found = store_read(view->store, index, &row->result, parts >= SCALARS ? &row->execution : NULL,
+                           parts == ALL ? &row->curve : NULL, &damage);
     row->committed = found == 1;
     row->damaged = found < 0;
     if (row->damaged) store_field(row->state.message, sizeof row->state.message, damage.text);
     return 0;
+}
+
+int view_read(const struct view *view, size_t index, struct view_row *row, struct error *err)
+{
+    return read_parts(view, index, ALL, row, err);
+}
+
+int view_read_scalars(const struct view *view, size_t index, struct view_row *row, struct error *err)
+{
+    return read_parts(view, index, SCALARS, row, err);
+}
+
+int view_read_outcome(const struct view *view, size_t index, struct view_row *row, struct error *err)
+{
+    return read_parts(view, index, OUTCOME, row, err);
 }
 
 const char *view_status(const struct view_row *row)

@@ -31,9 +31,14 @@ struct view_row {
     struct store_curve curve;
 };
 
-/* -1 where the state cannot be read. A damaged result is no error here: it is flagged, and its message is in
- * state.message. */
+/* -1 where the file cannot be read. A damaged result is no error here: it is flagged, and its message is in
+ * state.message; a damaged state (it is not synced) is as one that was never written, with a message. */
 int view_read(const struct view *view, size_t index, struct view_row *row, struct error *err);
+
+/* As view_read, without the curve: row->curve is not touched. */
+int view_read_scalars(const struct view *view, size_t index, struct view_row *row, struct error *err);
+/* As view_read, state and result alone: of the rest only point is touched. */
+int view_read_outcome(const struct view *view, size_t index, struct view_row *row, struct error *err);
 
 /* "done", "pending", ...; the result's own where there is one, "damaged" where it is. */
 const char *view_status(const struct view_row *row);
