@@ -65,7 +65,8 @@ int member_create(struct member *member, struct run *run, const struct collectiv
                                        .parameters = member->parameters,
                                        .model = member->model,
                                        .feed = member->train,
-                                       .buffer = &member->buffer};
+                                       .buffer = &member->buffer,
+                                       .tick = &member->tick};
     return 0;
 }
 

@@ -20,6 +20,7 @@ static int accumulate(struct trainer *trainer, uint64_t first, uint64_t end, str
         out->loss += part;
         out->tokens += batch->tokens;
         out->sequences += batch->sequences;
+        if (trainer->tick && trainer->tick->call) trainer->tick->call(trainer->tick->context);
     }
     return 0;
 }

@@ -6,6 +6,7 @@
 
 #include "workers/batch.h"
 #include "workers/config.h"
+#include "workers/evaluate.h"
 #include "workers/model.h"
 #include "workers/parameters.h"
 
@@ -15,6 +16,7 @@ struct trainer { /* all borrowed */
     struct model *model;
     struct feed *feed;
     struct batch_buffer *buffer;
+    const struct tick *tick; /* between micro-batches: a step may be longer than the agent's patience */
 };
 
 struct trainer_step {

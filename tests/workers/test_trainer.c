@@ -163,6 +163,28 @@ static void interrupt(void *context, const struct stage_progress *progress)
     if (progress->step >= interrupter->at) interrupter->stop = 1;
 }
 
+static void count_silence(void *context, const struct stage_progress *progress)
+{
+    unsigned *signs = context;
+    *signs += progress->step == 0;
+}
+
+/* An agent that hears nothing for long ends the worker: one step of many micro-batches must not look like that. */
+static void test_long_step(void **state)
+{
+    (void)state;
+    unsigned signs = 0;
+    struct stage_outcome outcome;
+    struct stage stage = stage_pretrain(&fixture, 0, 1);
+    stage.identity = digest_of("long", 4);
+    stage.recipe.batch = 4096; /* 32 micro-batches */
+    stage.recipe.warmup_steps = 0;
+    const struct stage_hooks hooks = {.progress = count_silence, .context = &signs};
+    stage_run(&stage, &hooks, &outcome);
+    expect(&outcome, STORE_DONE);
+    assert_true(signs > 1 || outcome.seconds < 0.4); /* the first comes before the step, then one each 0.2 s */
+}
+
 /* Interrupt a stage again and again; its row and its best weights are those of an uninterrupted run. */
 static void interrupted_is_same(struct stage stage, uint64_t seed)
 {
@@ -355,7 +377,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pretraining), cmocka_unit_test(test_methods),  cmocka_unit_test(test_interruption),
         cmocka_unit_test(test_lost_steps),  cmocka_unit_test(test_gang),     cmocka_unit_test(test_class),
-        cmocka_unit_test(test_diverged),    cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_diverged),    cmocka_unit_test(test_failures), cmocka_unit_test(test_long_step),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
