@@ -50,6 +50,11 @@ static size_t lower_bound(const struct store *store, const struct store_index *i
     return low;
 }
 
+int store_index_build(const struct store *store, struct error *err)
+{
+    return index_get(store) ? 0 : error_set(err, "out of memory for %zu points", store->count);
+}
+
 long store_find_exact(const struct store *store, const char identity[DIGEST_HEX])
 {
     const struct store_index *index = index_get(store);

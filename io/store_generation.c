@@ -80,6 +80,8 @@ static int points_merge(struct generation *generation, const struct store_point 
 {
     struct store *old = generation->old;
     size_t most = count + (old ? old->count : 0);
+    /* a row that is not found would be dropped */
+    if (old && store_index_build(old, err) != 0) return -1;
     const struct store_point **sorted = points_sorted(points, count, err);
     if (!sorted) return -1;
     generation->points = calloc(most, sizeof *generation->points);

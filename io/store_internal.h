@@ -76,6 +76,8 @@ struct store_slots {
 /* 1 committed and right, 0 not committed, -1 damaged or unreadable (*err set). */
 int store_read_slots(const struct store *store, size_t index, struct store_slots *slots, struct error *err);
 
+/* Make sure that rows can be found: without memory for that no row would be. */
+int store_index_build(const struct store *store, struct error *err);
 /* Row with exactly this identity, or -1. */
 long store_find_exact(const struct store *store, const char identity[DIGEST_HEX]);
 void store_index_destroy(struct store_index *index);
