@@ -232,6 +232,16 @@ static int exit_code(const struct run *run)
     return s.left > 0 ? EXIT_INCOMPLETE : 0;
 }
 
+/* Workers of every rank write into the run directory. */
+static int check_shared(const char *dir, int rank, struct error *err)
+{
+    char logs[PATH_MAX + 8];
+    snprintf(logs, sizeof logs, "%s/logs", dir);
+    if (access(logs, W_OK) == 0) return 0;
+    return error_set_errno(err, "rank %d: %s: the run directory must be where every node sees it and may write", rank,
+                           logs);
+}
+
 static int run_ranks(const struct arguments *a, struct launcher *launcher, struct transport *transport, struct run *run,
                      struct error *err)
 {
@@ -246,6 +256,7 @@ static int run_ranks(const struct arguments *a, struct launcher *launcher, struc
     store_field(mine, sizeof mine, version_string());
     if (start.outcome_size != sizeof(struct stage_outcome) || memcmp(start.version, mine, sizeof mine) != 0)
         return error_set(err, "rank %d is another build (%s) than rank 0", transport->rank, version_string());
+    if (check_shared(start.dir, transport->rank, err) != 0) return -1;
     if (transport->rank != 0) open_rank_log(start.dir, transport->rank);
     struct agent *agent = agent_create(launcher, transport, start.devices, start.threads, err);
     int result = agent ? loop(transport, run, agent, err) : -1;

@@ -78,6 +78,20 @@ class Places(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stdout)
             place.call('verify', place.dir('r ü'))
 
+    def test_a_rank_that_does_not_see_the_directory_is_named(self):
+        hidden = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none "$0" && exec "$@"']
+        with Place() as place:
+            above = place.dir('above')
+            os.mkdir(above)
+            if subprocess.run([*hidden, above, 'true'], stderr=subprocess.DEVNULL).returncode != 0:
+                self.skipTest('no mount namespaces here')
+            words = [harness.PROGRAM, 'run', place.config, '--dir', f'{above}/r']
+            done = subprocess.run(['mpirun', '--oversubscribe', '--bind-to', 'none', '-n', '1', *words, ':', '-n', '1', *hidden, above, *words],
+                                  env=place.environment(), cwd=place.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                  timeout=120)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertRegex(done.stdout, r'rank 1: .*above/r/logs: the run directory must be')
+
     def test_paths_that_cannot_be_are_refused(self):
         with Place() as place:
             folder = os.fsencode(place.folder)
