@@ -87,6 +87,39 @@ class Torch:
         return time.perf_counter() - start, time.process_time() - cpu, loss
 
 
+class TorchProducts:
+    """PyTorch's matrix products of a step with the model's weights and nothing else, as the engine's "matmul"."""
+
+    def __init__(self, shape, method):
+        rows, width, out = shape["sequences"] * shape["length"], shape["width"], shape["heads"] * shape["head_width"]
+        rows += SIZES[method] * shape["sequences"] if method == "prompt" else 0
+        kv, ffn = shape["kv_heads"] * shape["head_width"], shape["ffn"]
+        linears = [(out, width), (kv, width), (kv, width), (width, out), (ffn, width), (ffn, width), (width, ffn)]
+        targets = shape["sequences"] * (shape["length"] - 1)
+        self.list = [(rows, o, i, method == "full") for o, i in linears] * shape["layers"]
+        if method == "lora":
+            for o, i in linears * shape["layers"]:
+                self.list += [(rows, SIZES[method], i, True), (rows, o, SIZES[method], True)]
+        self.list.append((targets, shape["vocabulary"], width, method == "full"))
+        self.tensors = {}
+
+    def tensor(self, *key):
+        if key not in self.tensors:
+            self.tensors[key] = torch.randn(key[-2:])
+        return self.tensors[key]
+
+    def ask(self, count):
+        start, cpu = time.perf_counter(), time.process_time()
+        for _ in range(count):
+            for rows, out, inner, weights in self.list:
+                x, y, w = self.tensor(rows, inner), self.tensor(rows, out), self.tensor(out, inner)
+                torch.mm(x, w.t(), out=self.tensor("y", rows, out))
+                torch.mm(y, w, out=self.tensor("dx", rows, inner))
+                if weights:
+                    torch.mm(y.t(), x, out=self.tensor("dw", out, inner))
+        return time.perf_counter() - start, time.process_time() - cpu, 0.0
+
+
 def steps_of(ask, seconds):
     """How many steps fill a turn, from one step that warms up and one that is timed."""
     ask(1)
@@ -126,7 +159,8 @@ def bench(shape_name, method, threads, options, environment):
         runners[name] = lambda n, e=engine: e.ask("train", n)
     for name, peer in peers.items():
         runners[name] = peer.ask
-    runners["matmul bound"] = lambda n: engines["ours"].ask("matmul", n)
+    runners["our matmuls alone"] = lambda n: engines["ours"].ask("matmul", n)
+    runners["PyTorch's matmuls alone"] = TorchProducts(shape, method).ask
     result = measure(runners, options.rounds, options.seconds)
     for engine in engines.values():
         engine.close()
@@ -139,8 +173,10 @@ def report(what, tokens, result, engines, peers, threads):
         print(f"  {what} {name}: {1e3 * wall:.1f} ms a step, {1e3 * cpu:.1f} ms of CPU, {tokens / wall:.0f} tokens/s", flush=True)
     clock = 1 if threads == 1 else 0  # other processes' time does not count where CPU time can be compared
     ours, peer = (min(names, key=lambda n: result[n][clock]) for names in (engines, peers))
-    bound = result["matmul bound"][clock] / result[ours][clock]
-    print(f"  {what}: best are {ours} and {peer}; matmuls alone would take {100 * bound:.0f} % of our time"
+    shares = [result[m][clock] / result[n][clock] for m, n in
+              (("our matmuls alone", ours), ("PyTorch's matmuls alone", peer))]
+    print(f"  {what}: best are {ours} and {peer}; matmuls alone take {100 * shares[0]:.0f} % of our time, "
+          f"{100 * shares[1]:.0f} % of PyTorch's"
           + (f"; ratio of CPU time {result[peer][1] / result[ours][1]:.2f}" if threads == 1 else ""))
     print(f"bench train_step_{what}: ours {tokens / result[ours][0]:.0f} tokens/s, pytorch {tokens / result[peer][0]:.0f} "
           f"tokens/s, ratio {result[peer][0] / result[ours][0]:.2f}", flush=True)
