@@ -79,12 +79,13 @@ static void write_values(const struct slurm_job *job, FILE *out)
     fprintf(out, "slurm=$dir/slurm\npoints=%zu\ngrace=%.0f # seconds in which every stage writes a checkpoint\n",
             job->points, ceil(job->grace));
     fprintf(out, "starts_without_progress=%d # then the job ends\n", STARTS_WITHOUT_PROGRESS);
-    if (job->srun)
-        fputs("launcher=(srun --mpi=pmix --kill-on-bad-exit=1)\n"
-              "export OMPI_MCA_mpi_preconnect_mpi=1 # connections made later have been seen to fail in Open MPI 4.1\n",
-              out);
-    else
+    if (!job->srun) {
         fputs("launcher=(mpirun --map-by ppr:1:node --bind-to none)\n", out);
+        return;
+    }
+    fputs("launcher=(srun --mpi=pmix --kill-on-bad-exit=1", out);
+    if (job->cpus) fprintf(out, " --cpus-per-task=%zu", job->cpus); /* since Slurm 22.05 srun forgets that of the job */
+    fputs(")\nexport OMPI_MCA_mpi_preconnect_mpi=1 # later connections have been seen to fail in Open MPI 4.1\n", out);
 }
 
 int slurm_script_write(const struct slurm_job *job, FILE *out)

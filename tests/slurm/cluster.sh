@@ -100,7 +100,7 @@ AuthInfo=socket=$folder/munge.sock,cred_expire=5
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool/%n
-TmpFS=$folder/tmp
+TmpFS=$folder/tmp/%n
 SlurmctldPidFile=$folder/run/slurmctld.own
 SlurmdPidFile=$folder/run/slurmd-%n.own
 SlurmctldLogFile=$folder/log/slurmctld.log
@@ -124,8 +124,8 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
 ReturnToService=2
-SlurmdTimeout=${SLURMD_TIMEOUT:-10}
-MessageTimeout=10
+SlurmdTimeout=${SLURMD_TIMEOUT:-5}
+MessageTimeout=5
 TCPTimeout=2
 KillWait=5
 CompleteWait=0
@@ -183,7 +183,7 @@ up() {
     [ -e "$folder" ] && fail "$folder is there already"
     mkdir -p "$folder"/{etc,state,spool,run,log,tmp} || exit 1
     chmod 755 "$folder"
-    mkdir "$folder"/spool/n{1,2,3,4}
+    mkdir "$folder"/spool/n{1,2,3,4} "$folder"/tmp/n{1,2,3,4}
     echo "127.0.0.1 localhost ctl login" >"$folder/etc/hosts"
     if ! bash "$self" _namespace probe yes true 2>"$folder/log/probe"; then
         command=$(head -n 1 "$folder/log/probe")

@@ -7,6 +7,9 @@ import unittest
 from cluster import Cluster, Place, Run, harness, wait_for
 
 
+LONG = 60  # times the shortest sweep: some minutes of work
+
+
 class Slurm(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -33,6 +36,11 @@ class Slurm(unittest.TestCase):
         if once:
             self.assertEqual(len(done), len(set(done)), 'a completed stage was run again')
 
+    def preempt(self):
+        """A short job of higher priority takes every node."""
+        job = self.cluster.slurm('sbatch', '--parsable', '-p', 'urgent', '-N', '4', '--exclusive', '-o', '/dev/null', '--wrap', 'true')
+        self.cluster.wait_for_state(job, 'COMPLETED')
+
     def test_submit(self):
         run = Run(self.cluster, self.place, 'submitted', '--nodes', '2')
         again = run.call('submit', self.place.config, '--dir', run.dir, check=False)
@@ -55,8 +63,7 @@ class Slurm(unittest.TestCase):
         run.wait_for_training(3)
         self.cluster.slurm('scancel', '--batch', '--signal=USR1', run.job)
         run.wait_for_training(4)
-        urgent = self.cluster.slurm('sbatch', '--parsable', '-p', 'urgent', '-N', '4', '--exclusive', '-o', '/dev/null', '--wrap', 'true')
-        self.cluster.wait_for_state(urgent, 'COMPLETED')
+        self.preempt()
         run.wait_for_training(5)
         lost = self.cluster.nodes(run.job)[0]  # the script, mpirun and the master are there
         self.cluster.script('node-down', lost)
@@ -66,13 +73,27 @@ class Slurm(unittest.TestCase):
         self.assertEqual(run.starts(), 6)
         self.assert_same_results(run)
 
-    def test_a_warning_loses_no_step(self):
-        run = Run(self.cluster, self.place, 'warned', '--nodes', '1')
+    def test_a_preemption_with_grace_loses_no_step(self):
+        run = Run(self.cluster, self.place, 'warned', '--nodes', '1', '--partition', 'grace')
         run.wait_for_training(1, more=3)
-        self.cluster.slurm('scancel', '--batch', '--signal=USR1', run.job)
-        run.wait_for_training(2, more=0)
+        self.preempt()
+        self.assertIn('draining', run.log())
         run.finish()
+        self.assertEqual(run.starts(), 2)
         self.assertIn('cut', {e['status'] for e in harness.executed(run.dir)})
+        self.assertEqual([e for e in harness.executed(run.dir) if e['recomputed_steps']], [])
+        self.assert_same_results(run)
+
+    def test_srun_and_a_chained_job_where_requeue_is_refused(self):
+        run = Run(self.cluster, self.place, 'chained', '--nodes', '1', '--launcher', 'srun')
+        run.wait_for_training(1)
+        self.cluster.slurm('scontrol', 'update', f'jobid={run.job}', 'requeue=0')
+        self.cluster.slurm('scancel', '--batch', '--signal=USR1', run.job)
+        run.finish()
+        self.assertRegex(run.log(), r'requeue refused.*\n.*job \d+ goes on after this one')
+        self.assertEqual(len(run.jobs()), 2)
+        run.job = run.jobs()[-1]
+        run.finish()
         self.assertEqual([e for e in harness.executed(run.dir) if e['recomputed_steps']], [])
         self.assert_same_results(run)
 
@@ -150,6 +171,24 @@ class Slurm(unittest.TestCase):
         self.assertFalse(os.path.exists(self.place.dir('dry')))
         self.assertIn('#SBATCH "--comment=two words"', script)
         self.assertTrue(re.search(r'^#SBATCH --signal=B:USR1@\d+$', script, re.M))
+
+
+class TimeLimit(unittest.TestCase):
+    """The real thing, by the clock of Slurm: a job of one minute, and a sweep that needs more."""
+
+    def test_jobs_of_one_minute(self):
+        cluster, place = Cluster(), Place(length=LONG, attempts=5)
+        try:
+            place.run(place.dir('whole'))
+            run = Run(cluster, place, 'limited', '--nodes', '1', '--time', '1', '--grace', '12')
+            run.finish(seconds=1200)
+            self.assertGreater(run.starts(), 1)
+            self.assertIn('draining', run.log())
+            self.assertEqual([e for e in harness.executed(run.dir) if e['recomputed_steps']], [])
+            self.assertEqual(harness.result_bytes(run.dir), harness.result_bytes(place.dir('whole')))
+        finally:
+            cluster.down()
+            place.__exit__()
 
 
 if __name__ == '__main__':

@@ -152,6 +152,24 @@ class Drains(unittest.TestCase):
             place.run(dir)
             self.assertEqual(sorted(os.listdir(f'{dir}/checkpoints')), kept)
 
+    def test_the_end_of_the_job_drains(self):
+        """Nothing is lost at a time limit, and where none of it is of use the job ends at once."""
+        with Place(length=5) as place:
+            place.run(place.dir('whole'))
+            dir = place.dir('r')
+            for _ in range(40):
+                done = place.call('run', place.config, '--dir', dir, '--end-time', str(time.time() + 12), '--grace', '10', check=False)
+                if done.returncode == 0:
+                    break
+                self.assertEqual(done.returncode, 3, done.stdout + done.stderr)
+                self.assertIn('time limit', done.stdout)
+            self.assertEqual([e for e in harness.executed(dir) if e['recomputed_steps']], [])
+            self.assertEqual(harness.result_bytes(dir), harness.result_bytes(place.dir('whole')))
+            fresh = place.dir('late')
+            done = place.call('run', place.config, '--dir', fresh, '--end-time', str(time.time() + 5), '--grace', '10', check=False)
+            self.assertEqual(done.returncode, 3)
+            self.assertFalse(os.path.exists(f'{fresh}/logs/stages.jsonl') and harness.executed(fresh))
+
     def test_a_second_master_is_refused(self):
         with Place() as place:
             dir = place.dir('r')
