@@ -297,7 +297,7 @@ static int check_parent(struct master *master, uint32_t index, struct error *err
         checkpoint_close(checkpoint);
         return 0;
     }
-    printf("stage %.12s runs again: %s\n", master->plan->stages[parent].identity.hex, why.text);
+    master_say(master, "stage %.12s runs again: %s", master->plan->stages[parent].identity.hex, why.text);
     unlink(path);
     master->seconds_left += master->plan->stages[parent].seconds;
     return make_ready_or_wait(master, parent, err);
@@ -307,8 +307,8 @@ static int stage_failed(struct master *master, uint32_t index, const struct stag
 {
     struct master_stage *stage = &master->stages[index];
     uint32_t point = master->plan->stages[index].point, limit = master->sweep->resources.attempts;
-    printf("stage %.12s attempt %u of %u: %s: %s\n", master->plan->stages[index].identity.hex, stage->attempts, limit,
-           store_status_name(outcome->status), outcome->message);
+    master_say(master, "stage %.12s attempt %u of %u: %s: %s", master->plan->stages[index].identity.hex,
+               stage->attempts, limit, store_status_name(outcome->status), outcome->message);
     /* divergence is a function of the stage: another attempt would diverge, too */
     if (stage->attempts < limit && outcome->status != STORE_DIVERGED) {
         if (point != PLAN_NONE && set_state(master, point, STORE_PENDING, 0, false, outcome->message, err) != 0)
@@ -515,7 +515,7 @@ int master_drain(struct master *master, const char *why, struct error *err)
 {
     if (master->draining) return 0;
     master->draining = true;
-    printf("draining: %s; running stages checkpoint and stop\n", why);
+    master_say(master, "draining: %s; running stages checkpoint and stop", why);
     for (int rank = 0; rank < master->transport->size; rank++)
         if (transport_send(master->transport, rank, MESSAGE_DRAIN, NULL, 0, err) != 0) return -1;
     return 0;

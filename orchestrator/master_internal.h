@@ -81,4 +81,7 @@ double master_eta(const struct master *master);
 /* Write DIR/status.json and the progress line when it is time, or now. */
 void master_show(struct master *master, bool now);
 
+/* A line for the person at the terminal, on stdout, clear of the progress line; also in rank 0's log. */
+void master_say(const struct master *master, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 #endif

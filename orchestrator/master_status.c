@@ -1,5 +1,6 @@
 /* What a person sees of a running sweep: status.json, the progress line, the summary at the end. */
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +102,19 @@ static void print_line(const struct master *master)
     }
 }
 
+void master_say(const struct master *master, const char *format, ...)
+{
+    char line[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    if (master->options.progress_line) fputs("\r\033[K", stderr);
+    printf("%s\n", line);
+    fflush(stdout);
+    LOG("%s", line);
+}
+
 void master_show(struct master *master, bool now)
 {
     double time = clock_elapsed();
@@ -127,8 +141,13 @@ void master_print_summary(const struct master *master)
     size_t shown = 0;
     for (size_t i = 0; i < master->plan->stage_count && shown < SHOWN; i++) {
         if (master->stages[i].state != STAGE_FAILED) continue;
-        printf("  failed: stage %.12s, see %s/logs/%s.log\n", master->plan->stages[i].identity.hex, master->options.dir,
-               master->plan->stages[i].identity.hex);
+        const struct plan_stage *stage = &master->plan->stages[i];
+        struct store_state state;
+        char reason[STORE_MESSAGE + 1] = "a base could not be trained";
+        if (stage->point != PLAN_NONE && store_read_state(master->store, stage->point, &state, NULL) == 0)
+            store_text(reason, sizeof reason, state.message, sizeof state.message);
+        printf("  failed: stage %.12s: %s; see %s/logs/%s.log\n", stage->identity.hex, reason, master->options.dir,
+               stage->identity.hex);
         shown++;
     }
 }
