@@ -115,7 +115,7 @@ static int store_sync(int fd)
     return fdatasync(fd);
 }
 
-struct store *store_open(const char *path, bool writable, struct error *err)
+static struct store *store_try(const char *path, bool writable, bool *replaced, struct error *err)
 {
     struct store *store = calloc(1, sizeof *store);
     if (!store) {
@@ -138,9 +138,23 @@ struct store *store_open(const char *path, bool writable, struct error *err)
         goto failed;
     }
     if (store_load(store, err) == 0) return store;
+    *replaced = store_is_replaced(store);
 failed:
     store_close(store);
     return NULL;
+}
+
+/* HDF5 cannot open a file without a name: where a new generation has just taken it, that one is opened. */
+struct store *store_open(const char *path, bool writable, struct error *err)
+{
+    enum { TRIES = 5 };
+    struct store *store = NULL;
+    bool replaced = true;
+    for (int i = 0; i < TRIES && !store && replaced; i++) {
+        replaced = false;
+        store = store_try(path, writable, &replaced, err);
+    }
+    return store;
 }
 
 void store_close(struct store *store)

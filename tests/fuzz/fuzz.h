@@ -1,4 +1,4 @@
-/* What the fuzz targets share: an input as a file in memory, and a mutator that puts a right seal around what it
+/* What the fuzz targets share: an input as a file, and a mutator that puts a right seal around what it
  * changed, so that inputs reach the code behind the seal. */
 #ifndef TUNELAW_TESTS_FUZZ_FUZZ_H
 #define TUNELAW_TESTS_FUZZ_FUZZ_H
@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "io/digest.h"
@@ -29,13 +28,21 @@ const char *__asan_default_options(void)
 
 static char fuzz_path[64]; /* of the input's file */
 
-/* The input as a file; the descriptor of the memory behind it. */
+static inline void fuzz_remove(void)
+{
+    unlink(fuzz_path);
+}
+
+/* The input as a file (HDF5 opens nothing that has no name); its descriptor. */
 static inline int fuzz_file(const uint8_t *data, size_t size)
 {
     static int fd = -1;
-    if (fd < 0) fd = memfd_create("input", 0);
+    if (fd < 0) {
+        strcpy(fuzz_path, access("/dev/shm", W_OK) == 0 ? "/dev/shm/tunelaw-fuzz-XXXXXX" : "/tmp/tunelaw-fuzz-XXXXXX");
+        fd = mkstemp(fuzz_path);
+        atexit(fuzz_remove);
+    }
     if (fd < 0 || ftruncate(fd, 0) != 0 || pwrite(fd, data, size, 0) != (ssize_t)size) abort();
-    snprintf(fuzz_path, sizeof fuzz_path, "/proc/self/fd/%d", fd);
     return fd;
 }
 

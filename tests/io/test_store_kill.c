@@ -168,6 +168,30 @@ static void test_readers_meanwhile(void **state)
     assert_true(opened > 0);
 }
 
+/* A new generation takes the name between a reader's steps, again and again: the reader gets one of them. */
+static void test_readers_between_generations(void **state)
+{
+    enum { OPENED = 150 };
+    struct fixture *fixture = *state;
+    uint64_t epoch = 0, first = 0;
+    fixture_generation(fixture, 0, POINTS);
+    pid_t child = fork();
+    if (child == 0) generations(fixture);
+    for (size_t i = 0; i < OPENED; i++) {
+        struct store *store = store_open(fixture->dir, false, &fixture->err);
+        if (!store) {
+            end_child(child);
+            fail_msg("%s", fixture->err.text);
+        }
+        assert_true(store_epoch(store) >= epoch);
+        epoch = store_epoch(store);
+        if (i == 0) first = epoch;
+        store_close(store);
+    }
+    end_child(child);
+    assert_true(epoch > first);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, fixture_setup, fixture_teardown)
 
 int main(int argc, char **argv)
@@ -180,6 +204,7 @@ int main(int argc, char **argv)
         TEST(test_committer_killed),
         TEST(test_generation_killed),
         TEST(test_readers_meanwhile),
+        TEST(test_readers_between_generations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
