@@ -211,6 +211,7 @@ static json_t *staged_json(const struct analysis *analysis)
         }
         if (entry->fitted) json_object_set_new(row, "beta", staged_number(&entry->staged.beta));
         if (entry->fitted) json_object_set_new(row, "E", staged_number(&entry->staged.offset));
+        if (entry->fitted) json_object_set_new(row, "E_identified", json_boolean(entry->staged.offset_known));
         json_array_append_new(out, row);
     }
     return out;

@@ -207,7 +207,10 @@ static void print_staged(const struct analysis *analysis, FILE *out)
             staged_number(&entry->staged.alpha[k], out);
         }
         staged_number(&entry->staged.beta, out);
-        staged_number(&entry->staged.offset, out);
+        if (entry->staged.offset_known)
+            staged_number(&entry->staged.offset, out);
+        else
+            fputs(" ?", out);
         fputc('\n', out);
     }
 }

@@ -56,7 +56,10 @@ void report_staged(const struct analysis *analysis, FILE *out)
         for (size_t k = 0; k < STAGED_AXES; k++)
             staged_cell(out, &entry->staged.alpha[k]);
         staged_cell(out, &entry->staged.beta);
-        staged_cell(out, &entry->staged.offset);
+        if (entry->staged.offset_known)
+            staged_cell(out, &entry->staged.offset);
+        else
+            fputs("<td class=\"unknown\">not identified</td>", out);
         fputs("</tr>\n", out);
     }
     fputs("</table></div>\n", out);

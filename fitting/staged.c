@@ -186,6 +186,8 @@ int staged_fit(const struct fit_data axes[STAGED_AXES], const struct fit_options
             out->resamples++;
     }
     describe(out, values, samples, interval->level);
+    out->offset_known = out->offset.value > 1e-4 * room.all.loss[0] &&
+                        (isnan(out->offset.low) || out->offset.high <= 100 * out->offset.low);
     result = 0;
 done:
     room_free(&room);

@@ -19,7 +19,8 @@ struct staged {
     struct staged_parameter a[STAGED_AXES], alpha[STAGED_AXES], beta, offset;
     bool has[STAGED_AXES];
     size_t points[STAGED_AXES];
-    double objective; /* of the first stage */
+    bool offset_known; /* E is neither driven to 0 nor spread over more than a factor of 100 */
+    double objective;  /* of the first stage */
     size_t resamples;
 };
 
