@@ -158,7 +158,7 @@ static int open_store(struct master *master, struct error *err)
     if (!master->store) return -1;
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/logs/stages.jsonl", dir);
-    master->log_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    master->log_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     return master->log_fd >= 0 ? 0 : error_set_errno(err, "%s", path);
 }
 

@@ -1,4 +1,5 @@
 /* What a person sees of a running sweep: status.json, the progress line, the summary at the end. */
+#include <fcntl.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -70,8 +71,10 @@ static void write_status(const struct master *master)
     snprintf(path, sizeof path, "%s/status.json", master->options.dir);
     snprintf(temporary, sizeof temporary, "%s/status.json.tmp", master->options.dir);
     /* only a view: a failure here (a full disk) must not end the sweep */
-    if (status && json_dump_file(status, temporary, JSON_INDENT(1)) == 0)
-        if (rename(temporary, path) != 0) LOG("%s cannot be renamed", temporary);
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    bool written = fd >= 0 && status && json_dumpfd(status, fd, JSON_INDENT(1)) == 0;
+    if (fd >= 0) close(fd);
+    if (written && rename(temporary, path) != 0) LOG("%s cannot be renamed", temporary);
     json_decref(status);
 }
 

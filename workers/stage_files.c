@@ -44,7 +44,7 @@ void stage_step_write(const struct stage *stage, uint64_t step)
     stage_step_path(stage, path);
     int size =
         snprintf(digits, sizeof digits, "%020" PRIu64 "\n", step); /* always as long: a write replaces it whole */
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (fd < 0) return;
     ssize_t written = pwrite(fd, digits, (size_t)size, 0); /* it only counts: a failure is no failure of the stage */
     (void)written;

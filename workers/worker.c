@@ -88,7 +88,7 @@ static int redirect(const struct stage *stage, const char *text, int saved[2], s
     char path[PATH_MAX];
     stage_log_path(stage, path);
     if (stage_make_folders(stage, err)) return -1;
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (fd < 0) return error_set_errno(err, "%s", path);
     fflush(NULL);
     for (int i = 0; i < 2; i++) {
