@@ -73,7 +73,11 @@ static struct store_row row_of(size_t number)
 
 static struct store *make(const char *dir, size_t count, struct error *err)
 {
-    const struct store_header header = {"name = \"bench\";\n", "bench.cfg", "0.1.0", "", "bench"};
+    const struct store_header header = {.config_text = "name = \"bench\";\n",
+                                        .config_path = "bench.cfg",
+                                        .version = "0.1.0",
+                                        .dataset_digest = "",
+                                        .name = "bench"};
     struct store_point *points = calloc(count, sizeof *points);
     for (size_t i = 0; points && i < count; i++) {
         identity_of(points[i].identity, i);

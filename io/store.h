@@ -133,7 +133,10 @@ struct store_header {
     const char *config_path; /* for provenance */
     const char *version;     /* program version and revision */
     const char *dataset_digest;
-    const char *name; /* of the sweep */
+    const char *name;       /* of the sweep */
+    const char *shard;      /* "2/4": the part of the sweep that this store holds; NULL: the whole sweep */
+    const char *made_by;    /* "merge", "salvage"; NULL: "run" */
+    const char *provenance; /* stores that rows came from, JSON lines (io/store_merge.h); NULL: those of the old file */
 };
 
 /* What store_generation found in the old file. */
@@ -174,6 +177,10 @@ const char *store_config(const struct store *store);      /* the sweep file's te
 const char *store_config_path(const struct store *store); /* as given when it was created */
 const char *store_name(const struct store *store);
 const char *store_dataset_digest(const struct store *store);
+const char *store_shard(const struct store *store);      /* "" for the whole sweep */
+const char *store_made_by(const struct store *store);    /* "run", "merge", "salvage" */
+const char *store_provenance(const struct store *store); /* JSON lines, "" where all rows were computed here */
+const char *store_program_version(const struct store *store);
 const struct store_point *store_point(const struct store *store, size_t index); /* owned by the store */
 
 /* Row of an identity (32 digits, or a unique prefix of at least 4); -1 with *err set where there is none or more than
@@ -200,6 +207,24 @@ int store_commit(struct store *store, const struct store_row *rows, size_t count
 
 /* Rewrite the state of one row (not synced: it survives a kill, not a power loss). */
 int store_set_state(struct store *store, size_t index, const struct store_state *state, struct error *err);
+
+/* What is still good of a store whose seal, metadata, /points, texts or rows are damaged. */
+struct store_damage {
+    char header[512];   /* why store_open refuses the file; "" where it does not */
+    size_t points;      /* rows of the file */
+    size_t undescribed; /* rows whose /points entry is damaged: what was computed there cannot be told, they are lost */
+    size_t committed;   /* rows with a good description and a good result */
+    size_t damaged;     /* rows with a good description and a damaged result */
+    bool config_lost, provenance_lost; /* the texts; empty then */
+};
+/* As store_open for reading, but a damaged store is opened as far as it can be: by its directory, found in either
+ * place. Undescribed rows have an identity of zeros and never count as committed. NULL with *err where nothing can be
+ * told. */
+struct store *store_open_damaged(const char *path, struct store_damage *damage, struct error *err);
+
+/* Write a new store of all described rows and good results to `out` (a file name or a directory; it must not be there).
+ */
+int store_salvage(const struct store *damaged, const char *out, const char *version, struct error *err);
 
 /* Copy a zero-padded field into a zero-terminated buffer, or a string into a zero-padded field (cut at the field's
  * size). */

@@ -1,14 +1,11 @@
 /* Makes the next generation of the store: the sweep's points in a new file, committed rows copied by identity, renamed
  * into place. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "io/file.h"
 #include "io/store_internal.h"
 
 /* Rows of the new file, and where each comes from in the old one. */
@@ -18,7 +15,6 @@ struct generation {
     struct store_point *points;
     long *origin; /* [count] row of the old file, or -1 */
     size_t count;
-    uint64_t offsets[STORE_DATASETS];
     struct store_generation_report report;
 };
 
@@ -102,78 +98,23 @@ static int points_merge(struct generation *generation, const struct store_point 
     return 0;
 }
 
-static uint64_t row_offset(const struct generation *generation, enum store_dataset dataset, size_t index)
-{
-    return generation->offsets[dataset] + (uint64_t)index * store_layouts[dataset].size;
-}
-
-/* Attempts and the last message go on; a point without a result is pending again. */
-static int state_copy(const struct generation *generation, int fd, size_t index, const struct store_slots *slots)
-{
-    struct store_state state;
-    unsigned char slot[STORE_STATE_SLOT];
-    size_t origin = (size_t)generation->origin[index];
-    if (store_read_state(generation->old, origin, &state, NULL) != 0) memset(&state, 0, sizeof state);
-    bool committed = generation->verdict[origin] == 1;
-    state.status = STORE_PENDING;
-    if (committed) memcpy(&state.status, slots->result + offsetof(struct store_result, status), sizeof state.status);
-    state.progress = committed ? 1.0 : 0.0;
-    store_pack_checked(STORE_STATE_ROWS, &state, slot);
-    return file_write_at(fd, slot, sizeof slot, row_offset(generation, STORE_STATE_ROWS, index));
-}
-
-static int row_copy(const struct generation *generation, int fd, const char *path, size_t index, struct error *err)
-{
-    struct store_slots slots;
-    size_t origin = (size_t)generation->origin[index];
-    if (generation->verdict[origin] == 1) {
-        if (store_read_slots(generation->old, origin, &slots, err) != 1) return -1;
-        if (file_write_at(fd, slots.result, sizeof slots.result, row_offset(generation, STORE_RESULTS, index)) != 0 ||
-            file_write_at(fd, slots.execution, sizeof slots.execution,
-                          row_offset(generation, STORE_EXECUTIONS, index)) != 0 ||
-            file_write_at(fd, slots.curve, sizeof slots.curve, row_offset(generation, STORE_CURVES, index)) != 0)
-            return error_set_errno(err, "%s: cannot copy row %zu", path, origin);
-    }
-    if (state_copy(generation, fd, index, &slots) != 0)
-        return error_set_errno(err, "%s: cannot copy the state of row %zu", path, origin);
-    return 0;
-}
-
-/* The rows, the seal, and everything on disk. */
-static int file_complete(const struct generation *generation, const char *path, struct error *err)
-{
-    struct seal_range ranges[SEAL_RANGES];
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0) return error_set_errno(err, "%s", path);
-    int result = 0;
-    for (size_t i = 0; i < generation->count && result == 0; i++)
-        if (generation->origin[i] >= 0) result = row_copy(generation, fd, path, i, err);
-    size_t count = store_unsealed(generation->offsets, generation->count, ranges);
-    if (result == 0) result = seal_write(fd, path, STORE_KIND, STORE_VERSION, ranges, count, err);
-    if (result == 0 && fsync(fd) != 0) result = error_set_errno(err, "%s: cannot sync", path);
-    if (close(fd) != 0 && result == 0) result = error_set_errno(err, "%s", path);
-    return result;
-}
-
-static int file_replace(struct generation *generation, const struct store_header *header, const char *path,
+static int file_replace(const struct generation *generation, const struct store_header *header, const char *path,
                         struct error *err)
 {
-    char *temporary = NULL;
-    if (asprintf(&temporary, "%s.tmp", path) < 0) return error_set(err, "out of memory");
-    int result = -1;
-    if (unlink(temporary) != 0 && errno != ENOENT) {
-        error_set_errno(err, "%s: cannot remove it", temporary);
-        goto done;
+    const struct store *old = generation->old;
+    struct store_header carried = *header;
+    struct store_origin *origins = calloc(generation->count, sizeof *origins);
+    if (!origins) return error_set(err, "out of memory for %zu points", generation->count);
+    for (size_t i = 0; i < generation->count; i++) {
+        if (generation->origin[i] < 0) continue;
+        size_t row = (size_t)generation->origin[i];
+        bool committed = generation->verdict[row] == 1;
+        origins[i] = (struct store_origin){old, row, committed, store_state_carried(old, row, committed)};
     }
-    if (store_layout_write(temporary, header, generation->report.epoch, generation->points, generation->count,
-                           generation->offsets, err) != 0 ||
-        file_complete(generation, temporary, err) != 0 || file_publish(temporary, path, err) != 0) {
-        unlink(temporary);
-        goto done;
-    }
-    result = 0;
-done:
-    free(temporary);
+    if (!carried.provenance && old) carried.provenance = old->provenance;
+    int result =
+        store_assemble(path, &carried, generation->report.epoch, generation->points, origins, generation->count, err);
+    free(origins);
     return result;
 }
 

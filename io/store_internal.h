@@ -48,10 +48,15 @@ struct store {
     uint64_t epoch;
     uint64_t offsets[STORE_DATASETS]; /* of row 0 */
     struct store_point *points;
-    char *config, *config_path, *name, *dataset_digest;
+    char *config, *config_path, *name, *dataset_digest, *shard, *made_by, *provenance, *program_version;
     struct store_index **index; /* *index is built on first use */
     struct store_calls calls;
 };
+
+/* The file of a run directory, or the path as it is; malloc'ed. */
+char *store_resolve(const char *path);
+/* A store of which nothing but the file is open. */
+struct store *store_open_file(const char *path, bool writable, struct error *err);
 
 /* Where row `index` of a dataset lies in the file. */
 uint64_t store_offset(const struct store *store, enum store_dataset dataset, size_t index);
@@ -59,11 +64,54 @@ uint64_t store_offset(const struct store *store, enum store_dataset dataset, siz
 /* A row and its checksum in the last eight bytes of slot[layout->size]. */
 void store_pack_checked(enum store_dataset dataset, const void *row, unsigned char *slot);
 
+/* Where the parts of a store lie, apart from HDF5's metadata and with a checksum of its own: `verify --salvage` reads
+ * a store by it whose seal or metadata is damaged. One copy is the dataset /directory, one lies in the user block. */
+#define STORE_DIRECTORY_KIND "tunelaw store directory"
+#define STORE_DIRECTORY_SIZE 4096
+#define STORE_DIRECTORY_IN_BLOCK 1024 /* offset of the copy in the user block */
+struct store_point_copy {
+    struct store_point point;
+    uint64_t checksum; /* XXH3-64 of it */
+};
+struct store_span {
+    uint64_t offset, size, checksum;
+};
+struct store_directory {
+    char kind[32];
+    uint32_t version, reserved;
+    uint64_t rows, epoch;
+    uint64_t offsets[STORE_DATASETS];
+    uint64_t point_checksums; /* offset of uint64 [rows], beside /points */
+    uint64_t points_copy;     /* offset of struct store_point_copy [rows], far from both */
+    struct store_span config, provenance;
+    char name[64], dataset_digest[64], shard[64], made_by[64], program_version[128], config_path[1024];
+    uint64_t checksum; /* XXH3-64 of what lies before it */
+};
+_Static_assert(STORE_DIRECTORY_IN_BLOCK + sizeof(struct store_directory) <= SEAL_SIZE, "the copy fits the user block");
+bool store_directory_right(const struct store_directory *directory);
+/* The copy in the user block, from the dataset at `offset`. */
+int store_directory_copy(int fd, uint64_t offset, const char *path, struct error *err);
+
 /* Create the datasets of a store of `count` points in a new file at `path`, with points and header written, nothing
  * committed. Unsealed; offsets[] receives where the rows begin. */
 int store_layout_write(const char *path, const struct store_header *header, uint64_t epoch,
                        const struct store_point *points, size_t count, uint64_t offsets[STORE_DATASETS],
-                       struct error *err);
+                       uint64_t *directory_offset, struct error *err);
+
+/* What a row of a new file is made of. */
+struct store_origin {
+    const struct store *store; /* NULL: a new point */
+    size_t row;
+    bool committed; /* result, execution and curve are copied from there */
+    struct store_state state;
+};
+/* Attempts and the last message go on; a point without a result is pending again. */
+struct store_state store_state_carried(const struct store *old, size_t row, bool committed);
+/* Write a whole store beside `path` and rename it into place: points[count], and of each where its rows come from. */
+int store_assemble(const char *path, const struct store_header *header, uint64_t epoch,
+                   const struct store_point *points, const struct store_origin *origins, size_t count,
+                   struct error *err);
+
 /* The bytes that are not under the seal: the rows of everything but /points. */
 size_t store_unsealed(const uint64_t offsets[STORE_DATASETS], size_t count, struct seal_range *ranges);
 

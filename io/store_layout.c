@@ -1,10 +1,7 @@
-/* The frozen layout of results.h5: the members of every dataset, and the creation of an empty store of a sweep's
- * points. */
+/* The frozen layout of results.h5: the members of every dataset. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "io/log.h"
 #include "io/store_internal.h"
 
 static const struct frozen_field point_fields[] = {
@@ -149,84 +146,4 @@ size_t store_unsealed(const uint64_t offsets[STORE_DATASETS], size_t count, stru
             ranges[used++] = (struct seal_range){offsets[i], (uint64_t)count * store_layouts[i].size};
     qsort(ranges, used, sizeof *ranges, compare_ranges); /* HDF5 places small datasets as it likes */
     return used;
-}
-
-static int attributes_write(hid_t file, const struct store_header *header, uint64_t epoch, struct error *err)
-{
-    char created[32];
-    time_t now = (time_t)clock_wall();
-    struct tm utc;
-    gmtime_r(&now, &utc);
-    strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    if (frozen_put_text(file, "format", STORE_KIND, err) != 0 ||
-        frozen_put_u64(file, "version", STORE_VERSION, err) != 0 || frozen_put_u64(file, "epoch", epoch, err) != 0 ||
-        frozen_put_text(file, "name", header->name, err) != 0 ||
-        frozen_put_text(file, "config_path", header->config_path, err) != 0 ||
-        frozen_put_text(file, "program_version", header->version, err) != 0 ||
-        frozen_put_text(file, "dataset_digest", header->dataset_digest, err) != 0 ||
-        frozen_put_text(file, "created", created, err) != 0)
-        return -1;
-    return 0;
-}
-
-static int config_write(hid_t file, const char *text, struct error *err)
-{
-    size_t size = strlen(text);
-    if (size > STORE_CONFIG_LIMIT) return error_set(err, "the sweep file is longer than %zu bytes", STORE_CONFIG_LIMIT);
-    hid_t type = H5Tcopy(H5T_C_S1);
-    H5Tset_size(type, size > 0 ? size : 1);
-    H5Tset_strpad(type, H5T_STR_NULLPAD);
-    hid_t dataset = frozen_dataset_create(file, "config", type, 0, NULL, "the sweep file's text", "text", err);
-    int result = -1;
-    if (dataset >= 0) {
-        result = H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, text) < 0
-                     ? frozen_fail(err, "HDF5 cannot write dataset config")
-                     : 0;
-        H5Dclose(dataset);
-    }
-    H5Tclose(type);
-    return result;
-}
-
-static int points_write(hid_t file, const struct store_point *points, size_t count, struct error *err)
-{
-    const struct frozen_layout *layout = &store_layouts[STORE_POINTS];
-    int result = -1;
-    unsigned char *packed = malloc(count * layout->size);
-    hid_t type = frozen_layout_type(layout);
-    hid_t dataset = H5Dopen2(file, layout->name, H5P_DEFAULT);
-    if (!packed || type < 0 || dataset < 0) {
-        error_set(err, "out of memory for %zu points", count);
-    } else {
-        for (size_t i = 0; i < count; i++)
-            frozen_layout_pack(layout, &points[i], packed + i * layout->size);
-        result = H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, packed) < 0
-                     ? frozen_fail(err, "HDF5 cannot write dataset %s", layout->name)
-                     : 0;
-    }
-    H5Dclose(dataset);
-    H5Tclose(type);
-    free(packed);
-    return result;
-}
-
-int store_layout_write(const char *path, const struct store_header *header, uint64_t epoch,
-                       const struct store_point *points, size_t count, uint64_t offsets[STORE_DATASETS],
-                       struct error *err)
-{
-    hid_t file = frozen_create(path, SEAL_SIZE, err);
-    if (file < 0) return -1;
-    int result = -1;
-    if (attributes_write(file, header, epoch, err) != 0 || config_write(file, header->config_text, err) != 0) goto done;
-    for (int i = 0; i < STORE_DATASETS; i++) {
-        if (frozen_layout_create(file, &store_layouts[i], count, &offsets[i], err) != 0) goto done;
-        if (store_layouts[i].size % STORE_SLOT == 0 && offsets[i] % STORE_SLOT != 0) {
-            error_set(err, "HDF5 has not aligned dataset %s", store_layouts[i].name);
-            goto done;
-        }
-    }
-    result = points_write(file, points, count, err);
-done:
-    if (H5Fclose(file) < 0 && result == 0) result = frozen_fail(err, "HDF5 cannot close the new store");
-    return result == 0 ? 0 : error_prefix(err, "%s", path);
 }

@@ -12,24 +12,24 @@
 #include "io/file.h"
 #include "io/store_internal.h"
 
-static int text_read(hid_t file, const char *path, uint64_t file_size, char **text, struct error *err)
+static int text_read(hid_t file, const char *path, const char *name, uint64_t file_size, char **text, struct error *err)
 {
     int result = -1;
-    hid_t dataset = H5Dopen2(file, "config", H5P_DEFAULT);
+    hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
     hid_t type = H5Dget_type(dataset);
     size_t size = type >= 0 ? H5Tget_size(type) : 0;
     if (dataset < 0 || H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 || size == 0 ||
         size > STORE_CONFIG_LIMIT || size > file_size) {
-        error_set(err, "%s: dataset config is not the text of a sweep file", path);
+        error_set(err, "%s: dataset %s is not the text that this program writes", path, name);
         goto done;
     }
     hsize_t dims[1];
-    hid_t checked = frozen_dataset_open(file, path, "config", type, 0, dims, file_size, NULL, err);
+    hid_t checked = frozen_dataset_open(file, path, name, type, 0, dims, file_size, NULL, err);
     if (checked < 0) goto done;
     H5Dclose(checked);
     *text = calloc(1, size + 1);
     if (!*text || H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *text) < 0) {
-        error_set(err, "%s: cannot read dataset config", path);
+        error_set(err, "%s: cannot read dataset %s", path, name);
         goto done;
     }
     result = 0;
@@ -37,6 +37,20 @@ done:
     H5Tclose(type);
     H5Dclose(dataset);
     return result;
+}
+
+/* What files of earlier builds of this version do not have reads as empty. */
+static int later_text_read(hid_t file, const char *path, const char *name, char **text, struct error *err)
+{
+    if (H5Aexists(file, name) > 0) return frozen_get_text(file, path, name, text, err);
+    return (*text = strdup("")) ? 0 : error_set(err, "out of memory");
+}
+
+static int provenance_read(hid_t file, const char *path, uint64_t file_size, char **text, struct error *err)
+{
+    if (H5Lexists(file, "provenance", H5P_DEFAULT) > 0)
+        return text_read(file, path, "provenance", file_size, text, err);
+    return (*text = strdup("")) ? 0 : error_set(err, "out of memory");
 }
 
 static int layout_read(struct store *store, hid_t file, uint64_t file_size, struct error *err)
@@ -56,7 +70,11 @@ static int layout_read(struct store *store, hid_t file, uint64_t file_size, stru
         frozen_get_text(file, store->path, "config_path", &store->config_path, err) != 0 ||
         frozen_get_text(file, store->path, "name", &store->name, err) != 0 ||
         frozen_get_text(file, store->path, "dataset_digest", &store->dataset_digest, err) != 0 ||
-        text_read(file, store->path, file_size, &store->config, err) != 0)
+        later_text_read(file, store->path, "program_version", &store->program_version, err) != 0 ||
+        later_text_read(file, store->path, "shard", &store->shard, err) != 0 ||
+        later_text_read(file, store->path, "made_by", &store->made_by, err) != 0 ||
+        text_read(file, store->path, "config", file_size, &store->config, err) != 0 ||
+        provenance_read(file, store->path, file_size, &store->provenance, err) != 0)
         return -1;
     if (version != STORE_VERSION)
         return error_set(err, "%s: store of version %llu; this program reads version %d", store->path,
@@ -101,7 +119,7 @@ static int store_load(struct store *store, struct error *err)
     return result == 0 ? points_read(store, err) : -1;
 }
 
-static char *store_resolve(const char *path)
+char *store_resolve(const char *path)
 {
     struct stat status;
     char *full = NULL;
@@ -115,7 +133,7 @@ static int store_sync(int fd)
     return fdatasync(fd);
 }
 
-static struct store *store_try(const char *path, bool writable, bool *replaced, struct error *err)
+struct store *store_open_file(const char *path, bool writable, struct error *err)
 {
     struct store *store = calloc(1, sizeof *store);
     if (!store) {
@@ -133,12 +151,8 @@ static struct store *store_try(const char *path, bool writable, bool *replaced, 
     }
     /* O_NONBLOCK: a fifo in the store's place must not block */
     store->fd = open(store->path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
-    if (store->fd < 0) {
-        error_set_errno(err, "%s", store->path);
-        goto failed;
-    }
-    if (store_load(store, err) == 0) return store;
-    *replaced = store_is_replaced(store);
+    if (store->fd >= 0) return store;
+    error_set_errno(err, "%s", store->path);
 failed:
     store_close(store);
     return NULL;
@@ -148,13 +162,14 @@ failed:
 struct store *store_open(const char *path, bool writable, struct error *err)
 {
     enum { TRIES = 5 };
-    struct store *store = NULL;
     bool replaced = true;
-    for (int i = 0; i < TRIES && !store && replaced; i++) {
-        replaced = false;
-        store = store_try(path, writable, &replaced, err);
+    for (int i = 0; i < TRIES && replaced; i++) {
+        struct store *store = store_open_file(path, writable, err);
+        if (!store || store_load(store, err) == 0) return store;
+        replaced = store_is_replaced(store);
+        store_close(store);
     }
-    return store;
+    return NULL;
 }
 
 void store_close(struct store *store)
@@ -169,6 +184,10 @@ void store_close(struct store *store)
     free(store->config_path);
     free(store->name);
     free(store->dataset_digest);
+    free(store->shard);
+    free(store->made_by);
+    free(store->provenance);
+    free(store->program_version);
     free(store->path);
     free(store);
     errno = saved;
@@ -210,6 +229,26 @@ const char *store_name(const struct store *store)
 const char *store_dataset_digest(const struct store *store)
 {
     return store->dataset_digest;
+}
+
+const char *store_shard(const struct store *store)
+{
+    return store->shard;
+}
+
+const char *store_made_by(const struct store *store)
+{
+    return store->made_by;
+}
+
+const char *store_provenance(const struct store *store)
+{
+    return store->provenance;
+}
+
+const char *store_program_version(const struct store *store)
+{
+    return store->program_version;
 }
 
 const struct store_point *store_point(const struct store *store, size_t index)

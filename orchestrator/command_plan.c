@@ -8,13 +8,15 @@
 #include <string.h>
 
 #include "orchestrator/command.h"
+#include "orchestrator/drift.h"
 #include "orchestrator/host.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/plan_identify.h"
+#include "orchestrator/shard.h"
 #include "workers/probe.h"
 
 struct options {
-    const char *file;
+    const char *file, *dir, *shard;
     bool identify;
     const char *laws; /* a run whose laws are taken for --identify */
     double noise;     /* of a loss, as a fraction */
@@ -25,6 +27,9 @@ struct options {
 
 static const struct argp_option option_list[] = {
     {"json", 'j', NULL, 0, "Print JSON: totals, every stage, every point", 0},
+    {"dir", 'D', "DIR", 0,
+     "Say first what a run in DIR would say of a changed sweep file; exit code 1 where it would stop", 0},
+    {"shard", 's', "I/N", 0, "Plan shard I of N alone", 0},
     {"points", 'p', NULL, 0, "List every point", 0},
     {"parameters", 'P', NULL, 0, "List every parameter as it was taken, defaults marked, and stop", 0},
     {"identify", 'i', NULL, 0, "Say how well the grid will tell the laws, which points would help most, and stop", 0},
@@ -41,6 +46,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'j':
         options->json = true;
+        return 0;
+    case 'D':
+        options->dir = arg;
+        return 0;
+    case 's':
+        options->shard = arg;
         return 0;
     case 'p':
         options->points = true;
@@ -131,6 +142,19 @@ static int print(const struct plan *plan, const struct options *options, size_t 
     return fflush(stdout) || ferror(stdout) ? error_set_errno(err, "standard output") : 0;
 }
 
+/* The shard alone, and the verdict on what is in --dir. */
+static int narrow(const struct sweep *sweep, struct plan *plan, const struct options *options, struct error *err)
+{
+    struct shard shard = {0};
+    char part[32] = "";
+    if (options->shard) {
+        if (shard_parse(options->shard, &shard, err) || shard_select(plan, &shard, err)) return -1;
+        snprintf(part, sizeof part, "%u/%u", shard.index, shard.count);
+    }
+    if (!options->dir) return 0;
+    return drift_check(options->dir, sweep, plan, part, false, options->json ? stderr : stdout, err);
+}
+
 int command_plan(int argc, char **argv)
 {
     static const struct argp argp = {
@@ -148,7 +172,7 @@ int command_plan(int argc, char **argv)
     if (sweep && options.parameters)
         rc = fputs(sweep->parameters, stdout) < 0 || fflush(stdout) ? error_set_errno(&err, "standard output") : 0;
     else if (sweep && !fill_memory(sweep, &err) && !device_rate(sweep, &options, &rate, &err) &&
-             (plan = plan_create(sweep, rate, &err))) {
+             (plan = plan_create(sweep, rate, &err)) && !narrow(sweep, plan, &options, &err)) {
         size_t devices = device_count(sweep, &options);
         warn_memory(plan, devices);
         rc = options.identify ? plan_identify(plan, options.laws, options.noise, stdout, &err)

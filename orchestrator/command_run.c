@@ -14,11 +14,13 @@
 #include "io/version.h"
 #include "orchestrator/agent.h"
 #include "orchestrator/command.h"
+#include "orchestrator/drift.h"
 #include "orchestrator/host.h"
 #include "orchestrator/launcher.h"
 #include "orchestrator/master.h"
 #include "orchestrator/protocol.h"
 #include "orchestrator/run_directory.h"
+#include "orchestrator/shard.h"
 #include "orchestrator/transport.h"
 #include "workers/probe.h"
 
@@ -27,8 +29,8 @@
 #define POLL_ALONE_MS 200
 
 struct arguments {
-    const char *file, *dir;
-    bool fail_fast;
+    const char *file, *dir, *shard;
+    bool fail_fast, accept_drift;
     double end_time, grace, wait;
 };
 
@@ -68,6 +70,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case 'w':
         a->wait = seconds_of(state, "--wait", arg, 1e6);
         return 0;
+    case 'a':
+        a->accept_drift = true;
+        return 0;
+    case 's':
+        a->shard = arg;
+        return 0;
     case ARGP_KEY_ARG:
         if (a->file) argp_error(state, "one sweep file, please");
         a->file = arg;
@@ -88,6 +96,9 @@ static const struct argp_option options[] = {
      "when the job is ended, seconds since 1970: nothing starts that would not reach a checkpoint", 0},
     {"grace", 'g', "SECONDS", 0, "drain so long before --end-time (default: 60)", 0},
     {"wait", 'w', "SECONDS", 0, "wait so long for another run in DIR to end (default: 15)", 0},
+    {"accept-drift", 'a', NULL, 0,
+     "go on with a changed sweep file though finished points run again as others, or the sweep has another name", 0},
+    {"shard", 's', "I/N", 0, "run shard I of N alone, in a run directory of its own (default: runs/NAME.I-of-N)", 0},
     {0}};
 static const struct argp argp = {
     options,
@@ -147,14 +158,28 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     if (probe_rate(run->sweep->resources.backend, run->sweep->resources.threads, &rate, err) != 0) return -1;
     run->plan = plan_create(run->sweep, rate, err);
     if (!run->plan) return -1;
-    char dir[PATH_MAX];
-    snprintf(dir, sizeof dir, "%s%s", a->dir ? a->dir : "runs/", a->dir ? "" : run->sweep->name);
+    struct shard shard = {0};
+    char dir[PATH_MAX], part[32] = "", suffix[32] = "";
+    if (a->shard && (shard_parse(a->shard, &shard, err) != 0 || shard_select(run->plan, &shard, err) != 0)) return -1;
+    if (a->shard) {
+        snprintf(part, sizeof part, "%u/%u", shard.index, shard.count);
+        snprintf(suffix, sizeof suffix, ".%u-of-%u", shard.index, shard.count);
+    }
+    snprintf(dir, sizeof dir, "%s%s%s", a->dir ? a->dir : "runs/", a->dir ? "" : run->sweep->name,
+             a->dir ? "" : suffix);
+    if (drift_check(dir, run->sweep, run->plan, part, a->accept_drift, stdout, err) != 0) return -1;
     if (run_directory_make(dir, start->dir, err) != 0) return -1;
     open_rank_log(start->dir, 0);
     LOG("%s; %s: %zu points, %zu stages, plan %s", version_string(), a->file, run->plan->point_count,
         run->plan->stage_count, run->plan->identity.hex);
-    struct master_options o = {start->dir, a->fail_fast, isatty(STDERR_FILENO) != 0, a->wait, a->end_time,
-                               a->grace,   &signalled};
+    struct master_options o = {.dir = start->dir,
+                               .shard = part,
+                               .fail_fast = a->fail_fast,
+                               .progress_line = isatty(STDERR_FILENO) != 0,
+                               .lock_wait = a->wait,
+                               .end_time = a->end_time,
+                               .grace = a->grace,
+                               .signalled = &signalled};
     run->master = master_create(run->sweep, run->plan, transport, &o, err);
     if (!run->master || write_parameters(run, start->dir, err) != 0) return -1;
     start->devices = run->sweep->resources.devices;

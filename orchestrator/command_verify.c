@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "io/checkpoint.h"
+#include "io/version.h"
 #include "orchestrator/command.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/sweep.h"
@@ -214,8 +215,28 @@ static int reevaluate_points(const struct view *view, const char *word, struct e
     return result;
 }
 
+/* What is left of a store that does not open, or the good rows of one that does, as a new store. */
+static int salvage(const char *path, const char *out, struct error *err)
+{
+    struct store_damage damage;
+    struct store *store = store_open_damaged(path, &damage, err);
+    if (!store) return -1;
+    if (damage.header[0]) printf("damaged: %s\n", damage.header);
+    if (damage.config_lost) printf("damaged: the text of the sweep file\n");
+    if (damage.provenance_lost) printf("damaged: the provenance\n");
+    printf("good: %zu results, %zu of %zu points described; lost: %zu results\n", damage.committed,
+           damage.points - damage.undescribed, damage.points, damage.damaged);
+    int result = out ? store_salvage(store, out, version_string(), err) : 0;
+    if (result == 0 && out)
+        printf("written: %s\n", out);
+    else if (result == 0)
+        printf("`tunelaw verify %s --salvage OUT` writes what is good to a new store\n", path);
+    store_close(store);
+    return result;
+}
+
 struct arguments {
-    const char *path, *point;
+    const char *path, *point, *salvage;
 };
 
 static error_t parse(int key, char *word, struct argp_state *state)
@@ -224,6 +245,9 @@ static error_t parse(int key, char *word, struct argp_state *state)
     switch (key) {
     case 'r':
         arguments->point = word;
+        return 0;
+    case 's':
+        arguments->salvage = word;
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->path) argp_error(state, "one run directory, not also %s", word);
@@ -243,13 +267,19 @@ int command_verify(int argc, char **argv)
                                                   "load the point's best weights and evaluate its test loss again; a "
                                                   "row number, the beginning of an identity, or all",
                                                   0},
+                                                 {"salvage", 's', "OUT", 0,
+                                                  "write everything that is still good to a new store: FILE.h5, or a "
+                                                  "directory that gets a results.h5",
+                                                  0},
                                                  {0}};
     static const struct argp argp = {
         options,
         parse,
         "DIR",
         "Check every committed row and every checkpoint of the run in DIR against their checksums.\v"
-        "Exit code 0 only where nothing is damaged. Damaged rows are run again by the next `tunelaw run`.",
+        "Exit code 0 only where nothing is damaged. Damaged rows are run again by the next `tunelaw run`. "
+        "Of a store that no longer opens, it says what can be saved. With --salvage the exit code says whether OUT was "
+        "written.",
         NULL,
         NULL,
         NULL};
@@ -258,7 +288,12 @@ int command_verify(int argc, char **argv)
 
     struct error err;
     struct view view;
-    if (view_open(&view, arguments.path, &err)) return command_fail(&err);
+    if (arguments.salvage) return salvage(arguments.path, arguments.salvage, &err) ? command_fail(&err) : 0;
+    if (view_open(&view, arguments.path, &err)) {
+        struct error none;
+        if (salvage(arguments.path, NULL, &none)) return command_fail(&err);
+        return 1;
+    }
     int result = verify(&view, &err);
     if (result >= 0 && arguments.point) {
         fflush(stdout);

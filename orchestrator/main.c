@@ -38,6 +38,7 @@ static const struct command commands[] = {
     {"status", command_status, "how far a sweep is"},
     {"show", command_show, "everything about one point"},
     {"export", command_export, "all points as CSV or JSON"},
+    {"merge", command_merge, "join the stores of several jobs or shards"},
     {"verify", command_verify, "check the store and its checkpoints"},
     {"fit", command_fit, "fit scaling laws to the results"},
     {"advise", command_advise, "which method and model for so many examples"},

@@ -144,8 +144,12 @@ static int open_store(struct master *master, struct error *err)
     if (removed) LOG("%zu unfinished checkpoint files of killed workers removed", removed);
     const struct sweep *sweep = master->sweep;
     char config[PATH_MAX]; /* absolute, so that `verify` finds the data set from anywhere */
-    struct store_header header = {sweep->text, realpath(sweep->path, config) ? config : sweep->path, version_string(),
-                                  sweep_dataset(sweep)->digest.hex, sweep->name};
+    struct store_header header = {.config_text = sweep->text,
+                                  .config_path = realpath(sweep->path, config) ? config : sweep->path,
+                                  .version = version_string(),
+                                  .dataset_digest = sweep_dataset(sweep)->digest.hex,
+                                  .name = sweep->name,
+                                  .shard = master->options.shard};
     struct store_generation_report report;
     if (store_generation(dir, &header, master->plan->points, master->plan->point_count, &report, err) != 0) return -1;
     LOG("generation %llu: %zu committed rows kept, %zu points added, %zu removed from the sweep, %zu damaged",

@@ -18,6 +18,7 @@
 struct master_options {
     const char *dir;    /* absolute run directory; exists, with checkpoints/ and logs/ */
     bool fail_fast;     /* the first point given up drains the sweep */
+    const char *shard;  /* "2/4": the plan is this part of the sweep; NULL: the whole */
     bool progress_line; /* a line that rewrites itself on stderr; otherwise plain lines on stdout */
     double lock_wait;   /* seconds to wait for another run of DIR to end */
     double end_time; /* of the job, seconds since 1970; 0: none. Nothing is started that would not reach a checkpoint */

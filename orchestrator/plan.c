@@ -238,10 +238,11 @@ static int check_distinct(const struct plan *plan, struct error *err)
 }
 
 /* Sums, longest chains and the digest over all stages. */
-static int finish(struct plan *plan, struct error *err)
+int plan_finish(struct plan *plan, struct error *err)
 {
     struct digest_stream *stream = digest_stream_create();
     if (!stream) return error_set(err, "out of memory");
+    plan->flops = 0;
     for (size_t i = 0; i < plan->stage_count; i++) {
         digest_stream_add(stream, plan->stages[i].identity.hex, DIGEST_HEX);
         plan->flops += plan->stages[i].flops;
@@ -274,7 +275,7 @@ static int build(struct builder *b, struct error *err)
         if (add_trunk(b, i, err)) return -1;
     for (size_t i = 0; i < plan->point_count; i++)
         add_point(b, i);
-    return finish(plan, err);
+    return plan_finish(plan, err);
 }
 
 struct plan *plan_create(const struct sweep *sweep, double rate, struct error *err)

@@ -14,6 +14,9 @@ struct plan_shape {
 int plan_shape(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
                const struct recipe *recipe, struct plan_shape *shape, struct error *err);
 
+/* Sums, longest chains and the digest over all stages; that no two stages are the same. */
+int plan_finish(struct plan *plan, struct error *err);
+
 /* FLOPs of training: pretraining steps (first, last]; finetuning recipe->steps. */
 double plan_pretrain_flops(const struct sweep *sweep, const struct model_config *model, uint64_t first, uint64_t last);
 double plan_finetune_flops(const struct sweep *sweep, const struct model_config *model,

@@ -30,6 +30,19 @@ static int resolve(const char *path, const char *name, char out[PATH_MAX])
     return length > 0 && length < PATH_MAX ? 0 : -1;
 }
 
+static bool open_dataset(const struct config_group *group, struct sweep *sweep)
+{
+    struct error err;
+    struct dataset *dataset = dataset_open(sweep->dataset, &err);
+    if (!dataset) {
+        config_fail(group, "dataset", "%s; `tunelaw data --help` says how a data set is made", err.text);
+        return false;
+    }
+    sweep->data = *dataset_info(dataset);
+    dataset_close(dataset);
+    return true;
+}
+
 static void read_dataset(const struct config_group *group, struct sweep *sweep)
 {
     const char *name = config_take_string(group, "dataset", PATH_MAX - 1);
@@ -38,14 +51,7 @@ static void read_dataset(const struct config_group *group, struct sweep *sweep)
         config_fail(group, "dataset", "the path is too long; allowed: up to %d bytes", PATH_MAX - 1);
         return;
     }
-    struct error err;
-    struct dataset *dataset = dataset_open(sweep->dataset, &err);
-    if (!dataset) {
-        config_fail(group, "dataset", "%s; `tunelaw data --help` says how a data set is made", err.text);
-        return;
-    }
-    sweep->data = *dataset_info(dataset);
-    dataset_close(dataset);
+    if (!sweep->data.digest.hex[0] && !open_dataset(group, sweep)) return;
     snprintf(sweep->task, sizeof sweep->task, "%s", sweep->data.task);
     for (int split = 0; split < SPLITS; split++)
         if (!sweep->data.examples[split])
@@ -128,6 +134,12 @@ static void read_sweep(struct config_file *file, struct sweep *sweep)
 
 struct sweep *sweep_parse(const char *path, const char *text, size_t size, struct error *err)
 {
+    return sweep_parse_on(path, text, size, NULL, err);
+}
+
+struct sweep *sweep_parse_on(const char *path, const char *text, size_t size, const struct dataset_info *data,
+                             struct error *err)
+{
     struct config_file *file = config_file_parse(path, text, size, err);
     if (!file) return NULL;
     struct sweep *sweep = calloc(1, sizeof *sweep);
@@ -139,6 +151,7 @@ struct sweep *sweep_parse(const char *path, const char *text, size_t size, struc
     } else {
         memcpy(sweep->text, text, size);
         sweep->text_size = size;
+        if (data) sweep->data = *data;
         read_sweep(file, sweep);
         rc = config_file_finish(file, err);
         if (!rc && !(sweep->parameters = strdup(config_file_parameters(file))))

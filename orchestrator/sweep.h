@@ -86,6 +86,9 @@ struct sweep {
  * *err. */
 struct sweep *sweep_load(const char *path, struct error *err);
 struct sweep *sweep_parse(const char *path, const char *text, size_t size, struct error *err);
+/* As sweep_parse, on a data set that is known (of a digest, so that none is opened); NULL: the one that is named. */
+struct sweep *sweep_parse_on(const char *path, const char *text, size_t size, const struct dataset_info *data,
+                             struct error *err);
 void sweep_destroy(struct sweep *sweep);
 
 /* The data set that the sweep names, as it was when the sweep was read. */

@@ -28,7 +28,9 @@ def described(file):
 def tables(path):
     with h5py.File(path, "r") as file:
         described(file)
-        assert sorted(file) == ["config", "curves", "execution", "points", "results", "state"]
+        assert sorted(file) == ["config", "curves", "directory", "execution", "point_checksums", "points", "points_copy",
+                                "provenance", "results", "state"]
+        assert file.attrs["shard"] == b"" and file.attrs["made_by"] == b"run" and file["provenance"][()] == b""
         assert file.attrs["version"] == 1 and file.attrs["epoch"] == 1
         assert file["config"][()].decode().startswith("# the sweep file")
         points = pandas.DataFrame(file["points"][:])

@@ -23,8 +23,11 @@ struct fixture {
     struct error err;
 };
 
-static const struct store_header fixture_header = {"# the sweep file\nmodels: ( );\n", "configs/small.cfg",
-                                                   "0.1.0+test", "00112233445566778899aabbccddeeff", "small"};
+static const struct store_header fixture_header = {.config_text = "# the sweep file\nmodels: ( );\n",
+                                                   .config_path = "configs/small.cfg",
+                                                   .version = "0.1.0+test",
+                                                   .dataset_digest = "00112233445566778899aabbccddeeff",
+                                                   .name = "small"};
 
 static inline int fixture_setup(void **state)
 {

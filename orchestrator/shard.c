@@ -1,0 +1,200 @@
+/* Plan -> the plan of one shard. */
+#include "orchestrator/shard.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "orchestrator/plan_parts.h"
+
+int shard_parse(const char *text, struct shard *out, struct error *err)
+{
+    int length = 0;
+    if (sscanf(text, "%9" SCNu32 "/%9" SCNu32 "%n", &out->index, &out->count, &length) == 2 && !text[length] &&
+        text[0] != '-' && out->index >= 1 && out->index <= out->count && out->count <= GRID_LIMIT)
+        return 0;
+    *out = (struct shard){0};
+    return error_set(err, "--shard %s: a shard is I/N with 1 <= I <= N <= %d", text, GRID_LIMIT);
+}
+
+/* A model's points and its pretraining. */
+struct trunk {
+    uint32_t model;
+    size_t points;
+    double pretraining, finetuning; /* FLOPs */
+    uint32_t shards, first;         /* given to it, from which on */
+};
+
+static double trunk_cost(const struct trunk *trunk, uint32_t shards)
+{
+    return trunk->pretraining + trunk->finetuning / shards;
+}
+
+static int compare_costs(const void *a, const void *b)
+{
+    const struct trunk *x = a, *y = b;
+    double p = trunk_cost(x, 1), q = trunk_cost(y, 1);
+    if (p != q) return p > q ? -1 : 1;
+    return (x->model > y->model) - (x->model < y->model);
+}
+
+static size_t collect(const struct plan *plan, struct trunk *trunks)
+{
+    size_t models = plan->sweep->model_count, used = 0;
+    for (size_t i = 0; i < models; i++)
+        trunks[i] = (struct trunk){.model = (uint32_t)i};
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        struct trunk *trunk = &trunks[stage->model];
+        if (stage->point == PLAN_NONE) {
+            trunk->pretraining += stage->flops;
+        } else {
+            trunk->finetuning += stage->flops;
+            trunk->points++;
+        }
+    }
+    for (size_t i = 0; i < models; i++)
+        if (trunks[i].points > 0) trunks[used++] = trunks[i];
+    qsort(trunks, used, sizeof *trunks, compare_costs);
+    return used;
+}
+
+/* As many shards as trunks, or fewer: the costliest trunk goes to the shard with the least. */
+static int whole_trunks(struct trunk *trunks, size_t used, uint32_t count)
+{
+    double *load = calloc(count, sizeof *load);
+    if (!load) return -1;
+    for (size_t i = 0; i < used; i++) {
+        uint32_t least = 0;
+        for (uint32_t s = 1; s < count; s++)
+            if (load[s] < load[least]) least = s;
+        trunks[i].first = least + 1;
+        trunks[i].shards = 1;
+        load[least] += trunk_cost(&trunks[i], 1);
+    }
+    free(load);
+    return 0;
+}
+
+/* More shards than trunks: each further one goes where the cost of a shard is highest. */
+static void cut_trunks(struct trunk *trunks, size_t used, uint32_t count)
+{
+    for (size_t i = 0; i < used; i++)
+        trunks[i].shards = 1;
+    for (uint32_t given = (uint32_t)used; given < count; given++) {
+        struct trunk *most = NULL;
+        for (size_t i = 0; i < used; i++)
+            if (trunks[i].shards < trunks[i].points &&
+                (!most || trunk_cost(&trunks[i], trunks[i].shards) > trunk_cost(most, most->shards)))
+                most = &trunks[i];
+        most->shards++; /* no more shards than points: there is one */
+    }
+    uint32_t first = 1;
+    for (size_t i = 0; i < used; i++) {
+        trunks[i].first = first;
+        first += trunks[i].shards;
+    }
+}
+
+/* The points of a trunk in their order, cut into pieces of even cost, none empty. */
+static void deal(const struct plan *plan, const struct trunk *trunk, uint32_t *of)
+{
+    double done = 0, piece = trunk->finetuning / trunk->shards;
+    size_t left = trunk->points;
+    uint32_t at = 0, in_piece = 0;
+    for (size_t p = 0; p < plan->point_count; p++) {
+        const struct plan_stage *stage = &plan->stages[plan->stage_of_point[p]];
+        if (stage->model != trunk->model) continue;
+        uint32_t pieces_left = trunk->shards - at - 1; /* behind this one: each needs a point */
+        bool full = in_piece > 0 && done + stage->flops / 2 > piece * (at + 1);
+        if (pieces_left > 0 && in_piece > 0 && (full || left <= pieces_left)) {
+            at++;
+            in_piece = 0;
+        }
+        of[p] = trunk->first + at;
+        done += stage->flops;
+        in_piece++;
+        left--;
+    }
+}
+
+int shard_assign(const struct plan *plan, uint32_t count, uint32_t *of, struct error *err)
+{
+    if (count > plan->point_count)
+        return error_set(err, "%u shards, but the sweep has %zu points: some would have none", count,
+                         plan->point_count);
+    struct trunk *trunks = calloc(plan->sweep->model_count, sizeof *trunks);
+    if (!trunks) return error_set(err, "out of memory");
+    size_t used = collect(plan, trunks);
+    int result = 0;
+    if (count > used)
+        cut_trunks(trunks, used, count);
+    else
+        result = whole_trunks(trunks, used, count);
+    for (size_t i = 0; i < used && result == 0; i++)
+        deal(plan, &trunks[i], of);
+    free(trunks);
+    return result == 0 ? 0 : error_set(err, "out of memory");
+}
+
+/* Which stages the kept points need; parents come before children. */
+static void mark_stages(const struct plan *plan, const uint32_t *of, uint32_t index, unsigned char *keep)
+{
+    for (size_t i = plan->stage_count; i-- > 0;) {
+        const struct plan_stage *stage = &plan->stages[i];
+        if (stage->point != PLAN_NONE && of[stage->point] == index) keep[i] = 1;
+        if (keep[i] && stage->parent != PLAN_NONE) keep[stage->parent] = 1;
+    }
+}
+
+static double prefix_flops(const struct plan *plan, uint32_t index)
+{
+    double flops = 0;
+    for (; index != PLAN_NONE; index = plan->stages[index].parent)
+        flops += plan->stages[index].flops;
+    return flops;
+}
+
+static void compact(struct plan *plan, const uint32_t *of, uint32_t index, const unsigned char *keep, uint32_t *moved)
+{
+    size_t points = 0, stages = 0;
+    plan->flops_alone = 0;
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        moved[i] = PLAN_NONE;
+        if (!keep[i]) continue;
+        struct plan_stage stage = plan->stages[i];
+        if (stage.parent != PLAN_NONE) stage.parent = moved[stage.parent];
+        moved[i] = (uint32_t)stages;
+        plan->stages[stages++] = stage;
+    }
+    for (size_t p = 0; p < plan->point_count; p++) {
+        if (of[p] != index) continue;
+        uint32_t stage = moved[plan->stage_of_point[p]];
+        plan->stages[stage].point = (uint32_t)points;
+        plan->stage_of_point[points] = stage;
+        plan->points[points++] = plan->points[p];
+        plan->flops_alone += prefix_flops(plan, stage);
+    }
+    plan->stage_count = stages;
+    plan->point_count = points;
+}
+
+int shard_select(struct plan *plan, const struct shard *shard, struct error *err)
+{
+    if (shard->count == 0) return 0;
+    uint32_t *of = calloc(plan->point_count + 1, sizeof *of);
+    uint32_t *moved = calloc(plan->stage_count + 1, sizeof *moved);
+    unsigned char *keep = calloc(plan->stage_count + 1, 1);
+    int result = -1;
+    if (!of || !moved || !keep) {
+        error_set(err, "out of memory");
+    } else if (shard_assign(plan, shard->count, of, err) == 0) {
+        mark_stages(plan, of, shard->index, keep);
+        compact(plan, of, shard->index, keep, moved);
+        result = plan_finish(plan, err);
+    }
+    free(of);
+    free(moved);
+    free(keep);
+    return result;
+}

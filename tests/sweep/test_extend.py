@@ -1,0 +1,211 @@
+"""A sweep that grows, changes, is run in shards, merged and salvaged: finished rows stay bit for bit, only what is new runs, and nothing that was
+finished is taken away unasked."""
+import hashlib
+import json
+import os
+import unittest
+
+import h5py
+
+import harness
+from harness import Place
+
+SMALL = [  # of the harness's sweep: one model, one token count, two methods
+    ('  {{ name = "m"; layers = 2; width = 32; heads = 4; kv_heads = 2; ffn = 64; }}\n', ''),
+    ('ffn = 32; }},', 'ffn = 32; }}'),
+    ('  {{ name = "prompt"; lengths = [ 4 ]; learning_rates = [ 1e-1 ]; }}\n', ''),
+    ('learning_rates = [ 1e-2 ]; }},', 'learning_rates = [ 1e-2 ]; }}'),
+    ('held_out = ( {{ model = "m"; examples = [ 256 ]; }} );', 'held_out = ( {{ examples = [ 256 ]; }} );'),
+]
+
+
+def changed(text, *changes):
+    for old, new in changes:
+        if old not in text:
+            raise AssertionError(f'{old!r} is not in the sweep file')
+        text = text.replace(old, new)
+    return text
+
+
+def rows(dir):
+    """Bytes of result and curve of every committed point, by identity."""
+    with h5py.File(f'{dir}/results.h5', 'r') as f:
+        points, results, curves = f['points'][:], f['results'][:], f['curves'][:]
+    return {p['identity']: (r.tobytes(), c.tobytes()) for p, r, c in zip(points, results, curves) if r['committed']}
+
+
+def files(dir):
+    """A digest of every file below a folder."""
+    found = {}
+    for folder, _, names in os.walk(dir):
+        for name in names:
+            with open(f'{folder}/{name}', 'rb') as f:
+                found[f'{folder}/{name}'] = hashlib.md5(f.read()).hexdigest()
+    return found
+
+
+class SmallPlace(Place):
+    def __init__(self):
+        super().__init__()
+        with open(self.config) as f:
+            whole = f.read()
+        small = [(old.replace('{{', '{').replace('}}', '}'), new.replace('{{', '{').replace('}}', '}')) for old, new in SMALL]
+        self.text = changed(whole, *small)
+        self.write()
+
+    def write(self, *changes):
+        """The small sweep file with changes; they last until the next call."""
+        with open(self.config, 'w') as f:
+            f.write(changed(self.text, *changes))
+
+
+class Extend(unittest.TestCase):
+    def test_a_sweep_grows(self):
+        steps = [
+            ('examples = [ 64, 256 ]', 'examples = [ 64, 128, 256 ]'),
+            ('seeds = [ 1 ]', 'seeds = [ 1, 2 ]'),
+            ('learning_rates = [ 1e-2 ]; }', 'learning_rates = [ 1e-2 ]; },\n  { name = "prompt"; lengths = [ 4 ]; learning_rates = [ 1e-1 ]; }'),
+            ('tokens = [ 12800, 25600 ]', 'tokens = [ 12800, 19200, 25600 ]'),
+        ]
+        with SmallPlace() as place:
+            dir, changes = place.dir('r'), []
+            place.run(dir)
+            for step in steps:
+                before, stages = rows(dir), harness.executed(dir)
+                changes.append(step)
+                place.write(*changes)
+                said = place.call('plan', place.config, '--dir', dir, '--rate', '1').stdout
+                self.assertIn(f'points: {len(before)} finished ones stay', said)
+                self.assertIn('the sweep is extended', said)
+                plan = json.loads(place.call('plan', place.config, '--json', '--rate', '1').stdout)
+                place.run(dir)
+                after, ran = rows(dir), [e['stage'] for e in harness.executed(dir)][len(stages):]
+                self.assertEqual(len(after), len([s for s in plan['stages'] if s['kind'] == 'finetune']))
+                for identity, row in before.items():
+                    self.assertEqual(after[identity], row, 'a finished row has changed')
+                self.assertEqual(len(ran), len(set(ran)))
+                self.assertFalse(set(ran) & {e['stage'] for e in stages}, 'a finished stage was run again')
+                self.assertEqual(len([s for s in ran if s.encode() in after]), len(after) - len(before))
+            fresh = place.dir('fresh')
+            place.run(fresh)
+            self.assertEqual(rows(dir), rows(fresh))
+            self.assertEqual(harness.result_bytes(dir), harness.result_bytes(fresh))
+
+
+class Drift(unittest.TestCase):
+    def refused(self, place, dir, pattern, *more):
+        before = files(dir)
+        done = place.call('run', place.config, '--dir', dir, *more, check=False)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertRegex(done.stderr, pattern)
+        self.assertEqual(len(done.stderr.strip().split('\n')), 1)
+        self.assertEqual(files(dir), before, 'a refused run has changed something')
+        return done.stdout
+
+    def test_changed_files(self):
+        with SmallPlace() as place:
+            dir = place.dir('r')
+            place.run(dir)
+            first = rows(dir)
+            # throughput and fit: nothing runs, nothing is asked
+            place.write(('hang_seconds = 60.0', 'hang_seconds = 61.0'), ('held_out = ( { examples = [ 256 ]; } );', ''))
+            stages = len(harness.executed(dir))
+            said = place.call('run', place.config, '--dir', dir).stdout
+            self.assertRegex(said, r'compatible +resources.hang_seconds: 60 -> 61')
+            self.assertRegex(said, r'refit only +held_out')
+            self.assertEqual((rows(dir), len(harness.executed(dir))), (first, stages))
+            self.assertEqual(int(harness.table(dir, 'points')['held_out'].sum()), 0)
+            # a recipe: all finetuned points would be others
+            place.write(('batch = 16;', 'batch = 32;'))
+            said = self.refused(place, dir, r'8 finished points would leave the sweep, 8 of them to run again; --accept-drift')
+            self.assertRegex(said, r'reruns points +finetune.batch: 16 -> 32')
+            self.assertRegex(said, 'points: 2 finished ones stay, 8 are new')
+            self.assertEqual(place.call('plan', place.config, '--dir', dir, check=False).returncode, 1)
+            place.call('run', place.config, '--dir', dir, '--accept-drift')
+            both = rows(dir)
+            self.assertEqual(len(both), 18)
+            self.assertTrue(all(both[identity] == row for identity, row in first.items()))
+            self.assertEqual(int(harness.table(dir, 'points')['removed'].sum()), 8)
+            self.assertIn('no longer in the sweep', place.call('fit', dir).stdout)
+            # and back: the rows are still there
+            stages = len(harness.executed(dir))
+            place.write()
+            place.call('run', place.config, '--dir', dir, '--accept-drift')
+            self.assertEqual(len(harness.executed(dir)), stages)
+            self.assertEqual(rows(dir), both)
+            # a narrower axis says itself what goes
+            place.write(('examples = [ 64, 256 ]', 'examples = [ 256 ]'), ('held_out = ( { examples = [ 256 ]; } );', ''))
+            self.assertIn('narrower', place.call('run', place.config, '--dir', dir).stdout)
+            self.assertEqual(rows(dir), both)
+            # another name, another part, another data set
+            place.write(('name = "test"', 'name = "other"'))
+            self.refused(place, dir, 'another sweep by its name.*--accept-drift')
+            place.write()
+            self.refused(place, dir, 'holds the whole sweep, not shard 1/2', '--shard', '1/2')
+            harness.write_text(place.folder, seed=2)
+            place.call('data', '--pairs-train', f'{place.folder}/pairs.train.tsv', '--pairs-valid', f'{place.folder}/pairs.valid.tsv',
+                       '--pairs-test', f'{place.folder}/pairs.test.tsv', '--text', f'{place.folder}/text.txt', '--vocabulary', '400',
+                       '--task', 'small', '--out', f'{place.folder}/other.h5')
+            os.rename(f'{place.folder}/other.h5', f'{place.folder}/data.h5')
+            self.assertIn('refused', self.refused(place, dir, 'of another data set', '--accept-drift'))
+
+
+class Shards(unittest.TestCase):
+    def test_shards_merge_and_salvage(self):
+        with Place() as place:
+            whole, merged = place.dir('whole'), place.dir('merged')
+            place.run(whole)
+            shards = [place.dir(f'shard{i}') for i in (1, 2, 3)]
+            for i, dir in enumerate(shards):
+                place.call('run', place.config, '--dir', dir, '--shard', f'{i + 1}/3')
+                self.assertTrue(rows(dir))
+            parts = [set(rows(dir)) for dir in shards]
+            self.assertEqual(sum(len(part) for part in parts), 28)
+            # in any order and grouping
+            place.call('merge', merged, *shards)
+            place.call('merge', place.dir('pair.h5'), shards[2], shards[1])
+            place.call('merge', place.dir('other.h5'), shards[0], place.dir('pair.h5'))
+            self.assertEqual(rows(merged), rows(whole))
+            with h5py.File(f'{merged}/results.h5') as a, h5py.File(place.dir('other.h5')) as b:
+                for name in ('points', 'results', 'execution', 'curves', 'provenance'):
+                    self.assertEqual(a[name][()].tobytes(), b[name][()].tobytes(), name)
+            said = place.call('merge', merged, whole).stdout  # what is there is one of the inputs
+            self.assertIn('28 results were there more than once and equal', said)
+            self.check_commands(place, merged)
+            place.call('run', place.config, '--dir', merged)
+            self.assertEqual(harness.result_bytes(merged), harness.result_bytes(whole))
+            self.assertEqual(harness.executed(merged), [])
+            self.salvage(place, whole)
+
+    def salvage(self, place, whole):
+        saved = place.dir('saved')
+        expected = rows(whole)
+        with h5py.File(f'{whole}/results.h5') as f:
+            lost, at = f['points']['identity'][5], f['results'].id.get_offset() + 5 * 4096 + 100
+        with open(f'{whole}/results.h5', 'r+b') as f:
+            f.write(b'\0' * 4096)  # the seal
+            f.seek(at)
+            f.write(b'lightning')
+        done = place.call('verify', whole, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('good: 27 results, 28 of 28 points described; lost: 1 results', done.stdout)
+        self.assertEqual(place.call('run', place.config, '--dir', whole, check=False).returncode, 1)
+        place.call('verify', whole, '--salvage', saved)
+        self.assertNotEqual(place.call('verify', whole, '--salvage', saved, check=False).returncode, 0)
+        self.assertEqual(rows(saved), {i: row for i, row in expected.items() if i != lost})
+        self.check_commands(place, saved)
+        place.call('run', place.config, '--dir', saved)
+        self.assertEqual(rows(saved), expected)
+
+    def check_commands(self, place, dir):
+        place.call('verify', dir)
+        place.call('status', dir)
+        place.call('status', f'{dir}/results.h5')
+        self.assertEqual(len(place.call('export', dir).stdout.strip().splitlines()), 29)
+        self.assertIn('lora', place.call('fit', dir, '--bootstrap', '0').stdout)
+        place.call('report', dir, '--bootstrap', '0')
+        self.assertTrue(os.path.exists(f'{dir}/report.html'))
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
