@@ -64,6 +64,7 @@ int checkpoint_writer_declare(struct checkpoint_writer *writer, const char *name
 int checkpoint_writer_put(struct checkpoint_writer *writer, const struct checkpoint_tile *tile, const float *data,
                           struct error *err);
 int checkpoint_writer_finish(struct checkpoint_writer *writer, struct digest *digest, struct error *err);
+/* finish: -1 also where an end state of the same stage has been published meanwhile and this one is none. */
 void checkpoint_writer_destroy(struct checkpoint_writer *writer); /* frees and removes the unfinished file */
 
 /* Remove what killed writers left in a directory (files named *.h5.*.tmp), while no writer of this run is alive: 0,

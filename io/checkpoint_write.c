@@ -242,6 +242,15 @@ static int rows_write(struct checkpoint_writer *writer, const struct digest *dig
     return seal_write(writer->fd, writer->temporary, CHECKPOINT_KIND, CHECKPOINT_VERSION, &range, 1, err);
 }
 
+/* Whether an end state of the same stage has taken our place while we wrote a state on the way: the worker of a run
+ * that was taken for dead must not put the stage of its heir back. Looked at last, just before the rename. */
+static bool would_undo(const struct checkpoint_writer *writer)
+{
+    struct checkpoint_header there;
+    return !writer->header.finished && checkpoint_peek(writer->path, &there, NULL) == 1 && there.finished &&
+           strcmp(there.stage, writer->header.stage) == 0;
+}
+
 int checkpoint_writer_finish(struct checkpoint_writer *writer, struct digest *digest, struct error *err)
 {
     struct digest tensors;
@@ -250,6 +259,10 @@ int checkpoint_writer_finish(struct checkpoint_writer *writer, struct digest *di
     if (tensors_sum(writer, &tensors, err) != 0 || rows_write(writer, &tensors, err) != 0) goto done;
     if (fsync(writer->fd) != 0) {
         error_set_errno(err, "%s: cannot sync", writer->temporary);
+        goto done;
+    }
+    if (would_undo(writer)) {
+        error_set(err, "%s: another run has finished this stage meanwhile", writer->path);
         goto done;
     }
     if (file_publish(writer->temporary, writer->path, err) != 0) goto done;
