@@ -125,7 +125,7 @@ class Workers(unittest.TestCase):
 
 class Drains(unittest.TestCase):
     def test_a_signal_drains_and_the_next_run_goes_on(self):
-        with Place() as place:
+        with Place(length=4) as place:
             place.run(place.dir('whole'))
             for ranks, number in ((0, signal.SIGTERM), (2, signal.SIGUSR1), (0, signal.SIGINT)):
                 dir = place.dir(f'drained{ranks}-{number}')
@@ -171,7 +171,7 @@ class Drains(unittest.TestCase):
             self.assertFalse(os.path.exists(f'{fresh}/logs/stages.jsonl') and harness.executed(fresh))
 
     def test_a_second_master_is_refused(self):
-        with Place() as place:
+        with Place(length=4) as place:
             dir = place.dir('r')
             process = place.start(dir)
             harness.wait_for(lambda: os.path.exists(f'{dir}/status.json'), what='status.json')
