@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzz targets of the readers (libFuzzer, clang 14, address and undefined sanitizers).
-#   fuzz.sh run NAME SECONDS   store, checkpoint, dataset or config; the corpus and crashes stay in build/fuzz
+#   fuzz.sh run NAME SECONDS   store, checkpoint, dataset, safetensors or config; the corpus and crashes stay in build/fuzz
 #   fuzz.sh smoke SECONDS      each of them, with a fresh corpus and without forged seals (HDF5 1.10 reads out of bounds on metadata
 #                              that was made for it; the seal keeps damage away from it, not forgery); exit code 77 where there is no clang with libFuzzer
 set -euo pipefail
@@ -8,7 +8,7 @@ source=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd)
 build=${FUZZ_BUILD:-$source/build}
 out=$build/fuzz
 clang=$(command -v clang-14 || command -v clang) || { echo "skipped: no clang"; exit 77; }
-targets="store checkpoint dataset config"
+targets="store checkpoint dataset safetensors config"
 mkdir -p "$out"
 
 sources() {
@@ -34,7 +34,7 @@ compile() {
 # seeds NAME FOLDER
 seeds() {
     case $1 in
-    store | checkpoint) FUZZ_SEEDS=$2 "$out/fuzz_$1" ;;
+    store | checkpoint | safetensors) FUZZ_SEEDS=$2 "$out/fuzz_$1" ;;
     dataset) "${TEST_PYTHON:-/usr/bin/python3}" "$source/tests/fuzz/seeds.py" "$2" ;;
     config) cp "$source"/configs/*.cfg "$2" ;;
     esac
