@@ -22,7 +22,7 @@
 
 #include "io/error.h"
 
-#define KERNELS_ABI 1 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 2 /* of struct kernels, checked when a plugin is loaded */
 
 struct device; /* one per host thread: stream, handles, scratch */
 
@@ -72,10 +72,46 @@ struct kernels {
     void (*rms_norm_backward)(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
                               const float *rstd, const float *dy, float *dx, float *dgain);
 
-    /* Rotary positions (Su et al. 2021), in place, the Llama pairing: element i of the first half of a head with
-     * element i of the second half. x[T][heads][head_width]; angle = position * theta^(-2i/head_width). inverse: rotate
-     * back (the backward pass). */
-    void (*rotary)(struct device *device, size_t tokens, size_t heads, size_t head_width, float theta,
+    /* LayerNorm (Ba et al. 2016): y = (x - mean) * rstd * gain + bias, rstd = 1 / sqrt(variance + epsilon), of a row.
+     * x, y [rows][width], gain, bias [width], mean, rstd [rows]. */
+    void (*layer_norm_forward)(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
+                               const float *gain, const float *bias, float *y, float *mean, float *rstd);
+    /* dx += , dgain +=, dbias += (both NULL: not wanted). */
+    void (*layer_norm_backward)(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
+                                const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
+                                float *dbias);
+
+    /* RMSNorm of rows that are spread over several devices (norms of queries and keys). A device holds `width` columns
+     * of a row, of which the first `shared` belong to the device before it, too, and are counted there. Step 1:
+     * squares[row] = sum of x^2 over the columns from `shared` on; to be summed over devices. */
+    void (*row_squares)(struct device *device, size_t rows, size_t width, size_t shared, const float *x,
+                        float *squares);
+    /* Step 2: y = x * rstd * gain, rstd = 1 / sqrt(squares / total + epsilon), total: columns of the whole row. */
+    void (*row_norm_forward)(struct device *device, size_t rows, size_t width, size_t total, float epsilon,
+                             const float *x, const float *gain, const float *squares, float *y, float *rstd);
+    /* Backward, step 1: dots[row] = sum of dy * gain * x over all columns held; to be summed over devices, each of
+     * which has its own part of dy where columns are shared. */
+    void (*row_norm_dots)(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
+                          const float *dy, float *dots);
+    /* Step 2: dx = this device's part of the gradient, may be dy. dgain += (NULL: not wanted). */
+    void (*row_norm_backward)(struct device *device, size_t rows, size_t width, size_t shared, size_t total,
+                              const float *x, const float *gain, const float *rstd, const float *dots, const float *dy,
+                              float *dx, float *dgain);
+
+    /* x[rows][width] += bias[width], and back: dbias[width] += sum over rows of dy. */
+    void (*bias_forward)(struct device *device, size_t rows, size_t width, const float *bias, float *x);
+    void (*bias_backward)(struct device *device, size_t rows, size_t width, const float *dy, float *dbias);
+
+    /* One matrix's output qkv[T][heads][3][head_width] as q, k, v [T][heads][head_width], and back. */
+    void (*split_heads)(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *qkv,
+                        float *q, float *k, float *v);
+    void (*merge_heads)(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *q,
+                        const float *k, const float *v, float *qkv);
+
+    /* Rotary positions (Su et al. 2021), in place, on the first `turned` elements of a head, the others stay: the Llama
+     * pairing, element i of their first half with element i of their second. x[T][heads][head_width]; angle = position
+     * * theta^(-2i/turned). turned: even, at most head_width. inverse: rotate back (the backward pass). */
+    void (*rotary)(struct device *device, size_t tokens, size_t heads, size_t head_width, size_t turned, float theta,
                    const int32_t *positions, bool inverse, float *x);
 
     /* Causal attention inside each sequence, scale 1/sqrt(D). q, out [T][H][D]; k, v [T][G][D]; lse [T][H]: log of the
@@ -92,6 +128,12 @@ struct kernels {
     void (*swiglu_forward)(struct device *device, size_t n, const float *gate, const float *up, float *out);
     void (*swiglu_backward)(struct device *device, size_t n, const float *gate, const float *up, const float *dout,
                             float *dgate, float *dup);
+
+    /* GELU (Hendrycks & Gimpel 2016): out = x * Phi(x), exact; approximate: 0.5 x (1 + tanh(sqrt(2/pi) (x
+     * + 0.044715 x^3))). All [n]; dx may be x. */
+    void (*gelu_forward)(struct device *device, size_t n, bool approximate, const float *x, float *out);
+    void (*gelu_backward)(struct device *device, size_t n, bool approximate, const float *x, const float *dout,
+                          float *dx);
 
     /* Rows of a table: out[T][W] = table[ids[t] - first] where first <= ids[t] < first + count, else zeros (another
      * device has them). ids outside the vocabulary: id < 0 means row -id-1 of `prompt` (prompt tuning), which may be

@@ -25,8 +25,10 @@ static void rotate(const struct model *model, const struct pass *pass, bool inve
     const struct kernels *kernels = model->kernels;
     const struct attention *a = &pass->attention;
     float theta = (float)model->config.rope_theta;
-    kernels->rotary(model->device, pass->tokens, a->heads, a->head_width, theta, model->positions, inverse, q);
-    kernels->rotary(model->device, pass->tokens, a->kv_heads, a->head_width, theta, model->positions, inverse, k);
+    kernels->rotary(model->device, pass->tokens, a->heads, a->head_width, a->head_width, theta, model->positions,
+                    inverse, q);
+    kernels->rotary(model->device, pass->tokens, a->kv_heads, a->head_width, a->head_width, theta, model->positions,
+                    inverse, k);
 }
 
 /* out = in + sum over ranks of out: the end of a half block. */

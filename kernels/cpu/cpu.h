@@ -7,9 +7,9 @@
 extern const struct kernels kernels_cpu;
 
 struct rotary_table {
-    size_t count, head_width; /* positions 0 .. count-1 */
+    size_t count, turned; /* positions 0 .. count-1 */
     float theta;
-    float *angles; /* [count][head_width]: cosines, then sines */
+    float *angles; /* [count][turned]: cosines, then sines */
 };
 
 struct device {
@@ -45,13 +45,35 @@ void cpu_swiglu_forward(struct device *device, size_t n, const float *gate, cons
 void cpu_swiglu_backward(struct device *device, size_t n, const float *gate, const float *up, const float *dout,
                          float *dgate, float *dup);
 
-void cpu_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, float theta,
+void cpu_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, size_t turned, float theta,
                 const int32_t *positions, bool inverse, float *x);
 void cpu_attention_forward(struct device *device, const struct attention *shape, const float *q, const float *k,
                            const float *v, float *out, float *lse);
 void cpu_attention_backward(struct device *device, const struct attention *shape, const float *q, const float *k,
                             const float *v, const float *out, const float *lse, const float *dout, float *dq, float *dk,
                             float *dv);
+
+void cpu_layer_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
+                            const float *gain, const float *bias, float *y, float *mean, float *rstd);
+void cpu_layer_norm_backward(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
+                             const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
+                             float *dbias);
+void cpu_row_squares(struct device *device, size_t rows, size_t width, size_t shared, const float *x, float *squares);
+void cpu_row_norm_forward(struct device *device, size_t rows, size_t width, size_t total, float epsilon, const float *x,
+                          const float *gain, const float *squares, float *y, float *rstd);
+void cpu_row_norm_dots(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
+                       const float *dy, float *dots);
+void cpu_row_norm_backward(struct device *device, size_t rows, size_t width, size_t shared, size_t total,
+                           const float *x, const float *gain, const float *rstd, const float *dots, const float *dy,
+                           float *dx, float *dgain);
+void cpu_bias_forward(struct device *device, size_t rows, size_t width, const float *bias, float *x);
+void cpu_bias_backward(struct device *device, size_t rows, size_t width, const float *dy, float *dbias);
+void cpu_split_heads(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *qkv, float *q,
+                     float *k, float *v);
+void cpu_merge_heads(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *q,
+                     const float *k, const float *v, float *qkv);
+void cpu_gelu_forward(struct device *device, size_t n, bool approximate, const float *x, float *out);
+void cpu_gelu_backward(struct device *device, size_t n, bool approximate, const float *x, const float *dout, float *dx);
 
 void cpu_embedding_forward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
                            size_t count, const float *table, const float *prompt, float *out);

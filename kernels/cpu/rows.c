@@ -47,42 +47,42 @@ CLONES void cpu_rms_norm_backward(struct device *device, size_t rows, size_t wid
 }
 
 /* The cosines, then the sines, of one position. */
-static void rotary_angles(int64_t position, size_t head_width, float theta, float *angles)
+static void rotary_angles(int64_t position, size_t turned, float theta, float *angles)
 {
-    size_t half = head_width / 2;
+    size_t half = turned / 2;
     for (size_t i = 0; i < half; i++) {
-        double angle = (double)position * pow((double)theta, -2.0 * (double)i / (double)head_width);
+        double angle = (double)position * pow((double)theta, -2.0 * (double)i / (double)turned);
         angles[i] = (float)cos(angle);
         angles[half + i] = (float)sin(angle);
     }
 }
 
 /* Angles of positions 0 .. count-1, kept from call to call; false where there is no memory. */
-static bool rotary_table(struct device *device, size_t count, size_t head_width, float theta)
+static bool rotary_table(struct device *device, size_t count, size_t turned, float theta)
 {
     struct rotary_table *table = &device->rotary;
-    if (table->head_width != head_width || table->theta != theta) table->count = 0;
+    if (table->turned != turned || table->theta != theta) table->count = 0;
     if (count <= table->count) return true;
-    float *angles = realloc(table->angles, count * head_width * sizeof *angles);
+    float *angles = realloc(table->angles, count * turned * sizeof *angles);
     if (!angles) {
         device->out_of_memory = true;
         return false;
     }
     table->angles = angles;
     for (size_t i = table->count; i < count; i++) {
-        rotary_angles((int64_t)i, head_width, theta, angles + i * head_width);
+        rotary_angles((int64_t)i, turned, theta, angles + i * turned);
     }
-    table->head_width = head_width;
+    table->turned = turned;
     table->theta = theta;
     table->count = count;
     return true;
 }
 
-CLONES static void rotate(size_t heads, size_t half, const float *angles, bool inverse, float *x)
+CLONES static void rotate(size_t heads, size_t head_width, size_t half, const float *angles, bool inverse, float *x)
 {
     float sign = inverse ? -1.0f : 1.0f;
     for (size_t h = 0; h < heads; h++) {
-        float *first = x + h * 2 * half, *second = first + half;
+        float *first = x + h * head_width, *second = first + half;
 #pragma omp simd
         for (size_t i = 0; i < half; i++) {
             float a = first[i], b = second[i], c = angles[i], s = sign * angles[half + i];
@@ -92,20 +92,20 @@ CLONES static void rotate(size_t heads, size_t half, const float *angles, bool i
     }
 }
 
-void cpu_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, float theta,
+void cpu_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, size_t turned, float theta,
                 const int32_t *positions, bool inverse, float *x)
 {
     enum { LONGEST = 1 << 16 }; /* positions beyond are computed at each use */
     int32_t last = 0;
     for (size_t t = 0; t < tokens; t++)
         last = positions[t] > last && positions[t] < LONGEST ? positions[t] : last;
-    float *angles = cpu_scratch(device, head_width);
-    if (!angles || !rotary_table(device, (size_t)last + 1, head_width, theta)) return;
+    float *angles = cpu_scratch(device, turned);
+    if (!angles || !rotary_table(device, (size_t)last + 1, turned, theta)) return;
     for (size_t t = 0; t < tokens; t++) {
         bool known = positions[t] >= 0 && positions[t] <= last;
-        if (!known) rotary_angles(positions[t], head_width, theta, angles);
-        const float *row = known ? device->rotary.angles + (size_t)positions[t] * head_width : angles;
-        rotate(heads, head_width / 2, row, inverse, x + t * heads * head_width);
+        if (!known) rotary_angles(positions[t], turned, theta, angles);
+        const float *row = known ? device->rotary.angles + (size_t)positions[t] * turned : angles;
+        rotate(heads, head_width, turned / 2, row, inverse, x + t * heads * head_width);
     }
 }
 

@@ -131,6 +131,14 @@ CALL(rms_norm_backward_call)
 {
     k->rms_norm_backward(d, P(0), P(1), B(0), B(1), B(2), B(3), B(4), P(2) ? B(5) : NULL);
 }
+WORK(rows1)
+{
+    return 4.0 * (double)(p[0] * p[1]);
+}
+WORK(rows3)
+{
+    return 12.0 * (double)(p[0] * p[1]);
+}
 WORK(rows2)
 {
     return 8.0 * (double)(p[0] * p[1]);
@@ -140,7 +148,154 @@ WORK(rows4)
     return 16.0 * (double)(p[0] * p[1]);
 }
 
-/* tokens, heads, head width, inverse, last position (0: 3000) */
+/* rows, width; backward: 1 where dgain and dbias are wanted */
+SETUP(layer_norm_forward_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 2);
+    run_normal(run, IN, P(1), 1);
+    run_normal(run, IN, P(1), 1);
+    run_buffer(run, OUT, P(0) * P(1));
+    run_buffer(run, OUT, P(0));
+    run_buffer(run, OUT, P(0));
+}
+CALL(layer_norm_forward_call)
+{
+    k->layer_norm_forward(d, P(0), P(1), 1e-5f, B(0), B(1), B(2), B(3), B(4), B(5));
+}
+SETUP(layer_norm_backward_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 2);
+    run_normal(run, IN, P(1), 1);
+    run_normal(run, IN, P(0), 0.3);
+    run_positive(run, IN, P(0), 1);
+    run_normal(run, IN, P(0) * P(1), 1);
+    run_normal(run, INOUT, P(0) * P(1), 1);
+    run_normal(run, INOUT, P(1), 1);
+    run_normal(run, INOUT, P(1), 1);
+}
+CALL(layer_norm_backward_call)
+{
+    k->layer_norm_backward(d, P(0), P(1), B(0), B(1), B(2), B(3), B(4), B(5), P(2) ? B(6) : NULL, P(2) ? B(7) : NULL);
+}
+
+/* rows, width, columns shared with the device before, columns of the whole row; row_norm_backward: 1 where dgain is
+ * wanted, 1 where dx is dy */
+SETUP(row_squares_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 1);
+    run_buffer(run, OUT, P(0));
+}
+CALL(row_squares_call)
+{
+    k->row_squares(d, P(0), P(1), P(2), B(0), B(1));
+}
+SETUP(row_norm_forward_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 1);
+    run_normal(run, IN, P(1), 1);
+    run_positive(run, IN, P(0), (double)P(3));
+    run_buffer(run, OUT, P(0) * P(1));
+    run_buffer(run, OUT, P(0));
+}
+CALL(row_norm_forward_call)
+{
+    k->row_norm_forward(d, P(0), P(1), P(3), 1e-5f, B(0), B(1), B(2), B(3), B(4));
+}
+SETUP(row_norm_dots_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 1);
+    run_normal(run, IN, P(1), 1);
+    run_normal(run, IN, P(0) * P(1), 1);
+    run_buffer(run, OUT, P(0));
+}
+CALL(row_norm_dots_call)
+{
+    k->row_norm_dots(d, P(0), P(1), B(0), B(1), B(2), B(3));
+}
+SETUP(row_norm_backward_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 1);
+    run_normal(run, IN, P(1), 1);
+    run_positive(run, IN, P(0), 1);
+    run_normal(run, IN, P(0), 3);
+    run_normal(run, P(5) ? INOUT : IN, P(0) * P(1), 1);
+    run_buffer(run, OUT, P(5) ? 0 : P(0) * P(1));
+    run_normal(run, INOUT, P(1), 1);
+}
+CALL(row_norm_backward_call)
+{
+    k->row_norm_backward(d, P(0), P(1), P(2), P(3), B(0), B(1), B(2), B(3), B(4), P(5) ? B(4) : B(5),
+                         P(4) ? B(6) : NULL);
+}
+
+/* rows, width */
+SETUP(bias_setup)
+{
+    run_normal(run, IN, P(1), 1);
+    run_normal(run, INOUT, P(0) * P(1), 1);
+}
+CALL(bias_forward_call)
+{
+    k->bias_forward(d, P(0), P(1), B(0), B(1));
+}
+SETUP(bias_backward_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 1);
+    run_normal(run, INOUT, P(1), 1);
+}
+CALL(bias_backward_call)
+{
+    k->bias_backward(d, P(0), P(1), B(0), B(1));
+}
+
+/* tokens, heads, head width */
+SETUP(split_heads_setup)
+{
+    run_normal(run, IN, 3 * P(0) * P(1) * P(2), 1);
+    for (int i = 0; i < 3; i++)
+        run_buffer(run, OUT, P(0) * P(1) * P(2));
+}
+CALL(split_heads_call)
+{
+    k->split_heads(d, P(0), P(1), P(2), B(0), B(1), B(2), B(3));
+}
+SETUP(merge_heads_setup)
+{
+    for (int i = 0; i < 3; i++)
+        run_normal(run, IN, P(0) * P(1) * P(2), 1);
+    run_buffer(run, OUT, 3 * P(0) * P(1) * P(2));
+}
+CALL(merge_heads_call)
+{
+    k->merge_heads(d, P(0), P(1), P(2), B(0), B(1), B(2), B(3));
+}
+WORK(heads_work)
+{
+    return 24.0 * (double)(p[0] * p[1] * p[2]);
+}
+
+/* n, deviation, approximate; backward: 1: in place */
+SETUP(gelu_forward_setup)
+{
+    run_normal(run, IN, P(0), (double)P(1));
+    run_buffer(run, OUT, P(0));
+}
+CALL(gelu_forward_call)
+{
+    k->gelu_forward(d, P(0), P(2), B(0), B(1));
+}
+SETUP(gelu_backward_setup)
+{
+    run_normal(run, P(3) ? INOUT : IN, P(0), (double)P(1));
+    run_normal(run, IN, P(0), 1);
+    run_buffer(run, OUT, P(3) ? 0 : P(0));
+}
+CALL(gelu_backward_call)
+{
+    k->gelu_backward(d, P(0), P(2), B(0), B(1), P(3) ? B(0) : B(2));
+}
+
+/* tokens, heads, head width, inverse, last position (0: 3000), elements that are turned (0: all) */
 SETUP(rotary_setup)
 {
     run_integers(run, P(0), 0, P(4) ? (int32_t)P(4) : 3000);
@@ -148,7 +303,7 @@ SETUP(rotary_setup)
 }
 CALL(rotary_call)
 {
-    k->rotary(d, P(0), P(1), P(2), 10000.0f, I(0), P(3), B(1));
+    k->rotary(d, P(0), P(1), P(2), P(5) ? P(5) : P(2), 10000.0f, I(0), P(3), B(1));
 }
 WORK(rotary_work)
 {
@@ -314,6 +469,18 @@ const struct op ops[] = {
     {"adamw", 1e-12, adamw_setup, adamw_call, adamw_work, false},
     {"rms_norm_forward", 1e-13, rms_norm_forward_setup, rms_norm_forward_call, rows2, false},
     {"rms_norm_backward", 1e-12, rms_norm_backward_setup, rms_norm_backward_call, rows4, false},
+    {"layer_norm_forward", 1e-12, layer_norm_forward_setup, layer_norm_forward_call, rows2, false},
+    {"layer_norm_backward", 1e-12, layer_norm_backward_setup, layer_norm_backward_call, rows4, false},
+    {"row_squares", 1e-13, row_squares_setup, row_squares_call, rows1, false},
+    {"row_norm_forward", 1e-13, row_norm_forward_setup, row_norm_forward_call, rows2, false},
+    {"row_norm_dots", 1e-11, row_norm_dots_setup, row_norm_dots_call, rows2, false},
+    {"row_norm_backward", 1e-12, row_norm_backward_setup, row_norm_backward_call, rows3, false},
+    {"bias_forward", 1e-13, bias_setup, bias_forward_call, rows2, false},
+    {"bias_backward", 1e-12, bias_backward_setup, bias_backward_call, rows1, false},
+    {"split_heads", 0, split_heads_setup, split_heads_call, heads_work, false},
+    {"merge_heads", 0, merge_heads_setup, merge_heads_call, heads_work, false},
+    {"gelu_forward", 1e-12, gelu_forward_setup, gelu_forward_call, words2, false},
+    {"gelu_backward", 1e-12, gelu_backward_setup, gelu_backward_call, words3, false},
     {"rotary", 1e-12, rotary_setup, rotary_call, rotary_work, false},
     {"attention_forward", 1e-11, attention_forward_setup, attention_forward_call, attention_forward_work, true},
     {"attention_backward", 1e-10, attention_backward_setup, attention_backward_call, attention_backward_work, true},

@@ -51,6 +51,120 @@ FUNCTION(rms_norm_backward)
     g->k->rms_norm_backward(g->d, P(0), P(1), g->x[0], g->x[1], g->saved, g->weights, g->dx[0], g->dx[1]);
 }
 
+FUNCTION(layer_norm_setup)
+{
+    g->inputs = 3;
+    g->n[0] = g->out_n = P(0) * P(1);
+    g->n[1] = g->n[2] = P(1);
+    g->saved_n = 2 * P(0);
+}
+FUNCTION(layer_norm_forward)
+{
+    g->k->layer_norm_forward(g->d, P(0), P(1), 1e-2f, g->x[0], g->x[1], g->x[2], g->out, g->saved, g->saved + P(0));
+}
+FUNCTION(layer_norm_backward)
+{
+    g->k->layer_norm_backward(g->d, P(0), P(1), g->x[0], g->x[1], g->saved, g->saved + P(0), g->weights, g->dx[0],
+                              g->dx[1], g->dx[2]);
+}
+
+/* rows, columns on each of two devices, shared columns: the row's last ones on the first device are the first ones on
+ * the second, where they have the same values and gains. out: of both, as two halves; the loss counts the shared ones
+ * twice, once a device. */
+FUNCTION(row_norm_setup)
+{
+    g->inputs = 2; /* the row without repetition, its gain */
+    g->n[1] = P(1) + P(2) - P(3);
+    g->n[0] = P(0) * g->n[1];
+    g->out_n = P(0) * (P(1) + P(2));
+    g->saved_n = 4 * P(0) + 2 * g->out_n;
+}
+/* Where one device's columns begin in the row, and its values in arrays of both devices. */
+static size_t row_first(const struct gradient *g, int device)
+{
+    return device ? P(1) - P(3) : 0;
+}
+static size_t row_place(const struct gradient *g, int device)
+{
+    return device ? P(0) * P(1) : 0;
+}
+FUNCTION(row_norm_forward)
+{
+    float *squares = g->saved, *rstd = g->saved + 2 * P(0), *parts = g->saved + 4 * P(0);
+    for (int device = 0; device < 2; device++) {
+        size_t width = P(1 + device);
+        float *x = parts + row_place(g, device);
+        for (size_t r = 0; r < P(0); r++)
+            memcpy(x + r * width, g->x[0] + r * g->n[1] + row_first(g, device), width * 4);
+        g->k->row_squares(g->d, P(0), width, device ? P(3) : 0, x, squares + device * P(0));
+    }
+    g->k->add(g->d, P(0), squares + P(0), squares);
+    for (int device = 0; device < 2; device++)
+        g->k->row_norm_forward(g->d, P(0), P(1 + device), g->n[1], 1e-2f, parts + row_place(g, device),
+                               g->x[1] + row_first(g, device), squares, g->out + row_place(g, device), rstd);
+}
+FUNCTION(row_norm_backward)
+{
+    float *dots = g->saved, *rstd = g->saved + 2 * P(0), *parts = g->saved + 4 * P(0), *dx = parts + g->out_n;
+    for (int device = 0; device < 2; device++)
+        g->k->row_norm_dots(g->d, P(0), P(1 + device), parts + row_place(g, device), g->x[1] + row_first(g, device),
+                            g->weights + row_place(g, device), dots + device * P(0));
+    g->k->add(g->d, P(0), dots + P(0), dots);
+    for (int device = 0; device < 2; device++) {
+        size_t width = P(1 + device), first = row_first(g, device), place = row_place(g, device);
+        g->k->row_norm_backward(g->d, P(0), width, device ? P(3) : 0, g->n[1], parts + place, g->x[1] + first, rstd,
+                                dots, g->weights + place, dx + place, g->dx[1] + first);
+        for (size_t r = 0; r < P(0); r++)
+            g->k->add(g->d, width, dx + place + r * width, g->dx[0] + r * g->n[1] + first);
+    }
+}
+
+FUNCTION(bias_setup)
+{
+    g->inputs = 1;
+    g->n[0] = P(1);
+    g->out_n = P(0) * P(1);
+}
+FUNCTION(bias_forward)
+{
+    memset(g->out, 0, g->out_n * 4);
+    g->k->bias_forward(g->d, P(0), P(1), g->x[0], g->out);
+}
+FUNCTION(bias_backward)
+{
+    g->k->bias_backward(g->d, P(0), P(1), g->weights, g->dx[0]);
+}
+
+FUNCTION(heads_setup)
+{
+    g->inputs = 1;
+    g->n[0] = g->out_n = 3 * P(0) * P(1) * P(2);
+}
+FUNCTION(heads_forward)
+{
+    size_t n = P(0) * P(1) * P(2);
+    g->k->split_heads(g->d, P(0), P(1), P(2), g->x[0], g->out, g->out + n, g->out + 2 * n);
+}
+FUNCTION(heads_backward)
+{
+    size_t n = P(0) * P(1) * P(2);
+    g->k->merge_heads(g->d, P(0), P(1), P(2), g->weights, g->weights + n, g->weights + 2 * n, g->dx[0]);
+}
+
+FUNCTION(gelu_setup)
+{
+    g->inputs = 1;
+    g->n[0] = g->out_n = P(0);
+}
+FUNCTION(gelu_forward)
+{
+    g->k->gelu_forward(g->d, P(0), P(1), g->x[0], g->out);
+}
+FUNCTION(gelu_backward)
+{
+    g->k->gelu_backward(g->d, P(0), P(1), g->x[0], g->weights, g->dx[0]);
+}
+
 FUNCTION(rotary_setup)
 {
     run_integers(&g->run, P(0), 0, 100);
@@ -60,12 +174,12 @@ FUNCTION(rotary_setup)
 FUNCTION(rotary_forward)
 {
     memcpy(g->out, g->x[0], g->out_n * 4);
-    g->k->rotary(g->d, P(0), P(1), P(2), 100.0f, I(0), false, g->out);
+    g->k->rotary(g->d, P(0), P(1), P(2), P(3), 100.0f, I(0), false, g->out);
 }
 FUNCTION(rotary_backward)
 {
     memcpy(g->dx[0], g->weights, g->out_n * 4);
-    g->k->rotary(g->d, P(0), P(1), P(2), 100.0f, I(0), true, g->dx[0]);
+    g->k->rotary(g->d, P(0), P(1), P(2), P(3), 100.0f, I(0), true, g->dx[0]);
 }
 
 FUNCTION(attention_setup)
@@ -166,8 +280,16 @@ FUNCTION(cross_entropy_backward)
 static const struct gradient_case cases[] = {
     {"rms_norm_backward", {7, 33}, rms_norm_setup, rms_norm_forward, rms_norm_backward},
     {"rms_norm_backward", {21, 64}, rms_norm_setup, rms_norm_forward, rms_norm_backward},
-    {"rotary", {11, 3, 16}, rotary_setup, rotary_forward, rotary_backward},
-    {"rotary", {5, 2, 34}, rotary_setup, rotary_forward, rotary_backward},
+    {"layer_norm_backward", {7, 33}, layer_norm_setup, layer_norm_forward, layer_norm_backward},
+    {"layer_norm_backward", {21, 64}, layer_norm_setup, layer_norm_forward, layer_norm_backward},
+    {"row_norm_backward", {9, 20, 27, 5}, row_norm_setup, row_norm_forward, row_norm_backward},
+    {"row_norm_backward", {9, 33, 8, 0}, row_norm_setup, row_norm_forward, row_norm_backward},
+    {"bias_backward", {9, 33}, bias_setup, bias_forward, bias_backward},
+    {"merge_heads", {5, 3, 7}, heads_setup, heads_forward, heads_backward},
+    {"gelu_backward", {333, 0}, gelu_setup, gelu_forward, gelu_backward},
+    {"gelu_backward", {333, 1}, gelu_setup, gelu_forward, gelu_backward},
+    {"rotary", {11, 3, 16, 16}, rotary_setup, rotary_forward, rotary_backward},
+    {"rotary", {5, 2, 34, 10}, rotary_setup, rotary_forward, rotary_backward},
     {"attention_backward", {2, 21, 3, 2, 8}, attention_setup, attention_forward, attention_backward},
     {"attention_backward", {3, 90, 4, 1, 16}, attention_setup, attention_forward, attention_backward},
     {"attention_backward", {1, 81, 2, 2, 11}, attention_setup, attention_forward, attention_backward},

@@ -1,0 +1,117 @@
+/* Norms of the cpu backend beside RMSNorm: LayerNorm, and RMSNorm of rows that lie on several devices. */
+#include <math.h>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vector.h"
+
+CLONES void cpu_layer_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
+                                   const float *gain, const float *bias, float *y, float *mean, float *rstd)
+{
+    (void)device;
+    for (size_t r = 0; r < rows; r++) {
+        const float *xr = x + r * width;
+        float *yr = y + r * width, sum = 0, squares = 0;
+#pragma omp simd reduction(+ : sum)
+        for (size_t i = 0; i < width; i++)
+            sum += xr[i];
+        float center = sum / (float)width;
+#pragma omp simd reduction(+ : squares)
+        for (size_t i = 0; i < width; i++)
+            squares += (xr[i] - center) * (xr[i] - center);
+        float factor = 1.0f / sqrtf(squares / (float)width + epsilon);
+#pragma omp simd
+        for (size_t i = 0; i < width; i++)
+            yr[i] = (xr[i] - center) * factor * gain[i] + bias[i];
+        mean[r] = center;
+        rstd[r] = factor;
+    }
+}
+
+CLONES void cpu_layer_norm_backward(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
+                                    const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
+                                    float *dbias)
+{
+    (void)device;
+    for (size_t r = 0; r < rows; r++) {
+        const float *xr = x + r * width, *dyr = dy + r * width;
+        float *dxr = dx + r * width, factor = rstd[r], center = mean[r], sum = 0, dot = 0;
+#pragma omp simd reduction(+ : sum, dot)
+        for (size_t i = 0; i < width; i++) {
+            sum += dyr[i] * gain[i];
+            dot += dyr[i] * gain[i] * (xr[i] - center);
+        }
+        float shift = sum * factor / (float)width, along = dot * factor * factor * factor / (float)width;
+#pragma omp simd
+        for (size_t i = 0; i < width; i++)
+            dxr[i] += factor * dyr[i] * gain[i] - shift - (xr[i] - center) * along;
+        if (!dgain) continue;
+#pragma omp simd
+        for (size_t i = 0; i < width; i++) {
+            dgain[i] += factor * dyr[i] * (xr[i] - center);
+            dbias[i] += dyr[i];
+        }
+    }
+}
+
+CLONES void cpu_row_squares(struct device *device, size_t rows, size_t width, size_t shared, const float *x,
+                            float *squares)
+{
+    (void)device;
+    for (size_t r = 0; r < rows; r++) {
+        const float *xr = x + r * width;
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (size_t i = shared; i < width; i++)
+            sum += xr[i] * xr[i];
+        squares[r] = sum;
+    }
+}
+
+CLONES void cpu_row_norm_forward(struct device *device, size_t rows, size_t width, size_t total, float epsilon,
+                                 const float *x, const float *gain, const float *squares, float *y, float *rstd)
+{
+    (void)device;
+    for (size_t r = 0; r < rows; r++) {
+        float factor = 1.0f / sqrtf(squares[r] / (float)total + epsilon);
+#pragma omp simd
+        for (size_t i = 0; i < width; i++)
+            y[r * width + i] = x[r * width + i] * factor * gain[i];
+        rstd[r] = factor;
+    }
+}
+
+CLONES void cpu_row_norm_dots(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
+                              const float *dy, float *dots)
+{
+    (void)device;
+    for (size_t r = 0; r < rows; r++) {
+        const float *xr = x + r * width, *dyr = dy + r * width;
+        float sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (size_t i = 0; i < width; i++)
+            sum += dyr[i] * gain[i] * xr[i];
+        dots[r] = sum;
+    }
+}
+
+CLONES void cpu_row_norm_backward(struct device *device, size_t rows, size_t width, size_t shared, size_t total,
+                                  const float *x, const float *gain, const float *rstd, const float *dots,
+                                  const float *dy, float *dx, float *dgain)
+{
+    (void)device;
+    for (size_t r = 0; r < rows; r++) {
+        const float *xr = x + r * width, *dyr = dy + r * width;
+        float *dxr = dx + r * width, factor = rstd[r], along = dots[r] * factor * factor * factor / (float)total;
+        if (dgain) {
+#pragma omp simd
+            for (size_t i = 0; i < width; i++)
+                dgain[i] += factor * dyr[i] * xr[i];
+        }
+#pragma omp simd
+        for (size_t i = 0; i < shared; i++)
+            dxr[i] = factor * dyr[i] * gain[i];
+#pragma omp simd
+        for (size_t i = shared; i < width; i++)
+            dxr[i] = factor * dyr[i] * gain[i] - xr[i] * along;
+    }
+}
