@@ -57,10 +57,6 @@ int fit_law(const struct law *law, const struct fit_data *data, const struct fit
 size_t fit_cells(const struct law *law, const struct fit_data *data);
 size_t fit_levels(const struct fit_data *data, enum law_axis axis);
 
-/* Objective at theta (raw axes), gradient[parameter_count] where not NULL. */
-double fit_objective(const struct law *law, const struct fit_data *data, const struct fit_options *options,
-                     const double *theta, double *gradient);
-
 /* Predicted loss of point i. */
 double fit_predict(const struct fit *fit, const struct fit_data *data, size_t i);
 

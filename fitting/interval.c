@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fitting/absolute.h"
 #include "fitting/eigen.h"
 #include "fitting/random.h"
 
@@ -29,23 +30,25 @@ static size_t count_clusters(const struct fit_data *data)
 }
 
 /* Weights of one resample. Points of a cluster share a factor; with few clusters each point has one of its own too. */
-static void draw_weights(const struct fit_data *data, size_t clusters, uint64_t *state, double *weight)
+static void draw_weights(const struct fit_data *data, size_t clusters, size_t resample, uint64_t seed, double *weight)
 {
+    const bool alone = clusters == data->count || clusters == 1, both = !alone && clusters < FEW_CLUSTERS;
+    uint64_t state = seed;
+    random_skip(&state, resample * ((clusters == 1 ? data->count : clusters) + (both ? data->count : 0)));
     for (size_t i = 0; i < data->count; i++) {
         size_t first = i;
         if (data->cluster && clusters > 1)
             for (first = 0; data->cluster[first] != data->cluster[i];)
                 first++;
-        weight[i] = first == i ? random_exponential(state) : weight[first];
+        weight[i] = first == i ? random_exponential(&state) : weight[first];
     }
-    if (clusters == data->count || clusters == 1 || clusters >= FEW_CLUSTERS) return;
-    for (size_t i = 0; i < data->count; i++)
-        weight[i] *= random_exponential(state);
+    for (size_t i = 0; both && i < data->count; i++)
+        weight[i] *= random_exponential(&state);
 }
 
-void interval_draw(const struct fit_data *data, uint64_t *state, double *weight)
+void interval_draw(const struct fit_data *data, size_t resample, uint64_t seed, double *weight)
 {
-    draw_weights(data, count_clusters(data), state, weight);
+    draw_weights(data, count_clusters(data), resample, seed, weight);
 }
 
 /* Parameters that a direction of the centred coordinates moves, in centred or in raw coordinates. */
@@ -211,31 +214,77 @@ static bool offset_is_lost(const struct fit *fit, const struct fit_data *data)
     return false;
 }
 
-/* Refit under random weights; samples hold theta of raw axes, one row a resample. Returns the number of rows. */
-static size_t resample(const struct fit *fit, const struct fit_data *data, const struct fit_options *options,
-                       const struct interval_options *interval, size_t clusters, double *weight, double *samples)
+/* What the refits of one fit share. */
+struct resampling {
+    const struct fit *fit;
+    const struct fit_data *data;
+    const struct fit_options *options;
+    uint64_t seed;
+    size_t clusters;
+    struct columns columns;
+    double starts[2][LAW_PARAMETERS]; /* centred axes */
+    size_t start_count;
+};
+
+/* One refit into theta of raw axes; weight[count], column[padded]: room. false: it has no minimum. */
+static bool refit(const struct resampling *all, size_t resample, double *weight, double *column, double *theta)
 {
-    struct fit_data weighted = *data;
-    weighted.weight = weight;
-    struct fit_options warm = *options, lifted;
-    warm.start = fit->theta;
-    warm.only_start = true;
-    double theta[LAW_PARAMETERS];
-    bool two = offset_is_lost(fit, data);
-    lift_offset(fit, data, theta);
-    lifted = warm;
-    lifted.start = theta;
-    uint64_t state = interval->seed;
-    size_t kept = 0;
-    for (size_t r = 0; r < interval->resamples; r++) {
-        struct fit again, other;
-        draw_weights(data, clusters, &state, weight);
-        if (fit_law(&fit->law, &weighted, &warm, &again, NULL)) continue;
-        if (two && !fit_law(&fit->law, &weighted, &lifted, &other, NULL) && other.objective < again.objective)
-            again = other;
-        memcpy(samples + kept++ * fit->law.parameter_count, again.theta, fit->law.parameter_count * sizeof *samples);
+    double best = INFINITY, back[LAW_AXES];
+    draw_weights(all->data, all->clusters, resample, all->seed, weight);
+    columns_weigh(&all->columns, weight, column);
+    struct descent descent = descent_of(&all->columns, column, all->options);
+    descent.coarse = true;
+    for (size_t s = 0; s < all->start_count; s++) {
+        double at[LAW_PARAMETERS], value = INFINITY;
+        memcpy(at, all->starts[s], sizeof at);
+        descent_settle(&descent, at, &value);
+        if (all->options->absolute) value = absolute_settle(&descent, at);
+        if (!(value < best)) continue;
+        best = value;
+        memcpy(theta, at, all->columns.law.parameter_count * sizeof *theta);
     }
-    return kept;
+    for (size_t axis = 0; axis < LAW_AXES; axis++)
+        back[axis] = -all->fit->centre[axis];
+    law_shift(&all->columns.law, theta, back);
+    return isfinite(best);
+}
+
+/* Refit under random weights; samples hold theta of raw axes, one row a resample. Returns the number of rows, 0 also
+ * out of memory. The resamples are independent of each other and of who makes them. */
+static size_t resample(struct resampling *all, size_t count, double *samples)
+{
+    const size_t n = all->fit->law.parameter_count;
+    bool *kept = calloc(count, sizeof *kept);
+    size_t rows = 0;
+    if (!kept || columns_create(&all->fit->law, all->data, all->fit->centre, &all->columns)) {
+        free(kept);
+        return 0;
+    }
+#pragma omp parallel
+    {
+        double *weight = calloc(all->data->count, sizeof *weight), *column = columns_weights(&all->columns, NULL);
+#pragma omp for schedule(dynamic, 8)
+        for (size_t r = 0; r < count; r++)
+            kept[r] = weight && column && refit(all, r, weight, column, samples + r * n);
+        free(weight);
+        free(column);
+    }
+    for (size_t r = 0; r < count; r++)
+        if (kept[r]) memmove(samples + rows++ * n, samples + r * n, n * sizeof *samples);
+    columns_destroy(&all->columns);
+    free(kept);
+    return rows;
+}
+
+static struct resampling resampling_of(const struct fit *fit, const struct fit_data *data,
+                                       const struct fit_options *options, uint64_t seed, size_t clusters)
+{
+    struct resampling out = {.fit = fit, .data = data, .options = options, .seed = seed, .clusters = clusters};
+    memcpy(out.starts[out.start_count++], fit->theta, sizeof fit->theta);
+    if (offset_is_lost(fit, data)) lift_offset(fit, data, out.starts[out.start_count++]);
+    for (size_t s = 0; s < out.start_count; s++)
+        law_shift(&fit->law, out.starts[s], fit->centre);
+    return out;
 }
 
 int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const struct fit_options *options,
@@ -251,14 +300,10 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
     out->vague = out->singular;
     if (interval->resamples == 0) return 0;
 
-    double *weight = calloc(data->count, sizeof *weight);
     double *samples = calloc(interval->resamples * (n + 1), sizeof *samples);
-    int result = -1;
-    if (!weight || !samples) {
-        error_set(err, "out of memory for %zu resamples", interval->resamples);
-        goto done;
-    }
-    out->resamples = resample(fit, data, options, interval, out->clusters, weight, samples);
+    if (!samples) return error_set(err, "out of memory for %zu resamples", interval->resamples);
+    struct resampling all = resampling_of(fit, data, options, interval->seed, out->clusters);
+    out->resamples = resample(&all, interval->resamples, samples);
     if (out->resamples) {
         summarise(&fit->law, samples, out->resamples, interval->level, out->raw);
         correlate(n, samples, out->resamples, out->correlation);
@@ -270,9 +315,6 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
             law_shift(&fit->law, samples + r * n, fit->centre);
         summarise(&fit->law, samples, out->resamples, interval->level, out->centred);
     }
-    result = 0;
-done:
     free(samples);
-    free(weight);
-    return result;
+    return 0;
 }

@@ -46,8 +46,8 @@ struct intervals {
                                                 the middle of the grid */
 };
 
-/* Weights of one resample of `data`, one a point; *state moves on. */
-void interval_draw(const struct fit_data *data, uint64_t *state, double *weight);
+/* Weights of resample number `resample` of `data`, one a point. */
+void interval_draw(const struct fit_data *data, size_t resample, uint64_t seed, double *weight);
 
 /* Intervals of a fit of `data` with `options`. -1 with *err: out of memory. */
 int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const struct fit_options *options,

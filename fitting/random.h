@@ -3,7 +3,14 @@
 #define TUNELAW_FITTING_RANDOM_H
 
 #include <math.h>
+#include <stddef.h>
 #include <stdint.h>
+
+/* As if `count` numbers had been drawn. */
+static inline void random_skip(uint64_t *state, size_t count)
+{
+    *state += 0x9e3779b97f4a7c15u * count;
+}
 
 /* Uniform in (0, 1). */
 static inline double random_uniform(uint64_t *state)

@@ -159,7 +159,6 @@ int staged_fit(const struct fit_data axes[STAGED_AXES], const struct fit_options
     struct room room;
     double theta[LAW_PARAMETERS] = {0}, values[VALUES] = {0}, ignored;
     double *samples = calloc((interval->resamples + 1) * (VALUES + 1), sizeof *samples);
-    uint64_t state = interval->seed;
     int result = -1;
     *out = (struct staged){0};
     for (size_t k = 0; k < STAGED_AXES; k++) {
@@ -181,7 +180,7 @@ int staged_fit(const struct fit_data axes[STAGED_AXES], const struct fit_options
         double warm[LAW_PARAMETERS];
         memcpy(warm, theta, sizeof warm);
         memcpy(samples + out->resamples * VALUES, values, sizeof values);
-        interval_draw(&all, &state, room.weight);
+        interval_draw(&all, r, interval->seed, room.weight);
         if (!run(axes, out, &room, options, warm, true, samples + out->resamples * VALUES, &ignored, NULL))
             out->resamples++;
     }

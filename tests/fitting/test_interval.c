@@ -1,8 +1,10 @@
 /* Intervals and "not identified": a number that the grid cannot tell must not be printed as if it could. */
 #include <math.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -100,6 +102,54 @@ static void a_power_law_without_an_offset_does_not_identify_e(void **state)
     grid_free(&data);
 }
 
+/* A refit from the fit alone must end where a fit from the whole grid of starts ends, to a small part of the spread. */
+static void resamples_are_minima(void **state)
+{
+    (void)state;
+    enum { RESAMPLES = 20 };
+    const struct law *law = law_find("additive", NULL);
+    struct grid grid = {.models = 5, .examples = 8, .noise = 3e-3};
+    struct fit_data data = grid_make(law, additive_truth, &grid);
+    const struct interval_options options = {RESAMPLES, 0.9, 1, true};
+    double weight[40];
+    struct fit fit, again;
+    struct intervals got;
+    assert_int_equal(fit_law(law, &data, &robust, &fit, NULL), 0);
+    assert_int_equal(interval_bootstrap(&fit, &data, &robust, &options, &got, NULL), 0);
+    assert_int_equal(got.resamples, RESAMPLES);
+    data.weight = weight;
+    for (size_t r = 0; r < RESAMPLES; r++) {
+        interval_draw(&data, r, options.seed, weight);
+        assert_int_equal(fit_law(law, &data, &robust, &again, NULL), 0);
+        for (size_t p = 1; p < 4; p += 2) {
+            double off = fabs(got.samples[r * 5 + p] - again.theta[p]) / got.raw[p].error;
+            if (off > 0.01) fail_msg("resample %zu: parameter %zu is %.3g standard errors off", r, p, off);
+        }
+    }
+    free(got.samples);
+    grid_free(&data);
+}
+
+static void any_number_of_threads_gives_the_same_bits(void **state)
+{
+    (void)state;
+    struct grid grid = {.models = 4, .examples = 6, .noise = 1e-3};
+    struct fit_data data = grid_make(law_find("multiplicative", NULL), multiplicative_truth, &grid);
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(1);
+    const struct intervals alone = intervals_of("multiplicative", &data, 100);
+    for (int threads = 2; threads <= 5; threads += 3) {
+        omp_set_num_threads(threads);
+        const struct intervals got = intervals_of("multiplicative", &data, 100);
+        assert_memory_equal(got.correlation, alone.correlation, sizeof got.correlation);
+        for (size_t i = 0; i < 4; i++)
+            assert_true(got.raw[i].low == alone.raw[i].low && got.raw[i].high == alone.raw[i].high &&
+                        got.raw[i].error == alone.raw[i].error);
+    }
+    omp_set_num_threads(before);
+    grid_free(&data);
+}
+
 /* Nominal 90 % with 5 trunks whose points share noise: points alone would cover about 60 %. */
 static void intervals_cover_what_the_points_were_made_with(void **state)
 {
@@ -136,6 +186,8 @@ int main(void)
         cmocka_unit_test(two_sizes_do_for_the_multiplicative_law_and_not_for_the_additive),
         cmocka_unit_test(noise_as_large_as_the_signal_identifies_no_offset),
         cmocka_unit_test(a_power_law_without_an_offset_does_not_identify_e),
+        cmocka_unit_test(resamples_are_minima),
+        cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(intervals_cover_what_the_points_were_made_with),
         cmocka_unit_test(eigenvalues_of_a_known_matrix),
     };

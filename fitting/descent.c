@@ -1,0 +1,94 @@
+/* Fitting: the optimiser's side of a fit: a start in, the nearest minimum out. */
+#include "fitting/descent.h"
+
+#include <lbfgs.h>
+#include <math.h>
+#include <string.h>
+
+enum { ITERATIONS = 3000, RUNS = 20 };
+
+struct descent descent_of(const struct columns *columns, const double *weight, const struct fit_options *options)
+{
+    struct descent out = {.columns = columns,
+                          .weight = weight,
+                          .delta = options->absolute ? 1e-3 : options->delta,
+                          .log_residuals = options->log_residuals,
+                          .coarse = options->only_start};
+    for (size_t i = 0; i < columns->count; i++)
+        out.scale += weight[i];
+    if (isfinite(out.delta)) out.scale *= out.delta;
+    return out;
+}
+
+/* The tied parameter from the others. */
+static void settle_slack(const struct descent *descent, double *theta)
+{
+    if (!descent->tie) return;
+    double value = descent->tied;
+    for (size_t i = 0; i < descent->columns->law.parameter_count; i++)
+        if (i != descent->slack) value -= descent->tie[i] * theta[i];
+    theta[descent->slack] = value;
+}
+
+static lbfgsfloatval_t evaluate(void *context, const lbfgsfloatval_t *x, lbfgsfloatval_t *gradient, const int n,
+                                const lbfgsfloatval_t step)
+{
+    const struct descent *descent = context;
+    (void)step;
+    size_t count = descent->columns->law.parameter_count;
+    double theta[LAW_PARAMETERS], slope[LAW_PARAMETERS];
+    memcpy(theta, x, count * sizeof *theta);
+    settle_slack(descent, theta);
+    double value =
+        columns_objective(descent->columns, descent->weight, descent->delta, descent->log_residuals, theta, slope);
+    for (size_t i = 0; i < (size_t)n; i++) {
+        bool held = i >= count || (descent->frozen && descent->frozen[i]) || (descent->tie && i == descent->slack);
+        gradient[i] = held ? 0 : slope[i] / descent->scale;
+        if (!held && descent->tie) gradient[i] -= descent->tie[i] * slope[descent->slack] / descent->scale;
+    }
+    return value / descent->scale;
+}
+
+static int count_iteration(void *context, const lbfgsfloatval_t *x, const lbfgsfloatval_t *g, const lbfgsfloatval_t fx,
+                           const lbfgsfloatval_t xnorm, const lbfgsfloatval_t gnorm, const lbfgsfloatval_t step, int n,
+                           int k, int ls)
+{
+    (void)x, (void)g, (void)fx, (void)xnorm, (void)gnorm, (void)step, (void)n, (void)k, (void)ls;
+    ((struct descent *)context)->iterations++;
+    return 0;
+}
+
+double descent_run(struct descent *descent, double *theta, int iterations)
+{
+    _Alignas(64) lbfgsfloatval_t x[LAW_PARAMETERS] = {0}; /* the library wants aligned arrays of a multiple of 8 */
+    lbfgsfloatval_t slope[LAW_PARAMETERS];
+    size_t count = descent->columns->law.parameter_count;
+    int n = count > 8 ? LAW_PARAMETERS : 8;
+    lbfgs_parameter_t parameters;
+    lbfgs_parameter_init(&parameters);
+    parameters.m = 10;
+    parameters.epsilon = descent->coarse ? 1e-8 : 1e-12;
+    parameters.max_iterations = iterations;
+    parameters.max_linesearch = 40;
+    memcpy(x, theta, count * sizeof *x);
+    lbfgsfloatval_t before = evaluate(descent, x, slope, n, 0), value;
+    /* every status leaves x at the best point found: running out of digits is how a tight search ends */
+    lbfgs(n, x, &value, evaluate, count_iteration, descent, &parameters);
+    value = evaluate(descent, x, slope, n, 0);
+    if (value <= before)
+        memcpy(theta, x, count * sizeof *theta);
+    else
+        value = before;
+    settle_slack(descent, theta);
+    return value;
+}
+
+bool descent_settle(struct descent *descent, double *theta, double *value)
+{
+    for (int run = 0; run < RUNS; run++) {
+        double before = *value;
+        *value = descent_run(descent, theta, ITERATIONS);
+        if (before - *value <= (descent->coarse ? 1e-7 : 1e-13) * fabs(before)) return true;
+    }
+    return false;
+}

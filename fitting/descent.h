@@ -1,0 +1,34 @@
+/* From a start to the minimum of an objective over columns: L-BFGS, with parameters held or tied. Internal to fitting/.
+ */
+#ifndef TUNELAW_FITTING_DESCENT_H
+#define TUNELAW_FITTING_DESCENT_H
+
+#include "fitting/columns.h"
+
+struct descent {
+    const struct columns *columns;
+    const double *weight; /* a column, of columns_weights */
+    double delta;
+    bool log_residuals;
+    bool coarse;        /* tolerances of resampling, whose spread is far wider */
+    double scale;       /* the objective is divided by it, so that the tolerances have a meaning */
+    const bool *frozen; /* NULL, or parameters that stay (centred axes) */
+    /* NULL, or sum of tie[i]·theta[i] = tied: what a profile holds. Parameter `slack`, tie 1, takes what the others
+     * leave. */
+    const double *tie;
+    double tied;
+    size_t slack;
+    size_t iterations; /* counts up */
+};
+
+/* The problem of a fit's options, without what is held. weight: a column of `columns`. */
+struct descent descent_of(const struct columns *columns, const double *weight, const struct fit_options *options);
+
+/* One run from theta (centred axes), which is moved to the best point found. Returns the objective over the scale. */
+double descent_run(struct descent *descent, double *theta, int iterations);
+
+/* Run again, the optimiser's memory forgotten, until a run gains nothing: whether it came to that. *value: in and out.
+ */
+bool descent_settle(struct descent *descent, double *theta, double *value);
+
+#endif
