@@ -8,6 +8,8 @@ int evaluate(struct model *model, struct feed *feed, struct batch_buffer *buffer
     uint64_t count = 0;
     for (uint64_t next = 0, end = feed_items(feed); next < end;) {
         double part;
+        int stopped = tick && tick->stop ? tick->stop(tick->context) : 0;
+        if (stopped) return stopped;
         if (feed_fill(feed, &next, end, buffer, err) || model_evaluate(model, &buffer->batch, &part, err)) return -1;
         sum += part;
         count += buffer->batch.targets;

@@ -5,14 +5,16 @@
 #include "workers/batch.h"
 #include "workers/model.h"
 
-/* Called between micro-batches; may be NULL. */
+/* Called between micro-batches; may be NULL. stop: whether to end an evaluation before its end; NULL: never;
+ * collective over the gang, with the same answer on every rank: 1, 0, or -1 (a peer failed). */
 struct tick {
     void (*call)(void *context);
+    int (*stop)(void *context);
     void *context;
 };
 
 /* *loss = nats per target token over one epoch of the feed, *targets their number; the same on every rank, and
- * collective over the gang. */
+ * collective over the gang. 0, -1, or 1: stopped before the end, there is no loss. */
 int evaluate(struct model *model, struct feed *feed, struct batch_buffer *buffer, const struct tick *tick, double *loss,
              uint64_t *targets, struct error *err);
 

@@ -38,6 +38,7 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
     uint64_t durable_step;       /* its step */
     double started, saved;       /* clock_elapsed of the attempt's start and of the newest state */
     bool diverged, cut;
+    bool validation_due; /* the state where this attempt begins was written before the validation at its step */
     struct stage_outcome *outcome;
 };
 
@@ -50,7 +51,7 @@ struct member {
     struct batch_buffer buffer;
     struct feed *train, *valid, *test, *text;
     struct trainer trainer;
-    struct tick tick; /* rank 0's reports, others' does nothing */
+    struct tick tick; /* rank 0 reports, all hear of a drain */
     struct checkpoint_header state;
 };
 
@@ -72,8 +73,10 @@ struct checkpoint *best_open(const struct stage *stage, uint64_t step, const cha
 
 /* stage_train.c: steps and validations, up to the end of the stage. Collective. */
 int member_train(struct member *member, struct error *err);
-/* One validation of a finetuning stage, or the text validation that ends a pretraining stage: an entry of the curve. */
-int member_validate(struct member *member, struct error *err);
+/* Whether a validation of a finetuning stage comes after `step` steps. */
+bool evaluation_due(const struct stage *stage, uint64_t step);
+/* What rank 0's hooks say of a drain, told to every rank: 1, 0, or -1. Collective. */
+int member_stopped(void *member);
 /* Final evaluation of a finetuning stage: loads the best weights, fills losses of the result. */
 int member_conclude(struct member *member, struct error *err);
 

@@ -3,9 +3,10 @@
 
 #include "workers/stage_internal.h"
 
-static void ignore(void *context)
+static void report(void *context)
 {
-    (void)context;
+    struct member *member = context;
+    if (member->collective->rank == 0) monitor_tick(&member->run->monitor);
 }
 
 static uint32_t prompt_length(const struct stage *stage)
@@ -52,8 +53,8 @@ int member_create(struct member *member, struct run *run, const struct collectiv
 {
     const struct stage *stage = run->stage;
     const struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
-    *member = (struct member){.run = run, .collective = collective, .state = run->start, .tick = {.call = ignore}};
-    if (collective->rank == 0) member->tick = (struct tick){.call = monitor_tick, .context = &run->monitor};
+    *member = (struct member){.run = run, .collective = collective, .state = run->start};
+    member->tick = (struct tick){.call = report, .stop = member_stopped, .context = member};
     member->device = run->kernels->device_create(collective->rank, (int)stage->threads, err);
     if (!member->device) return -1;
     member->parameters =

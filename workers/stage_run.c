@@ -106,6 +106,8 @@ static int run_whole(struct run *run, const struct stage *stage, const struct st
     monitor_start(&run->monitor, stage, hooks, run->start.step, reached);
     LOG("from step %" PRIu64 " to %" PRIu64, run->start.step, stage->last_step);
     if (stage->kind == STAGE_PRETRAIN && run->start.finished) return 0;
+    run->cut = monitor_stopped(&run->monitor);
+    if (run->cut) return 0; /* weights may take long to load */
     return gang_run((int)stage->degree, member_main, run, err);
 }
 

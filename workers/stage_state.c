@@ -101,7 +101,10 @@ int run_resume(struct run *run, struct error *err)
     if (run_parent(run, err)) return -1;
     if (!run->own) return start_from_parent(run, err);
     run->start = header;
-    return copy_curve(run, run->own, err);
+    if (copy_curve(run, run->own, err)) return -1;
+    double validated = run->curve.count ? run->curve.entries[run->curve.count - 1].step : 0;
+    run->validation_due = !header.finished && evaluation_due(stage, header.step) && validated < (double)header.step;
+    return 0;
 }
 
 static bool leads(const struct member *member)

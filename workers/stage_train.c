@@ -18,7 +18,7 @@ static uint64_t evaluation_step(uint64_t i, uint64_t steps, uint64_t evaluations
     return (2 * i * steps + evaluations) / (2 * evaluations);
 }
 
-static bool evaluation_due(const struct stage *stage, uint64_t step)
+bool evaluation_due(const struct stage *stage, uint64_t step)
 {
     uint64_t steps = stage->last_step, evaluations = stage->recipe.evaluations ? stage->recipe.evaluations : 1;
     if (stage->kind == STAGE_PRETRAIN) return false; /* at the end of the stage */
@@ -52,7 +52,30 @@ static int record(struct member *member, double valid_loss, struct error *err)
     return curve_add(&run->curve, &entry, err);
 }
 
-int member_validate(struct member *member, struct error *err)
+int member_stopped(void *context)
+{
+    struct member *member = context;
+    double stopped = leads(member) && monitor_stopped(&member->run->monitor);
+    return collective_sum_double(member->collective, &stopped) ? -1 : stopped > 0;
+}
+
+/* End here, to go on from the newest state. */
+static int cut(struct member *member)
+{
+    if (leads(member)) member->run->cut = true;
+    return 1;
+}
+
+/* The same, from a state that is written now. */
+static int save_and_cut(struct member *member, struct error *err)
+{
+    return state_save(member, err) ? -1 : cut(member);
+}
+
+/* One validation of a finetuning stage, or the text validation that ends a pretraining stage: an entry of the curve.
+ * 0, -1, or 1: the stage is over, diverged or cut. A cut validation has changed nothing: the next attempt begins with
+ * it. */
+static int validate(struct member *member, struct error *err)
 {
     double loss = NAN;
     uint64_t targets;
@@ -60,7 +83,8 @@ int member_validate(struct member *member, struct error *err)
     struct checkpoint_header *state = &member->state;
     bool pretrain = run->stage->kind == STAGE_PRETRAIN;
     struct feed *feed = pretrain ? member->text : member->valid;
-    if (feed && evaluate(member->model, feed, &member->buffer, &member->tick, &loss, &targets, err)) return -1;
+    int stopped = feed ? evaluate(member->model, feed, &member->buffer, &member->tick, &loss, &targets, err) : 0;
+    if (stopped) return stopped < 0 ? -1 : run->training ? save_and_cut(member, err) : cut(member);
     if (record(member, loss, err)) return -1;
     if (pretrain) return 0;
     if (!isfinite(loss)) {
@@ -110,7 +134,7 @@ static void account(struct member *member, const struct trainer_step *step, doub
     monitor_step(&run->monitor, state->step, step->loss / (double)step->targets, step->tokens, seconds);
 }
 
-/* 0, 1 diverged, -1. */
+/* 0, 1 diverged or cut, -1. */
 static int train_one(struct member *member, struct error *err)
 {
     struct trainer_step step;
@@ -125,7 +149,7 @@ static int train_one(struct member *member, struct error *err)
         }
         return 1;
     }
-    return evaluation_due(member->run->stage, member->state.step) ? member_validate(member, err) : 0;
+    return evaluation_due(member->run->stage, member->state.step) ? validate(member, err) : 0;
 }
 
 static bool finished(const struct member *member)
@@ -141,27 +165,44 @@ static int close_training(struct member *member, struct error *err)
 {
     struct run *run = member->run;
     if (run->stage->kind == STAGE_PRETRAIN) {
-        if (member_validate(member, err)) return -1;
+        int over = validate(member, err);
+        if (over) return over < 0 ? -1 : 0;
         member->state.finished = 1;
         return state_save(member, err);
     }
     return run->training && !member->state.finished ? state_finish(member, err) : 0;
 }
 
+/* A drain that is asked for before the first step costs no step and no state. */
+static int begin_training(struct member *member, struct error *err)
+{
+    int stopped = member_stopped(member);
+    if (stopped) return stopped < 0 ? -1 : cut(member);
+    return member->run->validation_due ? validate(member, err) : 0;
+}
+
 int member_train(struct member *member, struct error *err)
 {
-    while (!finished(member)) {
-        int result = train_one(member, err);
-        if (result) return result < 0 ? -1 : 0;
-        if (finished(member)) break;
+    int over = begin_training(member, err);
+    while (over == 0 && !finished(member)) {
+        over = train_one(member, err);
+        if (over || finished(member)) break;
         int action = decide(member);
-        if (action < 0 || (action != GO_ON && state_save(member, err))) return -1;
-        if (action == DRAIN) {
-            if (leads(member)) member->run->cut = true;
-            return 0;
-        }
+        if (action < 0 || (action == SAVE && state_save(member, err))) return -1;
+        if (action == DRAIN) over = save_and_cut(member, err);
     }
+    if (over) return over < 0 ? -1 : 0;
     return close_training(member, err);
+}
+
+/* The losses of the best weights. 0, -1, or 1: cut. */
+static int conclude(struct member *member, double *test, double *text, uint64_t *test_tokens, struct error *err)
+{
+    uint64_t text_tokens;
+    int stopped = evaluate(member->model, member->test, &member->buffer, &member->tick, test, test_tokens, err);
+    if (!stopped && member->text)
+        stopped = evaluate(member->model, member->text, &member->buffer, &member->tick, text, &text_tokens, err);
+    return stopped > 0 ? cut(member) : stopped;
 }
 
 int member_conclude(struct member *member, struct error *err)
@@ -169,18 +210,17 @@ int member_conclude(struct member *member, struct error *err)
     struct run *run = member->run;
     const struct checkpoint_header *state = &member->state;
     double test, text = NAN;
-    uint64_t test_tokens, text_tokens, valid_tokens;
-    if (!run->training && member_validate(member, err) < 0) return -1;
+    uint64_t test_tokens, valid_tokens;
+    int over = run->training ? 0 : validate(member, err);
+    if (over) return over < 0 ? -1 : 0;
     if (state->best_step) {
         if (leads(member)) run->best = best_open(run->stage, state->best_step, state->best_digest, err);
         if ((leads(member) && !run->best) || collective_barrier(member->collective)) return -1;
         if (member_load_trainable(member, run->best, false, err)) return -1;
     }
-    if (evaluate(member->model, member->test, &member->buffer, &member->tick, &test, &test_tokens, err) ||
-        feed_targets(member->valid, 0, feed_items(member->valid), &valid_tokens, err))
-        return -1;
-    if (member->text && evaluate(member->model, member->text, &member->buffer, &member->tick, &text, &text_tokens, err))
-        return -1;
+    over = conclude(member, &test, &text, &test_tokens, err);
+    if (over) return over < 0 ? -1 : 0;
+    if (feed_targets(member->valid, 0, feed_items(member->valid), &valid_tokens, err)) return -1;
     if (!leads(member)) return 0;
     struct store_result *result = &run->outcome->row.result;
     result->test_loss = test;
