@@ -29,7 +29,7 @@
 #define POLL_ALONE_MS 200
 
 struct arguments {
-    const char *file, *dir, *shard;
+    const char *file, *dir, *shard, *drain_file;
     bool fail_fast, accept_drift;
     double end_time, grace, wait;
 };
@@ -73,6 +73,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case 'a':
         a->accept_drift = true;
         return 0;
+    case 'D':
+        a->drain_file = arg;
+        return 0;
     case 's':
         a->shard = arg;
         return 0;
@@ -95,6 +98,7 @@ static const struct argp_option options[] = {
     {"end-time", 'e', "TIME", 0,
      "when the job is ended, seconds since 1970: nothing starts that would not reach a checkpoint", 0},
     {"grace", 'g', "SECONDS", 0, "drain so long before --end-time (default: 60)", 0},
+    {"drain-file", 'D', "FILE", 0, "drain, as a signal does, as soon as FILE is there", 0},
     {"wait", 'w', "SECONDS", 0, "wait so long for another run in DIR to end (default: 15)", 0},
     {"accept-drift", 'a', NULL, 0,
      "go on with a changed sweep file though finished points run again as others, or the sweep has another name", 0},
@@ -179,7 +183,8 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
                                .lock_wait = a->wait,
                                .end_time = a->end_time,
                                .grace = a->grace,
-                               .signalled = &signalled};
+                               .signalled = &signalled,
+                               .drain_file = a->drain_file};
     run->master = master_create(run->sweep, run->plan, transport, &o, err);
     if (!run->master || write_parameters(run, start->dir, err) != 0) return -1;
     start->devices = run->sweep->resources.devices;
@@ -297,7 +302,7 @@ int command_run(int argc, char **argv)
     struct launcher launcher = {0};
     struct transport transport = {0};
     struct run run = {0};
-    struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}; /* but poll ends */
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);

@@ -16,6 +16,7 @@
 #define LOCK_SLICE 1.0     /* seconds between looks at the signals while the lock is waited for */
 #define STATE_INTERVAL 5.0 /* seconds between rewrites of a running point's /state row */
 #define STORE_INTERVAL 1.0 /* seconds between looks at the store's name */
+#define DRAIN_INTERVAL 0.2 /* seconds between looks for the file that asks for a drain */
 #define COMMIT_GROUP 256   /* rows under one pair of fdatasync */
 
 static struct stage *describe(struct master *master, uint32_t index)
@@ -118,14 +119,20 @@ static int count_committed(struct master *master, struct error *err)
     return 0;
 }
 
-/* An earlier run of this directory may take its time to end; a signal ends the waiting. */
+static bool drain_file_is_there(const struct master *master)
+{
+    return master->options.drain_file && access(master->options.drain_file, F_OK) == 0;
+}
+
+/* An earlier run of this directory may take its time to end; who asks for a drain ends the waiting. */
 static int take_lock(struct master *master, struct error *err)
 {
     const struct master_options *o = &master->options;
     double end = clock_elapsed() + o->lock_wait;
     bool told = false;
     while (store_lock(o->dir, LOCK_SLICE, &master->lock_fd, err) != 0) {
-        if (errno != EAGAIN || clock_elapsed() >= end || (o->signalled && *o->signalled)) return -1;
+        bool asked = errno != EAGAIN || (o->signalled && *o->signalled) || drain_file_is_there(master);
+        if (asked || clock_elapsed() >= end) return -1;
         if (!told) printf("waiting up to %.0f s: %s\n", o->lock_wait, err->text);
         told = true;
         fflush(stdout);
@@ -534,6 +541,14 @@ static double plan_seconds_left(const struct master *master)
     return (o->end_time - o->grace - clock_wall()) / (ratio > 0 ? ratio : 1);
 }
 
+static int watch_drain_file(struct master *master, struct error *err)
+{
+    double now = clock_elapsed();
+    if (master->draining || now - master->drain_file_checked < DRAIN_INTERVAL) return 0;
+    master->drain_file_checked = now;
+    return drain_file_is_there(master) ? master_drain(master, "asked for by --drain-file", err) : 0;
+}
+
 /* Drain when the job's time is up, or when what is left of it is of no use. */
 static int watch_time(struct master *master, struct error *err)
 {
@@ -547,7 +562,9 @@ static int watch_time(struct master *master, struct error *err)
 
 int master_step(struct master *master, struct error *err)
 {
-    if (check_store(master, err) != 0 || commit_rows(master, err) != 0 || watch_time(master, err) != 0) return -1;
+    if (check_store(master, err) != 0 || commit_rows(master, err) != 0 || watch_time(master, err) != 0 ||
+        watch_drain_file(master, err) != 0)
+        return -1;
     struct schedule_stage next;
     size_t node;
     double seconds_left = plan_seconds_left(master);

@@ -66,7 +66,7 @@ struct master {
     bool draining;
     bool nothing_fits; /* since the schedule was asked last, no device and no stage has become free */
     struct master_summary summary;
-    double started, status_written, line_written, store_checked;
+    double started, status_written, line_written, store_checked, drain_file_checked;
     double seconds_left;      /* predicted, of stages that are needed and not complete */
     double actual, predicted; /* seconds of the stages that completed in this run */
     struct stage *scratch;    /* a description at a time */

@@ -1,6 +1,12 @@
 
 # --- the same for every sweep from here on ---
 
+# Slurm's warning, before the time limit or a preemption, is left where the run looks: mpirun loses signals while it starts. Only USR1
+# is trapped: with more traps bash has been seen to lose it, too.
+warned=no
+rm -f "$slurm/drain"
+trap 'warned=yes; : >"$slurm/drain"' USR1
+
 say() {
     printf '== %s job %s: %s\n' "$(date '+%F %T')" "$SLURM_JOB_ID" "$*"
 }
@@ -55,19 +61,13 @@ queue_again() {
     exit 1
 }
 
-# Slurm's warning, before the time limit or a preemption: the run is told, checkpoints and ends. Only USR1 is trapped: with more
-# traps bash has been seen to lose signals.
-warned=no
-run=
-trap 'warned=yes; [ -z "$run" ] || kill -USR1 "$run"' USR1
-
 say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST, $(points_left) points left"
 stop_if_cancelled
 count_start
 end=${SLURM_JOB_END_TIME:-$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null)}
 [ $warned = no ] || queue_again
 
-"${launcher[@]}" "$program" run "$sweep" --dir "$dir" --end-time "${end:-0}" --grace "$grace" --wait 120 &
+"${launcher[@]}" "$program" run "$sweep" --dir "$dir" --drain-file "$slurm/drain" --end-time "${end:-0}" --grace "$grace" --wait 120 &
 run=$!
 while
     wait "$run" # until it has ended, or a trap has run

@@ -111,9 +111,9 @@ class Place:
             raise AssertionError(f'{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}')
         return done
 
-    def start(self, dir, ranks=0, config=None):
+    def start(self, dir, ranks=0, config=None, more=()):
         """Start a run in its own session: under mpirun, or alone (ranks = 0)."""
-        words = [PROGRAM, 'run', config or self.config, '--dir', dir]
+        words = [PROGRAM, 'run', config or self.config, '--dir', dir, *more]
         if ranks:
             words = ['mpirun', '--oversubscribe', '--bind-to', 'none', '-n', str(ranks)] + words
         log = open(dir.rstrip('/') + '.out', 'a')
