@@ -12,7 +12,9 @@
 #include "orchestrator/host.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/plan_identify.h"
+#include "orchestrator/quantity.h"
 #include "orchestrator/shard.h"
+#include "orchestrator/simulate_print.h"
 #include "workers/probe.h"
 
 struct options {
@@ -21,8 +23,10 @@ struct options {
     const char *laws; /* a run whose laws are taken for --identify */
     double noise;     /* of a loss, as a fraction */
     bool json, points, parameters;
-    long devices;  /* 0: those of this machine */
-    double gflops; /* 0: measured */
+    long devices;                      /* 0: those of this machine */
+    double gflops;                     /* 0: measured */
+    unsigned long nodes, node_devices; /* of --simulate; 0: not asked for */
+    double wall, grace;
 };
 
 static const struct argp_option option_list[] = {
@@ -37,6 +41,9 @@ static const struct argp_option option_list[] = {
     {"noise", 'n', "PERCENT", 0, "For --identify: spread of a loss between seeds (default: 0.5)", 0},
     {"devices", 'd', "N", 0, "Predict the time on N devices (default: those of this machine)", 0},
     {"rate", 'r', "GFLOPS", 0, "Speed of one device in training, GFLOP/s (default: measured here in 0.3 s)", 0},
+    {"simulate", 'S', "NODESxDEVICES", 0, "Say how the scheduler would fill a cluster, and stop; --json too", 1},
+    {"wall", 'w', "TIME", 0, "For --simulate: of a job, as 4h, 90m or 12:00:00 (default: one job without an end)", 1},
+    {"grace", 'g', "SECONDS", 0, "For --simulate: a job drains so long before its end (default: 60)", 1},
     {0}};
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -80,12 +87,30 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         if (*end || !isfinite(options->gflops) || options->gflops <= 0.0)
             argp_error(state, "--rate %s: allowed: above 0", arg);
         return 0;
+    case 'S':
+        if (quantity_parse_product(arg, &options->nodes, &options->node_devices))
+            argp_error(state, "--simulate %s: allowed: NODESxDEVICES, as 128x8", arg);
+        return 0;
+    case 'w':
+        if (quantity_parse_time(arg, &options->wall))
+            argp_error(state, "--wall %s: allowed: a time above 0, as 4h, 90m, 12:00:00", arg);
+        return 0;
+    case 'g':
+        options->grace = strtod(arg, &end);
+        if (*end || end == arg || !(options->grace >= 0.0 && options->grace <= 1e6))
+            argp_error(state, "--grace %s: allowed: 0..1e6", arg);
+        return 0;
     case ARGP_KEY_ARG:
         if (options->file) argp_error(state, "one sweep file is expected");
         options->file = arg;
         return 0;
     case ARGP_KEY_NO_ARGS:
         argp_error(state, "which sweep file?");
+        return 0;
+    case ARGP_KEY_END:
+        if (options->wall > 0.0 && options->wall <= options->grace)
+            argp_error(state, "--wall: allowed: more than the %g s of --grace", options->grace);
+        if (options->wall > 0.0 && !options->nodes) argp_error(state, "--wall goes with --simulate");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -131,8 +156,19 @@ static void warn_memory(const struct plan *plan, size_t devices)
                 devices, need / 0x1p30, have / 0x1p30);
 }
 
+static int simulate_jobs(const struct plan *plan, const struct options *options, struct error *err)
+{
+    struct simulate_options cluster = {.nodes = options->nodes,
+                                       .devices = (uint32_t)options->node_devices,
+                                       .wall_seconds = options->wall,
+                                       .grace_seconds = options->grace,
+                                       .checkpoint_seconds = plan->sweep->resources.checkpoint_seconds};
+    return simulate_print(plan, &cluster, options->json, stdout, err);
+}
+
 static int print(const struct plan *plan, const struct options *options, size_t devices, struct error *err)
 {
+    if (options->nodes) return simulate_jobs(plan, options, err);
     if (options->json) {
         if (plan_print_json(plan, devices, stdout)) return error_set_errno(err, "standard output");
         return 0;
@@ -162,7 +198,7 @@ int command_plan(int argc, char **argv)
         "FILE",      "Print the points of a sweep, the stages they share, FLOPs, memory and time.",
         NULL,        NULL,
         NULL};
-    struct options options = {.noise = 0.005};
+    struct options options = {.noise = 0.005, .grace = 60};
     struct error err = {""};
     if (argp_parse(&argp, argc, argv, 0, NULL, &options)) return 1;
     struct sweep *sweep = sweep_load(options.file, &err);
@@ -174,7 +210,7 @@ int command_plan(int argc, char **argv)
     else if (sweep && !fill_memory(sweep, &err) && !device_rate(sweep, &options, &rate, &err) &&
              (plan = plan_create(sweep, rate, &err)) && !narrow(sweep, plan, &options, &err)) {
         size_t devices = device_count(sweep, &options);
-        warn_memory(plan, devices);
+        if (!options.nodes) warn_memory(plan, devices);
         rc = options.identify ? plan_identify(plan, options.laws, options.noise, stdout, &err)
                               : print(plan, &options, devices, &err);
     }

@@ -492,7 +492,8 @@ static int handle_hello(struct master *master, int rank, const struct message_he
     master->nodes_present++;
     master->nothing_fits = false;
     LOG("rank %d on %s: %u devices", rank, info->host, hello->devices);
-    return master->nodes_present == (size_t)master->transport->size ? check_degrees(master, err) : 0;
+    if (master->nodes_present < (size_t)master->transport->size) return 0;
+    return check_degrees(master, err) ? -1 : master_choose_order(master, err);
 }
 
 static int handle_progress(struct master *master, const struct message_progress *message, struct error *err)

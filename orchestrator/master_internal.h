@@ -72,6 +72,9 @@ struct master {
     struct stage *scratch;    /* a description at a time */
 };
 
+/* Choose the order of the schedule for the nodes that are present and what is left to do. */
+int master_choose_order(struct master *master, struct error *err);
+
 /* Remove files of committed points that a kill has kept from being removed. */
 int master_remove_leftovers(struct master *master, struct error *err);
 

@@ -25,8 +25,7 @@ double master_eta(const struct master *master)
         if (r->progress.steps > 0)
             left -= master->plan->stages[r->stage].seconds * (double)r->progress.step / (double)r->progress.steps;
     }
-    double chain = 0; /* nothing ends before the longest chain that is still to be started */
-    if (master->schedule.count > 0) chain = master->schedule.heap[0].priority;
+    double chain = schedule_longest(&master->schedule); /* nothing ends before it */
     double even = left / devices;
     return (even > chain ? even : chain) * (master->actual / master->predicted);
 }

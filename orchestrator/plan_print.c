@@ -5,44 +5,7 @@
 
 #include "orchestrator/grid.h"
 #include "orchestrator/plan.h"
-
-/* 1234567 -> "1.23M". */
-static const char *short_number(double value, char out[32])
-{
-    static const char *const units[] = {"", "K", "M", "G", "T", "P", "E"};
-    size_t unit = 0;
-    while (value >= 999.5 && unit + 1 < sizeof units / sizeof *units) {
-        value /= 1000.0;
-        unit++;
-    }
-    snprintf(out, 32, unit || value < 10.0 ? "%.3g%s" : "%.0f%s", value, units[unit]);
-    return out;
-}
-
-static const char *short_bytes(double value, char out[32])
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-    size_t unit = 0;
-    while (value >= 1023.5 && unit + 1 < sizeof units / sizeof *units) {
-        value /= 1024.0;
-        unit++;
-    }
-    snprintf(out, 32, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
-    return out;
-}
-
-static const char *short_time(double seconds, char out[32])
-{
-    if (seconds < 99.5)
-        snprintf(out, 32, "%.1f s", seconds);
-    else if (seconds < 5970.0)
-        snprintf(out, 32, "%.0f min", seconds / 60.0);
-    else if (seconds < 172800.0)
-        snprintf(out, 32, "%.1f h", seconds / 3600.0);
-    else
-        snprintf(out, 32, "%.1f days", seconds / 86400.0);
-    return out;
-}
+#include "orchestrator/quantity.h"
 
 static void print_uints(FILE *out, const char *name, const uint64_t *values, size_t count)
 {
@@ -58,7 +21,7 @@ static void print_axes(const struct sweep *sweep, FILE *out)
     fprintf(out, "  %-16s", "models");
     for (size_t i = 0; i < sweep->model_count && i < 12; i++)
         fprintf(out, "%s%s (%s)", i ? ", " : "", sweep->models[i].name,
-                short_number((double)model_parameters(&sweep->models[i]), number));
+                quantity_number((double)model_parameters(&sweep->models[i]), number));
     fprintf(out, sweep->model_count > 12 ? ", ... (%zu)\n" : "\n", sweep->model_count);
     print_uints(out, "pretrain tokens", sweep->pretrain_tokens, sweep->pretrain_token_count);
     print_uints(out, "examples", sweep->examples, sweep->example_count);
@@ -93,7 +56,7 @@ static void print_methods(const struct plan *plan, FILE *out)
         fprintf(out, "%-10s", method_name(m->config.kind));
         print_sizes(m, out);
         fprintf(out, "%8zu%8zu%10zu%10s\n", m->config.kind == METHOD_NONE ? 0 : m->learning_rate_count, points,
-                held_out, short_number(sum, flops));
+                held_out, quantity_number(sum, flops));
     }
 }
 
@@ -108,7 +71,7 @@ static void print_stage_row(FILE *out, const char *kind, const char *model, cons
 {
     char a[32], b[32], c[32];
     fprintf(out, "%-10s%-16.15s%-12s%8zu%10" PRIu64 "%10s%12s%9" PRIu32 "%12s\n", kind, model, method, count, steps,
-            short_number(flops, a), short_bytes((double)bytes, b), degree, short_time(seconds, c));
+            quantity_number(flops, a), quantity_bytes((double)bytes, b), degree, quantity_time(seconds, c));
 }
 
 static void print_pretraining(const struct plan *plan, FILE *out)
@@ -118,7 +81,7 @@ static void print_pretraining(const struct plan *plan, FILE *out)
         if (stage->kind != STAGE_PRETRAIN) continue;
         char tokens[32], step[48];
         snprintf(step, sizeof step, "to %s",
-                 short_number((double)sweep_step_tokens(&plan->sweep->pretrain, stage->last_step), tokens));
+                 quantity_number((double)sweep_step_tokens(&plan->sweep->pretrain, stage->last_step), tokens));
         print_stage_row(out, "pretrain", plan->sweep->models[stage->model].name, step, 1,
                         stage->last_step - stage->first_step, stage->flops, stage->bytes, stage->degree,
                         stage->seconds);
@@ -194,13 +157,13 @@ void plan_print(const struct plan *plan, size_t devices, FILE *out)
     fprintf(out, "\n%zu stages: %zu of pretraining, shared by %zu points\n", plan->stage_count, pretraining,
             plan->point_count);
     fprintf(out, "FLOPs of training: %s; %s if every point trained its own prefix: sharing saves %.0f %%\n",
-            short_number(plan->flops, a), short_number(plan->flops_alone, b),
+            quantity_number(plan->flops, a), quantity_number(plan->flops_alone, b),
             plan->flops_alone > 0.0 ? 100.0 * (1.0 - plan->flops / plan->flops_alone) : 0.0);
-    fprintf(out, "memory of the largest stage: %s on one device\n", short_bytes((double)forecast.largest_bytes, c));
+    fprintf(out, "memory of the largest stage: %s on one device\n", quantity_bytes((double)forecast.largest_bytes, c));
     fprintf(out, "predicted time on %zu device%s: %s", devices, devices == 1 ? "" : "s",
-            short_time(forecast.seconds, d));
+            quantity_time(forecast.seconds, d));
     fprintf(out, " (longest chain of stages %s, all stages one after another %s)\n",
-            short_time(forecast.longest_seconds, a), short_time(forecast.device_seconds, b));
+            quantity_time(forecast.longest_seconds, a), quantity_time(forecast.device_seconds, b));
 }
 
 void plan_print_points(const struct plan *plan, FILE *out)

@@ -1,6 +1,7 @@
-/* Ready stages to nodes: a heap by longest chain, best fit inside the nodes. */
+/* Ready stages to nodes: heaps by longest chain, one for each number of devices; best fit inside the nodes. */
 #include "orchestrator/schedule.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,12 +9,15 @@
 void schedule_init(struct schedule *schedule)
 {
     memset(schedule, 0, sizeof *schedule);
+    schedule->late_least = INFINITY;
 }
 
 void schedule_free(struct schedule *schedule)
 {
-    free(schedule->heap);
-    free(schedule->aside);
+    for (size_t i = 0; i < schedule->degrees; i++)
+        free(schedule->heaps[i].stages);
+    free(schedule->heaps);
+    free(schedule->late.stages);
     schedule_init(schedule);
 }
 
@@ -31,48 +35,104 @@ static void swap(struct schedule_stage *a, struct schedule_stage *b)
     *b = t;
 }
 
-int schedule_add(struct schedule *schedule, const struct schedule_stage *stage)
+static int append(struct schedule_heap *heap, const struct schedule_stage *stage)
 {
-    if (schedule->count == schedule->capacity) {
-        size_t capacity = schedule->capacity ? 2 * schedule->capacity : 64;
-        struct schedule_stage *grown = realloc(schedule->heap, capacity * sizeof *grown);
+    if (heap->count == heap->capacity) {
+        size_t capacity = heap->capacity ? 2 * heap->capacity : 64;
+        struct schedule_stage *grown = realloc(heap->stages, capacity * sizeof *grown);
         if (!grown) return -1;
-        schedule->heap = grown;
-        schedule->capacity = capacity;
+        heap->stages = grown;
+        heap->capacity = capacity;
     }
-    size_t at = schedule->count++;
-    schedule->heap[at] = *stage;
-    while (at > 0 && before(&schedule->heap[at], &schedule->heap[(at - 1) / 2])) {
-        swap(&schedule->heap[at], &schedule->heap[(at - 1) / 2]);
-        at = (at - 1) / 2;
-    }
+    heap->stages[heap->count++] = *stage;
     return 0;
 }
 
-static struct schedule_stage pop(struct schedule *schedule)
+static int push(struct schedule_heap *heap, const struct schedule_stage *stage)
 {
-    struct schedule_stage top = schedule->heap[0];
-    schedule->heap[0] = schedule->heap[--schedule->count];
+    if (append(heap, stage)) return -1;
+    struct schedule_stage *s = heap->stages;
+    for (size_t at = heap->count - 1; at > 0 && before(&s[at], &s[(at - 1) / 2]); at = (at - 1) / 2)
+        swap(&s[at], &s[(at - 1) / 2]);
+    return 0;
+}
+
+static struct schedule_stage pop(struct schedule_heap *heap)
+{
+    struct schedule_stage top = heap->stages[0];
+    heap->stages[0] = heap->stages[--heap->count];
     for (size_t at = 0;;) {
         size_t best = at;
         for (size_t child = 2 * at + 1; child <= 2 * at + 2; child++)
-            if (child < schedule->count && before(&schedule->heap[child], &schedule->heap[best])) best = child;
+            if (child < heap->count && before(&heap->stages[child], &heap->stages[best])) best = child;
         if (best == at) return top;
-        swap(&schedule->heap[at], &schedule->heap[best]);
+        swap(&heap->stages[at], &heap->stages[best]);
         at = best;
     }
 }
 
-/* The node with the fewest free devices that fits; false: none. */
-static bool best_fit(const struct schedule_node *nodes, size_t count, uint32_t degree, size_t *node)
+static int add_ready(struct schedule *schedule, const struct schedule_stage *stage)
 {
-    bool found = false;
+    size_t degree = stage->degree ? stage->degree : 1;
+    if (degree > schedule->degrees) {
+        struct schedule_heap *grown = realloc(schedule->heaps, degree * sizeof *grown);
+        if (!grown) return -1;
+        memset(grown + schedule->degrees, 0, (degree - schedule->degrees) * sizeof *grown);
+        schedule->heaps = grown;
+        schedule->degrees = degree;
+    }
+    return push(&schedule->heaps[degree - 1], stage);
+}
+
+int schedule_add(struct schedule *schedule, const struct schedule_stage *stage)
+{
+    if (add_ready(schedule, stage)) return -1;
+    schedule->count++;
+    return 0;
+}
+
+/* Of two heaps' tops, which goes first. Inside a heap both orders are the same. */
+static bool goes_first(const struct schedule *schedule, const struct schedule_stage *a, const struct schedule_stage *b)
+{
+    if (schedule->order == SCHEDULE_CHAIN) return before(a, b);
+    double x = a->priority * a->degree, y = b->priority * b->degree;
+    return x > y || x < y ? x > y : before(a, b);
+}
+
+/* Time has come back (a prediction has changed): what was too long may fit. What finds no memory stays in the list. */
+static void take_back(struct schedule *schedule, double seconds_left)
+{
+    if (seconds_left < schedule->late_least) return;
+    size_t kept = 0;
+    schedule->late_least = INFINITY;
+    for (size_t i = 0; i < schedule->late.count; i++) {
+        struct schedule_stage stage = schedule->late.stages[i];
+        if (stage.seconds <= seconds_left && !add_ready(schedule, &stage)) continue;
+        schedule->late.stages[kept++] = stage;
+        schedule->late_least = fmin(schedule->late_least, stage.seconds);
+    }
+    schedule->late.count = kept;
+}
+
+/* Top of a heap that ends, or reaches a checkpoint, in time; NULL: none. What is too long goes to the list. */
+static const struct schedule_stage *top_in_time(struct schedule *schedule, struct schedule_heap *heap,
+                                                double seconds_left)
+{
+    while (heap->count > 0 && heap->stages[0].seconds > seconds_left) {
+        if (append(&schedule->late, &heap->stages[0])) return NULL; /* a later call tries again */
+        schedule->late_least = fmin(schedule->late_least, heap->stages[0].seconds);
+        pop(heap);
+    }
+    return heap->count > 0 ? &heap->stages[0] : NULL;
+}
+
+/* The node with the fewest free devices that fits. */
+static size_t best_fit(const struct schedule_node *nodes, size_t count, uint32_t degree)
+{
+    size_t best = count;
     for (size_t i = 0; i < count; i++)
-        if (nodes[i].free >= degree && (!found || nodes[i].free < nodes[*node].free)) {
-            *node = i;
-            found = true;
-        }
-    return found;
+        if (nodes[i].free >= degree && (best == count || nodes[i].free < nodes[best].free)) best = i;
+    return best;
 }
 
 int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t node_count, double seconds_left,
@@ -81,29 +141,29 @@ int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t
     uint32_t most = 0;
     for (size_t i = 0; i < node_count; i++)
         if (nodes[i].free > most) most = nodes[i].free;
-    size_t aside = 0;
-    int found = 0;
-    while (most > 0 && schedule->count > 0 && !found) {
-        struct schedule_stage top = pop(schedule);
-        if (top.degree <= most && top.seconds <= seconds_left && best_fit(nodes, node_count, top.degree, node)) {
-            nodes[*node].free -= top.degree;
-            *stage = top;
-            found = 1;
-            break;
-        }
-        if (aside == schedule->aside_capacity) {
-            size_t capacity = aside ? 2 * aside : 64;
-            struct schedule_stage *grown = realloc(schedule->aside, capacity * sizeof *grown);
-            if (!grown) { /* put it back and let a later call try again */
-                schedule_add(schedule, &top);
-                break;
-            }
-            schedule->aside = grown;
-            schedule->aside_capacity = capacity;
-        }
-        schedule->aside[aside++] = top;
+    take_back(schedule, seconds_left);
+    const struct schedule_stage *best = NULL;
+    struct schedule_heap *from = NULL;
+    for (size_t i = 0; i < schedule->degrees && i < most; i++) {
+        const struct schedule_stage *top = top_in_time(schedule, &schedule->heaps[i], seconds_left);
+        if (!top || (best && !goes_first(schedule, top, best))) continue;
+        best = top;
+        from = &schedule->heaps[i];
     }
-    while (aside > 0)
-        schedule_add(schedule, &schedule->aside[--aside]); /* the heap has had room for them */
-    return found;
+    if (!best) return 0;
+    *stage = pop(from);
+    *node = best_fit(nodes, node_count, stage->degree);
+    nodes[*node].free -= stage->degree;
+    schedule->count--;
+    return 1;
+}
+
+double schedule_longest(const struct schedule *schedule)
+{
+    double longest = 0.0;
+    for (size_t i = 0; i < schedule->degrees; i++)
+        if (schedule->heaps[i].count > 0) longest = fmax(longest, schedule->heaps[i].stages[0].priority);
+    for (size_t i = 0; i < schedule->late.count; i++)
+        longest = fmax(longest, schedule->late.stages[i].priority);
+    return longest;
 }
