@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""The fitter beside scipy, in one run on one core: the same points, law, loss, starts and search.
+"""The fitter beside scipy, in one run on one core: the same points, law, loss and starts.
 
     fit_laws.py [BENCH_FIT_LAWS [ROUNDS]]     needs numpy and scipy
 
-One fit: from each start of the fitter's grid 30 iterations of L-BFGS(-B), the ten best followed to the end. The
+One fit: from each start of the fitter's grid a short way (the peer: 30 iterations of L-BFGS-B), the ten best to the end. The
 bootstrap: refits under exponential weights from the fit, of which the peer makes 200 and its time is scaled. The peer
 has the analytic gradient, in vectorised numpy over centred axes. The two take turns, ROUNDS (3) times; medians count.
 """

@@ -122,36 +122,106 @@ VECTOR_INLINE void add_slopes(const struct columns_term *term, size_t block, vec
         sums[term->exponent[k]] -= slope * share * load(term->log_x[k], block);
 }
 
+/* The terms at a block over exp(unit), and their sum. */
+VECTOR_INLINE vector term_values(const struct columns *columns, const double *theta, size_t block,
+                                 vector values[LAW_TERMS], vector shares[LAW_TERMS])
+{
+    vector loss = (vector){0} + SMALLEST;
+    for (size_t t = 0; t < columns->law.term_count; t++) {
+        if (columns->terms[t].count || !block) /* E is the same at all points */
+            values[t] = term_value(&columns->terms[t], columns->unit, theta, block, &shares[t]);
+        loss += values[t];
+    }
+    return loss;
+}
+
+/* Loss of the residuals of a block. *slope: its derivative by log L; *within: derivative of huber' by the residual;
+ * *scale: derivative of the residual by log L; weights not in them. */
+VECTOR_INLINE vector loss_of(const struct columns *columns, size_t block, double delta, bool log_residuals, vector loss,
+                             vector *residual, vector *slope, vector *scale)
+{
+    const vector predicted = vector_log(loss) + columns->unit;
+    *scale = log_residuals ? (vector){0} + 1.0 : vector_exp(predicted);
+    *residual = log_residuals ? predicted - load(columns->log_loss, block) : *scale - load(columns->loss, block);
+    return huber(*residual, delta, slope);
+}
+
 CLONES double columns_objective(const struct columns *columns, const double *weight, double delta, bool log_residuals,
                                 const double *theta, double *gradient)
 {
     const size_t terms = columns->law.term_count;
-    vector sum = {0}, sums[LAW_PARAMETERS] = {{0}}, values[LAW_TERMS], shares[LAW_TERMS], slope;
-    for (size_t t = 0; t < terms; t++) /* E is the same at all points */
-        if (!columns->terms[t].count) values[t] = term_value(&columns->terms[t], columns->unit, theta, 0, &shares[t]);
+    vector sum = {0}, sums[LAW_PARAMETERS] = {{0}}, values[LAW_TERMS], shares[LAW_TERMS], residual, slope, scale;
     for (size_t block = 0; block < columns->padded / LANES; block++) {
-        vector loss = (vector){0} + SMALLEST, residual, scale = load(weight, block);
-        for (size_t t = 0; t < terms; t++) {
-            if (columns->terms[t].count)
-                values[t] = term_value(&columns->terms[t], columns->unit, theta, block, &shares[t]);
-            loss += values[t];
-        }
-        const vector inverse = 1.0 / loss, predicted = vector_log(loss) + columns->unit;
-        if (log_residuals) {
-            residual = predicted - load(columns->log_loss, block);
-            sum += scale * huber(residual, delta, &slope);
-        } else {
-            const vector value = vector_exp(predicted);
-            residual = value - load(columns->loss, block);
-            sum += scale * huber(residual, delta, &slope);
-            slope *= value;
-        }
-        slope *= scale * inverse;
+        const vector loss = term_values(columns, theta, block, values, shares), weights = load(weight, block);
+        sum += weights * loss_of(columns, block, delta, log_residuals, loss, &residual, &slope, &scale);
+        slope *= weights * scale / loss;
         for (size_t t = 0; t < terms; t++)
             add_slopes(&columns->terms[t], block, slope * values[t], shares[t], sums);
     }
     for (size_t p = 0; p < columns->law.parameter_count; p++)
         gradient[p] = total(sums[p]);
+    return total(sum);
+}
+
+/* d(log L)/d(theta) of the parameters of a term. */
+VECTOR_INLINE void term_gradient(const struct columns_term *term, size_t block, vector share, vector *out)
+{
+    out[term->coefficient] = share;
+    for (size_t k = 0; k < term->count; k++)
+        out[term->exponent[k]] = -share * load(term->log_x[k], block);
+}
+
+/* Adds factor · the second derivatives of a term over the term: its parameters in order, coefficient first. */
+VECTOR_INLINE void add_term_curvature(const struct columns_term *term, size_t block, vector factor,
+                                      vector sums[LAW_PARAMETERS][LAW_PARAMETERS])
+{
+    sums[term->coefficient][term->coefficient] += factor;
+    for (size_t k = 0; k < term->count; k++) {
+        const vector part = factor * load(term->log_x[k], block);
+        sums[term->exponent[k]][term->coefficient] -= part;
+        for (size_t j = 0; j <= k; j++)
+            sums[term->exponent[k]][term->exponent[j]] += part * load(term->log_x[j], block);
+    }
+}
+
+CLONES double columns_curvature(const struct columns *columns, const double *weight, double delta, bool log_residuals,
+                                const double *theta, double *gradient, double hessian[LAW_PARAMETERS][LAW_PARAMETERS],
+                                double *measure)
+{
+    const size_t terms = columns->law.term_count, n = columns->law.parameter_count;
+    vector sum = {0}, first[LAW_PARAMETERS] = {{0}}, second[LAW_PARAMETERS][LAW_PARAMETERS],
+           bound[LAW_PARAMETERS] = {{0}};
+    vector values[LAW_TERMS], shares[LAW_TERMS], residual, slope, scale, point[LAW_PARAMETERS];
+    for (size_t a = 0; a < n; a++)
+        for (size_t b = 0; b <= a; b++)
+            second[a][b] = (vector){0};
+    for (size_t block = 0; block < columns->padded / LANES; block++) {
+        const vector loss = term_values(columns, theta, block, values, shares), weights = load(weight, block);
+        sum += weights * loss_of(columns, block, delta, log_residuals, loss, &residual, &slope, &scale);
+        const vector_mask within = vector_abs(residual) <= delta;
+        const vector square = weights * scale * scale, curve = vector_choose(within, square, (vector){0});
+        const vector tilt = weights * slope * scale; /* of log L */
+        const vector outer = log_residuals ? curve - tilt : curve;
+        const vector ratio = square * vector_choose(within, (vector){0} + 1.0, slope / residual);
+        for (size_t t = 0; t < terms; t++) {
+            const vector share = values[t] / loss;
+            term_gradient(&columns->terms[t], block, share, point);
+            add_term_curvature(&columns->terms[t], block, tilt * share, second);
+        }
+        for (size_t a = 0; a < n; a++) {
+            const vector part = outer * point[a];
+            first[a] += tilt * point[a];
+            bound[a] += ratio * point[a] * point[a];
+            for (size_t b = 0; b <= a; b++)
+                second[a][b] += part * point[b];
+        }
+    }
+    for (size_t a = 0; a < n; a++) {
+        gradient[a] = total(first[a]);
+        measure[a] = total(bound[a]);
+        for (size_t b = 0; b <= a; b++)
+            hessian[a][b] = hessian[b][a] = total(second[a][b]);
+    }
     return total(sum);
 }
 

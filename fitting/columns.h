@@ -39,6 +39,12 @@ void columns_weigh(const struct columns *columns, const double *weight, double *
 double columns_objective(const struct columns *columns, const double *weight, double delta, bool log_residuals,
                          const double *theta, double *gradient);
 
+/* The same with the second derivatives, and the diagonal of the matrix that bounds them from above where the law is
+ * linear (weights huber'(r)/r): the measure of a step. For laws without a knee. */
+double columns_curvature(const struct columns *columns, const double *weight, double delta, bool log_residuals,
+                         const double *theta, double *gradient, double hessian[LAW_PARAMETERS][LAW_PARAMETERS],
+                         double *measure);
+
 /* Residual of point i, predicted - observed, and its gradient[parameter_count] where not NULL. */
 double columns_residual(const struct columns *columns, bool log_residuals, const double *theta, size_t i,
                         double *gradient);

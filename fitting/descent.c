@@ -5,7 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-enum { ITERATIONS = 3000, RUNS = 20 };
+#include "fitting/newton.h"
+
+enum { SCOUT = 30, NEWTON_SCOUT = 10, ITERATIONS = 3000, RUNS = 20 };
 
 struct descent descent_of(const struct columns *columns, const double *weight, const struct fit_options *options)
 {
@@ -20,8 +22,12 @@ struct descent descent_of(const struct columns *columns, const double *weight, c
     return out;
 }
 
-/* The tied parameter from the others. */
-static void settle_slack(const struct descent *descent, double *theta)
+bool descent_holds(const struct descent *descent, size_t parameter)
+{
+    return (descent->frozen && descent->frozen[parameter]) || (descent->tie && parameter == descent->slack);
+}
+
+void descent_settle_slack(const struct descent *descent, double *theta)
 {
     if (!descent->tie) return;
     double value = descent->tied;
@@ -38,11 +44,11 @@ static lbfgsfloatval_t evaluate(void *context, const lbfgsfloatval_t *x, lbfgsfl
     size_t count = descent->columns->law.parameter_count;
     double theta[LAW_PARAMETERS], slope[LAW_PARAMETERS];
     memcpy(theta, x, count * sizeof *theta);
-    settle_slack(descent, theta);
+    descent_settle_slack(descent, theta);
     double value =
         columns_objective(descent->columns, descent->weight, descent->delta, descent->log_residuals, theta, slope);
     for (size_t i = 0; i < (size_t)n; i++) {
-        bool held = i >= count || (descent->frozen && descent->frozen[i]) || (descent->tie && i == descent->slack);
+        bool held = i >= count || descent_holds(descent, i);
         gradient[i] = held ? 0 : slope[i] / descent->scale;
         if (!held && descent->tie) gradient[i] -= descent->tie[i] * slope[descent->slack] / descent->scale;
     }
@@ -58,7 +64,8 @@ static int count_iteration(void *context, const lbfgsfloatval_t *x, const lbfgsf
     return 0;
 }
 
-double descent_run(struct descent *descent, double *theta, int iterations)
+/* L-BFGS, for laws with a knee: their second derivatives are not worked out. */
+static double lbfgs_run(struct descent *descent, double *theta, int iterations)
 {
     _Alignas(64) lbfgsfloatval_t x[LAW_PARAMETERS] = {0}; /* the library wants aligned arrays of a multiple of 8 */
     lbfgsfloatval_t slope[LAW_PARAMETERS];
@@ -79,15 +86,33 @@ double descent_run(struct descent *descent, double *theta, int iterations)
         memcpy(theta, x, count * sizeof *theta);
     else
         value = before;
-    settle_slack(descent, theta);
+    descent_settle_slack(descent, theta);
     return value;
+}
+
+static bool has_knee(const struct law *law)
+{
+    for (size_t t = 0; t < law->term_count; t++)
+        if (law->terms[t].knee) return true;
+    return false;
+}
+
+static double run(struct descent *descent, double *theta, int iterations)
+{
+    return has_knee(&descent->columns->law) ? lbfgs_run(descent, theta, iterations)
+                                            : newton_run(descent, theta, iterations);
+}
+
+double descent_scout(struct descent *descent, double *theta)
+{
+    return run(descent, theta, has_knee(&descent->columns->law) ? SCOUT : NEWTON_SCOUT);
 }
 
 bool descent_settle(struct descent *descent, double *theta, double *value)
 {
-    for (int run = 0; run < RUNS; run++) {
+    for (int i = 0; i < RUNS; i++) {
         double before = *value;
-        *value = descent_run(descent, theta, ITERATIONS);
+        *value = run(descent, theta, ITERATIONS);
         if (before - *value <= (descent->coarse ? 1e-7 : 1e-13) * fabs(before)) return true;
     }
     return false;

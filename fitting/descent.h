@@ -1,4 +1,4 @@
-/* From a start to the minimum of an objective over columns: L-BFGS, with parameters held or tied. Internal to fitting/.
+/* From a start to the minimum of an objective over columns, with parameters held or tied. Internal to fitting/.
  */
 #ifndef TUNELAW_FITTING_DESCENT_H
 #define TUNELAW_FITTING_DESCENT_H
@@ -24,10 +24,15 @@ struct descent {
 /* The problem of a fit's options, without what is held. weight: a column of `columns`. */
 struct descent descent_of(const struct columns *columns, const double *weight, const struct fit_options *options);
 
-/* One run from theta (centred axes), which is moved to the best point found. Returns the objective over the scale. */
-double descent_run(struct descent *descent, double *theta, int iterations);
+/* Parameters that do not move by themselves; the one that takes what the tied ones leave. */
+bool descent_holds(const struct descent *descent, size_t parameter);
+void descent_settle_slack(const struct descent *descent, double *theta);
 
-/* Run again, the optimiser's memory forgotten, until a run gains nothing: whether it came to that. *value: in and out.
+/* A short way from theta (centred axes), which is moved to the best point found. Returns the objective over the scale.
+ */
+double descent_scout(struct descent *descent, double *theta);
+
+/* To the end: run until a run gains nothing, and return whether it came to that. *value: in and out.
  */
 bool descent_settle(struct descent *descent, double *theta, double *value);
 

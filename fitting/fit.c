@@ -10,7 +10,7 @@
 #include "fitting/descent.h"
 #include "fitting/starts.h"
 
-enum { SCOUT_ITERATIONS = 30, POLISHED = 10 };
+enum { POLISHED = 10 };
 
 /* What a fit works on: the points, the same in columns with centred axes, the optimiser over them. */
 struct problem {
@@ -140,7 +140,7 @@ static void scout(struct problem *problem, struct start *starts, size_t count)
         for (size_t p = 0; i < grid && p < problem->law->parameter_count; p++)
             if (is_frozen(problem->options, p)) starts[i].theta[p] = problem->options->start[p];
         starts[i].order = i;
-        starts[i].value = count > 1 ? descent_run(&problem->descent, starts[i].theta, SCOUT_ITERATIONS) : INFINITY;
+        starts[i].value = count > 1 ? descent_scout(&problem->descent, starts[i].theta) : INFINITY;
         if (isnan(starts[i].value)) starts[i].value = INFINITY;
     }
     qsort(starts, count, sizeof *starts, compare_starts);

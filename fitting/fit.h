@@ -1,4 +1,4 @@
-/* The one fit of any law: multi-start L-BFGS on a sum of Huber losses. Deterministic, no files.
+/* The one fit of any law: the minimum of a sum of Huber losses, from many starts. Deterministic, no files.
  *
  * At full size: 10^4 points, 10^3 starts. Objective: sum over points of weight · huber(residual), a sum and not a mean,
  * so that the optimiser's tolerances mean the same whatever the number of points. huber(r) = r²/2 for |r| <= delta,

@@ -105,12 +105,66 @@ static void columns_agree_with_points(void **state)
         }
 }
 
+/* Second derivatives against differences of the gradient, where no residual is near the threshold. */
+static void check_curvature(const char *name, double delta, bool logs)
+{
+    enum { COUNT = 21 };
+    const struct law *law = law_find(name, NULL);
+    struct fit_data data = grid_alloc(COUNT);
+    double theta[LAW_PARAMETERS], gradient[LAW_PARAMETERS], sides[2][LAW_PARAMETERS], measure[LAW_PARAMETERS];
+    double hessian[LAW_PARAMETERS][LAW_PARAMETERS], largest = 0;
+    uint64_t random = 9;
+    for (size_t p = 0; p < law->parameter_count; p++)
+        theta[p] = 0.2 + synthetic_uniform(&random);
+    for (size_t i = 0; i < COUNT; i++) {
+        for (size_t axis = 0; axis < LAW_AXES; axis++)
+            data.log_x[i][axis] = 2 * synthetic_uniform(&random) - 1;
+        data.loss[i] = exp(law_log_value(law, theta, data.log_x[i], NULL) + (i % 2 ? 0.003 : 0.05) * (i % 3 ? 1 : -1));
+    }
+    struct columns columns;
+    assert_int_equal(columns_create(law, &data, (double[LAW_AXES]){0}, &columns), 0);
+    double *column = columns_weights(&columns, NULL);
+    double value = columns_curvature(&columns, column, delta, logs, theta, gradient, hessian, measure);
+    assert_true(value == columns_objective(&columns, column, delta, logs, theta, sides[0]));
+    for (size_t p = 0; p < law->parameter_count; p++) {
+        assert_true(fabs(gradient[p] - sides[0][p]) <= 1e-13 * fabs(sides[0][p]) && measure[p] > 0);
+        largest = fmax(largest, fabs(hessian[p][p]));
+    }
+    for (size_t p = 0; p < law->parameter_count; p++) {
+        double middle = theta[p];
+        for (int side = 0; side < 2; side++) {
+            theta[p] = middle + (side ? 1e-5 : -1e-5);
+            columns_objective(&columns, column, delta, logs, theta, sides[side]);
+        }
+        theta[p] = middle;
+        for (size_t q = 0; q < law->parameter_count; q++)
+            if (!(fabs((sides[1][q] - sides[0][q]) / 2e-5 - hessian[p][q]) < 1e-6 * largest))
+                fail_msg("%s: second derivative %zu, %zu is %g, not %g", name, p, q, hessian[p][q],
+                         (sides[1][q] - sides[0][q]) / 2e-5);
+    }
+    free(column);
+    columns_destroy(&columns);
+    grid_free(&data);
+}
+
+static void second_derivatives_agree_with_differences(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"single", "multiplicative", "additive", "joint", "joint_additive"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        check_curvature(names[i], 0.02, true);
+        check_curvature(names[i], INFINITY, true);
+        check_curvature(names[i], INFINITY, false);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exp_and_log_are_within_one_unit),
         cmocka_unit_test(exp_and_log_hold_at_the_ends),
         cmocka_unit_test(columns_agree_with_points),
+        cmocka_unit_test(second_derivatives_agree_with_differences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
