@@ -1,7 +1,7 @@
 /* The state of one stage in one HDF5 file: global (unsharded) tensors, so that any tensor-parallel degree can load it.
  *
  * At full size a full-tuning state of a 16B model is about 200 GB: a writer adds tensors one by one, each rank's tile
- * is written where it belongs in the global tensor, nothing is gathered. Written to PATH.PID.N.tmp, synced, renamed.
+ * is written where it belongs in the global tensor, nothing is gathered. Written to PATH.RANDOM.tmp, synced, renamed.
  * Every tensor has a checksum, verified when the file is opened.
  *
  *   /header   compound [1]: struct checkpoint_header, and the digest of all tensors
@@ -9,8 +9,7 @@
  *   /index    compound [tensors], sorted by name: name, rows, columns, offset into /data in values, checksum
  *   /data     float32 [values]: the tensors, each row by row
  * One dataset for all tensors, since a small file would otherwise be mostly HDF5 metadata; docs/store-format.md has the
- * bytes. HDF5 is not thread safe: all calls come from one thread at a time, but for checkpoint_get, which does not use
- * HDF5.
+ * bytes. HDF5 is not thread safe: checkpoints are written by one thread at a time; reading does not use HDF5.
  *
  * Trainable weights and optimiser moments are tensors named "value/NAME", "moment1/NAME", "moment2/NAME". */
 #ifndef TUNELAW_IO_CHECKPOINT_H
@@ -24,7 +23,7 @@
 #include "io/error.h"
 #include "io/store.h"
 
-#define CHECKPOINT_VERSION 1
+#define CHECKPOINT_VERSION 2
 
 struct checkpoint_header {
     char stage[DIGEST_HEX + 1];  /* identity of the stage */

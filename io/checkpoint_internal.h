@@ -4,10 +4,7 @@
 
 #include "io/checkpoint.h"
 #include "io/frozen.h"
-#include "io/seal.h"
 
-#define CHECKPOINT_KIND "tunelaw checkpoint"
-#define CHECKPOINT_SEALED_LIMIT ((uint64_t)1 << 30) /* all but the tensors */
 #define CHECKPOINT_NAME 128
 #define CHECKPOINT_ALIGNMENT 16 /* values: tensors begin at multiples of 64 bytes */
 #define CHECKPOINT_BLOCK ((size_t)1 << 20)
@@ -20,8 +17,15 @@ struct checkpoint_tensor {
     uint64_t checksum; /* XXH3-64 of the rows * columns values */
 };
 
-enum checkpoint_dataset { CHECKPOINT_HEADER, CHECKPOINT_CURVE, CHECKPOINT_INDEX, CHECKPOINT_DATASETS };
-extern const struct frozen_layout checkpoint_layouts[CHECKPOINT_DATASETS];
+enum checkpoint_dataset {
+    CHECKPOINT_HEADER,
+    CHECKPOINT_CURVE,
+    CHECKPOINT_INDEX,
+    CHECKPOINT_DATA, /* float32 [values] */
+    CHECKPOINT_DATASETS
+};
+extern const struct frozen_spec checkpoint_specs[CHECKPOINT_DATASETS];
+extern const struct frozen_format checkpoint_format;
 
 /* The row of /header: struct checkpoint_header, then the digest of all tensors. */
 #define CHECKPOINT_HEADER_SLOT 512

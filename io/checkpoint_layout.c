@@ -37,15 +37,23 @@ static const struct frozen_field index_fields[] = {
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-const struct frozen_layout checkpoint_layouts[CHECKPOINT_DATASETS] = {
-    [CHECKPOINT_HEADER] = {"header", "where the training stands", CHECKPOINT_HEADER_SLOT,
-                           sizeof(struct checkpoint_header), header_fields, COUNT(header_fields)},
-    [CHECKPOINT_CURVE] = {"curve", "evaluations so far", sizeof(struct store_curve_entry),
-                          sizeof(struct store_curve_entry), store_curve_entry_fields, STORE_CURVE_ENTRY_FIELDS},
-    [CHECKPOINT_INDEX] = {"index", "tensors, sorted by name: where each lies in /data",
-                          sizeof(struct checkpoint_tensor), sizeof(struct checkpoint_tensor), index_fields,
-                          COUNT(index_fields)},
+static const struct frozen_layout header_layout = {CHECKPOINT_HEADER_SLOT, sizeof(struct checkpoint_header),
+                                                   header_fields, COUNT(header_fields)};
+static const struct frozen_layout curve_layout = {sizeof(struct store_curve_entry), sizeof(struct store_curve_entry),
+                                                  store_curve_entry_fields, STORE_CURVE_ENTRY_FIELDS};
+static const struct frozen_layout index_layout = {sizeof(struct checkpoint_tensor), sizeof(struct checkpoint_tensor),
+                                                  index_fields, COUNT(index_fields)};
+
+const struct frozen_spec checkpoint_specs[CHECKPOINT_DATASETS] = {
+    [CHECKPOINT_HEADER] = {"header", "where the training stands", NULL, FROZEN_RECORD, &header_layout, true},
+    [CHECKPOINT_CURVE] = {"curve", "evaluations so far", NULL, FROZEN_RECORD, &curve_layout, true},
+    [CHECKPOINT_INDEX] = {"index", "tensors, sorted by name: where each lies in /data", NULL, FROZEN_RECORD,
+                          &index_layout, true},
+    [CHECKPOINT_DATA] = {"data", "values of all tensors, row by row; see /index", "1", FROZEN_F32, NULL, false},
 };
+
+/* sealed: all but the tensors */
+const struct frozen_format checkpoint_format = {"tunelaw checkpoint", CHECKPOINT_VERSION, (uint64_t)1 << 30};
 
 _Static_assert(sizeof(struct checkpoint_header) == 248,
                "a member of /header needs an entry in header_fields and a new version");

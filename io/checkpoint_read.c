@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/checkpoint_internal.h"
@@ -16,37 +15,18 @@ struct checkpoint {
     struct digest digest;
     struct store_curve_entry *curve;
     struct checkpoint_tensor *tensors;
-    size_t rows[CHECKPOINT_DATASETS]; /* of header, curve, index */
-    uint64_t offsets[CHECKPOINT_DATASETS], data_offset, data_values;
+    struct frozen_part parts[CHECKPOINT_DATASETS];
 };
-
-static int layout_read(struct checkpoint *checkpoint, hid_t file, uint64_t file_size, struct error *err)
-{
-    hsize_t values[1];
-    uint64_t version;
-    for (int i = 0; i < CHECKPOINT_DATASETS; i++)
-        if (frozen_layout_check(file, checkpoint->path, &checkpoint_layouts[i], file_size, &checkpoint->rows[i],
-                                &checkpoint->offsets[i], err) != 0)
-            return -1;
-    hid_t data = frozen_dataset_open(file, checkpoint->path, "data", H5T_IEEE_F32LE, 1, values, file_size,
-                                     &checkpoint->data_offset, err);
-    if (data < 0) return -1;
-    H5Dclose(data);
-    checkpoint->data_values = values[0];
-    if (frozen_get_u64(file, checkpoint->path, "version", &version, err) != 0) return -1;
-    if (version != CHECKPOINT_VERSION || checkpoint->rows[CHECKPOINT_HEADER] != 1)
-        return error_set(err, "%s: not a checkpoint of version %d", checkpoint->path, CHECKPOINT_VERSION);
-    return 0;
-}
 
 /* malloc'ed rows of a dataset, which lies inside the file. */
 static void *rows_read(const struct checkpoint *checkpoint, enum checkpoint_dataset dataset, struct error *err)
 {
-    size_t size = checkpoint->rows[dataset] * checkpoint_layouts[dataset].size;
+    const struct frozen_part *part = &checkpoint->parts[dataset];
+    size_t size = (size_t)(part->rows * part->row_size);
     void *rows = malloc(size + 1);
     if (!rows) {
         error_set(err, "%s: out of memory", checkpoint->path);
-    } else if (file_read_at(checkpoint->fd, rows, size, checkpoint->offsets[dataset]) != 0) {
+    } else if (file_read_at(checkpoint->fd, rows, size, part->offset) != 0) {
         error_set_errno(err, "%s: cannot read", checkpoint->path);
         free(rows);
         rows = NULL;
@@ -70,13 +50,14 @@ static int header_read(struct checkpoint *checkpoint, struct error *err)
 /* Names are sorted text, and every tensor lies inside /data. */
 static int index_check(const struct checkpoint *checkpoint, struct error *err)
 {
-    for (size_t i = 0; i < checkpoint->rows[CHECKPOINT_INDEX]; i++) {
+    uint64_t room = checkpoint->parts[CHECKPOINT_DATA].rows;
+    for (size_t i = 0; i < checkpoint->parts[CHECKPOINT_INDEX].rows; i++) {
         const struct checkpoint_tensor *tensor = &checkpoint->tensors[i];
         uint64_t values;
         if (strnlen(tensor->name, CHECKPOINT_NAME) == CHECKPOINT_NAME || tensor->rows == 0 || tensor->columns == 0 ||
             (i > 0 && checkpoint_compare_names(tensor - 1, tensor) >= 0) ||
-            checkpoint_values(tensor->rows, tensor->columns, &values) != 0 ||
-            tensor->offset > checkpoint->data_values || values > checkpoint->data_values - tensor->offset)
+            checkpoint_values(tensor->rows, tensor->columns, &values) != 0 || tensor->offset > room ||
+            values > room - tensor->offset)
             return error_set(err, "%s: damaged: row %zu of its index is not a tensor of this file", checkpoint->path,
                              i);
     }
@@ -85,7 +66,7 @@ static int index_check(const struct checkpoint *checkpoint, struct error *err)
 
 static uint64_t tensor_base(const struct checkpoint *checkpoint, const struct checkpoint_tensor *tensor)
 {
-    return checkpoint->data_offset + tensor->offset * sizeof(float);
+    return checkpoint->parts[CHECKPOINT_DATA].offset + tensor->offset * sizeof(float);
 }
 
 static int tensors_verify(const struct checkpoint *checkpoint, struct error *err)
@@ -93,7 +74,7 @@ static int tensors_verify(const struct checkpoint *checkpoint, struct error *err
     int result = 0;
     void *block = malloc(CHECKPOINT_BLOCK);
     if (!block) return error_set(err, "%s: out of memory", checkpoint->path);
-    for (size_t i = 0; i < checkpoint->rows[CHECKPOINT_INDEX] && result == 0; i++) {
+    for (size_t i = 0; i < checkpoint->parts[CHECKPOINT_INDEX].rows && result == 0; i++) {
         const struct checkpoint_tensor *tensor = &checkpoint->tensors[i];
         uint64_t checksum, bytes = tensor->rows * tensor->columns * sizeof(float);
         if (checkpoint_tensor_sum(checkpoint->fd, tensor_base(checkpoint, tensor), bytes, block, NULL, &checksum) != 0)
@@ -105,29 +86,20 @@ static int tensors_verify(const struct checkpoint *checkpoint, struct error *err
     return result;
 }
 
-/* What the seal leaves out must be the tensors and nothing else. */
-static int range_agrees(const struct checkpoint *checkpoint, const struct seal_range *range, struct error *err)
-{
-    uint64_t size = checkpoint->data_values * sizeof(float);
-    if (range->size == size && (size == 0 || range->offset == checkpoint->data_offset)) return 0;
-    return error_set(err, "%s: damaged: its seal does not match its datasets", checkpoint->path);
-}
-
-/* Seal, layout and header: everything but the tensors. */
+/* Block, seal and header: everything but the tensors. */
 static int checkpoint_load(struct checkpoint *checkpoint, struct error *err)
 {
-    struct seal_range range;
-    struct stat status;
-    if (fstat(checkpoint->fd, &status) != 0) return error_set_errno(err, "%s", checkpoint->path);
-    if (seal_check(checkpoint->fd, checkpoint->path, CHECKPOINT_KIND, CHECKPOINT_VERSION, CHECKPOINT_SEALED_LIMIT,
-                   &range, 1, err) != 0)
-        return -1;
-    hid_t file = frozen_open_fd(checkpoint->fd, checkpoint->path, err);
-    if (file < 0) return -1;
-    int result = layout_read(checkpoint, file, (uint64_t)status.st_size, err);
-    H5Fclose(file);
-    if (result == 0) result = range_agrees(checkpoint, &range, err);
-    return result == 0 ? header_read(checkpoint, err) : -1;
+    struct frozen_block block;
+    if (frozen_open(checkpoint->fd, checkpoint->path, &checkpoint_format, &block, err) != 0) return -1;
+    for (int i = 0; i < CHECKPOINT_DATASETS; i++) {
+        checkpoint->parts[i].spec = &checkpoint_specs[i];
+        if (frozen_locate(&block, checkpoint->path, &checkpoint->parts[i], err) != 0) return -1;
+    }
+    if (checkpoint->parts[CHECKPOINT_HEADER].rows != 1)
+        return error_set(err, "%s: damaged: dataset header has %llu rows where 1 is expected", checkpoint->path,
+                         (unsigned long long)checkpoint->parts[CHECKPOINT_HEADER].rows);
+    if (frozen_verify(checkpoint->fd, checkpoint->path, &checkpoint_format, &block, err) != 0) return -1;
+    return header_read(checkpoint, err);
 }
 
 /* NULL with *err; errno is ENOENT where there is no file. */
@@ -196,7 +168,7 @@ const struct checkpoint_header *checkpoint_header(const struct checkpoint *check
 size_t checkpoint_curve(const struct checkpoint *checkpoint, const struct store_curve_entry **curve)
 {
     *curve = checkpoint->curve;
-    return checkpoint->rows[CHECKPOINT_CURVE];
+    return (size_t)checkpoint->parts[CHECKPOINT_CURVE].rows;
 }
 
 struct digest checkpoint_digest(const struct checkpoint *checkpoint)
@@ -206,7 +178,7 @@ struct digest checkpoint_digest(const struct checkpoint *checkpoint)
 
 static const struct checkpoint_tensor *tensor_find(const struct checkpoint *checkpoint, const char *name)
 {
-    return checkpoint_find(checkpoint->tensors, checkpoint->rows[CHECKPOINT_INDEX], name);
+    return checkpoint_find(checkpoint->tensors, checkpoint->parts[CHECKPOINT_INDEX].rows, name);
 }
 
 bool checkpoint_has(const struct checkpoint *checkpoint, const char *name)

@@ -24,7 +24,9 @@ struct checkpoint_writer {
     uint64_t *put;                     /* values that have arrived, a tensor */
     size_t count, capacity;
     int fd; /* -1 until the first tile fixes the layout */
-    uint64_t offsets[CHECKPOINT_DATASETS], data_offset, data_values;
+    uint64_t data_values;
+    struct frozen_part parts[CHECKPOINT_DATASETS];
+    struct frozen_block block;
 };
 
 struct checkpoint_writer *checkpoint_writer_create(const char *path, const struct checkpoint_header *header,
@@ -125,52 +127,22 @@ static int tensors_place(struct checkpoint_writer *writer, struct error *err)
     return 0;
 }
 
-static int data_create(struct checkpoint_writer *writer, hid_t file, struct error *err)
-{
-    hsize_t dims[1] = {writer->data_values};
-    hid_t data = frozen_dataset_create(file, "data", H5T_IEEE_F32LE, 1, dims,
-                                       "values of all tensors, row by row; see /index", "1", err);
-    if (data < 0) return -1;
-    haddr_t at = writer->data_values > 0 ? H5Dget_offset(data) : SEAL_SIZE;
-    H5Dclose(data);
-    if (at == HADDR_UNDEF) return error_set(err, "HDF5 has not allocated the tensors");
-    writer->data_offset = at;
-    return 0;
-}
-
-/* Create the file with room for everything, and let go of HDF5. */
+/* Create the file with room for everything. */
 static int file_create(struct checkpoint_writer *writer, struct error *err)
 {
-    const size_t rows[CHECKPOINT_DATASETS] = {1, writer->curve_count, writer->count};
     if (tensors_place(writer, err) != 0) return -1;
+    const uint64_t rows[CHECKPOINT_DATASETS] = {1, writer->curve_count, writer->count, writer->data_values};
+    for (int i = 0; i < CHECKPOINT_DATASETS; i++)
+        writer->parts[i] = (struct frozen_part){.spec = &checkpoint_specs[i], .rows = rows[i]};
     if (unlink(writer->temporary) != 0 && errno != ENOENT)
         return error_set_errno(err, "%s: cannot remove it", writer->temporary);
-    hid_t file = frozen_create(writer->temporary, SEAL_SIZE, err);
-    if (file < 0) {
-        unlink(writer->temporary);
-        return -1;
-    }
-    int result = 0;
-    if (frozen_put_text(file, "format", CHECKPOINT_KIND, err) != 0 ||
-        frozen_put_u64(file, "version", CHECKPOINT_VERSION, err) != 0)
-        result = -1;
-    for (int i = 0; i < CHECKPOINT_DATASETS && result == 0; i++)
-        result = frozen_layout_create(file, &checkpoint_layouts[i], rows[i], &writer->offsets[i], err);
-    if (result == 0) result = data_create(writer, file, err);
-    if (H5Fclose(file) < 0 && result == 0) result = frozen_fail(err, "HDF5 cannot close it");
-    if (result != 0) {
-        error_prefix(err, "%s", writer->temporary);
-    } else {
-        writer->fd = open(writer->temporary, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-        if (writer->fd < 0) result = error_set_errno(err, "%s", writer->temporary);
-    }
-    if (result != 0) unlink(writer->temporary);
-    return result;
+    return frozen_create(writer->temporary, &checkpoint_format, NULL, 0, writer->parts, CHECKPOINT_DATASETS,
+                         &writer->block, &writer->fd, err);
 }
 
 static uint64_t tensor_base(const struct checkpoint_writer *writer, const struct checkpoint_tensor *tensor)
 {
-    return writer->data_offset + tensor->offset * sizeof(float);
+    return writer->parts[CHECKPOINT_DATA].offset + tensor->offset * sizeof(float);
 }
 
 static int write_move(int fd, void *bytes, size_t size, uint64_t offset)
@@ -223,23 +195,22 @@ static int rows_write(struct checkpoint_writer *writer, const struct digest *dig
 {
     unsigned char header[CHECKPOINT_HEADER_SLOT];
     struct store_curve_entry entry;
-    const struct seal_range range = {writer->data_offset, writer->data_values * sizeof(float)};
     int result;
-    frozen_layout_pack(&checkpoint_layouts[CHECKPOINT_HEADER], &writer->header, header);
+    frozen_layout_pack(checkpoint_specs[CHECKPOINT_HEADER].layout, &writer->header, header);
     memcpy(header + CHECKPOINT_DIGEST_OFFSET, digest->hex, DIGEST_HEX);
-    result = file_write_at(writer->fd, header, sizeof header, writer->offsets[CHECKPOINT_HEADER]);
+    result = file_write_at(writer->fd, header, sizeof header, writer->parts[CHECKPOINT_HEADER].offset);
     for (size_t i = 0; i < writer->curve_count; i++) {
-        frozen_layout_pack(&checkpoint_layouts[CHECKPOINT_CURVE], &writer->curve[i], (unsigned char *)&entry);
+        frozen_layout_pack(checkpoint_specs[CHECKPOINT_CURVE].layout, &writer->curve[i], (unsigned char *)&entry);
         writer->curve[i] = entry;
     }
     if (result == 0)
         result = file_write_at(writer->fd, writer->curve, writer->curve_count * sizeof entry,
-                               writer->offsets[CHECKPOINT_CURVE]);
+                               writer->parts[CHECKPOINT_CURVE].offset);
     if (result == 0)
         result = file_write_at(writer->fd, writer->tensors, writer->count * sizeof *writer->tensors,
-                               writer->offsets[CHECKPOINT_INDEX]);
+                               writer->parts[CHECKPOINT_INDEX].offset);
     if (result != 0) return error_set_errno(err, "%s: cannot write", writer->temporary);
-    return seal_write(writer->fd, writer->temporary, CHECKPOINT_KIND, CHECKPOINT_VERSION, &range, 1, err);
+    return frozen_seal(writer->fd, writer->temporary, &writer->block, err);
 }
 
 /* Whether an end state of the same stage has taken our place while we wrote a state on the way: the worker of a run

@@ -2,17 +2,14 @@
 #include "io/dataset.h"
 
 #include <assert.h>
-#include <stdbool.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include "io/dataset_format.h"
-#include "io/h5.h"
 #include "io/tokenizer.h"
-
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "mapped datasets are little-endian");
 
 struct span {
     const unsigned char *bytes; /* in the map, of any alignment */
@@ -48,74 +45,54 @@ static uint16_t load16(const struct span *span, size_t index)
     return value;
 }
 
-static int map_file(struct dataset *dataset, hid_t file, const char *path, struct error *err)
+static int map_file(struct dataset *dataset, int fd, uint64_t size, const char *path, struct error *err)
 {
-    struct stat status;
-    int fd = h5_descriptor(file);
-    if (fd < 0 || fstat(fd, &status) != 0) return error_set_errno(err, "%s", path);
-    dataset->map_size = (size_t)status.st_size;
+    dataset->map_size = (size_t)size;
     dataset->map = mmap(NULL, dataset->map_size, PROT_READ, MAP_SHARED, fd, 0);
     if (dataset->map != MAP_FAILED) return 0;
     dataset->map = NULL;
     return error_set_errno(err, "%s: cannot map", path);
 }
 
-static int read_attributes(struct dataset *dataset, hid_t file, const char *path, struct error *err)
+static int read_text(const struct frozen_block *block, const char *path, const char *name, char *out, size_t capacity,
+                     struct error *err)
+{
+    const char *text;
+    if (frozen_get_text(block, path, name, &text, err) != 0) return -1;
+    if (strlen(text) >= capacity) return error_set(err, "%s: damaged dataset: attribute %s is too long", path, name);
+    strcpy(out, text);
+    return 0;
+}
+
+static int read_attributes(struct dataset *dataset, const struct frozen_block *block, const char *path,
+                           struct error *err)
 {
     struct dataset_info *info = &dataset->info;
-    uint64_t version, vocabulary, separator;
-    if (h5_read_u64(file, "version", &version) != 0)
-        return error_set(err, "%s: not a dataset: no attribute version", path);
-    if (version != DATASET_VERSION)
-        return error_set(err, "%s: dataset version %llu; allowed: %d", path, (unsigned long long)version,
-                         DATASET_VERSION);
-    if (h5_read_u64(file, "vocabulary", &vocabulary) != 0 || vocabulary <= TOKEN_PAD || vocabulary > INT32_MAX)
+    uint64_t vocabulary, separator;
+    if (frozen_get_u64(block, path, "vocabulary", &vocabulary, err) != 0 ||
+        frozen_get_u64(block, path, "separator", &separator, err) != 0 ||
+        read_text(block, path, "digest", info->digest.hex, sizeof info->digest.hex, err) != 0 ||
+        read_text(block, path, "task", info->task, sizeof info->task, err) != 0 ||
+        read_text(block, path, "description", dataset->description, sizeof dataset->description, err) != 0)
+        return -1;
+    if (vocabulary <= TOKEN_PAD || vocabulary > INT32_MAX)
         return error_set(err, "%s: damaged dataset: attribute vocabulary", path);
-    if (h5_read_u64(file, "separator", &separator) != 0 || separator >= vocabulary)
-        return error_set(err, "%s: damaged dataset: attribute separator", path);
-    if (h5_read_text(file, "digest", info->digest.hex, sizeof info->digest.hex) != 0 ||
-        strspn(info->digest.hex, "0123456789abcdef") != DIGEST_HEX)
+    if (separator >= vocabulary) return error_set(err, "%s: damaged dataset: attribute separator", path);
+    if (strspn(info->digest.hex, "0123456789abcdef") != DIGEST_HEX)
         return error_set(err, "%s: damaged dataset: attribute digest", path);
-    if (h5_read_text(file, "task", info->task, sizeof info->task) != 0)
-        return error_set(err, "%s: damaged dataset: attribute task", path);
-    if (h5_read_text(file, "description", dataset->description, sizeof dataset->description) != 0)
-        return error_set(err, "%s: damaged dataset: attribute description", path);
     info->vocabulary = (size_t)vocabulary;
     info->separator = (int32_t)separator;
     return 0;
 }
 
-/* Where a part lies in the file, if it is what the format says: one-dimensional, contiguous, of the right type, inside
- * the file. */
-static bool locate(const struct dataset *dataset, hid_t object, const struct part_format *format, struct span *span)
+static int locate_parts(struct dataset *dataset, const struct frozen_block *block, const char *path, struct error *err)
 {
-    size_t width = dataset_width(format->kind, dataset->info.vocabulary);
-    hid_t type = H5Dget_type(object), space = H5Dget_space(object), layout = H5Dget_create_plist(object);
-    hsize_t count = 0;
-    bool good = H5Tequal(type, dataset_type(width)) > 0 && H5Sget_simple_extent_ndims(space) == 1 &&
-                H5Sget_simple_extent_dims(space, &count, NULL) == 1 && H5Pget_layout(layout) == H5D_CONTIGUOUS &&
-                H5Pget_external_count(layout) == 0;
-    if (good && count > 0) {
-        haddr_t offset = H5Dget_offset(object);
-        good = offset != HADDR_UNDEF && offset <= dataset->map_size && count <= (dataset->map_size - offset) / width;
-        if (good) *span = (struct span){(const unsigned char *)dataset->map + offset, (size_t)count};
-    }
-    if (layout >= 0) H5Pclose(layout);
-    if (space >= 0) H5Sclose(space);
-    if (type >= 0) H5Tclose(type);
-    return good;
-}
-
-static int locate_parts(struct dataset *dataset, hid_t file, const char *path, struct error *err)
-{
+    struct frozen_spec specs[PARTS];
+    dataset_specs(dataset->info.vocabulary, specs);
     for (int i = 0; i < PARTS; i++) {
-        hid_t object = H5Dopen2(file, dataset_parts[i].path, H5P_DEFAULT);
-        if (object < 0) return error_set(err, "%s: damaged dataset: no %s", path, dataset_parts[i].path);
-        bool good = locate(dataset, object, &dataset_parts[i], &dataset->parts[i]);
-        H5Dclose(object);
-        if (!good)
-            return error_set(err, "%s: damaged dataset: %s has another type, layout or place", path,
-                             dataset_parts[i].path);
+        struct frozen_part part = {.spec = &specs[i]};
+        if (frozen_locate(block, path, &part, err) != 0) return -1;
+        dataset->parts[i] = (struct span){(const unsigned char *)dataset->map + part.offset, (size_t)part.rows};
     }
     return 0;
 }
@@ -147,10 +124,13 @@ static int check_examples(struct dataset *dataset, enum dataset_split split, con
     return 0;
 }
 
-static int open_checked(struct dataset *dataset, hid_t file, const char *path, struct error *err)
+static int open_checked(struct dataset *dataset, int fd, const char *path, struct error *err)
 {
-    if (map_file(dataset, file, path, err) != 0 || read_attributes(dataset, file, path, err) != 0 ||
-        locate_parts(dataset, file, path, err) != 0)
+    struct frozen_block block;
+    if (frozen_open(fd, path, &dataset_file, &block, err) != 0 ||
+        frozen_verify(fd, path, &dataset_file, &block, err) != 0 ||
+        map_file(dataset, fd, block.file_size, path, err) != 0 || read_attributes(dataset, &block, path, err) != 0 ||
+        locate_parts(dataset, &block, path, err) != 0)
         return -1;
     for (int split = 0; split < SPLITS; split++)
         if (check_examples(dataset, (enum dataset_split)split, path, err) != 0) return -1;
@@ -161,11 +141,13 @@ static int open_checked(struct dataset *dataset, hid_t file, const char *path, s
 
 struct dataset *dataset_open(const char *path, struct error *err)
 {
-    hid_t file = h5_open(path, err);
-    if (file < 0) return NULL;
     struct dataset *dataset = calloc(1, sizeof *dataset);
-    int result = dataset ? open_checked(dataset, file, path, err) : error_set(err, "%s: out of memory", path);
-    H5Fclose(file);
+    /* O_NONBLOCK: a fifo in its place must not block */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int result = !dataset ? error_set(err, "%s: out of memory", path)
+                 : fd < 0 ? error_set_errno(err, "%s", path)
+                          : open_checked(dataset, fd, path, err);
+    if (fd >= 0) close(fd);
     if (result == 0) return dataset;
     dataset_close(dataset);
     return NULL;

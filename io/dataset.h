@@ -7,10 +7,11 @@
  *   /tokenizer                      uint8: serialised sentencepiece model
  *   /text/{train,valid}             tokens; documents are closed by TOKEN_END
  *   /examples/{train,valid,test}/tokens   source then target; TOKEN_BEGIN before the source, between them the id of
- * attribute `separator`, TOKEN_END at the end /examples/SPLIT/offsets         uint64 [n+1] into tokens
+ *                                   attribute `separator`, TOKEN_END at the end
+ *   /examples/SPLIT/offsets         uint64 [n+1] into tokens
  *   /examples/SPLIT/sources         uint32 [n]: tokens before the first target token (begin, source, separator)
- * Attributes of /: version, digest (of all the above, of vocabulary and separator), vocabulary, separator, task,
- * description.
+ * Attributes of /: digest (of all the above, of vocabulary and separator), vocabulary, separator, task, description.
+ * docs/store-format.md has the bytes. HDF5 is used to create the file, not to read it.
  *
  * The separator is the id of the piece TOKENIZER_SEPARATOR ("<sep>", a control symbol: 4 in tokenizers trained here).
  *
@@ -26,7 +27,7 @@
 #include "io/digest.h"
 #include "io/error.h"
 
-#define DATASET_VERSION 1
+#define DATASET_VERSION 2
 
 enum dataset_split { SPLIT_TRAIN = 0, SPLIT_VALID, SPLIT_TEST, SPLITS };
 const char *dataset_split_name(enum dataset_split split);

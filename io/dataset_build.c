@@ -1,6 +1,6 @@
 /* From text to a tokenised dataset: check all input, train or load the tokenizer, tokenise into spools, assemble,
  * rename. */
-#include <fcntl.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -211,7 +211,7 @@ static int tokenise(struct build *build, struct error *err)
     return 0;
 }
 
-static int write_attributes(const struct build *build, hid_t file, struct error *err)
+static struct digest digest_all(const struct build *build)
 {
     uint64_t counts[PARTS];
     struct digest digests[PARTS];
@@ -219,44 +219,43 @@ static int write_attributes(const struct build *build, hid_t file, struct error 
         counts[i] = build->spools[i].count;
         digests[i] = digest_stream_result(build->spools[i].digest);
     }
-    struct digest digest = dataset_digest(counts, digests, build->vocabulary, build->separator);
-    const struct dataset_sources *sources = build->sources;
-    if (h5_write_u64(file, "version", DATASET_VERSION) != 0 ||
-        h5_write_u64(file, "vocabulary", build->vocabulary) != 0 ||
-        h5_write_u64(file, "separator", (uint64_t)build->separator) != 0 ||
-        h5_write_text(file, "digest", digest.hex) != 0 ||
-        h5_write_text(file, "task", sources->task ? sources->task : "") != 0 ||
-        h5_write_text(file, "description", sources->description ? sources->description : "") != 0)
-        return error_set(err, "%s: cannot write attributes", build->path);
-    return 0;
+    return dataset_digest(counts, digests, build->vocabulary, build->separator);
 }
 
+/* The whole file, synced. */
 static int assemble(struct build *build, struct error *err)
 {
-    static const char *const groups[] = {"/text", "/examples", "/examples/train", "/examples/valid", "/examples/test"};
-    hid_t file = h5_create(build->temporary, err);
-    if (file < 0) return -1;
-    int result = write_attributes(build, file, err);
-    for (int i = 0; result == 0 && i < (int)(sizeof groups / sizeof *groups); i++)
-        if (h5_group(file, groups[i]) != 0) result = error_set_errno(err, "%s: cannot write", build->temporary);
+    struct digest digest = digest_all(build);
+    const struct dataset_sources *sources = build->sources;
+    const struct frozen_attribute attributes[] = {{"vocabulary", NULL, build->vocabulary},
+                                                  {"separator", NULL, (uint64_t)build->separator},
+                                                  {"digest", digest.hex, 0},
+                                                  {"task", sources->task ? sources->task : "", 0},
+                                                  {"description", sources->description ? sources->description : "", 0}};
+    struct frozen_spec specs[PARTS];
+    struct frozen_part parts[PARTS];
+    struct frozen_block block;
+    int fd;
+    dataset_specs(build->vocabulary, specs);
+    for (int i = 0; i < PARTS; i++)
+        parts[i] = (struct frozen_part){.spec = &specs[i], .rows = build->spools[i].count};
+    if (unlink(build->temporary) != 0 && errno != ENOENT)
+        return error_set_errno(err, "%s: cannot remove it", build->temporary);
+    if (frozen_create(build->temporary, &dataset_file, attributes, sizeof attributes / sizeof *attributes, parts, PARTS,
+                      &block, &fd, err) != 0)
+        return -1;
+    int result = 0;
     for (int i = 0; result == 0 && i < PARTS; i++)
-        result = spool_write(&build->spools[i], file, err);
-    if (H5Fclose(file) < 0 && result == 0) result = error_set_errno(err, "%s: cannot write", build->temporary);
+        result = spool_write(&build->spools[i], fd, parts[i].offset, err);
+    if (result == 0) result = frozen_seal(fd, build->temporary, &block, err);
+    if (result == 0 && fsync(fd) != 0) result = error_set_errno(err, "%s: cannot sync", build->temporary);
+    close(fd);
     return result;
 }
 
-static int sync_file(const char *path, struct error *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int result = fd >= 0 && fsync(fd) == 0 ? 0 : error_set_errno(err, "%s: cannot sync", path);
-    if (fd >= 0) close(fd);
-    return result;
-}
-
-/* Sync, open as any reader would, and only then give the file its name. */
+/* Open as any reader would, and only then give the file its name. */
 static int publish(const struct build *build, struct dataset_info *info, struct error *err)
 {
-    if (sync_file(build->temporary, err) != 0) return -1;
     struct dataset *dataset = dataset_open(build->temporary, err);
     if (!dataset) return -1;
     if (info) *info = *dataset_info(dataset);

@@ -1,11 +1,8 @@
 /* The layout of a dataset file: names, types and the digest over all parts. */
 #include "io/dataset_format.h"
 
-#include <hdf5.h>
 #include <inttypes.h>
 #include <stdio.h>
-
-_Static_assert(sizeof(hid_t) == sizeof(int64_t), "dataset_type returns an HDF5 identifier");
 
 #define EXAMPLE_PARTS(split)                                                                                           \
     {"/examples/" split "/tokens", PART_TOKENS, "begin, source, separator, target, end of each example"},              \
@@ -23,12 +20,20 @@ const struct part_format dataset_parts[PARTS] = {
     EXAMPLE_PARTS("test"),
 };
 
-const char *dataset_units(enum part_kind kind)
+const struct frozen_format dataset_file = {"tunelaw dataset", DATASET_VERSION, (uint64_t)16 << 20};
+
+void dataset_specs(size_t vocabulary, struct frozen_spec specs[PARTS])
 {
-    return kind == PART_BYTES     ? "byte"
-           : kind == PART_TOKENS  ? "token id"
-           : kind == PART_OFFSETS ? "token index"
-                                  : "tokens";
+    static const char *const units[] = {"byte", "token id", "token index", "tokens"}; /* by enum part_kind */
+    const enum frozen_type types[] = {FROZEN_U8, dataset_width(PART_TOKENS, vocabulary) == 2 ? FROZEN_U16 : FROZEN_U32,
+                                      FROZEN_U64, FROZEN_U32};
+    for (int i = 0; i < PARTS; i++) {
+        const struct part_format *part = &dataset_parts[i];
+        specs[i] = (struct frozen_spec){.name = part->path + 1, /* the slash */
+                                        .description = part->description,
+                                        .units = units[part->kind],
+                                        .type = types[part->kind]};
+    }
 }
 
 const char *dataset_split_name(enum dataset_split split)
@@ -52,26 +57,13 @@ size_t dataset_width(enum part_kind kind, size_t vocabulary)
     return 0;
 }
 
-int64_t dataset_type(size_t width)
-{
-    switch (width) {
-    case 1:
-        return H5T_STD_U8LE;
-    case 2:
-        return H5T_STD_U16LE;
-    case 4:
-        return H5T_STD_U32LE;
-    default:
-        return H5T_STD_U64LE;
-    }
-}
-
 struct digest dataset_digest(const uint64_t counts[PARTS], const struct digest digests[PARTS], size_t vocabulary,
                              int32_t separator)
 {
     char text[PARTS * 128 + 128];
-    size_t used = (size_t)snprintf(text, sizeof text, "dataset %d vocabulary %zu separator %" PRId32 "\n",
-                                   DATASET_VERSION, vocabulary, separator);
+    /* 1: of what is hashed here, not of the file around it */
+    size_t used =
+        (size_t)snprintf(text, sizeof text, "dataset 1 vocabulary %zu separator %" PRId32 "\n", vocabulary, separator);
     for (int i = 0; i < PARTS; i++)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s %" PRIu64 " %s\n", dataset_parts[i].path,
                                  counts[i], digests[i].hex);

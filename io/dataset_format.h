@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "io/dataset.h"
+#include "io/frozen.h"
 
 enum part_kind { PART_BYTES, PART_TOKENS, PART_OFFSETS, PART_COUNTS };
 
@@ -21,9 +22,14 @@ enum { EXAMPLE_TOKENS = 0, EXAMPLE_OFFSETS, EXAMPLE_SOURCES };
 struct part_format {
     const char *path; /* in the HDF5 file */
     enum part_kind kind;
-    const char *description; /* attribute of the HDF5 dataset; `units` beside it goes by the kind */
+    const char *description;
 };
 extern const struct part_format dataset_parts[PARTS];
+extern const struct frozen_format dataset_file;
+
+/* The parts as datasets of a frozen file; tokens are as wide as the vocabulary needs. None is sealed: a reader does not
+ * read them all when it opens the file, their digest is an attribute. */
+void dataset_specs(size_t vocabulary, struct frozen_spec specs[PARTS]);
 
 static inline enum part part_text(enum dataset_split split)
 {
@@ -35,14 +41,8 @@ static inline enum part part_example(enum dataset_split split, int which)
     return (enum part)(PART_EXAMPLES + 3 * (int)split + which);
 }
 
-const char *dataset_units(enum part_kind kind);
-
 /* Bytes of one element of a part. */
 size_t dataset_width(enum part_kind kind, size_t vocabulary);
-
-/* HDF5 type (hid_t) of elements of this width as stored, little-endian and unsigned: a library constant, not to be
- * closed. */
-int64_t dataset_type(size_t width);
 
 /* The digest of a dataset: of one line a part (path, count, digest of its stored bytes) below the vocabulary and the
  * separator. */

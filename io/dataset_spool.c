@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/file.h"
+
 int spool_open(struct spool *spool, const struct part_format *format, size_t vocabulary, const char *path,
                struct error *err)
 {
@@ -54,41 +56,20 @@ int spool_add_tokens(struct spool *spool, int32_t *ids, size_t count, struct err
     return spool_add(spool, ids, count, err);
 }
 
-static int copy_blocks(struct spool *spool, hid_t dataset, hid_t space, hid_t type)
+int spool_write(struct spool *spool, int fd, uint64_t offset, struct error *err)
 {
-    enum { BLOCK = 1 << 18 };
-    int result = 0;
-    unsigned char *block = malloc(BLOCK * spool->width);
-    if (!block || fflush(spool->file) != 0) result = -1;
+    enum { BLOCK = 1 << 20 };
+    uint64_t left = spool->count * spool->width;
+    unsigned char *block = malloc(BLOCK);
+    if (!block) return error_set(err, "out of memory");
+    int result = fflush(spool->file);
     rewind(spool->file);
-    for (uint64_t first = 0; result == 0 && first < spool->count; first += BLOCK) {
-        hsize_t start = first, count = spool->count - first < BLOCK ? spool->count - first : BLOCK;
-        hid_t memory = H5Screate_simple(1, &count, NULL);
-        if (fread(block, spool->width, (size_t)count, spool->file) != count ||
-            H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, NULL, &count, NULL) < 0 ||
-            H5Dwrite(dataset, type, memory, space, H5P_DEFAULT, block) < 0)
-            result = -1;
-        H5Sclose(memory);
+    while (left > 0 && result == 0) {
+        size_t size = left < BLOCK ? (size_t)left : BLOCK;
+        result = fread(block, 1, size, spool->file) == size ? file_write_at(fd, block, size, offset) : -1;
+        offset += size;
+        left -= size;
     }
     free(block);
-    return result;
-}
-
-int spool_write(struct spool *spool, hid_t file, struct error *err)
-{
-    hsize_t count = spool->count;
-    hid_t type = dataset_type(spool->width);
-    hid_t space = H5Screate_simple(1, &count, NULL), layout = H5Pcreate(H5P_DATASET_CREATE);
-    H5Pset_layout(layout, H5D_CONTIGUOUS);
-    H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER);
-    H5Pset_obj_track_times(layout, 0);
-    hid_t dataset = H5Dcreate2(file, spool->format->path, type, space, H5P_DEFAULT, layout, H5P_DEFAULT);
-    int result = dataset >= 0 && h5_write_text(dataset, "description", spool->format->description) == 0 &&
-                         h5_write_text(dataset, "units", dataset_units(spool->format->kind)) == 0
-                     ? copy_blocks(spool, dataset, space, type)
-                     : -1;
-    if (dataset >= 0 && H5Dclose(dataset) < 0) result = -1;
-    H5Pclose(layout);
-    H5Sclose(space);
     return result == 0 ? 0 : error_set_errno(err, "cannot write %s", spool->format->path);
 }

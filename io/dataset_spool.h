@@ -1,12 +1,11 @@
-/* The parts of a dataset while it is built: each grows in an unnamed file beside the dataset, and is then copied into
- * HDF5, where contiguous data needs its size beforehand. Private to io/dataset_build.c. */
+/* The parts of a dataset while it is built: each grows in an unnamed file beside the dataset, and is then copied to its
+ * place, which has its final size from the beginning. Private to io/dataset_build.c. */
 #ifndef TUNELAW_IO_DATASET_SPOOL_H
 #define TUNELAW_IO_DATASET_SPOOL_H
 
 #include <stdio.h>
 
 #include "io/dataset_format.h"
-#include "io/h5.h"
 
 struct spool {
     const struct part_format *format;
@@ -26,7 +25,7 @@ int spool_add(struct spool *spool, const void *elements, size_t count, struct er
 /* Append token ids, narrowed to the width of the part. The ids are overwritten. */
 int spool_add_tokens(struct spool *spool, int32_t *ids, size_t count, struct error *err);
 
-/* Write the part into an HDF5 file as a contiguous dataset. */
-int spool_write(struct spool *spool, hid_t file, struct error *err);
+/* Copy the part into a file, from `offset` on. */
+int spool_write(struct spool *spool, int fd, uint64_t offset, struct error *err);
 
 #endif

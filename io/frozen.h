@@ -1,11 +1,17 @@
-/* Frozen HDF5 files: stores and checkpoints. Every dataset is contiguous, allocated at creation and never filled, of
- * fixed little-endian types, with the attributes `description` and `units`, without times, without file locks.
+/* Frozen files: stores, checkpoints and data sets. To everybody else each is an ordinary HDF5 file; to this program it
+ * is its first 8 KB, an HDF5 user block, which says where every dataset lies and what its checksum is.
  *
- * HDF5 is not thread safe: all of io's functions that read or write HDF5 files are called by one thread at a time. */
+ * HDF5 lays a file out once, when it is created: every dataset at its final size, contiguous, allocated, never filled,
+ * of fixed little-endian types, with the attributes `description` and `units`, without times. From then on HDF5 is not
+ * needed: rows are written and read at offsets, and what is read from a file was checked against the file's size, and
+ * what never changes against checksums. A file may be hostile, its checksums forged: every number in it is.
+ * Byte by byte: docs/store-format.md.
+ *
+ * HDF5 is not thread safe: frozen_create is called by one thread at a time. All other functions need no HDF5. */
 #ifndef TUNELAW_IO_FROZEN_H
 #define TUNELAW_IO_FROZEN_H
 
-#include <hdf5.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,9 +28,8 @@ struct frozen_field {
     const struct frozen_layout *rows; /* FIELD_ROWS: an array of size / rows->size of these */
 };
 
-/* A compound dataset. Members at or behind `payload` (markers, checksums) are not part of the C struct. */
+/* A compound. Members at or behind `payload` (markers, checksums) are not part of the C struct. */
 struct frozen_layout {
-    const char *name, *description;
     size_t size, payload; /* bytes of a row in the file, of the C struct */
     const struct frozen_field *fields;
     size_t field_count;
@@ -38,38 +43,118 @@ struct frozen_layout {
 /* Row as it goes to the file, slot[layout->size], from a C struct: text is zero-padded, every NaN is the same one, the
  * rest is zero. */
 void frozen_layout_pack(const struct frozen_layout *layout, const void *row, unsigned char *slot);
-hid_t frozen_layout_type(const struct frozen_layout *layout); /* H5Tclose by the caller */
 /* "field: unit" lines, malloc'ed; NULL when memory is exhausted. */
 char *frozen_layout_units(const struct frozen_layout *layout);
+/* XXH3-64 of the members' names, types and places; 0 when memory is exhausted. */
+uint64_t frozen_layout_digest(const struct frozen_layout *layout);
 
-/* As error_set, right behind an HDF5 call that failed: what the system said to HDF5 (a full disk) is appended. */
-int frozen_fail(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What elements a dataset has. A text is one element of any size. */
+enum frozen_type {
+    FROZEN_RECORD,
+    FROZEN_TEXT,
+    FROZEN_U8,
+    FROZEN_U16,
+    FROZEN_U32,
+    FROZEN_U64,
+    FROZEN_F32,
+    FROZEN_TYPES
+};
 
-/* A new file at `path` with a user block of user_block bytes (0, or a power of two from 512); an existing file or link
- * is an error. From STORE_SLOT bytes on, datasets begin at multiples of 4096. */
-hid_t frozen_create(const char *path, size_t user_block, struct error *err);
-/* Read-only, the file behind `fd`; `path` is for messages. */
-hid_t frozen_open_fd(int fd, const char *path, struct error *err);
+/* A dataset as this program writes it. */
+struct frozen_spec {
+    const char *name; /* without the first slash */
+    const char *description, *units;
+    enum frozen_type type;
+    const struct frozen_layout *layout; /* FROZEN_RECORD, which has units of its own */
+    bool sealed;                        /* written before frozen_seal and never again: under a checksum */
+};
 
-/* A new dataset; dims[rank], rank 0 is a scalar. */
-hid_t frozen_dataset_create(hid_t file, const char *name, hid_t type, int rank, const hsize_t *dims,
-                            const char *description, const char *units, struct error *err);
-/* As frozen_dataset_create, of `rows` rows; *offset is where row 0 lies in the file (0 where there are no rows). */
-int frozen_layout_create(hid_t file, const struct frozen_layout *layout, size_t rows, uint64_t *offset,
-                         struct error *err);
+/* A dataset in a file. frozen_create takes rows (of a text: 1, and its row_size) and gives the rest, frozen_locate
+ * gives all. */
+struct frozen_part {
+    const struct frozen_spec *spec;
+    uint64_t rows, row_size; /* row_size in bytes */
+    uint64_t offset;         /* of row 0 in the file; 0 where there are no rows */
+    uint64_t checksum;       /* of a sealed dataset's bytes, as the block has it; from frozen_locate */
+};
 
-/* Open a dataset that must be contiguous, stored in this file inside file_size bytes, of exactly this type and rank;
- * fills dims[rank] and *offset (may be NULL). */
-hid_t frozen_dataset_open(hid_t file, const char *path, const char *name, hid_t type, int rank, hsize_t *dims,
-                          uint64_t file_size, uint64_t *offset, struct error *err);
-/* Check a dataset of a layout: *rows and *offset as frozen_layout_create gave them. */
-int frozen_layout_check(hid_t file, const char *path, const struct frozen_layout *layout, uint64_t file_size,
-                        size_t *rows, uint64_t *offset, struct error *err);
+/* An attribute of the file. */
+struct frozen_attribute {
+    const char *name;
+    const char *text; /* NULL: the number */
+    uint64_t number;
+};
 
-/* Attributes: fixed zero-padded text, uint64. Text read is malloc'ed and zero-terminated. */
-int frozen_put_text(hid_t object, const char *name, const char *text, struct error *err);
-int frozen_put_u64(hid_t object, const char *name, uint64_t value, struct error *err);
-int frozen_get_text(hid_t object, const char *path, const char *name, char **text, struct error *err);
-int frozen_get_u64(hid_t object, const char *path, const char *name, uint64_t *value, struct error *err);
+struct frozen_format {
+    const char *kind; /* at most 31 characters, such as "tunelaw store" */
+    uint32_t version;
+    uint64_t sealed_limit; /* bytes; frozen_verify reads no more than that */
+};
+
+#define FROZEN_BLOCK 8192
+#define FROZEN_PARTS 24
+#define FROZEN_PAGE 4096 /* rows of whole pages begin on a page */
+
+/* The user block, as it lies in the file. */
+struct frozen_entry {
+    char name[48];
+    char type[8];    /* "record", "text", "u1", "u2", "u4", "u8", "f4" */
+    uint64_t record; /* frozen_layout_digest of a record, else 0 */
+    uint64_t row_size, rows, offset;
+    uint64_t checksum; /* XXH3-64 of the dataset's bytes where it is sealed, else 0 */
+    uint32_t sealed;   /* 1 or 0 */
+    uint32_t reserved; /* 0 */
+};
+struct frozen_block {
+    char kind[32];
+    uint32_t version;
+    uint32_t part_count;
+    uint64_t file_size;
+    uint64_t between; /* XXH3-64 of the bytes behind the block that are in no dataset: HDF5's own */
+    uint64_t attribute_size;
+    struct frozen_entry parts[FROZEN_PARTS];
+    char attributes[5624]; /* name, zero byte, value, zero byte, ...; numbers in decimal */
+    uint64_t checksum;     /* XXH3-64 of all before it */
+};
+_Static_assert(sizeof(struct frozen_block) == FROZEN_BLOCK, "the block has no padding");
+
+/* A new file at `path` with these attributes (beside them `format` and `version`) and parts[count], in this order.
+ * Their rows are still to be written, through *fd, open for reading and writing and closed by the caller; then
+ * frozen_seal. *block is filled but for its checksums. An existing file or link is an error; on failure nothing is
+ * left. */
+int frozen_create(const char *path, const struct frozen_format *format, const struct frozen_attribute *attributes,
+                  size_t attribute_count, struct frozen_part *parts, size_t count, struct frozen_block *block, int *fd,
+                  struct error *err);
+
+/* Compute the checksums and write the block (not synced). */
+int frozen_seal(int fd, const char *path, struct frozen_block *block, struct error *err);
+
+/* Read and check the block of a file: of this format, as long as it says, every dataset inside it and none over
+ * another. `path` is for messages, here and below. */
+int frozen_open(int fd, const char *path, const struct frozen_format *format, struct frozen_block *block,
+                struct error *err);
+
+/* The dataset of part->spec in a block that frozen_open has checked: it is there, with exactly this element. */
+int frozen_locate(const struct frozen_block *block, const char *path, struct frozen_part *part, struct error *err);
+
+/* Read everything that never changes and compare with the checksums. */
+int frozen_verify(int fd, const char *path, const struct frozen_format *format, const struct frozen_block *block,
+                  struct error *err);
+
+/* Attributes of a checked block; a text is owned by the block. */
+int frozen_get_text(const struct frozen_block *block, const char *path, const char *name, const char **text,
+                    struct error *err);
+int frozen_get_u64(const struct frozen_block *block, const char *path, const char *name, uint64_t *value,
+                   struct error *err);
+
+/* Whether the block is one of this format with the right checksum, readable names and attributes, whatever the file
+ * around it is: its datasets may lie anywhere. For salvage. */
+bool frozen_block_right(const struct frozen_block *block, const struct frozen_format *format);
+
+/* Shared by frozen_*.c: the names of types, and whether what the block says of its datasets can be (*name: the first
+ * one where it cannot). */
+extern const char *const frozen_type_names[FROZEN_TYPES];
+size_t frozen_element_size(const struct frozen_spec *spec); /* 0: a text */
+const char *frozen_misplaced(const struct frozen_block *block, const char **name);
 
 #endif

@@ -1,11 +1,12 @@
-/* Tables of members turned into HDF5 compounds: one table makes the type, checks the type, and packs the rows. */
+/* Tables of members: one table packs the rows, names the units, and tells by its digest whether a file's rows are
+ * these. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/digest.h"
 #include "io/frozen.h"
-#include "io/h5.h"
 
 static void pack_field(const struct frozen_field *field, const unsigned char *from, unsigned char *to)
 {
@@ -32,52 +33,6 @@ void frozen_layout_pack(const struct frozen_layout *layout, const void *row, uns
         if (field->offset < layout->payload)
             pack_field(field, (const unsigned char *)row + field->offset, slot + field->offset);
     }
-}
-
-static hid_t text_type(size_t size)
-{
-    hid_t type = H5Tcopy(H5T_C_S1);
-    if (type >= 0 && (H5Tset_size(type, size) < 0 || H5Tset_strpad(type, H5T_STR_NULLPAD) < 0)) {
-        H5Tclose(type);
-        return -1;
-    }
-    return type;
-}
-
-static hid_t field_type(const struct frozen_field *field)
-{
-    switch (field->kind) {
-    case FIELD_TEXT:
-        return text_type(field->size);
-    case FIELD_U32:
-        return H5Tcopy(H5T_STD_U32LE);
-    case FIELD_U64:
-        return H5Tcopy(H5T_STD_U64LE);
-    case FIELD_F64:
-        return H5Tcopy(H5T_IEEE_F64LE);
-    case FIELD_ROWS:
-        break;
-    }
-    hsize_t count = field->size / field->rows->size;
-    hid_t row = frozen_layout_type(field->rows);
-    hid_t type = H5Tarray_create2(row, 1, &count);
-    H5Tclose(row);
-    return type;
-}
-
-hid_t frozen_layout_type(const struct frozen_layout *layout)
-{
-    h5_begin();
-    hid_t type = H5Tcreate(H5T_COMPOUND, layout->size);
-    for (size_t i = 0; type >= 0 && i < layout->field_count; i++) {
-        hid_t member = field_type(&layout->fields[i]);
-        if (member < 0 || H5Tinsert(type, layout->fields[i].name, layout->fields[i].offset, member) < 0) {
-            H5Tclose(type);
-            type = -1;
-        }
-        H5Tclose(member);
-    }
-    return type;
 }
 
 static void units_print(FILE *out, const struct frozen_layout *layout, const char *prefix)
@@ -107,40 +62,34 @@ char *frozen_layout_units(const struct frozen_layout *layout)
     return text;
 }
 
-int frozen_layout_create(hid_t file, const struct frozen_layout *layout, size_t rows, uint64_t *offset,
-                         struct error *err)
+/* "OFFSET NAME TYPE" a line; an array's members stand below it, each behind the name. */
+static void members_print(FILE *out, const struct frozen_layout *layout, const char *prefix)
 {
-    hsize_t dims[1] = {rows};
-    char *units = frozen_layout_units(layout);
-    hid_t type = frozen_layout_type(layout);
-    hid_t dataset = -1;
-    haddr_t at = HADDR_UNDEF;
-    if (!units || type < 0)
-        error_set(err, "out of memory");
-    else
-        dataset = frozen_dataset_create(file, layout->name, type, 1, dims, layout->description, units, err);
-    if (dataset >= 0) {
-        at = H5Dget_offset(dataset);
-        H5Dclose(dataset);
+    for (size_t i = 0; i < layout->field_count; i++) {
+        const struct frozen_field *field = &layout->fields[i];
+        fprintf(out, "%zu %s%s ", field->offset, prefix, field->name);
+        if (field->kind == FIELD_TEXT)
+            fprintf(out, "char[%zu]\n", field->size);
+        else if (field->kind != FIELD_ROWS)
+            fprintf(out, "%s\n", field->kind == FIELD_U32 ? "uint32" : field->kind == FIELD_U64 ? "uint64" : "float64");
+        else {
+            char inner[64];
+            snprintf(inner, sizeof inner, "%s%s.", prefix, field->name);
+            fprintf(out, "%zu of %zu\n", field->size / field->rows->size, field->rows->size);
+            members_print(out, field->rows, inner);
+        }
     }
-    H5Tclose(type);
-    free(units);
-    if (dataset < 0) return -1;
-    if (rows > 0 && at == HADDR_UNDEF) return error_set(err, "HDF5 has not allocated dataset %s", layout->name);
-    *offset = rows > 0 ? at : 0;
-    return 0;
 }
 
-int frozen_layout_check(hid_t file, const char *path, const struct frozen_layout *layout, uint64_t file_size,
-                        size_t *rows, uint64_t *offset, struct error *err)
+uint64_t frozen_layout_digest(const struct frozen_layout *layout)
 {
-    hsize_t dims[1];
-    hid_t type = frozen_layout_type(layout);
-    if (type < 0) return error_set(err, "out of memory");
-    hid_t dataset = frozen_dataset_open(file, path, layout->name, type, 1, dims, file_size, offset, err);
-    H5Tclose(type);
-    if (dataset < 0) return -1;
-    H5Dclose(dataset);
-    *rows = (size_t)dims[0];
-    return 0;
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out) return 0;
+    fprintf(out, "%zu\n", layout->size);
+    members_print(out, layout, "");
+    uint64_t digest = fclose(out) == 0 ? checksum_of(text, size) : 0;
+    free(text);
+    return digest;
 }

@@ -1,18 +1,18 @@
 /* The results store: one HDF5 file with a frozen layout, one row a point, readable by h5py and h5dump at every instant.
  *
  * At full size: 10^5 points and more, written by one committer (the master) while any number of readers look.
- * The file is created once, with every dataset at its final size, closed, synced and renamed into place. From then on
- * nobody opens it read-write through HDF5: the committer takes the datasets' offsets and writes rows with pwrite,
- * readers open it read-only. Every resume and every extension writes a new generation of the file beside the old one
- * (committed rows copied, epoch raised) and renames it into place, so that a process of an earlier attempt holds the
- * old file and can harm nothing.
+ * The file is created once (io/frozen.h), with every dataset at its final size, synced and renamed into place. From
+ * then on the committer writes rows with pwrite, and readers need no lock. Every resume and every extension writes a
+ * new generation of the file beside the old one (committed rows copied, epoch raised) and renames it into place, so
+ * that a process of an earlier attempt holds the old file and can harm nothing.
  *
- *   /points     compound, one row a point: what the point is; never changes within a generation
- *   /results    compound of STORE_SLOT bytes: what was computed; deterministic; written once, ends with a marker and a
- * checksum /execution  compound: where, when and how fast; written together with the result; own checksum /curves
- * compound of a multiple of STORE_SLOT bytes: losses during training; written with the result; deterministic /state
- * compound: pending, running, attempts, last error; the only part that is rewritten /config     the sweep file's text;
- * attributes of / : format version, generation epoch, versions, digests, times
+ *   /points     compound: what the point is; never changes within a generation
+ *   /results    compound of STORE_SLOT bytes: what was computed; deterministic; written once; ends with a marker and a
+ *               checksum
+ *   /execution  compound: where, when and how fast; written together with the result; own checksum
+ *   /curves     compound of STORE_SLOT bytes: losses during training; written with the result; deterministic
+ *   /state      compound: pending, running, attempts, last error; the only part that is rewritten
+ *   /config     the sweep file's text
  *
  * Row i of every dataset is the same point. "Committed" means: the marker of the /results slot is set and its checksum
  * is right. Commit: payloads of a group of rows -> fdatasync -> markers -> fdatasync -> the caller may acknowledge. */
@@ -26,7 +26,7 @@
 #include "io/digest.h"
 #include "io/error.h"
 
-#define STORE_VERSION 1
+#define STORE_VERSION 2
 #define STORE_SLOT 4096
 #define STORE_NAME 48  /* bytes of a name in a row, zero-padded */
 #define STORE_CURVE 64 /* evaluations kept a point; a longer curve is thinned evenly, first and last kept */

@@ -75,7 +75,7 @@ static int payload_write(const struct store *store, const struct store_row *row,
     curve_pack(row, slot);
     if (store->calls.write_at(store->fd, slot, STORE_SLOT, store_offset(store, STORE_CURVES, row->index)) != 0)
         return -1;
-    frozen_layout_pack(&store_layouts[STORE_RESULTS], &row->result, slot);
+    frozen_layout_pack(store_specs[STORE_RESULTS].layout, &row->result, slot);
     *marker = (struct store_marker){.committed = 1, .checksum = checksum_of(slot, STORE_MARKER_OFFSET)};
     return store->calls.write_at(store->fd, slot, STORE_MARKER_OFFSET, store_offset(store, STORE_RESULTS, row->index));
 }

@@ -5,17 +5,28 @@
 #include <sys/types.h>
 
 #include "io/frozen.h"
-#include "io/seal.h"
 #include "io/store.h"
 
-#define STORE_KIND "tunelaw store"
 #define STORE_FILE "results.h5"
-#define STORE_SEALED_LIMIT ((uint64_t)16 << 30) /* points, config and metadata: 10^7 points are 3 GB */
 #define STORE_CONFIG_LIMIT ((size_t)16 << 20)
+extern const struct frozen_format store_format;
 
-/* In the order in which they lie in the file. */
-enum store_dataset { STORE_POINTS, STORE_STATE_ROWS, STORE_EXECUTIONS, STORE_RESULTS, STORE_CURVES, STORE_DATASETS };
-extern const struct frozen_layout store_layouts[STORE_DATASETS];
+/* In the order in which they are created. /points and its checksums lie in front of the rows, what salvage needs
+ * besides behind them: no damage in one place takes a description from its row. */
+enum store_dataset {
+    STORE_CONFIG,
+    STORE_PROVENANCE,
+    STORE_POINTS,
+    STORE_POINT_CHECKSUMS, /* uint64 [rows] */
+    STORE_STATE_ROWS,
+    STORE_EXECUTIONS,
+    STORE_RESULTS,
+    STORE_CURVES,
+    STORE_POINTS_COPY, /* struct store_point_copy [rows] */
+    STORE_DIRECTORY,   /* the file's block again */
+    STORE_DATASETS
+};
+extern const struct frozen_spec store_specs[STORE_DATASETS];
 #define STORE_CURVE_ENTRY_FIELDS 6
 extern const struct frozen_field store_curve_entry_fields[STORE_CURVE_ENTRY_FIELDS];
 
@@ -57,6 +68,8 @@ struct store {
 char *store_resolve(const char *path);
 /* A store of which nothing but the file is open. */
 struct store *store_open_file(const char *path, bool writable, struct error *err);
+/* Its epoch, name and the like, out of a block. */
+int store_attributes_read(struct store *store, const struct frozen_block *block, struct error *err);
 
 /* Where row `index` of a dataset lies in the file. */
 uint64_t store_offset(const struct store *store, enum store_dataset dataset, size_t index);
@@ -64,39 +77,22 @@ uint64_t store_offset(const struct store *store, enum store_dataset dataset, siz
 /* A row and its checksum in the last eight bytes of slot[layout->size]. */
 void store_pack_checked(enum store_dataset dataset, const void *row, unsigned char *slot);
 
-/* Where the parts of a store lie, apart from HDF5's metadata and with a checksum of its own: `verify --salvage` reads
- * a store by it whose seal or metadata is damaged. One copy is the dataset /directory, one lies in the user block. */
-#define STORE_DIRECTORY_KIND "tunelaw store directory"
-#define STORE_DIRECTORY_SIZE 4096
-#define STORE_DIRECTORY_IN_BLOCK 1024 /* offset of the copy in the user block */
+/* What salvage reads: a row of /points and its checksum, far from both. */
 struct store_point_copy {
     struct store_point point;
     uint64_t checksum; /* XXH3-64 of it */
 };
-struct store_span {
-    uint64_t offset, size, checksum;
-};
-struct store_directory {
-    char kind[32];
-    uint32_t version, reserved;
-    uint64_t rows, epoch;
-    uint64_t offsets[STORE_DATASETS];
-    uint64_t point_checksums; /* offset of uint64 [rows], beside /points */
-    uint64_t points_copy;     /* offset of struct store_point_copy [rows], far from both */
-    struct store_span config, provenance;
-    char name[64], dataset_digest[64], shard[64], made_by[64], program_version[128], config_path[1024];
-    uint64_t checksum; /* XXH3-64 of what lies before it */
-};
-_Static_assert(STORE_DIRECTORY_IN_BLOCK + sizeof(struct store_directory) <= SEAL_SIZE, "the copy fits the user block");
-bool store_directory_right(const struct store_directory *directory);
-/* The copy in the user block, from the dataset at `offset`. */
-int store_directory_copy(int fd, uint64_t offset, const char *path, struct error *err);
 
-/* Create the datasets of a store of `count` points in a new file at `path`, with points and header written, nothing
- * committed. Unsealed; offsets[] receives where the rows begin. */
-int store_layout_write(const char *path, const struct store_header *header, uint64_t epoch,
-                       const struct store_point *points, size_t count, uint64_t offsets[STORE_DATASETS],
-                       uint64_t *directory_offset, struct error *err);
+/* A new file with the layout of a store of `count` points, with points and texts written, nothing committed and no seal
+ * yet. */
+struct store_file {
+    const char *path; /* the caller's */
+    int fd;           /* -1: none */
+    struct frozen_block block;
+    uint64_t offsets[STORE_DATASETS];
+};
+int store_layout_write(struct store_file *file, const struct store_header *header, uint64_t epoch,
+                       const struct store_point *points, size_t count, struct error *err);
 
 /* What a row of a new file is made of. */
 struct store_origin {
@@ -111,9 +107,6 @@ struct store_state store_state_carried(const struct store *old, size_t row, bool
 int store_assemble(const char *path, const struct store_header *header, uint64_t epoch,
                    const struct store_point *points, const struct store_origin *origins, size_t count,
                    struct error *err);
-
-/* The bytes that are not under the seal: the rows of everything but /points. */
-size_t store_unsealed(const uint64_t offsets[STORE_DATASETS], size_t count, struct seal_range *ranges);
 
 /* The three slots of a row as they lie in the file, checked against each other. */
 struct store_slots {

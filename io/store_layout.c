@@ -1,5 +1,4 @@
 /* The frozen layout of results.h5: the members of every dataset. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "io/store_internal.h"
@@ -83,12 +82,13 @@ const struct frozen_field store_curve_entry_fields[STORE_CURVE_ENTRY_FIELDS] = {
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-static const struct frozen_layout curve_entry_layout = {"curve entry",
-                                                        "one evaluation",
-                                                        sizeof(struct store_curve_entry),
-                                                        sizeof(struct store_curve_entry),
-                                                        store_curve_entry_fields,
-                                                        STORE_CURVE_ENTRY_FIELDS};
+#define LAYOUT(size, type, fields)                                                                                     \
+    {                                                                                                                  \
+        size, sizeof(struct type), fields, COUNT(fields)                                                               \
+    }
+
+static const struct frozen_layout curve_entry_layout =
+    LAYOUT(sizeof(struct store_curve_entry), store_curve_entry, store_curve_entry_fields);
 
 static const struct frozen_field curve_fields[] = {
     FIELD(store_curve, identity, FIELD_TEXT, "hexadecimal digest of what the point computes"),
@@ -98,19 +98,36 @@ static const struct frozen_field curve_fields[] = {
     {"checksum", FIELD_U64, STORE_SLOT - 8, 8, "XXH3-64 of the row before it", NULL},
 };
 
-const struct frozen_layout store_layouts[STORE_DATASETS] = {
-    [STORE_POINTS] = {"points", "what each point is; row i of every dataset is the same point",
-                      sizeof(struct store_point), sizeof(struct store_point), point_fields, COUNT(point_fields)},
-    [STORE_STATE_ROWS] = {"state", "how each point stands; rewritten while the sweep runs", STORE_STATE_SLOT,
-                          sizeof(struct store_state), state_fields, COUNT(state_fields)},
-    [STORE_EXECUTIONS] = {"execution", "where, when and how fast; meaningful where results.committed is 1",
-                          STORE_EXECUTION_SLOT, sizeof(struct store_execution), execution_fields,
-                          COUNT(execution_fields)},
-    [STORE_RESULTS] = {"results", "what was computed; meaningful where committed is 1", STORE_SLOT,
-                       sizeof(struct store_result), result_fields, COUNT(result_fields)},
-    [STORE_CURVES] = {"curves", "losses during training; meaningful where results.committed is 1", STORE_SLOT,
-                      sizeof(struct store_curve), curve_fields, COUNT(curve_fields)},
+static const struct frozen_layout point_layout = LAYOUT(sizeof(struct store_point), store_point, point_fields);
+static const struct frozen_layout state_layout = LAYOUT(STORE_STATE_SLOT, store_state, state_fields);
+static const struct frozen_layout execution_layout = LAYOUT(STORE_EXECUTION_SLOT, store_execution, execution_fields);
+static const struct frozen_layout result_layout = LAYOUT(STORE_SLOT, store_result, result_fields);
+static const struct frozen_layout curve_layout = LAYOUT(STORE_SLOT, store_curve, curve_fields);
+
+/* Under the seal: all but the rows that are written while the sweep runs, and the block's copy, which is compared. */
+const struct frozen_spec store_specs[STORE_DATASETS] = {
+    [STORE_CONFIG] = {"config", "the sweep file's text", "text", FROZEN_TEXT, NULL, true},
+    [STORE_PROVENANCE] = {"provenance", "the stores that rows were merged from, JSON lines", "text", FROZEN_TEXT, NULL,
+                          true},
+    [STORE_POINTS] = {"points", "what each point is; row i of every dataset is the same point", NULL, FROZEN_RECORD,
+                      &point_layout, true},
+    [STORE_POINT_CHECKSUMS] = {"point_checksums", "XXH3-64 of each row of /points", "1", FROZEN_U64, NULL, true},
+    [STORE_STATE_ROWS] = {"state", "how each point stands; rewritten while the sweep runs", NULL, FROZEN_RECORD,
+                          &state_layout, false},
+    [STORE_EXECUTIONS] = {"execution", "where, when and how fast; meaningful where results.committed is 1", NULL,
+                          FROZEN_RECORD, &execution_layout, false},
+    [STORE_RESULTS] = {"results", "what was computed; meaningful where committed is 1", NULL, FROZEN_RECORD,
+                       &result_layout, false},
+    [STORE_CURVES] = {"curves", "losses during training; meaningful where results.committed is 1", NULL, FROZEN_RECORD,
+                      &curve_layout, false},
+    [STORE_POINTS_COPY] = {"points_copy", "rows of /points, each with its checksum: for salvage, docs/store-format.md",
+                           "bytes", FROZEN_U8, NULL, true},
+    [STORE_DIRECTORY] = {"directory", "the file's first bytes again: for salvage, docs/store-format.md", "bytes",
+                         FROZEN_U8, NULL, false},
 };
+
+/* points, config and metadata: 10^7 points are 7 GB */
+const struct frozen_format store_format = {"tunelaw store", STORE_VERSION, (uint64_t)16 << 30};
 
 _Static_assert(sizeof(struct store_point) == 312,
                "a member of /points needs an entry in point_fields and a new version");
@@ -121,29 +138,13 @@ _Static_assert(sizeof(struct store_curve) == 40 + 48 * STORE_CURVE, "likewise /c
 
 uint64_t store_offset(const struct store *store, enum store_dataset dataset, size_t index)
 {
-    return store->offsets[dataset] + (uint64_t)index * store_layouts[dataset].size;
+    return store->offsets[dataset] + (uint64_t)index * store_specs[dataset].layout->size;
 }
 
 void store_pack_checked(enum store_dataset dataset, const void *row, unsigned char *slot)
 {
-    const struct frozen_layout *layout = &store_layouts[dataset];
+    const struct frozen_layout *layout = store_specs[dataset].layout;
     frozen_layout_pack(layout, row, slot);
     uint64_t checksum = checksum_of(slot, layout->size - sizeof checksum);
     memcpy(slot + layout->size - sizeof checksum, &checksum, sizeof checksum);
-}
-
-static int compare_ranges(const void *a, const void *b)
-{
-    const struct seal_range *x = a, *y = b;
-    return (x->offset > y->offset) - (x->offset < y->offset);
-}
-
-size_t store_unsealed(const uint64_t offsets[STORE_DATASETS], size_t count, struct seal_range *ranges)
-{
-    size_t used = 0;
-    for (int i = 0; i < STORE_DATASETS; i++)
-        if (i != STORE_POINTS)
-            ranges[used++] = (struct seal_range){offsets[i], (uint64_t)count * store_layouts[i].size};
-    qsort(ranges, used, sizeof *ranges, compare_ranges); /* HDF5 places small datasets as it likes */
-    return used;
 }

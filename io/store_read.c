@@ -2,7 +2,6 @@
  * row as committed. */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,74 +11,63 @@
 #include "io/file.h"
 #include "io/store_internal.h"
 
-static int text_read(hid_t file, const char *path, const char *name, uint64_t file_size, char **text, struct error *err)
+/* The text of a dataset, zero-terminated. */
+static int text_read(const struct store *store, const struct frozen_part *part, char **text, struct error *err)
 {
-    int result = -1;
-    hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT);
-    hid_t type = H5Dget_type(dataset);
-    size_t size = type >= 0 ? H5Tget_size(type) : 0;
-    if (dataset < 0 || H5Tget_class(type) != H5T_STRING || H5Tis_variable_str(type) != 0 || size == 0 ||
-        size > STORE_CONFIG_LIMIT || size > file_size) {
-        error_set(err, "%s: dataset %s is not the text that this program writes", path, name);
-        goto done;
-    }
-    hsize_t dims[1];
-    hid_t checked = frozen_dataset_open(file, path, name, type, 0, dims, file_size, NULL, err);
-    if (checked < 0) goto done;
-    H5Dclose(checked);
-    *text = calloc(1, size + 1);
-    if (!*text || H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *text) < 0) {
-        error_set(err, "%s: cannot read dataset %s", path, name);
-        goto done;
-    }
-    result = 0;
-done:
-    H5Tclose(type);
-    H5Dclose(dataset);
-    return result;
-}
-
-/* What files of earlier builds of this version do not have reads as empty. */
-static int later_text_read(hid_t file, const char *path, const char *name, char **text, struct error *err)
-{
-    if (H5Aexists(file, name) > 0) return frozen_get_text(file, path, name, text, err);
-    return (*text = strdup("")) ? 0 : error_set(err, "out of memory");
-}
-
-static int provenance_read(hid_t file, const char *path, uint64_t file_size, char **text, struct error *err)
-{
-    if (H5Lexists(file, "provenance", H5P_DEFAULT) > 0)
-        return text_read(file, path, "provenance", file_size, text, err);
-    return (*text = strdup("")) ? 0 : error_set(err, "out of memory");
-}
-
-static int layout_read(struct store *store, hid_t file, uint64_t file_size, struct error *err)
-{
-    uint64_t version;
-    for (int i = 0; i < STORE_DATASETS; i++) {
-        size_t rows;
-        if (frozen_layout_check(file, store->path, &store_layouts[i], file_size, &rows, &store->offsets[i], err) != 0)
-            return -1;
-        if (i == 0) store->count = rows;
-        if (rows == 0 || rows != store->count)
-            return error_set(err, "%s: dataset %s has %zu rows where %zu are expected", store->path,
-                             store_layouts[i].name, rows, store->count);
-    }
-    if (frozen_get_u64(file, store->path, "version", &version, err) != 0 ||
-        frozen_get_u64(file, store->path, "epoch", &store->epoch, err) != 0 ||
-        frozen_get_text(file, store->path, "config_path", &store->config_path, err) != 0 ||
-        frozen_get_text(file, store->path, "name", &store->name, err) != 0 ||
-        frozen_get_text(file, store->path, "dataset_digest", &store->dataset_digest, err) != 0 ||
-        later_text_read(file, store->path, "program_version", &store->program_version, err) != 0 ||
-        later_text_read(file, store->path, "shard", &store->shard, err) != 0 ||
-        later_text_read(file, store->path, "made_by", &store->made_by, err) != 0 ||
-        text_read(file, store->path, "config", file_size, &store->config, err) != 0 ||
-        provenance_read(file, store->path, file_size, &store->provenance, err) != 0)
-        return -1;
-    if (version != STORE_VERSION)
-        return error_set(err, "%s: store of version %llu; this program reads version %d", store->path,
-                         (unsigned long long)version, STORE_VERSION);
+    if (part->row_size > STORE_CONFIG_LIMIT)
+        return error_set(err, "%s: dataset %s is %llu bytes long; a store holds up to %zu", store->path,
+                         part->spec->name, (unsigned long long)part->row_size, STORE_CONFIG_LIMIT);
+    *text = calloc(1, (size_t)part->row_size + 1);
+    if (!*text) return error_set(err, "%s: out of memory", store->path);
+    if (file_read_at(store->fd, *text, (size_t)part->row_size, part->offset) != 0)
+        return error_set_errno(err, "%s: cannot read dataset %s", store->path, part->spec->name);
     return 0;
+}
+
+static int attribute_read(const struct store *store, const struct frozen_block *block, const char *name, char **text,
+                          struct error *err)
+{
+    const char *found;
+    if (frozen_get_text(block, store->path, name, &found, err) != 0) return -1;
+    return (*text = strdup(found)) ? 0 : error_set(err, "%s: out of memory", store->path);
+}
+
+int store_attributes_read(struct store *store, const struct frozen_block *block, struct error *err)
+{
+    if (frozen_get_u64(block, store->path, "epoch", &store->epoch, err) != 0 ||
+        attribute_read(store, block, "config_path", &store->config_path, err) != 0 ||
+        attribute_read(store, block, "name", &store->name, err) != 0 ||
+        attribute_read(store, block, "dataset_digest", &store->dataset_digest, err) != 0 ||
+        attribute_read(store, block, "program_version", &store->program_version, err) != 0 ||
+        attribute_read(store, block, "shard", &store->shard, err) != 0 ||
+        attribute_read(store, block, "made_by", &store->made_by, err) != 0)
+        return -1;
+    return 0;
+}
+
+/* How many rows each dataset has follows from how many /points has. */
+static int rows_agree(const struct store *store, const struct frozen_part parts[STORE_DATASETS], struct error *err)
+{
+    if (store->count == 0) return error_set(err, "%s: damaged: a store without points", store->path);
+    for (int i = STORE_POINTS; i < STORE_DATASETS; i++) {
+        uint64_t expected = store->count;
+        if (i == STORE_POINTS_COPY) expected *= sizeof(struct store_point_copy); /* both are in the file */
+        if (i == STORE_DIRECTORY) expected = sizeof(struct frozen_block);
+        if (parts[i].rows != expected)
+            return error_set(err, "%s: damaged: dataset %s has %llu rows where %llu are expected", store->path,
+                             store_specs[i].name, (unsigned long long)parts[i].rows, (unsigned long long)expected);
+    }
+    return 0;
+}
+
+/* The copy of the block is under no checksum but its own. */
+static int directory_agrees(const struct store *store, const struct frozen_block *block, struct error *err)
+{
+    struct frozen_block copy;
+    if (file_read_at(store->fd, &copy, sizeof copy, store->offsets[STORE_DIRECTORY]) != 0)
+        return error_set_errno(err, "%s: cannot read dataset directory", store->path);
+    if (memcmp(&copy, block, sizeof copy) == 0) return 0;
+    return error_set(err, "%s: damaged: dataset directory is not the copy of its first bytes", store->path);
 }
 
 static int points_read(struct store *store, struct error *err)
@@ -93,30 +81,23 @@ static int points_read(struct store *store, struct error *err)
     return 0;
 }
 
-/* What the seal leaves out must be exactly the rows that change, or a reader would trust bytes that nobody checked. */
-static int ranges_agree(const struct store *store, const struct seal_range *found, size_t count, struct error *err)
-{
-    struct seal_range expected[SEAL_RANGES];
-    if (store_unsealed(store->offsets, store->count, expected) != count ||
-        memcmp(found, expected, count * sizeof *found) != 0)
-        return error_set(err, "%s: damaged: its seal does not match its datasets", store->path);
-    return 0;
-}
-
 static int store_load(struct store *store, struct error *err)
 {
-    struct seal_range ranges[STORE_DATASETS - 1];
-    struct stat status;
-    if (fstat(store->fd, &status) != 0) return error_set_errno(err, "%s", store->path);
-    if (seal_check(store->fd, store->path, STORE_KIND, STORE_VERSION, STORE_SEALED_LIMIT, ranges, STORE_DATASETS - 1,
-                   err) != 0)
+    struct frozen_block block;
+    struct frozen_part parts[STORE_DATASETS];
+    if (frozen_open(store->fd, store->path, &store_format, &block, err) != 0) return -1;
+    for (int i = 0; i < STORE_DATASETS; i++) {
+        parts[i].spec = &store_specs[i];
+        if (frozen_locate(&block, store->path, &parts[i], err) != 0) return -1;
+        store->offsets[i] = parts[i].offset;
+    }
+    store->count = (size_t)parts[STORE_POINTS].rows;
+    if (rows_agree(store, parts, err) != 0 || frozen_verify(store->fd, store->path, &store_format, &block, err) != 0 ||
+        directory_agrees(store, &block, err) != 0 || store_attributes_read(store, &block, err) != 0 ||
+        text_read(store, &parts[STORE_CONFIG], &store->config, err) != 0 ||
+        text_read(store, &parts[STORE_PROVENANCE], &store->provenance, err) != 0)
         return -1;
-    hid_t file = frozen_open_fd(store->fd, store->path, err);
-    if (file < 0) return -1;
-    int result = layout_read(store, file, (uint64_t)status.st_size, err);
-    H5Fclose(file);
-    if (result == 0) result = ranges_agree(store, ranges, STORE_DATASETS - 1, err);
-    return result == 0 ? points_read(store, err) : -1;
+    return points_read(store, err);
 }
 
 char *store_resolve(const char *path)
@@ -158,17 +139,11 @@ failed:
     return NULL;
 }
 
-/* HDF5 cannot open a file without a name: where a new generation has just taken it, that one is opened. */
 struct store *store_open(const char *path, bool writable, struct error *err)
 {
-    enum { TRIES = 5 };
-    bool replaced = true;
-    for (int i = 0; i < TRIES && replaced; i++) {
-        struct store *store = store_open_file(path, writable, err);
-        if (!store || store_load(store, err) == 0) return store;
-        replaced = store_is_replaced(store);
-        store_close(store);
-    }
+    struct store *store = store_open_file(path, writable, err);
+    if (!store || store_load(store, err) == 0) return store;
+    store_close(store);
     return NULL;
 }
 

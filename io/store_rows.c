@@ -20,8 +20,8 @@ static bool checksum_right(const unsigned char *slot, size_t size)
 
 static int slot_read(const struct store *store, enum store_dataset dataset, size_t index, void *slot, struct error *err)
 {
-    if (file_read_at(store->fd, slot, store_layouts[dataset].size, store_offset(store, dataset, index)) != 0)
-        return error_set_errno(err, "%s: cannot read row %zu of %s", store->path, index, store_layouts[dataset].name);
+    if (file_read_at(store->fd, slot, store_specs[dataset].layout->size, store_offset(store, dataset, index)) != 0)
+        return error_set_errno(err, "%s: cannot read row %zu of %s", store->path, index, store_specs[dataset].name);
     return 0;
 }
 

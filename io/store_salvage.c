@@ -1,4 +1,4 @@
-/* Reads what is left of a damaged store: its parts are found by the directory, of which there are two, each row of
+/* Reads what is left of a damaged store: its datasets are found by the block, of which there are two, each row of
  * /points (there is a copy) and each result has its own checksum, so that damage costs no more than the rows it hit. */
 #include <errno.h>
 #include <stdio.h>
@@ -11,44 +11,26 @@
 #include "io/store_internal.h"
 #include "io/store_merge.h"
 
-bool store_directory_right(const struct store_directory *directory)
+/* The block in its place, else its copy on any page: that dataset lies behind the rows. */
+static int block_find(int fd, uint64_t file_size, struct frozen_block *block)
 {
-    char kind[sizeof directory->kind] = STORE_DIRECTORY_KIND;
-    return memcmp(directory->kind, kind, sizeof kind) == 0 &&
-           directory->checksum == checksum_of(directory, offsetof(struct store_directory, checksum));
-}
-
-int store_directory_copy(int fd, uint64_t offset, const char *path, struct error *err)
-{
-    struct store_directory directory;
-    if (file_read_at(fd, &directory, sizeof directory, offset) != 0 ||
-        file_write_at(fd, &directory, sizeof directory, STORE_DIRECTORY_IN_BLOCK) != 0)
-        return error_set_errno(err, "%s: cannot copy the directory", path);
-    return 0;
-}
-
-/* In the user block, else on any page: the dataset lies behind the rows. */
-static int directory_find(int fd, uint64_t file_size, struct store_directory *directory)
-{
-    if (file_read_at(fd, directory, sizeof *directory, STORE_DIRECTORY_IN_BLOCK) == 0 &&
-        store_directory_right(directory))
-        return 0;
-    for (uint64_t pages = file_size / STORE_DIRECTORY_SIZE; pages > 0; pages--)
-        if (file_read_at(fd, directory, sizeof *directory, (pages - 1) * STORE_DIRECTORY_SIZE) == 0 &&
-            store_directory_right(directory))
+    if (file_read_at(fd, block, sizeof *block, 0) == 0 && frozen_block_right(block, &store_format)) return 0;
+    for (uint64_t pages = file_size / FROZEN_PAGE; pages > 0; pages--)
+        if (file_read_at(fd, block, sizeof *block, (pages - 1) * FROZEN_PAGE) == 0 &&
+            frozen_block_right(block, &store_format))
             return 0;
     return -1;
 }
 
 /* The bytes of a text dataset; empty, and *lost, where they are not what was written. */
-static char *span_read(int fd, uint64_t file_size, const struct store_span *span, bool *lost)
+static char *text_salvage(int fd, uint64_t file_size, const struct frozen_part *part, bool *lost)
 {
     *lost = true;
-    if (span->size > STORE_CONFIG_LIMIT || span->size > file_size) return strdup("");
-    char *text = calloc(1, (size_t)span->size + 1);
+    if (part->row_size > STORE_CONFIG_LIMIT || part->row_size > file_size) return strdup("");
+    size_t size = (size_t)part->row_size;
+    char *text = calloc(1, size + 1);
     if (!text) return NULL;
-    if (file_read_at(fd, text, (size_t)span->size, span->offset) == 0 &&
-        checksum_of(text, (size_t)span->size) == span->checksum)
+    if (file_read_at(fd, text, size, part->offset) == 0 && checksum_of(text, size) == part->checksum)
         *lost = false;
     else
         text[0] = '\0';
@@ -56,59 +38,53 @@ static char *span_read(int fd, uint64_t file_size, const struct store_span *span
 }
 
 /* A row of /points by its checksum, else by its copy; zeros where neither is right. */
-static void point_read(const struct store *store, const struct store_directory *directory, size_t row,
-                       struct store_point *point)
+static void point_read(const struct store *store, size_t row, struct store_point *point)
 {
     struct store_point_copy copy;
+    const uint64_t *offsets = store->offsets;
     uint64_t at = row * sizeof *point, checksum;
-    if (file_read_at(store->fd, point, sizeof *point, directory->offsets[STORE_POINTS] + at) == 0 &&
-        file_read_at(store->fd, &checksum, sizeof checksum, directory->point_checksums + row * sizeof checksum) == 0 &&
+    if (file_read_at(store->fd, point, sizeof *point, offsets[STORE_POINTS] + at) == 0 &&
+        file_read_at(store->fd, &checksum, sizeof checksum, offsets[STORE_POINT_CHECKSUMS] + row * sizeof checksum) ==
+            0 &&
         checksum == checksum_of(point, sizeof *point))
         return;
-    if (file_read_at(store->fd, &copy, sizeof copy, directory->points_copy + row * sizeof copy) == 0 &&
+    if (file_read_at(store->fd, &copy, sizeof copy, offsets[STORE_POINTS_COPY] + row * sizeof copy) == 0 &&
         copy.checksum == checksum_of(&copy.point, sizeof copy.point))
         *point = copy.point;
     else
         memset(point, 0, sizeof *point);
 }
 
-static int described_read(struct store *store, const struct store_directory *directory, uint64_t file_size,
-                          struct error *err)
+static int described_read(struct store *store, uint64_t rows, uint64_t file_size, struct error *err)
 {
     uint64_t most = file_size / sizeof *store->points; /* a forged number must not be believed */
-    store->count = (size_t)(directory->rows < most ? directory->rows : most);
+    store->count = (size_t)(rows < most ? rows : most);
     store->points = calloc(store->count ? store->count : 1, sizeof *store->points);
     if (!store->points) return error_set(err, "%s: out of memory for %zu points", store->path, store->count);
     for (size_t i = 0; i < store->count; i++)
-        point_read(store, directory, i, &store->points[i]);
+        point_read(store, i, &store->points[i]);
     return 0;
 }
 
 static int damaged_load(struct store *store, struct store_damage *damage, struct error *err)
 {
-    struct store_directory directory;
+    struct frozen_block block;
+    struct frozen_part parts[STORE_DATASETS];
     struct stat status;
     if (fstat(store->fd, &status) != 0) return error_set_errno(err, "%s", store->path);
     uint64_t file_size = (uint64_t)status.st_size;
-    if (!S_ISREG(status.st_mode) || directory_find(store->fd, file_size, &directory) != 0)
+    if (!S_ISREG(status.st_mode) || block_find(store->fd, file_size, &block) != 0)
         return error_set(err, "%s; no directory of a store is left in it", damage->header);
-    if (directory.version != STORE_VERSION)
-        return error_set(err, "%s: store of version %u; this program reads version %d", store->path, directory.version,
-                         STORE_VERSION);
-    memcpy(store->offsets, directory.offsets, sizeof store->offsets);
-    store->epoch = directory.epoch;
-    store->config = span_read(store->fd, file_size, &directory.config, &damage->config_lost);
-    store->provenance = span_read(store->fd, file_size, &directory.provenance, &damage->provenance_lost);
-    store->config_path = strndup(directory.config_path, sizeof directory.config_path);
-    store->name = strndup(directory.name, sizeof directory.name);
-    store->dataset_digest = strndup(directory.dataset_digest, sizeof directory.dataset_digest);
-    store->shard = strndup(directory.shard, sizeof directory.shard);
-    store->made_by = strndup(directory.made_by, sizeof directory.made_by);
-    store->program_version = strndup(directory.program_version, sizeof directory.program_version);
-    if (!store->config || !store->provenance || !store->config_path || !store->name || !store->dataset_digest ||
-        !store->shard || !store->made_by || !store->program_version)
-        return error_set(err, "%s: out of memory", store->path);
-    return described_read(store, &directory, file_size, err);
+    for (int i = 0; i < STORE_DATASETS; i++) {
+        parts[i].spec = &store_specs[i];
+        if (frozen_locate(&block, store->path, &parts[i], err) != 0) return -1;
+        store->offsets[i] = parts[i].offset;
+    }
+    if (store_attributes_read(store, &block, err) != 0) return -1;
+    store->config = text_salvage(store->fd, file_size, &parts[STORE_CONFIG], &damage->config_lost);
+    store->provenance = text_salvage(store->fd, file_size, &parts[STORE_PROVENANCE], &damage->provenance_lost);
+    if (!store->config || !store->provenance) return error_set(err, "%s: out of memory", store->path);
+    return described_read(store, parts[STORE_POINTS].rows, file_size, err);
 }
 
 static bool described(const struct store *store, size_t row)

@@ -1,5 +1,5 @@
-/* What the fuzz targets share: an input as a file, and a mutator that puts a right seal around what it
- * changed, so that inputs reach the code behind the seal. */
+/* What the fuzz targets share: an input as a file, and mutators; that of frozen files changes numbers as someone would
+ * who forges one and puts right checksums around what it changed, so that inputs reach the code behind them. */
 #ifndef TUNELAW_TESTS_FUZZ_FUZZ_H
 #define TUNELAW_TESTS_FUZZ_FUZZ_H
 
@@ -10,20 +10,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/digest.h"
-#include "io/seal.h"
+#include "tests/io/forge.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
 
-/* HDF5 asks malloc for what a file tells it to, where NULL is an error as others; 1.10 loses memory where it refuses
- * damaged metadata. */
+/* No reader may ask for more memory than a file of its size has use for. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
-    return "allocator_may_return_null=1:max_allocation_size_mb=1024:detect_leaks=0";
+    return "max_allocation_size_mb=64:detect_leaks=1";
 }
 
 static char fuzz_path[64]; /* of the input's file */
@@ -33,7 +31,7 @@ static inline void fuzz_remove(void)
     unlink(fuzz_path);
 }
 
-/* The input as a file (HDF5 opens nothing that has no name); its descriptor. */
+/* The input as the file at fuzz_path; its descriptor. */
 static inline int fuzz_file(const uint8_t *data, size_t size)
 {
     static int fd = -1;
@@ -52,35 +50,43 @@ static inline const char *fuzz_seed_folder(void)
     return getenv("FUZZ_SEEDS");
 }
 
-/* Offsets in the seal, as docs/store-format.md has them. */
-enum { SEAL_SIZE_AT = 40, SEAL_RANGES_AT = 48, SEAL_SEALED_AT = 176, SEAL_CHECKSUM_AT = 184 };
-
-/* Forged files: with $FUZZ_NO_FORGING inputs are damaged only, as disks and networks do it. */
-static inline void fuzz_reseal(uint8_t *data, size_t size, const char *kind, uint32_t version, uint32_t count)
+/* Eight bytes of the block's numbers become one that a forger would try. */
+static inline void fuzz_number(uint8_t *data, size_t size, unsigned *state)
 {
-    struct seal_range ranges[SEAL_RANGES];
-    uint64_t file_size = size, checksum;
-    if (size < SEAL_SIZE || getenv("FUZZ_NO_FORGING")) return;
-    memcpy(ranges, data + SEAL_RANGES_AT, sizeof ranges);
-    int fd = fuzz_file(data, size);
-    if (seal_write(fd, "", kind, version, ranges, count, NULL) == 0) {
-        if (pread(fd, data, SEAL_SIZE, 0) != SEAL_SIZE) abort();
-        return;
-    }
-    memcpy(data + SEAL_SIZE_AT, &file_size, sizeof file_size);
-    checksum = checksum_of(data, SEAL_CHECKSUM_AT);
-    memcpy(data + SEAL_CHECKSUM_AT, &checksum, sizeof checksum);
+    const struct frozen_block *block = NULL;
+    size_t used = offsetof(struct frozen_block, parts) + 14 * sizeof block->parts[0];
+    size_t at = (size_t)rand_r(state) % (used / 8) * 8, other = (size_t)rand_r(state) % (used / 8) * 8;
+    uint64_t value, from;
+    memcpy(&value, data + at, sizeof value);
+    memcpy(&from, data + other, sizeof from);
+    const uint64_t tries[] = {0,          1,        value + 1,    value - 1,         value * 2,
+                              from,       from + 1, value + from, value + 4096,      (uint64_t)1 << 60,
+                              UINT64_MAX, size,     size - value, UINT64_MAX - from, UINT64_MAX / (from | 1)};
+    value = tries[(size_t)rand_r(state) % (sizeof tries / sizeof *tries)];
+    memcpy(data + at, &value, sizeof value);
 }
 
 /* Half of the changes in a small window, so that lengths and offsets around it stay what they are. */
 static inline size_t fuzz_mutate(uint8_t *data, size_t size, size_t max_size, unsigned seed)
 {
-    enum { WINDOW = 64, METADATA = 12288 };
+    enum { WINDOW = 64, METADATA = 4096 };
     unsigned state = seed;
     if (size < WINDOW || rand_r(&state) % 4 == 0) return LLVMFuzzerMutate(data, size, max_size);
     size_t span = rand_r(&state) % 2 && size > METADATA ? METADATA : size;
     size_t at = (size_t)rand_r(&state) % (span - WINDOW + 1);
     LLVMFuzzerMutate(data + at, WINDOW, WINDOW);
+    return size;
+}
+
+/* A frozen file: numbers or anything else, and then, but in one of eight inputs, all checksums as they must be. */
+static inline size_t fuzz_forge(uint8_t *data, size_t size, size_t max_size, unsigned seed)
+{
+    unsigned state = seed;
+    if (size >= FROZEN_BLOCK && rand_r(&state) % 3 == 0)
+        fuzz_number(data, size, &state);
+    else
+        size = fuzz_mutate(data, size, max_size, seed);
+    if (rand_r(&state) % 8) forge(data, size);
     return size;
 }
 

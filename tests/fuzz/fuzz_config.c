@@ -5,6 +5,13 @@
 #include "io/dataset.h"
 #include "orchestrator/sweep.h"
 
+/* libconfig keeps a little of a text that it refuses. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libconfig";
+}
+
 static const struct dataset_info whole = {.digest.hex = "00112233445566778899aabbccddeeff",
                                           .task = "small",
                                           .vocabulary = 400,

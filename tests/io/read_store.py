@@ -2,6 +2,7 @@
   tables PATH     every dataset becomes a table with one line of pandas
   watch PATH      open the store again and again until every row is committed
   checkpoint PATH read the tensors of a checkpoint through its index
+  plain PATH      every dataset, attribute and committed row is to read_plain.py, which needs no h5py, what it is to h5py
 Exit code 77: h5py or pandas is not installed."""
 import sys
 import time
@@ -13,6 +14,8 @@ try:
 except ImportError as missing:
     print(missing)
     sys.exit(77)
+
+import read_plain
 
 
 def described(file):
@@ -31,7 +34,7 @@ def tables(path):
         assert sorted(file) == ["config", "curves", "directory", "execution", "point_checksums", "points", "points_copy",
                                 "provenance", "results", "state"]
         assert file.attrs["shard"] == b"" and file.attrs["made_by"] == b"run" and file["provenance"][()] == b""
-        assert file.attrs["version"] == 1 and file.attrs["epoch"] == 1
+        assert file.attrs["version"] == 2 and file.attrs["epoch"] == 1
         assert file["config"][()].decode().startswith("# the sweep file")
         points = pandas.DataFrame(file["points"][:])
         results = pandas.DataFrame(file["results"][:])
@@ -82,4 +85,37 @@ def checkpoint(path):
     assert embedding.shape == (33, 7) and embedding[20, 4] == 3000 + 200 + 0.25
 
 
-{"tables": tables, "watch": watch, "checkpoint": checkpoint}[sys.argv[1]](sys.argv[2])
+def same(ours, theirs):
+    """A value of read_plain.py and one of h5py; NaN is NaN."""
+    if isinstance(theirs, bytes):
+        theirs = theirs.decode()
+    return ours == theirs or ours != ours and theirs != theirs
+
+
+def plain(path):
+    kind, attributes, parts = read_plain.datasets(path)
+    with h5py.File(path, "r") as file:
+        assert file.attrs["format"].decode() == kind and file.attrs["version"] == 2
+        theirs = {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in file.attrs.items()}
+        assert attributes == {name: value for name, value in theirs.items() if name not in ("format", "version")}
+        found = []
+        file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+        assert sorted(found) == sorted(parts)
+        for name, (element, width, rows, data) in parts.items():
+            dataset = file[name]
+            assert dataset.dtype.itemsize == width and dataset.size == rows and dataset[()].tobytes() == data, name
+            assert element == ("record" if dataset.dtype.names else {"V": "text", "S": "text"}.get(dataset.dtype.kind, dataset.dtype.str[1:])), name
+        count = 0
+        for i, point, result, curve in read_plain.rows(path) if kind == "tunelaw store" else ():
+            for ours, row in ((point, file["points"][i]), (result, file["results"][i])):
+                assert all(same(value, row[name].item()) for name, value in ours.items()), (i, ours)
+            assert file["results"][i]["committed"] == 1 and len(curve) == file["curves"][i]["count"] > 0
+            for ours, entry in zip(curve, file["curves"][i]["entries"]):
+                assert all(ours[name] == entry[name] for name in entry.dtype.names), (i, ours)
+            count += 1
+        if kind == "tunelaw store":
+            assert count == file["results"]["committed"].sum() > 0
+    print(kind, len(parts), "datasets,", count, "rows")
+
+
+{"tables": tables, "watch": watch, "checkpoint": checkpoint, "plain": plain}[sys.argv[1]](sys.argv[2])

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "forge.h"
 #include "io/checkpoint_internal.h"
 
 struct fixture {
@@ -334,18 +335,9 @@ static void test_damage(void **state)
         checkpoint_close(checkpoint);
         bytes[at] ^= (unsigned char)(1u << at % 8);
     }
-    /* all but the rest of the first block and the gaps between tensors is under a checksum */
-    assert_true(refused > (size - 4096) / 7);
+    /* all but the gaps between tensors is under a checksum */
+    assert_true(refused > (size - 256) / 7);
     free(bytes);
-}
-
-static void reseal(const char *path, const unsigned char *seal)
-{
-    struct seal_range range;
-    FILE *stream = fopen(path, "r+b");
-    memcpy(&range, seal + 48, sizeof range); /* docs/store-format.md */
-    assert_int_equal(seal_write(fileno(stream), path, CHECKPOINT_KIND, CHECKPOINT_VERSION, &range, 1, NULL), 0);
-    fclose(stream);
 }
 
 /* An index under a right seal whose tensors do not fit the file. */
@@ -371,17 +363,51 @@ static void test_forged_index(void **state)
         unsigned char kept[sizeof(struct checkpoint_tensor)];
         memcpy(kept, row, sizeof kept);
         memcpy(row + forgeries[i].member, &forgeries[i].value, sizeof forgeries[i].value);
+        forge(bytes, size);
         write_file(fixture->path, bytes, size);
         memcpy(row, kept, sizeof kept);
-        reseal(fixture->path, bytes);
         assert_null(checkpoint_open(fixture->path, &fixture->err));
         assert_non_null(strstr(fixture->err.text, "is not a tensor of this file"));
     }
+    forge(bytes, size);
     write_file(fixture->path, bytes, size);
-    reseal(fixture->path, bytes);
     struct checkpoint *checkpoint = checkpoint_open(fixture->path, &fixture->err);
     assert_non_null(checkpoint);
     checkpoint_close(checkpoint);
+    free(bytes);
+}
+
+/* A block or HDF5 metadata made to harm, under right checksums: refused, or it reads as it was written. Files like
+ * these made the HDF5 library read out of bounds. */
+static void test_forged_bytes(void **state)
+{
+    struct fixture *fixture = *state;
+    size_t size, opened = 0;
+    unsigned seed = 9;
+    write_whole(fixture);
+    unsigned char *bytes = read_file(fixture->path, &size), *mutant = malloc(size);
+    struct frozen_block block;
+    memcpy(&block, bytes, sizeof block);
+    size_t rows = (size_t)forge_next(&block, 0)->offset;
+    for (int round = 0; round < 2000; round++) {
+        memcpy(mutant, bytes, size);
+        for (int flips = round % 3 + 1; flips > 0; flips--)
+            mutant[(size_t)rand_r(&seed) % (round % 2 ? rows : 600)] ^= (unsigned char)(1u << rand_r(&seed) % 8);
+        forge(mutant, size);
+        write_file(fixture->path, mutant, size);
+        struct checkpoint *checkpoint = checkpoint_open(fixture->path, &fixture->err);
+        if (checkpoint) check_tensors(checkpoint);
+        opened += checkpoint != NULL;
+        checkpoint_close(checkpoint);
+    }
+    assert_true(opened > 200 && opened < 1800);
+    struct frozen_block older = block;
+    older.version = 1;
+    forge_block(bytes, size, &older);
+    write_file(fixture->path, bytes, size);
+    assert_null(checkpoint_open(fixture->path, &fixture->err));
+    assert_non_null(strstr(fixture->err.text, "tunelaw checkpoint of version 1; this program reads version 2"));
+    free(mutant);
     free(bytes);
 }
 
@@ -431,6 +457,7 @@ int main(void)
         TEST(test_peek),
         TEST(test_damage),
         TEST(test_forged_index),
+        TEST(test_forged_bytes),
         TEST(test_small_files_are_cheap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

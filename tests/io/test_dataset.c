@@ -291,7 +291,7 @@ static void test_h5py_reads_it(void **state)
              "import h5py\n"
              "f = h5py.File('%s', 'r')\n"
              "assert f.attrs['digest'].decode() == '%s'\n"
-             "assert f.attrs['version'] == 1 and f.attrs['vocabulary'] == %d and f.attrs['separator'] == %d\n"
+             "assert f.attrs['version'] == 2 and f.attrs['vocabulary'] == %d and f.attrs['separator'] == %d\n"
              "assert f['text/train'].dtype == 'uint16' and len(f['text/train']) == %zu\n"
              "e = f['examples/test']; o = e['offsets'][:]; s = e['sources'][:]\n"
              "assert len(o) == %d and o[-1] == len(e['tokens']) == %zu\n"
@@ -301,6 +301,10 @@ static void test_h5py_reads_it(void **state)
              temporary_path("small.h5"), info.digest.hex, VOCABULARY, info.separator, info.text_tokens[SPLIT_TRAIN],
              HELD_PAIRS + 1, info.example_tokens[SPLIT_TEST], info.separator);
     assert_int_equal(system(command), 0);
+    snprintf(command, sizeof command, TEST_PYTHON " '%s/io/read_store.py' plain '%s'", TEST_SOURCE_DIR,
+             temporary_path("small.h5"));
+    int status = system(command);
+    assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77)); /* 77: no pandas */
 }
 
 int main(void)

@@ -35,6 +35,7 @@ static void test_tables(void **state)
     assert_int_equal(store_set_state(store, 5, &crashed, NULL), 0);
     store_close(store);
     check(python("tables", fixture->path));
+    check(python("plain", fixture->path));
 }
 
 static void test_while_it_is_written(void **state)
@@ -82,6 +83,7 @@ static void test_checkpoint(void **state)
     }
     assert_int_equal(checkpoint_writer_finish(writer, NULL, &fixture->err), 0);
     check(python("checkpoint", fixture->path));
+    check(python("plain", fixture->path));
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, fixture_setup, fixture_teardown)

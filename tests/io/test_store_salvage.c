@@ -1,6 +1,7 @@
 /* Salvage: damage anywhere in a store costs what it hit and nothing else. */
 #include "store_fixture.h"
 
+#include "forge.h"
 #include "io/store_internal.h"
 
 enum { POINTS = 40, COMMITTED = 30 };
@@ -116,16 +117,16 @@ static void test_random_damage(void **state)
     free(bytes);
 }
 
-/* Without the seal and the first directory: the second one lies behind the rows. */
+/* Without the block: its copy lies behind the rows. */
 static void test_beginning_overwritten(void **state)
 {
     struct fixture *fixture = *state;
     size_t size;
     struct store *layout;
     unsigned char *bytes = make_store(fixture, &size, &layout);
-    memset(bytes, 0, SEAL_SIZE);
+    memset(bytes, 0, FROZEN_BLOCK);
     fixture_write_file(fixture->path, bytes, size);
-    assert_int_equal(salvage(fixture, layout, 0, SEAL_SIZE), COMMITTED);
+    assert_int_equal(salvage(fixture, layout, 0, FROZEN_BLOCK), COMMITTED);
     /* the texts go with their bytes, the rows stay */
     struct store_damage damage;
     size_t metadata = (size_t)layout->offsets[STORE_POINTS];
@@ -161,7 +162,7 @@ static void test_truncated(void **state)
     free(bytes);
 }
 
-/* Files that are no stores, and directories that lie: a line, no crash. */
+/* Files that are no stores, and blocks that lie: a line, no crash. */
 static void test_hostile(void **state)
 {
     struct fixture *fixture = *state;
@@ -169,22 +170,21 @@ static void test_hostile(void **state)
     struct store *layout;
     struct store_damage damage;
     unsigned char *bytes = make_store(fixture, &size, &layout);
-    struct store_directory directory;
+    struct frozen_block block;
     fixture_write_file(fixture->path, "my notes", 8);
     assert_null(store_open_damaged(fixture->path, &damage, &fixture->err));
     assert_non_null(strstr(fixture->err.text, "no directory"));
-    memcpy(&directory, bytes + STORE_DIRECTORY_IN_BLOCK, sizeof directory);
-    memset(bytes, 0, 64);
-    for (int what = 0; what < 6; what++) {
-        struct store_directory forged = directory;
-        if (what == 0) forged.rows = (uint64_t)1 << 60;
-        if (what == 1) forged.offsets[STORE_RESULTS] = (uint64_t)1 << 63;
-        if (what == 2) forged.config.size = (uint64_t)1 << 60;
-        if (what == 3) forged.offsets[STORE_POINTS] = UINT64_MAX - 100;
-        if (what == 4) forged.point_checksums = forged.points_copy = UINT64_MAX;
-        if (what == 5) memset(forged.name, 'x', sizeof forged.name);
-        forged.checksum = checksum_of(&forged, offsetof(struct store_directory, checksum));
-        memcpy(bytes + STORE_DIRECTORY_IN_BLOCK, &forged, sizeof forged);
+    memcpy(&block, bytes, sizeof block);
+    for (int what = 0; what < 7; what++) {
+        struct frozen_block forged = block;
+        if (what == 0) forge_entry(&forged, "points")->rows = (uint64_t)1 << 60;
+        if (what == 1) forge_entry(&forged, "results")->offset = (uint64_t)1 << 63;
+        if (what == 2) forge_entry(&forged, "config")->row_size = (uint64_t)1 << 60;
+        if (what == 3) forge_entry(&forged, "points")->offset = UINT64_MAX - 100;
+        if (what == 4) forge_entry(&forged, "point_checksums")->offset = UINT64_MAX;
+        if (what == 5) forge_entry(&forged, "points_copy")->offset = UINT64_MAX;
+        if (what == 6) memset(forge_entry(&forged, "curves")->name, 'x', sizeof forged.parts[0].name);
+        forge_block(bytes, size, &forged);
         fixture_write_file(fixture->path, bytes, size);
         struct store *store = store_open_damaged(fixture->path, &damage, &fixture->err);
         if (store) assert_true(damage.committed <= COMMITTED);

@@ -2,11 +2,11 @@
 #ifndef TUNELAW_TESTS_WORKERS_GOLDEN_H
 #define TUNELAW_TESTS_WORKERS_GOLDEN_H
 
+#include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/h5.h"
 #include "workers/model.h"
 
 enum { GOLDEN_TENSORS = 128, GOLDEN_BATCHES = 8, GOLDEN_STEPS = 64 };
@@ -187,11 +187,10 @@ static inline void golden_method(hid_t file, hid_t group, struct golden *golden)
 
 static inline struct golden *golden_read(const char *path, enum method_kind kind)
 {
-    struct error err = {""};
     char name[64];
     struct golden *golden = calloc(1, sizeof *golden);
-    hid_t file = h5_open(path, &err);
-    if (!golden || file < 0) golden_stop("cannot open", err.text);
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (!golden || file < 0) golden_stop("cannot open", path);
     golden->model = (struct model_config){.name = "golden",
                                           .layers = golden_count(file, "layers"),
                                           .width = golden_count(file, "width"),
