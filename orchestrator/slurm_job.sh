@@ -1,11 +1,14 @@
 
 # --- the same for every sweep from here on ---
+# Everything is in functions, so that bash has read it all before the warning can come: while it reads, it has been seen to take a trap for
+# a part of what it reads. Only USR1 is trapped: with more traps it has been seen to lose it.
+trap '' USR1
 
-# Slurm's warning, before the time limit or a preemption, is left where the run looks: mpirun loses signals while it starts. Only USR1
-# is trapped: with more traps bash has been seen to lose it, too.
-warned=no
-rm -f "$slurm/drain"
-trap 'warned=yes; : >"$slurm/drain"' USR1
+# Slurm's warning, before the time limit or a preemption: left where the run looks, since mpirun loses signals while it starts.
+on_warning() {
+    warned=yes
+    : >"$slurm/drain"
+}
 
 say() {
     printf '== %s job %s: %s\n' "$(date '+%F %T')" "$SLURM_JOB_ID" "$*"
@@ -61,22 +64,34 @@ queue_again() {
     exit 1
 }
 
-say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST, $(points_left) points left"
-stop_if_cancelled
-count_start
-end=${SLURM_JOB_END_TIME:-$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null)}
-[ $warned = no ] || queue_again
+end_of_job() {
+    echo "${SLURM_JOB_END_TIME:-$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null)}"
+}
 
-"${launcher[@]}" "$program" run "$sweep" --dir "$dir" --drain-file "$slurm/drain" --end-time "${end:-0}" --grace "$grace" --wait 120 &
-run=$!
-while
-    wait "$run" # until it has ended, or a trap has run
-    code=$?
-    kill -0 "$run" 2>/dev/null
-do :; done
+main() {
+    local end run code left
+    warned=no
+    rm -f "$slurm/drain"
+    trap on_warning USR1
+    say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST, $(points_left) points left"
+    stop_if_cancelled
+    count_start
+    end=$(end_of_job)
+    [ $warned = no ] || queue_again
 
-left=$(points_left)
-say "the run has ended with code $code, $left points left"
-stop_if_cancelled
-[ "$left" -gt 0 ] && queue_again
-exit $code
+    "${launcher[@]}" "$program" run "$sweep" --dir "$dir" --drain-file "$slurm/drain" --end-time "${end:-0}" --grace "$grace" --wait 120 &
+    run=$!
+    while
+        wait "$run" # until it has ended, or a trap has run
+        code=$?
+        kill -0 "$run" 2>/dev/null
+    do :; done
+
+    left=$(points_left)
+    say "the run has ended with code $code, $left points left"
+    stop_if_cancelled
+    [ "$left" -gt 0 ] && queue_again
+    exit "$code"
+}
+
+main

@@ -1,21 +1,24 @@
-"""A throw-away Slurm cluster (cluster.sh) and a sweep on it, for the tests of this folder."""
-import json
+"""A throw-away Slurm cluster (cluster.sh) and sweeps on it, for the tests of this folder: several at a time, on nodes of their own."""
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, f'{HERE}/../sweep')
 import harness  # noqa: E402
 from harness import Place, wait_for  # noqa: E402,F401
 
-SKIP = 77
+NODES = [f'n{number}' for number in range(1, 9)]
+SLOW = 240  # seconds after which something that must happen has not: a busy machine takes its time
 
 
 class Cluster:
-    """Four virtual nodes. The program ends with exit code 77 and a reason where they are not possible."""
+    """Eight virtual nodes. The program ends with exit code 77 and a reason where they are not possible."""
 
     def __init__(self):
         self.top = tempfile.mkdtemp(prefix='tl-', dir='/tmp')  # short: unix sockets
@@ -27,6 +30,24 @@ class Cluster:
             print(done.stderr)
             sys.exit(done.returncode)
         self.environment = {'SLURM_CONF': f'{self.folder}/etc/slurm.conf', 'OMPI_MCA_mpi_yield_when_idle': '1'}
+        self.free, self.changed = list(NODES), threading.Condition()
+
+    @contextlib.contextmanager
+    def nodes(self, count):
+        """So many nodes that no other test uses, up and idle; they may be cut, and come back."""
+        with self.changed:
+            self.changed.wait_for(lambda: len(self.free) >= count)
+            mine, self.free = self.free[:count], self.free[count:]
+        try:
+            wait_for(lambda: len(self.slurm('sinfo', '-h', '-N', '-p', 'normal', '-n', ','.join(mine), '-t', 'idle', '-o', '%N').split()) == count,
+                     SLOW, f'{mine} to be idle')
+            yield mine
+        finally:
+            for node in mine:
+                self.script('node-up', node)
+            with self.changed:
+                self.free += mine
+                self.changed.notify_all()
 
     def script(self, *words, check=True):
         return subprocess.run([f'{HERE}/cluster.sh', *words], env={**os.environ, 'CLUSTER': self.folder}, check=check, text=True,
@@ -46,29 +67,27 @@ class Cluster:
     def state(self, job):
         return self.slurm('squeue', '-h', '-t', 'all', '-o', '%T', '-j', job)
 
-    def nodes(self, job):
+    def nodes_of(self, job):
         return self.slurm('scontrol', 'show', 'hostnames', self.slurm('squeue', '-h', '-o', '%N', '-j', job)).split()
 
-    def wait_for_state(self, job, *states, seconds=90):
-        return wait_for(lambda: self.state(job) in states, seconds, f'job {job} to be {" or ".join(states)}, '
-                        f'it is {self.state(job)}')
-
-    def wait_for_nodes(self):
-        wait_for(lambda: len(self.slurm('sinfo', '-h', '-N', '-p', 'normal', '-t', 'idle', '-o', '%N').split()) == 4, 60, 'idle nodes')
+    def wait_for_state(self, job, *states):
+        wait_for(lambda: self.state(job) in states, SLOW, lambda: f'job {job} to be {" or ".join(states)}, it is {self.state(job)}')
 
 
 class Run:
-    """A sweep of a place, submitted to a cluster."""
+    """A sweep of a place, submitted to some nodes of a cluster."""
 
-    def __init__(self, cluster, place, name, *words):
+    def __init__(self, cluster, place, name, nodes, *words):
         self.cluster, self.place, self.dir = cluster, place, place.dir(name)
+        self.others = ','.join(node for node in NODES if node not in nodes)
         self.submit(*words)
 
     def call(self, *words, check=True):
         return self.place.call(*words, env=self.cluster.environment, check=check)
 
     def submit(self, *words):
-        out = self.call('submit', self.place.config, '--dir', self.dir, '--time', '10', '--rate', '1', *words).stdout
+        words = [*words, *([] if '--' in words else ['--']), f'--exclude={self.others}']
+        out = self.call('submit', self.place.config, '--dir', self.dir, '--rate', '1', '--time', '10', *words).stdout
         self.job = self.jobs()[-1]
         assert f'job {self.job}' in out, out
 
@@ -77,39 +96,47 @@ class Run:
             return f.read().split()
 
     def log(self):
+        """What the job has printed in all its starts."""
         try:
             with open(f'{self.dir}/logs/slurm-{self.job}.out') as f:
                 return f.read()
         except FileNotFoundError:
             return ''
 
+    def last_log(self):
+        """What its newest start has printed."""
+        return self.log().rsplit(': start ', 1)[-1]
+
     def starts(self):
         return self.log().count(': start ')
 
-    def committed(self):
-        """Points whose stage has ended well."""
-        return sum(e['status'] == 'done' and e['kind'] == 'finetune' for e in harness.executed(self.dir)) \
-            if os.path.exists(f'{self.dir}/logs/stages.jsonl') else 0
+    def tell(self):
+        return f'state {self.cluster.state(self.job)}, log:\n{self.log()}'
 
-    def running(self):
-        """Stages in mid-training, by the master's own word."""
-        try:
-            with open(f'{self.dir}/status.json') as f:
-                status = json.load(f)
-        except (OSError, ValueError):
-            return []
-        return [s for s in status['running'] if s['step'] > 0]
+    def training(self):
+        """Whether the newest start has a stage in mid-training: workers write their steps into files."""
+        folder = f'{self.dir}/checkpoints'
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            with contextlib.suppress(OSError):
+                if name.endswith('.step') and os.stat(f'{folder}/{name}').st_mtime > self.seen:
+                    with open(f'{folder}/{name}') as f:
+                        if int(f.read() or 0) > 0:
+                            return True
+        return False
 
-    def wait_for_training(self, start, more=1):
-        """Until this start of the job trains, and `more` further points are committed."""
-        before = self.committed()
-        wait_for(lambda: self.starts() >= start, 90, f'start {start}; state {self.cluster.state(self.job)}, log:\n{self.log()}')
-        wait_for(lambda: (self.committed() >= before + more and self.running()) or self.ended(), 90, 'training')
-        assert not self.ended(), f'the sweep has ended before it could be disturbed:\n{self.log()}'
+    def wait_for_start(self, start):
+        wait_for(lambda: self.starts() >= start or self.ended(), SLOW, lambda: f'start {start}; {self.tell()}')
+        assert self.starts() >= start, f'the job has ended before start {start}; {self.tell()}'
+        self.seen = time.time()  # what is older is of an earlier start
+
+    def wait_for_training(self, start):
+        self.wait_for_start(start)
+        wait_for(lambda: self.training() or self.ended(), SLOW, lambda: f'training; {self.tell()}')
+        assert not self.ended(), f'the sweep has ended before it could be disturbed; {self.tell()}'
 
     def ended(self):
         return self.cluster.state(self.job) in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT', 'NODE_FAIL')
 
-    def finish(self, seconds=120):
-        wait_for(self.ended, seconds, f'the job to end; state {self.cluster.state(self.job)}, log:\n{self.log()}')
-        assert self.cluster.state(self.job) == 'COMPLETED', f'{self.cluster.state(self.job)}\n{self.log()}'
+    def finish(self, seconds=SLOW):
+        wait_for(self.ended, seconds, lambda: f'the job to end; {self.tell()}')
+        assert self.cluster.state(self.job) == 'COMPLETED', self.tell()

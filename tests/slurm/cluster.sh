@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A private, throw-away Slurm cluster on this machine, for the tests: four virtual nodes of 4 CPUs and 2 pretended GPUs.
+# A private, throw-away Slurm cluster on this machine, for the tests: eight virtual nodes of 4 CPUs and 2 pretended GPUs.
 #   cluster.sh up | down | run CMD... | node-down NODE | node-crash NODE | node-up NODE
 # $CLUSTER is its folder (a short path: it holds unix sockets). No systemd and no configuration of this machine is touched; all
 # traffic stays on the loopback. Each node is a slurmd in its own host name, mount and pid namespace, so that a node can be cut.
 # Exit code 77: not possible here, the reason on stderr.
 set -u
 folder=${CLUSTER:?the folder of the cluster}
-nodes=(n1 n2 n3 n4)
+nodes=(n1 n2 n3 n4 n5 n6 n7 n8)
 cpus=4 gpus=2
 self=$(readlink -f "$0")
 user=$(id -un) uid=$(id -u) gid=$(id -g)
@@ -71,12 +71,12 @@ end() { # end SIGNAL NAME
     [ "$1" = KILL ] || end KILL "$2"
 }
 
-# five ports in a row that nobody has, below those that the kernel hands out
+# a port for the controller and one for each node, in a row, that nobody has, below those that the kernel hands out
 free_port() {
     local port offset
     while :; do
         port=$((20000 + RANDOM % 10000))
-        for offset in 0 1 2 3 4; do
+        for offset in $(seq 0 ${#nodes[@]}); do
             grep -qi "$(printf ':%04X ' $((port + offset)))" /proc/net/tcp && continue 2
         done
         echo $port
@@ -134,16 +134,16 @@ PropagateResourceLimits=NONE
 END
     mkdir "$folder/dev" # a device is wanted; a link to one is good enough
     for number in $(seq 0 $((gpus - 1))); do ln -s /dev/null "$folder/dev/gpu$number"; done
-    printf '%s\n' AutoDetect=off "NodeName=n[1-4] Name=gpu File=$folder/dev/gpu[0-$((gpus - 1))]" >"$folder/etc/gres.conf"
-    for number in 1 2 3 4; do
+    printf '%s\n' AutoDetect=off "NodeName=n[1-8] Name=gpu File=$folder/dev/gpu[0-$((gpus - 1))]" >"$folder/etc/gres.conf"
+    for number in $(seq ${#nodes[@]}); do
         echo "127.0.0.1 n$number" >>"$folder/etc/hosts"
         echo "NodeName=n$number NodeHostname=n$number NodeAddr=127.0.0.1 Port=$((port + number)) Sockets=1 CoresPerSocket=$cpus" \
             "ThreadsPerCore=1 RealMemory=4096 Gres=gpu:$gpus State=UNKNOWN"
     done >>"$folder/etc/slurm.conf"
     cat >>"$folder/etc/slurm.conf" <<END
-PartitionName=normal Nodes=n[1-4] Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 MaxTime=INFINITE State=UP
-PartitionName=grace Nodes=n[1-4] PriorityTier=1 PreemptMode=REQUEUE GraceTime=30 MaxTime=INFINITE State=UP
-PartitionName=urgent Nodes=n[1-4] PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE State=UP
+PartitionName=normal Nodes=n[1-8] Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime=0 MaxTime=INFINITE State=UP
+PartitionName=grace Nodes=n[1-8] PriorityTier=1 PreemptMode=REQUEUE GraceTime=30 MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes=n[1-8] PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE State=UP
 END
 }
 
@@ -183,7 +183,7 @@ up() {
     [ -e "$folder" ] && fail "$folder is there already"
     mkdir -p "$folder"/{etc,state,spool,run,log,tmp} || exit 1
     chmod 755 "$folder"
-    mkdir "$folder"/spool/n{1,2,3,4} "$folder"/tmp/n{1,2,3,4}
+    for node in "${nodes[@]}"; do mkdir "$folder/spool/$node" "$folder/tmp/$node"; done
     echo "127.0.0.1 localhost ctl login" >"$folder/etc/hosts"
     if ! bash "$self" _namespace probe yes true 2>"$folder/log/probe"; then
         command=$(head -n 1 "$folder/log/probe")

@@ -1,163 +1,202 @@
 """Sweeps on a real Slurm: submitted, warned, requeued, preempted, cut off, cancelled. However a sweep is disturbed, the bytes of /results
-are in the end those of a run left alone."""
+are in the end those of a run left alone. The tests of a class run at the same time, each on nodes of its own; each strikes when
+the sweep's own files show the state that it wants."""
+import concurrent.futures
 import os
 import re
+import sys
+import time
 import unittest
 
-from cluster import Cluster, Place, Run, harness, wait_for
+from cluster import SLOW, Cluster, Place, Run, harness, wait_for
 
 
-LONG = 60  # times the shortest sweep: some minutes of work
+def together(scenarios):
+    """Class decorator: each method scenario_X becomes test_X, which waits for it; those that were chosen begin together."""
+    def result(name):
+        return lambda self: self.futures[name].result()
+    names = [name for name in vars(scenarios) if name.startswith('scenario_')]
+    for name in names:  # unittest finds them
+        setattr(scenarios, name.replace('scenario_', 'test_'), result(name))
+    chosen = [word.split('.test_')[1] for word in sys.argv if '.test_' in word]
+    scenarios.names = [name for name in names if not chosen or name.replace('scenario_', '') in chosen]
+    return scenarios
 
 
+@together
 class Slurm(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.cluster = Cluster()
-        cls.place = Place(length=6, attempts=5)
-        cls.place.run(cls.place.dir('whole'))
-        cls.expected = harness.result_bytes(cls.place.dir('whole'))
+        cls.place, cls.long = Place(length=5, attempts=9), Place(length=14, attempts=9)
+        cls.pool = concurrent.futures.ThreadPoolExecutor(max_workers=16)
+        cls.whole = {place: cls.pool.submit(place.run, place.dir('whole')) for place in (cls.place, cls.long)}
+        cls.futures = {name: cls.pool.submit(getattr(cls(name), name)) for name in cls.names}
 
     @classmethod
     def tearDownClass(cls):
+        concurrent.futures.wait(cls.futures.values())
+        cls.pool.shutdown()
         cls.cluster.down()
         cls.place.__exit__()
-
-    def setUp(self):
-        self.cluster.wait_for_nodes()
-
-    def tearDown(self):
-        self.cluster.slurm('scancel', '--user', str(os.getuid()), '--full', check=False)
+        cls.long.__exit__()
 
     def assert_same_results(self, run, once=True):
-        self.assertEqual(harness.result_bytes(run.dir), self.expected, run.log())
+        whole = run.place.dir('whole')
+        self.whole[run.place].result()
+        self.assertEqual(harness.result_bytes(run.dir), harness.result_bytes(whole), run.log())
         run.place.call('verify', run.dir)
         done = [e['stage'] for e in harness.executed(run.dir) if e['status'] == 'done']
         if once:
             self.assertEqual(len(done), len(set(done)), 'a completed stage was run again')
 
-    def preempt(self):
-        """A short job of higher priority takes every node."""
-        job = self.cluster.slurm('sbatch', '--parsable', '-p', 'urgent', '-N', '4', '--exclusive', '-o', '/dev/null', '--wrap', 'true')
+    def assert_no_step_was_lost(self, run):
+        self.assertEqual([e for e in harness.executed(run.dir) if e['recomputed_steps']], [])
+
+    def warn(self, run):
+        """As Slurm does before a time limit: the batch script alone gets the signal."""
+        self.cluster.slurm('scancel', '--batch', '--signal=USR1', run.job)
+
+    def preempt(self, run):
+        """A short job of higher priority takes the nodes of the run."""
+        nodes = self.cluster.nodes_of(run.job)
+        job = self.cluster.slurm('sbatch', '--parsable', '-p', 'urgent', '-w', ','.join(nodes), '--exclusive', '-o', '/dev/null', '--wrap',
+                                 'true')
         self.cluster.wait_for_state(job, 'COMPLETED')
 
-    def test_submit(self):
-        run = Run(self.cluster, self.place, 'submitted', '--nodes', '2')
-        again = run.call('submit', self.place.config, '--dir', run.dir, check=False)
-        self.assertRegex(again.stderr, rf'its job {run.job} is ')
-        run.wait_for_training(1)
-        status = run.call('status', run.dir).stdout
-        self.assertRegex(status, rf'Slurm job {run.job}: RUNNING for 0:\d+ of 10:00 on n')
-        run.finish()
-        self.assertEqual(len({e['host'] for e in harness.executed(run.dir)}), 2)
-        self.assertIn('complete', run.call('status', run.dir).stdout)
-        self.assert_same_results(run)
+    def scenario_requeued_thrice_preempted_and_a_node_lost(self):
+        with self.cluster.nodes(3) as nodes:
+            run = Run(self.cluster, self.long, 'disturbed', nodes, '--nodes', '2')
+            run.wait_for_training(1)
+            self.cluster.slurm('scontrol', 'requeue', run.job)  # by an administrator: no warning
+            run.wait_for_training(2)
+            self.warn(run)
+            run.wait_for_start(3)
+            self.warn(run)  # mpirun is still starting
+            run.wait_for_training(4)
+            self.preempt(run)
+            run.wait_for_training(5)
+            lost = self.cluster.nodes_of(run.job)[0]  # the script, mpirun and the master are there
+            self.cluster.script('node-down', lost)
+            run.wait_for_start(6)
+            run.finish()
+            self.assertEqual(run.starts(), 6)
+            self.assertEqual(run.log().count('back into the queue'), 2)
+            self.assert_same_results(run)
 
-    def test_requeued_thrice_preempted_and_a_node_lost(self):
-        run = Run(self.cluster, self.place, 'disturbed', '--nodes', '2')
-        run.wait_for_training(1)
-        self.cluster.slurm('scontrol', 'requeue', run.job)  # by an administrator: no warning
-        run.wait_for_training(2)
-        self.cluster.slurm('scancel', '--batch', '--signal=USR1', run.job)  # as before the time limit
-        wait_for(lambda: 'back into the queue' in run.log(), 60, f'the job to requeue itself: {run.log()}')
-        run.wait_for_training(3)
-        self.cluster.slurm('scancel', '--batch', '--signal=USR1', run.job)
-        run.wait_for_training(4)
-        self.preempt()
-        run.wait_for_training(5)
-        lost = self.cluster.nodes(run.job)[0]  # the script, mpirun and the master are there
-        self.cluster.script('node-down', lost)
-        wait_for(lambda: run.starts() == 6, 90, 'a sixth start')
-        run.finish()
-        self.cluster.script('node-up', lost)
-        self.assertEqual(run.starts(), 6)
-        self.assert_same_results(run)
+    def scenario_submitted(self):
+        with self.cluster.nodes(2) as nodes:
+            run = Run(self.cluster, self.place, 'submitted', nodes, '--nodes', '2')
+            again = run.call('submit', self.place.config, '--dir', run.dir, check=False)
+            self.assertRegex(again.stderr, rf'its job {run.job} is ')
+            run.wait_for_training(1)
+            status = run.call('status', run.dir).stdout
+            self.assertRegex(status, rf'Slurm job {run.job}: RUNNING for \d+:\d+ of 10:00 on n')
+            run.finish()
+            self.assertEqual(len({e['host'] for e in harness.executed(run.dir)}), 2)
+            self.assertIn('complete', run.call('status', run.dir).stdout)
+            self.assert_same_results(run)
 
-    def test_a_preemption_with_grace_loses_no_step(self):
-        run = Run(self.cluster, self.place, 'warned', '--nodes', '1', '--partition', 'grace')
-        run.wait_for_training(1, more=3)
-        self.preempt()
-        self.assertIn('draining', run.log())
-        run.finish()
-        self.assertEqual(run.starts(), 2)
-        self.assertIn('cut', {e['status'] for e in harness.executed(run.dir)})
-        self.assertEqual([e for e in harness.executed(run.dir) if e['recomputed_steps']], [])
-        self.assert_same_results(run)
+    def scenario_a_node_without_the_master_is_lost(self):
+        with self.cluster.nodes(3) as nodes:
+            run = Run(self.cluster, self.place, 'cut', nodes, '--nodes', '2')
+            run.wait_for_training(1)
+            self.cluster.script('node-down', self.cluster.nodes_of(run.job)[1])
+            run.wait_for_start(2)
+            run.finish()
+            self.assert_same_results(run)
 
-    def test_srun_and_a_chained_job_where_requeue_is_refused(self):
-        run = Run(self.cluster, self.place, 'chained', '--nodes', '1', '--launcher', 'srun')
-        run.wait_for_training(1)
-        self.cluster.slurm('scontrol', 'update', f'jobid={run.job}', 'requeue=0')
-        self.cluster.slurm('scancel', '--batch', '--signal=USR1', run.job)
-        run.finish()
-        self.assertRegex(run.log(), r'requeue refused.*\n.*job \d+ goes on after this one')
-        self.assertEqual(len(run.jobs()), 2)
-        run.job = run.jobs()[-1]
-        run.finish()
-        self.assertEqual([e for e in harness.executed(run.dir) if e['recomputed_steps']], [])
-        self.assert_same_results(run)
+    def scenario_a_preemption_with_grace_loses_no_step(self):
+        with self.cluster.nodes(1) as nodes:
+            run = Run(self.cluster, self.place, 'warned', nodes, '--nodes', '1', '--partition', 'grace')
+            run.wait_for_training(1)
+            self.preempt(run)
+            self.assertIn('draining', run.log())
+            run.finish()
+            self.assertEqual(run.starts(), 2)
+            self.assertIn('cut', {e['status'] for e in harness.executed(run.dir)})
+            self.assert_no_step_was_lost(run)
+            self.assert_same_results(run)
 
-    def test_split_brain(self):
+    def scenario_srun_and_a_chained_job_where_requeue_is_refused(self):
+        with self.cluster.nodes(1) as nodes:
+            run = Run(self.cluster, self.place, 'chained', nodes, '--nodes', '1', '--launcher', 'srun')
+            run.wait_for_training(1)
+            self.cluster.slurm('scontrol', 'update', f'jobid={run.job}', 'requeue=0')
+            self.warn(run)
+            run.finish()
+            self.assertRegex(run.log(), r'requeue refused.*\n.*job \d+ goes on after this one')
+            self.assertEqual(len(run.jobs()), 2)
+            run.job = run.jobs()[-1]
+            run.finish()
+            self.assert_no_step_was_lost(run)
+            self.assert_same_results(run)
+
+    def scenario_split_brain(self):
         """Slurm takes a node for dead that is not, and the file system has lost the lock: the old master goes on beside the new one."""
-        run = Run(self.cluster, self.place, 'split', '--nodes', '1')
-        run.wait_for_training(1)
-        node = self.cluster.nodes(run.job)[0]
-        self.cluster.script('node-crash', node)
-        os.unlink(f'{run.dir}/results.lock')
-        self.cluster.slurm('scontrol', 'update', f'nodename={node}', 'state=down', 'reason=test')
-        wait_for(lambda: run.starts() == 2, 90, 'a second start')
-        run.finish()
-        self.cluster.script('node-down', node)
-        self.cluster.script('node-up', node)
-        self.assert_same_results(run, once=False)  # the old master has written into the same log
+        with self.cluster.nodes(2) as nodes:
+            run = Run(self.cluster, self.long, 'split', nodes, '--nodes', '1')
+            run.wait_for_training(1)
+            node = self.cluster.nodes_of(run.job)[0]
+            self.cluster.script('node-crash', node)
+            os.unlink(f'{run.dir}/results.lock')
+            self.cluster.slurm('scontrol', 'update', f'nodename={node}', 'state=down', 'reason=test')
+            run.wait_for_start(2)
+            wait_for(lambda: 'taken this directory over' in run.log(), SLOW, lambda: f'the old master to see it; {run.tell()}')
+            run.finish()
+            self.cluster.script('node-down', node)
+            self.assert_same_results(run, once=False)  # the old master has written into the same log
 
-    def test_a_live_master_is_waited_for(self):
+    def scenario_a_live_master_is_waited_for(self):
         """The same, but the lock holds: the new job waits until the old master has ended."""
-        run = Run(self.cluster, self.place, 'waited', '--nodes', '1')
-        run.wait_for_training(1)
-        node = self.cluster.nodes(run.job)[0]
-        self.cluster.script('node-crash', node)
-        self.cluster.slurm('scontrol', 'update', f'nodename={node}', 'state=down', 'reason=test')
-        run.finish()
-        self.assertEqual(run.starts(), 2)
-        self.cluster.script('node-down', node)
-        self.cluster.script('node-up', node)
-        self.assert_same_results(run)
+        with self.cluster.nodes(2) as nodes:
+            run = Run(self.cluster, self.long, 'waited', nodes, '--nodes', '1')
+            run.wait_for_training(1)
+            node = self.cluster.nodes_of(run.job)[0]
+            self.cluster.script('node-crash', node)
+            self.cluster.slurm('scontrol', 'update', f'nodename={node}', 'state=down', 'reason=test')
+            run.wait_for_start(2)
+            run.finish()
+            self.cluster.script('node-down', node)
+            self.assert_same_results(run)
 
-    def test_cancel_drains_and_submit_goes_on(self):
-        run = Run(self.cluster, self.place, 'cancelled', '--nodes', '1')
-        run.wait_for_training(1)
-        self.assertIn('checkpoint', run.call('cancel', run.dir).stdout)
-        wait_for(run.ended, 60, 'the job to end')
-        self.assertIn('cancelled', run.log())
-        self.assertEqual(run.starts(), 1)
-        left = int(run.call('status', '--left', run.dir).stdout)
-        self.assertGreater(left, 0)
-        self.assertIn('none of its jobs', run.call('cancel', run.dir).stdout)
-        run.submit('--nodes', '2')
-        self.assertEqual(len(run.jobs()), 2)
-        run.finish()
-        self.assertEqual([e for e in harness.executed(run.dir) if e['recomputed_steps']], [])
-        self.assert_same_results(run)
+    def scenario_cancel_drains_and_submit_goes_on(self):
+        with self.cluster.nodes(2) as nodes:
+            run = Run(self.cluster, self.place, 'cancelled', nodes, '--nodes', '1')
+            run.wait_for_training(1)
+            self.assertIn('checkpoint', run.call('cancel', run.dir).stdout)
+            wait_for(run.ended, SLOW, lambda: f'the job to end; {run.tell()}')
+            self.assertIn('cancelled', run.log())
+            self.assertEqual(run.starts(), 1)
+            left = int(run.call('status', '--left', run.dir).stdout)
+            self.assertGreater(left, 0)
+            self.assertIn('none of its jobs', run.call('cancel', run.dir).stdout)
+            run.submit('--nodes', '2')
+            self.assertEqual(len(run.jobs()), 2)
+            run.finish()
+            self.assert_no_step_was_lost(run)
+            self.assert_same_results(run)
 
-    def test_a_waiting_job_is_cancelled(self):
-        run = Run(self.cluster, self.place, 'waiting', '--', '--hold')
-        self.assertIn('PENDING', run.call('status', run.dir).stdout)
-        self.assertIn('cancelled', run.call('cancel', run.dir).stdout)
-        self.cluster.wait_for_state(run.job, 'CANCELLED')
+    def scenario_a_waiting_job_is_cancelled(self):
+        with self.cluster.nodes(1) as nodes:
+            run = Run(self.cluster, self.place, 'waiting', nodes, '--nodes', '1', '--', '--hold')
+            self.assertIn('PENDING', run.call('status', run.dir).stdout)
+            self.assertIn('cancelled', run.call('cancel', run.dir).stdout)
+            self.cluster.wait_for_state(run.job, 'CANCELLED')
 
-    def test_no_progress_ends_the_job(self):
-        run = Run(self.cluster, self.place, 'stuck', '--nodes', '1', '--', '--hold')
-        with open(f'{run.dir}/slurm/idle', 'w') as f:
-            f.write('2\n')
-        with open(f'{run.dir}/slurm/left', 'w') as f:
-            f.write('28\n')
-        self.cluster.slurm('scontrol', 'release', run.job)
-        self.cluster.wait_for_state(run.job, 'FAILED')
-        self.assertRegex(run.log(), r'3 starts without a new point')
-        self.assertFalse(os.path.exists(f'{run.dir}/results.h5'))
+    def scenario_no_progress_ends_the_job(self):
+        with self.cluster.nodes(1) as nodes:
+            run = Run(self.cluster, self.place, 'stuck', nodes, '--nodes', '1', '--', '--hold')
+            with open(f'{run.dir}/slurm/idle', 'w') as f:
+                f.write('2\n')
+            with open(f'{run.dir}/slurm/left', 'w') as f:
+                f.write('28\n')
+            self.cluster.slurm('scontrol', 'release', run.job)
+            self.cluster.wait_for_state(run.job, 'FAILED')
+            self.assertRegex(run.log(), r'3 starts without a new point')
+            self.assertFalse(os.path.exists(f'{run.dir}/results.h5'))
 
-    def test_refusals(self):
+    def scenario_refusals(self):
         for words, pattern in ((['--time', 'soon'], 'MINUTES'), (['--time', '1:00'], 'too short'), (['--nodes', '0'], '1..100000'),
                                (['--partition', 'a b'], 'letters'), (['--', 'word'], 'option of sbatch'),
                                (['--', '--signal=TERM'], 'sets'), (['--launcher', 'sh'], 'mpirun'),
@@ -177,11 +216,14 @@ class TimeLimit(unittest.TestCase):
     """The real thing, by the clock of Slurm: a job of one minute, and a sweep that needs more."""
 
     def test_jobs_of_one_minute(self):
-        cluster, place = Cluster(), Place(length=LONG, attempts=5)
+        cluster, place = Cluster(), Place(length=120, attempts=5)
         try:
+            began = time.monotonic()
             place.run(place.dir('whole'))
-            run = Run(cluster, place, 'limited', '--nodes', '1', '--time', '1', '--grace', '12')
-            run.finish(seconds=1200)
+            self.assertGreater(time.monotonic() - began, 60, 'the sweep is too short for this machine')
+            with cluster.nodes(1) as nodes:
+                run = Run(cluster, place, 'limited', nodes, '--nodes', '1', '--time', '1', '--grace', '12')
+                run.finish(seconds=2400)
             self.assertGreater(run.starts(), 1)
             self.assertIn('draining', run.log())
             self.assertEqual([e for e in harness.executed(run.dir) if e['recomputed_steps']], [])

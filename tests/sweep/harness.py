@@ -220,10 +220,11 @@ def executed(dir):
 
 
 def wait_for(condition, seconds=60, what='a condition'):
+    """The first true value of condition(). what: text, or a function that gives it when it is needed."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
         time.sleep(0.01)
-    raise AssertionError(f'waited {seconds} s for {what}')
+    raise AssertionError(f'waited {seconds} s for {what() if callable(what) else what}')
