@@ -180,6 +180,19 @@ static void print_slurm(const struct slurm_state *job)
         printf(" for %s of %s on %s\n", job->elapsed, job->limit, job->nodes);
 }
 
+/* Seconds of the stages that have ended, beside those of the plan. */
+static void print_calibration(const json_t *list)
+{
+    if (!json_array_size(list)) return;
+    printf("\nseconds of this run      stages     plan   actual   actual/plan\n");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *entry = json_array_get(list, i);
+        double predicted = number(entry, "predicted_seconds"), actual = number(entry, "actual_seconds");
+        printf("  %-12.12s%-10.10s%7.0f%9.4g%9.4g%14.3g\n", string(entry, "model"), string(entry, "method"),
+               number(entry, "stages"), predicted, actual, predicted > 0 ? actual / predicted : 0.0);
+    }
+}
+
 static void print_live(const json_t *live, bool complete, bool queued)
 {
     if (!live && !complete && queued) return;
@@ -198,6 +211,7 @@ static void print_live(const json_t *live, bool complete, bool queued)
     printf("\n");
     for (size_t i = 0; i < json_array_size(stages); i++)
         print_stage(json_array_get(stages, i));
+    print_calibration(json_object_get(live, "calibration"));
 }
 
 static void print_errors(const struct tally *tally)

@@ -96,7 +96,6 @@ static int find_work(struct master *master, struct error *err)
     }
     for (uint32_t i = 0; i < plan->stage_count; i++) {
         if (master->stages[i].state != STAGE_WAITING) continue;
-        master->seconds_left += plan->stages[i].seconds;
         uint32_t parent = plan->stages[i].parent;
         if ((parent == PLAN_NONE || master->stages[parent].state == STAGE_COMPLETE) && make_ready(master, i, err) != 0)
             return -1;
@@ -189,6 +188,10 @@ struct master *master_create(const struct sweep *sweep, const struct plan *plan,
     master->lock_fd = master->log_fd = -1;
     master->started = clock_elapsed();
     schedule_init(&master->schedule);
+    if (calibration_init(&master->calibration, sweep, err) != 0) {
+        master_destroy(master);
+        return NULL;
+    }
     master->stages = calloc(plan->stage_count + 1, sizeof *master->stages);
     master->nodes = calloc(ranks, sizeof *master->nodes);
     master->node_info = calloc(ranks, sizeof *master->node_info);
@@ -213,6 +216,7 @@ void master_destroy(struct master *master)
     if (master->log_fd >= 0) close(master->log_fd);
     if (master->lock_fd >= 0) close(master->lock_fd);
     schedule_free(&master->schedule);
+    calibration_free(&master->calibration);
     free(master->stages);
     free(master->child_first);
     free(master->children);
@@ -233,13 +237,13 @@ static void log_outcome(struct master *master, uint32_t index, const struct stag
     dprintf(master->log_fd,
             "{\"stage\": \"%s\", \"kind\": \"%s\", \"attempt\": %u, \"status\": \"%s\", \"from_step\": %llu, "
             "\"to_step\": %llu, "
-            "\"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.3f, \"rank\": %u, \"host\": \"%s\", "
-            "\"finished\": %.3f}\n",
+            "\"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.3f, \"predicted_seconds\": %.3f, "
+            "\"rank\": %u, \"host\": \"%s\", \"finished\": %.3f, \"eta_seconds\": %.3f}\n",
             stage->identity.hex, stage->kind == STAGE_PRETRAIN ? "pretrain" : "finetune",
             master->stages[index].attempts, store_status_name(outcome->status),
             (unsigned long long)outcome->resumed_step, (unsigned long long)outcome->end_step,
-            (unsigned long long)outcome->recomputed_steps, outcome->flops, outcome->seconds, node,
-            master->node_info[node].host, clock_wall());
+            (unsigned long long)outcome->recomputed_steps, outcome->flops, outcome->seconds, stage->seconds, node,
+            master->node_info[node].host, clock_wall(), master_eta(master));
 }
 
 /* Everything below a stage that has been given up. */
@@ -249,7 +253,6 @@ static int skip_below(struct master *master, uint32_t index, struct error *err)
         uint32_t child = master->children[c];
         if (master->stages[child].state != STAGE_WAITING) continue;
         master->stages[child].state = STAGE_SKIPPED;
-        master->seconds_left -= master->plan->stages[child].seconds;
         uint32_t point = master->plan->stages[child].point;
         if (point != PLAN_NONE) {
             char message[STORE_MESSAGE];
@@ -266,7 +269,6 @@ static int skip_below(struct master *master, uint32_t index, struct error *err)
 static int stage_complete(struct master *master, uint32_t index, struct error *err)
 {
     master->stages[index].state = STAGE_COMPLETE;
-    master->seconds_left -= master->plan->stages[index].seconds;
     for (uint32_t c = master->child_first[index]; c < master->child_first[index + 1]; c++)
         if (master->stages[master->children[c]].state == STAGE_WAITING &&
             make_ready(master, master->children[c], err) != 0)
@@ -290,7 +292,6 @@ static int make_ready_or_wait(struct master *master, uint32_t index, struct erro
         if (parent_complete(master, index)) return make_ready(master, index, err);
         master->stages[index].state = STAGE_WAITING;
         if (master->stages[parent].state != STAGE_UNNEEDED) return 0;
-        master->seconds_left += master->plan->stages[parent].seconds;
         index = parent;
     }
 }
@@ -310,7 +311,6 @@ static int check_parent(struct master *master, uint32_t index, struct error *err
     }
     master_say(master, "stage %.12s runs again: %s", master->plan->stages[parent].identity.hex, why.text);
     unlink(path);
-    master->seconds_left += master->plan->stages[parent].seconds;
     return make_ready_or_wait(master, parent, err);
 }
 
@@ -328,7 +328,6 @@ static int stage_failed(struct master *master, uint32_t index, const struct stag
         return make_ready_or_wait(master, index, err);
     }
     stage->state = STAGE_FAILED;
-    master->seconds_left -= master->plan->stages[index].seconds;
     if (point != PLAN_NONE) {
         master->summary.failed++;
         if (set_state(master, point, outcome->status, 0, false, outcome->message, err) != 0) return -1;
@@ -372,8 +371,7 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     bool result = outcome->status == STORE_DONE || (outcome->status == STORE_DIVERGED && stage->point != PLAN_NONE);
     if (!result || stage->point == PLAN_NONE) log_outcome(master, index, outcome, node);
     if (result) {
-        master->actual += outcome->seconds;
-        master->predicted += stage->seconds;
+        master_observe(master, stage, outcome);
         return stage->point == PLAN_NONE ? stage_complete(master, index, err)
                                          : queue_row(master, index, node, outcome, err);
     }
@@ -501,7 +499,7 @@ static int handle_progress(struct master *master, const struct message_progress 
     if (message->stage >= master->plan->stage_count || master->stages[message->stage].state != STAGE_RUNNING) return 0;
     struct running *running = &master->running[master->stages[message->stage].running];
     running->pid = message->pid;
-    running->progress = message->progress;
+    master_progress(running, &message->progress);
     uint32_t point = master->plan->stages[message->stage].point;
     double now = clock_elapsed();
     if (point == PLAN_NONE || now - running->state_written < STATE_INTERVAL) return 0;
@@ -538,8 +536,7 @@ static double plan_seconds_left(const struct master *master)
 {
     const struct master_options *o = &master->options;
     if (o->end_time <= 0) return INFINITY;
-    double ratio = master->predicted > 0 ? master->actual / master->predicted : 1;
-    return (o->end_time - o->grace - clock_wall()) / (ratio > 0 ? ratio : 1);
+    return (o->end_time - o->grace - clock_wall()) / master->calibration.mean;
 }
 
 static int watch_drain_file(struct master *master, struct error *err)

@@ -2,6 +2,7 @@
 #ifndef TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
 #define TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
 
+#include "orchestrator/calibration.h"
 #include "orchestrator/master.h"
 #include "orchestrator/protocol.h"
 #include "orchestrator/schedule.h"
@@ -31,6 +32,13 @@ struct running {
     double started;
     double state_written; /* when its /state row was last rewritten */
     struct stage_progress progress;
+    double first_progressed, progressed; /* when the first and the newest progress came; 0: none has */
+    double first_fraction;               /* of its steps, when the first came: a resumed stage does not begin at 0 */
+};
+
+/* When all will be done, on clock_elapsed(); negative: unknown yet. */
+struct master_forecast {
+    double end, next; /* next: when it is worked out again */
 };
 
 /* How the attempt ended whose row waits for the commit. */
@@ -67,9 +75,9 @@ struct master {
     bool nothing_fits; /* since the schedule was asked last, no device and no stage has become free */
     struct master_summary summary;
     double started, status_written, line_written, store_checked, drain_file_checked;
-    double seconds_left;      /* predicted, of stages that are needed and not complete */
-    double actual, predicted; /* seconds of the stages that completed in this run */
-    struct stage *scratch;    /* a description at a time */
+    struct calibration calibration; /* of the stages that completed in this run */
+    struct master_forecast forecast;
+    struct stage *scratch; /* a description at a time */
 };
 
 /* Choose the order of the schedule for the nodes that are present and what is left to do. */
@@ -79,7 +87,11 @@ int master_choose_order(struct master *master, struct error *err);
 int master_remove_leftovers(struct master *master, struct error *err);
 
 /* Seconds until the end, by what has been measured so far; negative: unknown yet. */
-double master_eta(const struct master *master);
+double master_eta(struct master *master);
+
+/* News of a stage that runs; the end of a stage (a result): what it says of predicted seconds. */
+void master_progress(struct running *running, const struct stage_progress *progress);
+void master_observe(struct master *master, const struct plan_stage *stage, const struct stage_outcome *outcome);
 
 /* Write DIR/status.json and the progress line when it is time, or now. */
 void master_show(struct master *master, bool now);

@@ -13,23 +13,6 @@
 #define STATUS_INTERVAL 1.0 /* seconds between writes of status.json */
 #define LINE_INTERVAL 10.0  /* seconds between plain progress lines */
 
-double master_eta(const struct master *master)
-{
-    double devices = 0;
-    for (int r = 0; r < master->transport->size; r++)
-        devices += master->nodes[r].devices;
-    if (devices <= 0 || master->predicted <= 0) return -1;
-    double left = master->seconds_left;
-    for (size_t i = 0; i < master->running_count; i++) {
-        const struct running *r = &master->running[i];
-        if (r->progress.steps > 0)
-            left -= master->plan->stages[r->stage].seconds * (double)r->progress.step / (double)r->progress.steps;
-    }
-    double chain = schedule_longest(&master->schedule); /* nothing ends before it */
-    double even = left / devices;
-    return (even > chain ? even : chain) * (master->actual / master->predicted);
-}
-
 static json_t *running_json(const struct master *master, const struct running *running)
 {
     const struct plan_stage *stage = &master->plan->stages[running->stage];
@@ -54,18 +37,38 @@ static json_t *running_json(const struct master *master, const struct running *r
     return entry;
 }
 
-static void write_status(const struct master *master)
+/* Where the plan's seconds and the measured ones differ: an entry for each model and method that has run. */
+static json_t *calibration_json(const struct master *master)
+{
+    const struct calibration *c = &master->calibration;
+    const struct sweep *sweep = master->sweep;
+    json_t *list = json_array();
+    for (size_t i = 0; i < c->models * c->classes; i++) {
+        const struct calibration_cell *cell = &c->cells[i];
+        size_t class = i % c->classes;
+        if (!(cell->stages > 0.0)) continue;
+        json_t *entry =
+            json_pack("{s:s, s:s, s:f, s:f, s:f}", "model", sweep->models[i / c->classes].name, "method",
+                      class ? method_name(sweep->methods[class - 1].config.kind) : "pretrain", "stages", cell->stages,
+                      "predicted_seconds", cell->predicted_seconds, "actual_seconds", cell->actual_seconds);
+        json_array_append_new(list, entry);
+    }
+    return list;
+}
+
+static void write_status(struct master *master)
 {
     struct master_summary s = master_summary(master);
     json_t *running = json_array();
     for (size_t i = 0; i < master->running_count; i++)
         json_array_append_new(running, running_json(master, &master->running[i]));
-    json_t *status = json_pack(
-        "{s:f, s:f, s:i, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:f, s:b, s:b, s:i, s:o}", "updated", clock_wall(),
-        "seconds", s.seconds, "pid", (int)getpid(), "points", "total", (json_int_t)s.points, "done", (json_int_t)s.done,
-        "diverged", (json_int_t)s.diverged, "failed", (json_int_t)s.failed, "skipped", (json_int_t)s.skipped, "left",
-        (json_int_t)s.left, "eta_seconds", master_eta(master), "draining", (int)master->draining, "finished",
-        (int)master_finished(master), "ranks", master->transport->size, "running", running);
+    json_t *status =
+        json_pack("{s:f, s:f, s:i, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:f, s:b, s:b, s:i, s:o, s:o}", "updated",
+                  clock_wall(), "seconds", s.seconds, "pid", (int)getpid(), "points", "total", (json_int_t)s.points,
+                  "done", (json_int_t)s.done, "diverged", (json_int_t)s.diverged, "failed", (json_int_t)s.failed,
+                  "skipped", (json_int_t)s.skipped, "left", (json_int_t)s.left, "eta_seconds", master_eta(master),
+                  "draining", (int)master->draining, "finished", (int)master_finished(master), "ranks",
+                  master->transport->size, "running", running, "calibration", calibration_json(master));
     char path[PATH_MAX + 32], temporary[PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/status.json", master->options.dir);
     snprintf(temporary, sizeof temporary, "%s/status.json.tmp", master->options.dir);
@@ -87,7 +90,7 @@ static void print_duration(char *out, size_t size, double seconds)
         snprintf(out, size, "%dh%02dm", (int)(seconds / 3600), (int)(seconds / 60) % 60);
 }
 
-static void print_line(const struct master *master)
+static void print_line(struct master *master)
 {
     struct master_summary s = master_summary(master);
     char eta[32], elapsed[32];
@@ -130,7 +133,7 @@ void master_show(struct master *master, bool now)
     }
 }
 
-void master_print_summary(const struct master *master)
+void master_print_summary(struct master *master)
 {
     enum { SHOWN = 10 };
     struct master_summary s = master_summary(master);

@@ -58,6 +58,11 @@ static int prepare_nodes(struct simulation *s, struct error *err)
     return s->ends ? 0 : error_set(err, "out of memory for %zu devices", s->devices);
 }
 
+static bool is_open(const struct simulation *s, uint32_t stage)
+{
+    return !s->options->seconds || s->options->seconds[stage] >= 0.0;
+}
+
 /* What is left of each stage, and the chains and lists of children over it. Parents come before children. */
 static int prepare_stages(struct simulation *s, struct error *err)
 {
@@ -72,25 +77,20 @@ static int prepare_stages(struct simulation *s, struct error *err)
     memset(s->first_child, 0xff, count * sizeof *s->first_child);
     for (size_t i = plan->stage_count; i-- > 0;) {
         const struct plan_stage *stage = &plan->stages[i];
-        if (s->options->complete && s->options->complete[i]) continue;
+        if (!is_open(s, (uint32_t)i)) continue;
         if (stage->degree > s->widest)
             return error_set(err, "a stage of model \"%s\" needs %" PRIu32 " devices on one node, a node has %" PRIu32,
                              plan->sweep->models[stage->model].name, stage->degree, s->widest);
         s->open++;
-        s->left[i] = stage->seconds;
-        s->chain[i] += stage->seconds;
-        s->work += stage->seconds * stage->degree;
+        s->left[i] = s->options->seconds ? s->options->seconds[i] : stage->seconds;
+        s->chain[i] += s->left[i];
+        s->work += s->left[i] * stage->degree;
         if (stage->parent == PLAN_NONE) continue;
         s->chain[stage->parent] = fmax(s->chain[stage->parent], s->chain[i]);
         s->next_child[i] = s->first_child[stage->parent];
         s->first_child[stage->parent] = (uint32_t)i;
     }
     return 0;
-}
-
-static bool is_open(const struct simulation *s, uint32_t stage)
-{
-    return !s->options->complete || !s->options->complete[stage];
 }
 
 static int start(struct simulation *s, struct error *err)

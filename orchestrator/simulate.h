@@ -23,7 +23,7 @@ struct simulate_options {
     enum schedule_order order;
     bool fifo; /* a plain queue instead, to compare with: first ready, first placed; what does not fit is passed */
     const struct schedule_node *cluster; /* [nodes] as they are, instead of `devices`; NULL: all alike */
-    const bool *complete;                /* [stage] nothing left to do; NULL: all is to be done */
+    const double *seconds;               /* [stage] left to compute, negative: complete; NULL: all of the plan's */
 };
 
 struct simulate_result {

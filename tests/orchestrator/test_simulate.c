@@ -79,12 +79,12 @@ static void stages_that_are_complete_cost_nothing(void **state)
 {
     (void)state;
     struct plan plan = trunk();
-    bool complete[] = {true, true, false, true, false};
-    struct simulate_options options = {.nodes = 1, .devices = 1, .complete = complete};
+    double seconds[] = {-1, -1, 5, -1, 0.5};
+    struct simulate_options options = {.nodes = 1, .devices = 1, .seconds = seconds};
     struct simulate_result result = run(&plan, &options);
-    near(result.makespan_seconds, 6);
-    near(result.lower_bound_seconds, 6);
-    memset(complete, true, sizeof complete);
+    near(result.makespan_seconds, 5.5);
+    near(result.lower_bound_seconds, 5.5);
+    seconds[2] = seconds[4] = -1;
     near(run(&plan, &options).makespan_seconds, 0);
     free(plan.stages);
 }
