@@ -24,16 +24,37 @@ struct descent descent_of(const struct columns *columns, const double *weight, c
 
 bool descent_holds(const struct descent *descent, size_t parameter)
 {
-    return (descent->frozen && descent->frozen[parameter]) || (descent->tie && parameter == descent->slack);
+    return (descent->frozen && descent->frozen[parameter]) ||
+           ((descent->tie || descent->at) && parameter == descent->slack);
 }
 
-void descent_settle_slack(const struct descent *descent, double *theta)
+void descent_place(const struct descent *descent, double *theta)
 {
-    if (!descent->tie) return;
+    const struct law *law = &descent->columns->law;
     double value = descent->tied;
-    for (size_t i = 0; i < descent->columns->law.parameter_count; i++)
-        if (i != descent->slack) value -= descent->tie[i] * theta[i];
-    theta[descent->slack] = value;
+    if (descent->at) {
+        value -= law_log_value(law, theta, descent->at, NULL);
+        for (size_t i = 0; i < law->parameter_count; i++)
+            if (law->parameters[i].role == LAW_COEFFICIENT || law->parameters[i].role == LAW_OFFSET) theta[i] += value;
+    } else if (descent->tie) {
+        for (size_t i = 0; i < law->parameter_count; i++)
+            if (i != descent->slack) value -= descent->tie[i] * theta[i];
+        theta[descent->slack] = value;
+    }
+}
+
+/* Slopes by the parameters that move, from those by all. */
+static void fold(const struct descent *descent, const double *theta, double *slope)
+{
+    const struct law *law = &descent->columns->law;
+    double at[LAW_PARAMETERS], all = 0;
+    for (size_t i = 0; descent->at && i < law->parameter_count; i++)
+        if (law->parameters[i].role == LAW_COEFFICIENT || law->parameters[i].role == LAW_OFFSET) all += slope[i];
+    if (descent->at) law_log_value(law, theta, descent->at, at);
+    for (size_t i = 0; i < law->parameter_count; i++) {
+        if (descent->at) slope[i] -= all * at[i];
+        if (descent->tie && i != descent->slack) slope[i] -= descent->tie[i] * slope[descent->slack];
+    }
 }
 
 static lbfgsfloatval_t evaluate(void *context, const lbfgsfloatval_t *x, lbfgsfloatval_t *gradient, const int n,
@@ -44,14 +65,12 @@ static lbfgsfloatval_t evaluate(void *context, const lbfgsfloatval_t *x, lbfgsfl
     size_t count = descent->columns->law.parameter_count;
     double theta[LAW_PARAMETERS], slope[LAW_PARAMETERS];
     memcpy(theta, x, count * sizeof *theta);
-    descent_settle_slack(descent, theta);
+    descent_place(descent, theta);
     double value =
         columns_objective(descent->columns, descent->weight, descent->delta, descent->log_residuals, theta, slope);
-    for (size_t i = 0; i < (size_t)n; i++) {
-        bool held = i >= count || descent_holds(descent, i);
-        gradient[i] = held ? 0 : slope[i] / descent->scale;
-        if (!held && descent->tie) gradient[i] -= descent->tie[i] * slope[descent->slack] / descent->scale;
-    }
+    fold(descent, theta, slope);
+    for (size_t i = 0; i < (size_t)n; i++)
+        gradient[i] = i >= count || descent_holds(descent, i) ? 0 : slope[i] / descent->scale;
     return value / descent->scale;
 }
 
@@ -86,7 +105,7 @@ static double lbfgs_run(struct descent *descent, double *theta, int iterations)
         memcpy(theta, x, count * sizeof *theta);
     else
         value = before;
-    descent_settle_slack(descent, theta);
+    descent_place(descent, theta);
     return value;
 }
 

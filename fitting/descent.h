@@ -13,9 +13,10 @@ struct descent {
     bool coarse;        /* tolerances of resampling, whose spread is far wider */
     double scale;       /* the objective is divided by it, so that the tolerances have a meaning */
     const bool *frozen; /* NULL, or parameters that stay (centred axes) */
-    /* NULL, or sum of tie[i]·theta[i] = tied: what a profile holds. Parameter `slack`, tie 1, takes what the others
-     * leave. */
-    const double *tie;
+    /* What a profile holds: sum of tie[i]·theta[i] = tied, where `tie` is not NULL; parameter `slack`, of tie 1, takes
+     * what the others leave. Or log L = tied at a point (centred axes), where `at` is not NULL: all terms are
+     * multiplied by what that takes; `slack` is a coefficient and does not move otherwise. */
+    const double *tie, *at;
     double tied;
     size_t slack;
     size_t iterations; /* counts up */
@@ -24,9 +25,9 @@ struct descent {
 /* The problem of a fit's options, without what is held. weight: a column of `columns`. */
 struct descent descent_of(const struct columns *columns, const double *weight, const struct fit_options *options);
 
-/* Parameters that do not move by themselves; the one that takes what the tied ones leave. */
+/* Whether a parameter does not move by itself; and the move of theta to where what is held is so. */
 bool descent_holds(const struct descent *descent, size_t parameter);
-void descent_settle_slack(const struct descent *descent, double *theta);
+void descent_place(const struct descent *descent, double *theta);
 
 /* A short way from theta (centred axes), which is moved to the best point found. Returns the objective over the scale.
  */

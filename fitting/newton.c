@@ -28,14 +28,46 @@ static void fold_slack(const struct descent *descent, size_t n, struct place *pl
     }
 }
 
+/* The prediction at a point is held: every step comes with a factor on all terms. Second derivatives of log L there
+ * follow from the first, as a parameter is in one term alone. */
+static void fold_point(const struct descent *descent, size_t n, struct place *place)
+{
+    const struct law *law = &descent->columns->law;
+    double at[LAW_PARAMETERS], row[LAW_PARAMETERS] = {0}, all = 0, corner = 0;
+    size_t term[LAW_PARAMETERS] = {0};
+    law_log_value(law, place->theta, descent->at, at);
+    for (size_t t = 0; t < law->term_count; t++)
+        for (size_t axis = 0; axis < LAW_AXES; axis++)
+            if (law->terms[t].exponent[axis]) term[law->terms[t].exponent[axis]] = law->terms[t].coefficient;
+    for (size_t a = 0; a < n; a++) {
+        if (law->parameters[a].role == LAW_EXPONENT) continue;
+        term[a] = a;
+        all += place->gradient[a];
+        for (size_t b = 0; b < n; b++) {
+            row[b] += place->hessian[a][b];
+            if (law->parameters[b].role != LAW_EXPONENT) corner += place->hessian[a][b];
+        }
+    }
+    for (size_t a = 0; a < n; a++) {
+        place->gradient[a] -= all * at[a];
+        place->measure[a] += at[a] * at[a] * fabs(corner);
+        for (size_t b = 0; b < n; b++) {
+            double within = term[a] == term[b] && at[term[a]] > 0 ? at[a] * at[b] / at[term[a]] : 0;
+            place->hessian[a][b] +=
+                corner * at[a] * at[b] - at[a] * row[b] - row[a] * at[b] - all * (within - at[a] * at[b]);
+        }
+    }
+}
+
 static void look(const struct descent *descent, struct place *place)
 {
     const size_t n = descent->columns->law.parameter_count;
-    descent_settle_slack(descent, place->theta);
+    descent_place(descent, place->theta);
     place->value = columns_curvature(descent->columns, descent->weight, descent->delta, descent->log_residuals,
                                      place->theta, place->gradient, place->hessian, place->measure) /
                    descent->scale;
     if (descent->tie) fold_slack(descent, n, place);
+    if (descent->at) fold_point(descent, n, place);
     for (size_t a = 0; a < n; a++) {
         place->gradient[a] /= descent->scale;
         place->measure[a] /= descent->scale;
