@@ -55,6 +55,29 @@ static int compare_numbers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static int profile_of(const struct analysis *analysis, const struct analysis_fit *fit, const struct observation *point,
+                      struct advise_option *option, struct error *err)
+{
+    const struct fit_options how = analysis_fit_options(analysis);
+    struct fit_data data = {0};
+    struct profile profile = {0};
+    double x[LAW_AXES], log_x[LAW_AXES] = {0};
+    int result = analysis_make_data(analysis, fit, 0, fit->fitted_count, &data)
+                     ? error_set(err, "out of memory for the advice")
+                     : profile_create(&fit->fit, &data, &how, analysis->options.level, &profile, err);
+    analysis_axes(fit, point, x);
+    for (size_t axis = 0; axis < LAW_AXES; axis++)
+        if (law_uses(&fit->law, (enum law_axis)axis)) log_x[axis] = log(x[axis]);
+    if (!result) {
+        struct span span = profile_prediction(&profile, log_x);
+        option->low = span.low;
+        option->high = span.high;
+    }
+    profile_destroy(&profile);
+    analysis_free_data(&data);
+    return result;
+}
+
 static void interval_of(const struct analysis_fit *fit, double level, struct advise_option *option,
                         const struct observation *point)
 {
@@ -100,6 +123,7 @@ static int add_option(const struct analysis *analysis, size_t index, double para
     struct observation point = point_of(option, fit, question->examples);
     option->loss = predict(fit, fit->fit.theta, &point);
     interval_of(fit, analysis->options.level, option, &point);
+    if (analysis->options.intervals == INTERVAL_PROFILE && profile_of(analysis, fit, &point, option, err)) return -1;
     option->seconds = predict_seconds(analysis, fit, &point);
     option->within_budget = !(option->seconds > question->budget);
     mark_range(analysis, fit, question->examples, option);

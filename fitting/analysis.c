@@ -13,6 +13,32 @@ const char *view_name(enum view_kind view)
     return names[view];
 }
 
+const char *cluster_name(enum cluster_kind kind)
+{
+    static const char *const names[CLUSTERS] = {"trunks", "seeds", "points"};
+    return names[kind];
+}
+
+enum cluster_kind cluster_find(const char *name)
+{
+    size_t kind = 0;
+    while (kind < CLUSTERS && strcmp(name, cluster_name((enum cluster_kind)kind)))
+        kind++;
+    return (enum cluster_kind)kind;
+}
+
+size_t analysis_cluster(const struct analysis *analysis, const struct observation *row)
+{
+    switch (analysis->options.resample) {
+    case CLUSTER_SEEDS:
+        return (size_t)row->seed;
+    case CLUSTER_POINTS:
+        return (size_t)(row - analysis->observations.rows);
+    default:
+        return row->trunk;
+    }
+}
+
 struct analysis_options analysis_defaults(void)
 {
     return (struct analysis_options){.resamples = 200, .level = 0.9};
@@ -71,9 +97,8 @@ size_t analysis_shown(const struct analysis *analysis, size_t first)
     return best;
 }
 
-/* Rows of a fit as the optimiser wants them. */
-static int make_data(const struct analysis_fit *fit, const struct observation *rows, size_t first, size_t count,
-                     struct fit_data *out)
+int analysis_make_data(const struct analysis *analysis, const struct analysis_fit *fit, size_t first, size_t count,
+                       struct fit_data *out)
 {
     size_t *cluster = calloc(count + 1, sizeof *cluster);
     *out = (struct fit_data){.count = count, .cluster = cluster};
@@ -81,18 +106,18 @@ static int make_data(const struct analysis_fit *fit, const struct observation *r
     out->loss = calloc(count + 1, sizeof *out->loss);
     if (!cluster || !out->log_x || !out->loss) return -1;
     for (size_t i = 0; i < count; i++) {
-        const struct observation *row = &rows[fit->rows[first + i]];
+        const struct observation *row = &analysis->observations.rows[fit->rows[first + i]];
         double x[LAW_AXES];
         analysis_axes(fit, row, x);
         for (size_t axis = 0; axis < LAW_AXES; axis++)
             out->log_x[i][axis] = law_uses(&fit->law, (enum law_axis)axis) ? log(x[axis]) : 0;
         out->loss[i] = row->loss;
-        cluster[i] = row->trunk;
+        cluster[i] = analysis_cluster(analysis, row);
     }
     return 0;
 }
 
-static void free_data(struct fit_data *data)
+void analysis_free_data(struct fit_data *data)
 {
     free(data->log_x);
     free(data->loss);
@@ -117,14 +142,14 @@ static int judge(struct analysis_fit *fit, const struct fit_data *fitted, const 
 static int run_fit(struct analysis_fit *fit, const struct analysis *analysis, struct error *err)
 {
     const struct analysis_options *options = &analysis->options;
-    const struct fit_options how = {
-        .delta = options->delta, .log_residuals = options->log_residuals, .absolute = options->absolute};
-    const struct interval_options interval = {options->resamples, options->level, 1, true};
+    const struct fit_options how = analysis_fit_options(analysis);
+    const size_t resamples = options->intervals == INTERVAL_PROFILE ? 0 : options->resamples;
+    const struct interval_options interval = {resamples, options->level, 1, true};
     struct fit_data fitted = {0}, unseen = {0};
     struct error why = {""};
     int result = -1;
-    if (make_data(fit, analysis->observations.rows, 0, fit->fitted_count, &fitted) ||
-        make_data(fit, analysis->observations.rows, fit->fitted_count, fit->heldout_count, &unseen)) {
+    if (analysis_make_data(analysis, fit, 0, fit->fitted_count, &fitted) ||
+        analysis_make_data(analysis, fit, fit->fitted_count, fit->heldout_count, &unseen)) {
         error_set(err, "out of memory for a fit of %zu points", fit->fitted_count);
         goto done;
     }
@@ -135,10 +160,13 @@ static int run_fit(struct analysis_fit *fit, const struct analysis *analysis, st
     }
     fit->fitted = true;
     if (interval_bootstrap(&fit->fit, &fitted, &how, &interval, &fit->intervals, err)) goto done;
+    if (options->intervals != INTERVAL_BOOTSTRAP &&
+        interval_profile(&fit->fit, &fitted, &how, options->intervals == INTERVAL_PROFILE, &fit->intervals, err))
+        goto done;
     result = judge(fit, &fitted, &unseen, &how, err);
 done:
-    free_data(&fitted);
-    free_data(&unseen);
+    analysis_free_data(&fitted);
+    analysis_free_data(&unseen);
     return result;
 }
 
@@ -194,10 +222,10 @@ static int add_fit(struct analysis *analysis, const struct analysis_fit *view, c
     if (collect_rows(fit, &analysis->observations, err)) return -1;
     fit->law = *law; /* for make_data: every axis */
     struct fit_data data;
-    int failed = make_data(fit, analysis->observations.rows, 0, fit->fitted_count, &data);
+    int failed = analysis_make_data(analysis, fit, 0, fit->fitted_count, &data);
     if (!failed) fit->law = law_of_view(law, fit, &data);
     if (!failed && analysis->options.no_offset) fit->law = law_without_offset(&fit->law);
-    free_data(&data);
+    analysis_free_data(&data);
     if (failed) return error_set(err, "out of memory for a fit of %zu points", fit->fitted_count);
     law_formula(&fit->law, fit->x_symbol, fit->formula, sizeof fit->formula);
     return run_fit(fit, analysis, err);

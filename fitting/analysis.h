@@ -23,6 +23,11 @@
 enum view_kind { VIEW_MODEL = 0, VIEW_PRETRAIN, VIEW_JOINT, VIEW_EXAMPLES, VIEW_TABLE, VIEWS };
 const char *view_name(enum view_kind view); /* "model", ... */
 
+/* Points that the bootstrap draws together: those of one pretraining trunk, those of one finetuning seed, none. */
+enum cluster_kind { CLUSTER_TRUNKS = 0, CLUSTER_SEEDS, CLUSTER_POINTS, CLUSTERS };
+const char *cluster_name(enum cluster_kind kind); /* "trunks", ... */
+enum cluster_kind cluster_find(const char *name); /* CLUSTERS: no such name */
+
 struct analysis_options {
     const char *law;    /* NULL: those that suit each view; else this one, in every view whose axes it has */
     const char *x;      /* as observations_from_store */
@@ -31,7 +36,9 @@ struct analysis_options {
     bool no_offset;     /* laws without E */
     bool log_residuals; /* residuals of log L; as the paper: of L */
     size_t resamples;   /* of the bootstrap */
-    double level;       /* of the intervals, such as 0.9 */
+    enum interval_kind intervals;
+    enum cluster_kind resample; /* what the bootstrap draws */
+    double level;               /* of the intervals, such as 0.9 */
 };
 struct analysis_options analysis_defaults(void);
 
@@ -71,7 +78,8 @@ struct analysis_crossing {
     double range[2]; /* of D that was searched */
     size_t count;
     double roots[CROSSING_LARGEST], low[CROSSING_LARGEST], high[CROSSING_LARGEST];
-    double agreement; /* share of the resamples with as many roots; NAN without resamples */
+    struct span profile[CROSSING_LARGEST]; /* NAN where it was not asked for */
+    double agreement;                      /* share of the resamples with as many roots; NAN without resamples */
 };
 
 struct analysis {

@@ -29,20 +29,21 @@ static void axis_free(struct axis_rows *axis)
     free(axis->data.loss);
 }
 
-static void axis_add(struct axis_rows *axis, const struct observation *row, double size)
+static void axis_add(const struct analysis *analysis, struct axis_rows *axis, const struct observation *row,
+                     double size)
 {
     size_t i = axis->data.count++;
     axis->data.log_x[i][LAW_X] = log(size);
     axis->data.log_x[i][LAW_D] = log(row->examples);
     axis->data.loss[i] = row->loss;
-    axis->cluster[i] = row->trunk;
+    axis->cluster[i] = analysis_cluster(analysis, row);
 }
 
 static void add_view(const struct analysis *analysis, const struct analysis_fit *fit, struct axis_rows *axis)
 {
     for (size_t i = 0; fit && i < fit->fitted_count; i++) {
         const struct observation *row = &analysis->observations.rows[fit->rows[i]];
-        axis_add(axis, row, fit->view == VIEW_PRETRAIN ? row->pretrain_tokens : row->parameters);
+        axis_add(analysis, axis, row, fit->view == VIEW_PRETRAIN ? row->pretrain_tokens : row->parameters);
     }
 }
 
@@ -54,8 +55,9 @@ static bool at_cell(const struct observation *row, const struct observation *cel
 
 /* The axis of PET sizes: at the model and pretraining count with most sizes. Rows are in order of method, PET size,
  * model, pretraining. */
-static void add_sizes(const struct observations *observations, const char *method, struct axis_rows *axis)
+static void add_sizes(const struct analysis *analysis, const char *method, struct axis_rows *axis)
 {
+    const struct observations *observations = &analysis->observations;
     const struct observation *best = NULL;
     size_t most = 1;
     for (size_t i = 0; i < observations->count; i++) {
@@ -77,7 +79,7 @@ static void add_sizes(const struct observations *observations, const char *metho
     }
     for (size_t j = 0; best && j < observations->count; j++)
         if (at_cell(&observations->rows[j], best))
-            axis_add(axis, &observations->rows[j], observations->rows[j].pet_size);
+            axis_add(analysis, axis, &observations->rows[j], observations->rows[j].pet_size);
 }
 
 static const struct analysis_fit *view_of(const struct analysis *analysis, const char *method, double pet_size,
@@ -128,11 +130,9 @@ static int add_staged(struct analysis *analysis, const char *method, struct erro
     snprintf(entry->method, sizeof entry->method, "%s", method);
     add_view(analysis, view_of(analysis, method, size, VIEW_MODEL), &axes[STAGED_MODEL]);
     add_view(analysis, view_of(analysis, method, size, VIEW_PRETRAIN), &axes[STAGED_PRETRAIN]);
-    add_sizes(&analysis->observations, method, &axes[STAGED_PET]);
+    add_sizes(analysis, method, &axes[STAGED_PET]);
     const struct fit_data data[STAGED_AXES] = {axes[0].data, axes[1].data, axes[2].data};
-    const struct fit_options how = {.delta = analysis->options.delta,
-                                    .log_residuals = analysis->options.log_residuals,
-                                    .absolute = analysis->options.absolute};
+    const struct fit_options how = analysis_fit_options(analysis);
     const struct interval_options interval = {analysis->options.resamples, analysis->options.level, 1, false};
     struct error why = {""};
     entry->fitted = !staged_fit(data, &how, &interval, &entry->staged, &why);
@@ -144,6 +144,12 @@ done:
     return result;
 }
 
+static int compare_numbers(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
 /* Interval of every root over the resamples with as many roots. Resamples of the two methods are independent. */
 static void crossing_intervals(const struct analysis *analysis, struct analysis_crossing *out, double x[2][LAW_AXES])
 {
@@ -151,9 +157,12 @@ static void crossing_intervals(const struct analysis *analysis, struct analysis_
     size_t resamples = fits[0]->intervals.resamples, kept = 0;
     if (fits[1]->intervals.resamples < resamples) resamples = fits[1]->intervals.resamples;
     double(*logs)[CROSSING_LARGEST] = calloc(resamples + 1, sizeof *logs);
+    double *column = calloc(resamples + 1, sizeof *column);
     out->agreement = NAN;
-    for (size_t k = 0; k < out->count; k++)
+    for (size_t k = 0; k < out->count; k++) {
         out->low[k] = out->high[k] = NAN;
+        out->profile[k] = (struct span){NAN, NAN, false, false};
+    }
     for (size_t r = 0; logs && r < resamples; r++) {
         const double *theta[2];
         for (size_t i = 0; i < 2; i++)
@@ -163,20 +172,48 @@ static void crossing_intervals(const struct analysis *analysis, struct analysis_
             kept++;
     }
     if (logs && resamples) out->agreement = (double)kept / (double)resamples;
-    for (size_t k = 0; kept && k < out->count; k++) {
-        double column[1024];
-        size_t count = 0;
-        for (size_t r = 0; r < kept && count < 1024; r++) { /* in order, by insertion */
-            size_t place = count++;
-            for (; place > 0 && column[place - 1] > logs[r][k]; place--)
-                column[place] = column[place - 1];
-            column[place] = logs[r][k];
-        }
+    for (size_t k = 0; column && kept && k < out->count; k++) {
         double level = analysis->options.level;
-        out->low[k] = column[(size_t)((1 - level) / 2 * (double)(count - 1) + 0.5)];
-        out->high[k] = column[(size_t)((1 + level) / 2 * (double)(count - 1) + 0.5)];
+        for (size_t r = 0; r < kept; r++)
+            column[r] = logs[r][k];
+        qsort(column, kept, sizeof *column, compare_numbers);
+        out->low[k] = column[(size_t)((1 - level) / 2 * (double)(kept - 1) + 0.5)];
+        out->high[k] = column[(size_t)((1 + level) / 2 * (double)(kept - 1) + 0.5)];
     }
     free(logs);
+    free(column);
+}
+
+/* The same by profile likelihood. */
+static int crossing_profiles(const struct analysis *analysis, struct analysis_crossing *out, double x[2][LAW_AXES],
+                             struct error *err)
+{
+    const struct fit_options how = analysis_fit_options(analysis);
+    struct profile profiles[2] = {0};
+    struct fit_data data[2] = {0};
+    double log_x[2][LAW_AXES] = {{0}};
+    int result = 0;
+    for (size_t i = 0; i < 2 && !result; i++) {
+        const struct analysis_fit *fit = &analysis->fits[i ? out->second : out->first];
+        for (size_t axis = 0; axis < LAW_AXES; axis++)
+            if (law_uses(&fit->law, (enum law_axis)axis)) log_x[i][axis] = log(x[i][axis]);
+        if (analysis_make_data(analysis, fit, 0, fit->fitted_count, &data[i]))
+            result = error_set(err, "out of memory for the crossings");
+        else
+            result = profile_create(&fit->fit, &data[i], &how, analysis->options.level, &profiles[i], err);
+    }
+    for (size_t k = 0; k < out->count && !result; k++) {
+        out->profile[k] = profile_crossing(&profiles[0], log_x[0], &profiles[1], log_x[1], out->roots[k], out->range[0],
+                                           out->range[1]);
+        if (analysis->options.intervals != INTERVAL_PROFILE) continue;
+        out->low[k] = out->profile[k].low;
+        out->high[k] = out->profile[k].high;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        profile_destroy(&profiles[i]);
+        analysis_free_data(&data[i]);
+    }
+    return result;
 }
 
 static int add_crossings(struct analysis *analysis, size_t first, size_t second, struct error *err)
@@ -206,6 +243,7 @@ static int add_crossings(struct analysis *analysis, size_t first, size_t second,
         out->count = crossing_find(&fit->law, fit->fit.theta, x[0], &other->law, other->fit.theta, x[1], out->range[0],
                                    out->range[1], out->roots);
         crossing_intervals(analysis, out, x);
+        if (analysis->options.intervals != INTERVAL_BOOTSTRAP && crossing_profiles(analysis, out, x, err)) return -1;
     }
     return 0;
 }

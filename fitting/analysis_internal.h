@@ -6,6 +6,21 @@
 
 #include "fitting/analysis.h"
 
+/* Fitted or held-out rows of a fit as the optimiser wants them; freed by analysis_free_data, also after a failure. */
+int analysis_make_data(const struct analysis *analysis, const struct analysis_fit *fit, size_t first, size_t count,
+                       struct fit_data *out);
+void analysis_free_data(struct fit_data *data);
+
+static inline struct fit_options analysis_fit_options(const struct analysis *analysis)
+{
+    return (struct fit_options){.delta = analysis->options.delta,
+                                .log_residuals = analysis->options.log_residuals,
+                                .absolute = analysis->options.absolute};
+}
+
+/* Number of what the bootstrap draws with a row: rows with equal numbers are drawn together. */
+size_t analysis_cluster(const struct analysis *analysis, const struct observation *row);
+
 /* Print text padded, or cut, to a width in characters, not bytes. */
 void print_padded(FILE *out, const char *text, int width);
 

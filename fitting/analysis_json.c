@@ -68,6 +68,16 @@ static json_t *omitted_json(const struct observations *observations)
     return out;
 }
 
+static json_t *span_json(const struct span *span)
+{
+    json_t *out = json_object();
+    json_object_set_new(out, "low", number(span->low));
+    json_object_set_new(out, "high", number(span->high));
+    json_object_set_new(out, "low_open", json_boolean(span->low_open));
+    json_object_set_new(out, "high_open", json_boolean(span->high_open));
+    return out;
+}
+
 static json_t *interval_json(double value, double log_value, bool logged, const struct interval *interval)
 {
     json_t *out = json_object();
@@ -77,6 +87,7 @@ static json_t *interval_json(double value, double log_value, bool logged, const 
     json_object_set_new(out, "high", number(interval->high));
     json_object_set_new(out, "standard_error", number(interval->error));
     json_object_set_new(out, "identified", json_boolean(interval->identified));
+    if (!isnan(interval->profile.low)) json_object_set_new(out, "profile", span_json(&interval->profile));
     if (!interval->identified) json_object_set_new(out, "reason", json_string(interval->reason));
     return out;
 }
@@ -230,7 +241,10 @@ static json_t *crossings_json(const struct analysis *analysis)
         json_object_set_new(row, "searched_to", number(crossing->range[1]));
         for (size_t k = 0; k < crossing->count; k++) {
             const struct staged_parameter root = {crossing->roots[k], crossing->low[k], crossing->high[k]};
-            json_array_append_new(roots, staged_number(&root));
+            json_t *entry = staged_number(&root);
+            if (!isnan(crossing->profile[k].low))
+                json_object_set_new(entry, "profile", span_json(&crossing->profile[k]));
+            json_array_append_new(roots, entry);
         }
         json_object_set_new(row, "examples", roots);
         json_object_set_new(row, "agreement", number(crossing->agreement));
@@ -254,6 +268,8 @@ static json_t *analysis_json(const struct analysis *analysis)
                                                                      : "huber"));
     json_object_set_new(options, "residuals", json_string(analysis->options.log_residuals ? "log" : "raw"));
     json_object_set_new(options, "resamples", json_integer((json_int_t)analysis->options.resamples));
+    json_object_set_new(options, "intervals", json_string(interval_kind_name(analysis->options.intervals)));
+    json_object_set_new(options, "resample", json_string(cluster_name(analysis->options.resample)));
     json_object_set_new(options, "interval_level", number(analysis->options.level));
     json_object_set_new(out, "options", options);
     for (size_t i = 0; i < analysis->fit_count; i++)

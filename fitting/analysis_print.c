@@ -55,8 +55,12 @@ static void print_head(const struct analysis *analysis, FILE *out)
     else
         fprintf(out, "Huber %g", analysis->options.delta);
     fprintf(out, " on %s, sum over points", analysis->options.log_residuals ? "log L" : "L (nats per target token)");
-    if (analysis->options.resamples)
-        fprintf(out, "; intervals %g %%, %zu resamples", 100 * analysis->options.level, analysis->options.resamples);
+    if (analysis->options.intervals == INTERVAL_PROFILE)
+        fprintf(out, "; intervals %g %%, by profile likelihood", 100 * analysis->options.level);
+    else if (analysis->options.resamples)
+        fprintf(out, "; intervals %g %%, %zu resamples of %s%s", 100 * analysis->options.level,
+                analysis->options.resamples, cluster_name(analysis->options.resample),
+                analysis->options.intervals == INTERVAL_BOTH ? ", and by profile likelihood" : "");
     fprintf(out, "\nN %s, P pretraining tokens, T PET size, D examples\n", observations->x_name);
 }
 
@@ -69,16 +73,32 @@ static void print_view(const struct analysis_fit *fit, FILE *out)
     fprintf(out, "\n");
 }
 
+static void print_span(FILE *out, const struct span *span)
+{
+    if (span->low_open && span->high_open)
+        fprintf(out, "any value");
+    else if (span->low_open)
+        fprintf(out, "below %.4g", span->high);
+    else if (span->high_open)
+        fprintf(out, "above %.4g", span->low);
+    else
+        fprintf(out, "[%.4g, %.4g]", near_zero(span->low), near_zero(span->high));
+}
+
 static void print_interval(FILE *out, const char *symbol, double value, const struct interval *interval)
 {
     fprintf(out, "    ");
     print_padded(out, symbol, 4);
     if (!interval->identified) {
-        fprintf(out, "not identified: %s\n", interval->reason);
-        return;
+        fprintf(out, "not identified: %s", interval->reason);
+    } else {
+        fprintf(out, "%-11.5g", near_zero(value));
+        if (!isnan(interval->low)) fprintf(out, " [%.4g, %.4g]", near_zero(interval->low), near_zero(interval->high));
     }
-    fprintf(out, "%-11.5g", near_zero(value));
-    if (!isnan(interval->low)) fprintf(out, " [%.4g, %.4g]", near_zero(interval->low), near_zero(interval->high));
+    if (!isnan(interval->profile.low) && (!interval->identified || interval->profile.low != interval->low)) {
+        fprintf(out, "; profile ");
+        print_span(out, &interval->profile);
+    }
     fprintf(out, "\n");
 }
 

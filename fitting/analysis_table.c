@@ -225,10 +225,12 @@ static void print_crossing(const struct analysis *analysis, const struct analysi
     fprintf(out, " %-12.0f", crossing->parameters);
     for (size_t k = 0; k < crossing->count; k++) {
         short_number(crossing->roots[k], 3, text[0]);
+        fprintf(out, "%s %s", k ? "," : "", text[0]);
+        if (isnan(crossing->low[k])) continue;
         short_number(crossing->low[k], 2, text[1]);
         short_number(crossing->high[k], 2, text[2]);
-        fprintf(out, "%s %s", k ? "," : "", text[0]);
-        if (!isnan(crossing->low[k])) fprintf(out, " %s–%s", text[1], text[2]);
+        const bool low = crossing->low[k] > 0, high = isfinite(crossing->high[k]);
+        fprintf(out, " %s%s%s", low ? text[1] : high ? "below " : "anywhere", low ? "–" : "", high ? text[2] : "");
     }
     if (!crossing->count) fprintf(out, " none");
     if (!isnan(crossing->agreement)) fprintf(out, " (in %.0f %% of resamples)", 100 * crossing->agreement);

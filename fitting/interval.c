@@ -16,6 +16,20 @@
 #define WIDEST_EXPONENT 1.0
 enum { FEW_CLUSTERS = 8 };
 
+const char *interval_kind_name(enum interval_kind kind)
+{
+    static const char *const names[INTERVAL_KINDS] = {"bootstrap", "profile", "both"};
+    return names[kind];
+}
+
+enum interval_kind interval_kind_find(const char *name)
+{
+    size_t kind = 0;
+    while (kind < INTERVAL_KINDS && strcmp(name, interval_kind_name((enum interval_kind)kind)))
+        kind++;
+    return (enum interval_kind)kind;
+}
+
 static size_t count_clusters(const struct fit_data *data)
 {
     if (!data->cluster) return data->count;
@@ -293,7 +307,8 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
     size_t n = fit->law.parameter_count;
     *out = (struct intervals){.level = interval->level, .clusters = count_clusters(data)};
     for (size_t i = 0; i < n; i++) {
-        out->raw[i] = (struct interval){.low = NAN, .high = NAN, .error = NAN, .identified = true};
+        out->raw[i] = (struct interval){
+            .low = NAN, .high = NAN, .error = NAN, .identified = true, .profile = {NAN, NAN, false, false}};
         out->centred[i] = out->raw[i];
     }
     check_jacobian(fit, data, out);
@@ -316,5 +331,41 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
         summarise(&fit->law, samples, out->resamples, interval->level, out->centred);
     }
     free(samples);
+    return 0;
+}
+
+/* An interval that is the profile's: an end that the points do not give, or rule 2. */
+static void take_profile(enum law_role role, struct interval *interval)
+{
+    const struct span *span = &interval->profile;
+    interval->low = span->low;
+    interval->high = span->high;
+    if (interval->identified && (span->low_open || span->high_open)) {
+        interval->identified = false;
+        snprintf(interval->reason, sizeof interval->reason, "its profile has no %s end",
+                 !span->high_open  ? "lower"
+                 : !span->low_open ? "upper"
+                                   : "lower and no upper");
+    }
+    check_width(role, interval);
+}
+
+int interval_profile(const struct fit *fit, const struct fit_data *data, const struct fit_options *options, bool alone,
+                     struct intervals *out, struct error *err)
+{
+    const struct law *law = &fit->law;
+    struct profile profile;
+    if (profile_create(fit, data, options, out->level, &profile, err)) return -1;
+    for (size_t i = 0; i < law->parameter_count; i++) {
+        out->raw[i].profile = profile_parameter(&profile, i, true);
+        out->centred[i].profile = law->parameters[i].role == LAW_EXPONENT || law->parameters[i].role == LAW_OFFSET
+                                      ? out->raw[i].profile
+                                      : profile_parameter(&profile, i, false);
+        if (!alone) continue;
+        take_profile(law->parameters[i].role, &out->raw[i]);
+        take_profile(law->parameters[i].role, &out->centred[i]);
+        out->vague = out->vague || (law->parameters[i].role == LAW_EXPONENT && !out->raw[i].identified);
+    }
+    profile_destroy(&profile);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* How well a fit is known: bootstrap intervals of every parameter, and which parameters the grid cannot tell.
+/* How well a fit is known: intervals of every parameter, and which parameters the grid cannot tell.
  *
  * Resampling gives every cluster (the points of one pretraining trunk) a random weight, exponential with mean 1, and
  * refits: the fractional-weight bootstrap (Rubin 1981; Xu et al. 2020). Unlike drawing clusters with replacement it
@@ -15,8 +15,13 @@
 #define TUNELAW_FITTING_INTERVAL_H
 
 #include "fitting/fit.h"
+#include "fitting/profile.h"
 
 #define INTERVAL_REASON 128
+
+enum interval_kind { INTERVAL_BOOTSTRAP = 0, INTERVAL_PROFILE, INTERVAL_BOTH, INTERVAL_KINDS };
+const char *interval_kind_name(enum interval_kind kind); /* "bootstrap", ... */
+enum interval_kind interval_kind_find(const char *name); /* INTERVAL_KINDS: no such name */
 
 struct interval_options {
     size_t resamples; /* 0: no intervals, only rule 1 */
@@ -26,8 +31,9 @@ struct interval_options {
 };
 
 struct interval {
-    double low, high; /* NAN where there are no resamples */
-    double error;     /* standard deviation over the resamples */
+    double low, high;    /* of the bootstrap, or of the profile where it is alone; NAN where there is neither */
+    double error;        /* standard deviation over the resamples */
+    struct span profile; /* NAN where it was not asked for */
     bool identified;
     char reason[INTERVAL_REASON]; /* "" where identified */
 };
@@ -49,8 +55,13 @@ struct intervals {
 /* Weights of resample number `resample` of `data`, one a point. */
 void interval_draw(const struct fit_data *data, size_t resample, uint64_t seed, double *weight);
 
-/* Intervals of a fit of `data` with `options`. -1 with *err: out of memory. */
+/* Bootstrap intervals of a fit of `data` with `options`. -1 with *err: out of memory. */
 int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const struct fit_options *options,
                        const struct interval_options *interval, struct intervals *out, struct error *err);
+
+/* Profile likelihood of every parameter, into intervals that interval_bootstrap has filled. alone: `low` and `high` are
+ * those of the profile, and a parameter with an open end is not identified. */
+int interval_profile(const struct fit *fit, const struct fit_data *data, const struct fit_options *options, bool alone,
+                     struct intervals *out, struct error *err);
 
 #endif

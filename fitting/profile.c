@@ -151,13 +151,14 @@ static double held_root(void *context, double value)
     return sqrt(statistic(held->profile, &held->descent, value, held->theta));
 }
 
-static struct span both_ends(const struct profile *profile, const struct descent *descent, double best, double far)
+static struct span both_ends(const struct profile *profile, const struct descent *descent, double best,
+                             const double far[2])
 {
     struct span out;
     for (int side = 0; side < 2; side++) {
         struct held held = {profile, *descent, {0}};
         memcpy(held.theta, profile->theta, sizeof held.theta);
-        *(side ? &out.high : &out.low) = find_end(held_root, &held, best, side ? 1 : -1, far, profile->quantile,
+        *(side ? &out.high : &out.low) = find_end(held_root, &held, best, side ? 1 : -1, far[side], profile->quantile,
                                                   side ? &out.high_open : &out.low_open);
     }
     return out;
@@ -199,7 +200,10 @@ struct span profile_parameter(struct profile *profile, size_t i, bool raw)
         row[j] /= unit;
     descent.tie = row;
     double far = exponent ? FAR_EXPONENT : raw && law->parameters[i].role != LAW_OFFSET ? FAR_RAW : FAR_LOG;
-    struct span out = both_ends(profile, &descent, best / unit, far / fabs(unit));
+    double reach[2] = {far / fabs(unit), far / fabs(unit)};
+    if (law->parameters[i].role == LAW_OFFSET) /* an E that was driven to 0 may lie far below the losses */
+        reach[1] = fmax(FAR_LOG, profile->columns.unit + 1 - best);
+    struct span out = both_ends(profile, &descent, best / unit, reach);
     double low = unit > 0 ? out.low * unit : out.high * unit, high = unit > 0 ? out.high * unit : out.low * unit;
     if (unit < 0) out = (struct span){out.low, out.high, out.high_open, out.low_open};
     out.low = out.low_open ? (exponent ? -INFINITY : 0) : exponent ? low : exp(low);
@@ -230,7 +234,7 @@ struct span profile_prediction(struct profile *profile, const double log_x[LAW_A
     centre(profile, log_x, at);
     struct descent descent = at_point(profile, at);
     double best = law_log_value(&profile->columns.law, profile->theta, at, NULL);
-    struct span out = both_ends(profile, &descent, best, FAR_LOG);
+    struct span out = both_ends(profile, &descent, best, (double[]){FAR_LOG, FAR_LOG});
     out.low = out.low_open ? 0 : exp(out.low);
     out.high = out.high_open ? INFINITY : exp(out.high);
     return out;

@@ -3,6 +3,8 @@
 #ifndef TUNELAW_ORCHESTRATOR_COMMAND_H
 #define TUNELAW_ORCHESTRATOR_COMMAND_H
 
+#include <argp.h>
+
 #include "io/error.h"
 
 int command_plan(int argc, char **argv);
@@ -21,5 +23,8 @@ int command_data(int argc, char **argv);
 
 /* Print "tunelaw: TEXT" on stderr and return the exit code of a failure (1). */
 int command_fail(const struct error *err);
+
+/* The number of an option's word; ends the program with a line that says what is allowed, where it is none. */
+double command_number(const char *name, const char *text, double low, double high, struct argp_state *state);
 
 #endif

@@ -17,6 +17,9 @@ static const struct argp_option option_list[] = {
     {"examples", 'e', "N", 0, "finetuning examples, such as 50000 or 50K (needed)", 0},
     {"model", 'm', "SIZE", 0, "parameters of the model, such as 365832 or 8B (every model size of the sweep)", 0},
     {"budget", 'b', "SECONDS", 0, "longest training and evaluation of the point, in seconds of the sweep's devices", 0},
+    {"intervals", 'i', "KIND", 0, "bootstrap (default) or profile (likelihood)", 0},
+    {"bootstrap", 'n', "N", 0, "resamples (200)", 0},
+    {"level", 'c', "PERCENT", 0, "level of the intervals (90)", 0},
     {0},
 };
 
@@ -45,6 +48,17 @@ static error_t parse(int key, char *word, struct argp_state *state)
         return 0;
     case 'b':
         arguments->question.budget = read_count("budget", word, state);
+        return 0;
+    case 'i':
+        arguments->options.intervals = interval_kind_find(word);
+        if (arguments->options.intervals > INTERVAL_PROFILE)
+            argp_error(state, "--intervals is \"%s\"; allowed: bootstrap, profile", word);
+        return 0;
+    case 'n':
+        arguments->options.resamples = (size_t)command_number("bootstrap", word, 0, 1e6, state);
+        return 0;
+    case 'c':
+        arguments->options.level = command_number("level", word, 1, 99.9, state) / 100;
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->path) argp_error(state, "one run directory, not \"%s\" too", word);

@@ -28,6 +28,8 @@ static const struct argp_option options[] = {
     {"log", 'g', NULL, 0, "residuals of log L", 0},
     {"raw", 'r', NULL, 0, "residuals of L (default)", 0},
     {"bootstrap", 'b', "N", 0, "resamples for the intervals (200; 0: none)", 0},
+    {"intervals", 'I', "KIND", 0, "bootstrap (default), profile (likelihood), or both", 0},
+    {"resample", 'R', "WHAT", 0, "what the bootstrap draws: trunks (default), seeds, points", 0},
     {"level", 'c', "PERCENT", 0, "level of the intervals (90)", 0},
     {"table", 't', "FILE", 0, "fit the rows of a CSV file instead of a store", 0},
     {"columns", 'k', "MAP", 0, "columns of the table, such as N=params,D=tokens,L=loss", 0},
@@ -37,15 +39,6 @@ static const struct argp_option options[] = {
     {"json", 'j', NULL, 0, "print JSON in full precision", 0},
     {0},
 };
-
-static double read_number(const char *name, const char *text, double low, double high, struct argp_state *state)
-{
-    char *end;
-    double value = strtod(text, &end);
-    if (end == text || *end || !(value >= low && value <= high))
-        argp_error(state, "--%s is \"%s\"; allowed: %g to %g", name, text, low, high);
-    return value;
-}
 
 static error_t parse(int key, char *word, struct argp_state *state)
 {
@@ -58,7 +51,7 @@ static error_t parse(int key, char *word, struct argp_state *state)
         arguments->options.x = word;
         return 0;
     case 'd':
-        arguments->options.delta = read_number("delta", word, 1e-12, INFINITY, state);
+        arguments->options.delta = command_number("delta", word, 1e-12, INFINITY, state);
         return 0;
     case 'o':
         if (strcmp(word, "huber") && strcmp(word, "l1") && strcmp(word, "l2"))
@@ -74,10 +67,20 @@ static error_t parse(int key, char *word, struct argp_state *state)
         arguments->options.log_residuals = key == 'g';
         return 0;
     case 'b':
-        arguments->options.resamples = (size_t)read_number("bootstrap", word, 0, 1e6, state);
+        arguments->options.resamples = (size_t)command_number("bootstrap", word, 0, 1e6, state);
+        return 0;
+    case 'I':
+        arguments->options.intervals = interval_kind_find(word);
+        if (arguments->options.intervals == INTERVAL_KINDS)
+            argp_error(state, "--intervals is \"%s\"; allowed: bootstrap, profile, both", word);
+        return 0;
+    case 'R':
+        arguments->options.resample = cluster_find(word);
+        if (arguments->options.resample == CLUSTERS)
+            argp_error(state, "--resample is \"%s\"; allowed: trunks, seeds, points", word);
         return 0;
     case 'c':
-        arguments->options.level = read_number("level", word, 1, 99.9, state) / 100;
+        arguments->options.level = command_number("level", word, 1, 99.9, state) / 100;
         return 0;
     case 't':
         arguments->table = word;
@@ -86,7 +89,7 @@ static error_t parse(int key, char *word, struct argp_state *state)
         arguments->columns = word;
         return 0;
     case 'w':
-        arguments->watch = word ? read_number("watch", word, 0.1, 86400, state) : 10;
+        arguments->watch = word ? command_number("watch", word, 0.1, 86400, state) : 10;
         return 0;
     case 'v':
         arguments->verbose = true;
@@ -99,6 +102,8 @@ static error_t parse(int key, char *word, struct argp_state *state)
         arguments->path = word;
         return 0;
     case ARGP_KEY_END:
+        if (arguments->table && arguments->options.resample == CLUSTER_SEEDS)
+            argp_error(state, "--resample seeds: a table names no seeds; allowed: trunks (its column C), points");
         if (!arguments->path == !arguments->table) argp_error(state, "give a run directory, or --table FILE");
         if (arguments->watch > 0 && arguments->table) argp_error(state, "--watch is for a run directory");
         if (!arguments->table != !arguments->columns) argp_error(state, "--table and --columns go together");
