@@ -38,7 +38,7 @@ stop() {
     exit 1
 }
 
-# a cluster of virtual nodes needs namespaces of its own: asked for by ./test alone, which skips what cannot be had
+# a cluster of virtual nodes needs namespaces of its own: asked for where they can be had, its tests are skipped elsewhere
 cluster_packages() {
     local words=(--uts --mount --pid --fork)
     [ "$(id -u)" -eq 0 ] || words+=(--user --map-root-user)
@@ -49,9 +49,17 @@ munge                   Slurm's keys
 LIST
 }
 
+# for ./test alone
+test_packages() {
+    cat <<'LIST'
+chromium                opens the report as a reader does (tests)
+LIST
+    cluster_packages
+}
+
 wanted_packages() {
     packages
-    [ "${with_cluster:-no}" = no ] || cluster_packages
+    [ "${for_tests:-no}" = no ] || test_packages
 }
 
 missing_packages() {

@@ -63,17 +63,34 @@ void html_formula(FILE *out, const char *formula)
     if (raised) fputs("</sup>", out);
 }
 
-const char *html_count(double value, char *out, size_t size)
+static const char *count_text(double value, int digits, char *out, size_t size)
 {
     static const struct {
         double unit;
         const char *letter;
-    } units[] = {{1e12, " T"}, {1e9, " B"}, {1e6, " M"}, {1e3, " K"}};
+    } units[] = {{1e18, " E"}, {1e15, " P"}, {1e12, " T"}, {1e9, " B"}, {1e6, " M"}, {1e3, " K"}};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-        if (fabs(value) >= units[i].unit) {
-            snprintf(out, size, "%.4g%s", value / units[i].unit, units[i].letter);
+        if (fabs(value) >= units[i].unit * (1 - 0.5 * pow(10, -digits))) { /* 999.96 K is 1 M */
+            snprintf(out, size, "%.*g%s", digits, value / units[i].unit, units[i].letter);
             return out;
         }
-    snprintf(out, size, "%.4g", value);
+    snprintf(out, size, "%.*g", digits, value);
+    return out;
+}
+
+const char *html_count(double value, char *out, size_t size)
+{
+    return count_text(value, 4, out, size);
+}
+
+const char *html_count_short(double value, char *out, size_t size)
+{
+    return count_text(value, 3, out, size);
+}
+
+const char *html_rough(double value, char *out, size_t size)
+{
+    bool whole = fabs(value) >= 99.5 && fabs(value) < 1e5;
+    snprintf(out, size, whole ? "%.0f" : "%.2g", value);
     return out;
 }

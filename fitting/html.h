@@ -11,7 +11,11 @@ void html_text(FILE *out, const char *text);
 /* The formula of a law, powers raised: "A·D^-β + E". */
 void html_formula(FILE *out, const char *formula);
 
-/* 250000 -> "250 K", 1.5e9 -> "1.5 B". Returns `out`. */
+/* 250000 -> "250 K", 1.5e9 -> "1.5 B": four digits, the short form three. Returns `out`. */
 const char *html_count(double value, char *out, size_t size);
+const char *html_count_short(double value, char *out, size_t size);
+
+/* An end of an interval: two digits, without an exponent where that is short: "0.038", "257". Returns `out`. */
+const char *html_rough(double value, char *out, size_t size);
 
 #endif

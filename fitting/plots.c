@@ -1,4 +1,4 @@
-/* Fitting: from the analysis to the series of the report's figures. */
+/* Fitting: from the analysis to the report's figures: the list of them, and what all of them are filled with. */
 #include "fitting/plots.h"
 
 #include <math.h>
@@ -6,26 +6,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fitting/figure.h"
 #include "fitting/html.h"
+#include "fitting/plots_internal.h"
 
-enum { CURVE = 60, LEVELS = 24 };
-
-static bool holds(const struct analysis_fit *fit, size_t row)
-{
-    for (size_t i = 0; i < fit->fitted_count + fit->heldout_count; i++)
-        if (fit->rows[i] == row) return true;
-    return false;
-}
-
-size_t plots_predicting_fit(const struct analysis *analysis, size_t row)
+size_t *plots_predicting_fits(const struct analysis *analysis, struct error *err)
 {
     static const enum view_kind order[] = {VIEW_JOINT, VIEW_MODEL, VIEW_PRETRAIN, VIEW_EXAMPLES, VIEW_TABLE};
-    for (size_t k = 0; k < VIEWS; k++)
-        for (size_t i = 0; i < analysis->fit_count; i++)
-            if (analysis->fits[i].view == order[k] && analysis->fits[i].fitted && holds(&analysis->fits[i], row))
-                return analysis_shown(analysis, i);
-    return SIZE_MAX;
+    size_t *fits = malloc((analysis->observations.count + 1) * sizeof *fits);
+    if (!fits) {
+        error_set(err, "out of memory for %zu points", analysis->observations.count);
+        return NULL;
+    }
+    for (size_t i = 0; i < analysis->observations.count; i++)
+        fits[i] = SIZE_MAX;
+    for (size_t k = 0; k < sizeof order / sizeof *order; k++)
+        for (size_t f = 0; f < analysis->fit_count; f++) {
+            const struct analysis_fit *fit = &analysis->fits[f];
+            if (fit->view != order[k] || !fit->fitted) continue;
+            size_t shown = analysis_shown(analysis, f);
+            for (size_t i = 0; shown != SIZE_MAX && i < fit->fitted_count + fit->heldout_count; i++)
+                if (fits[fit->rows[i]] == SIZE_MAX) fits[fit->rows[i]] = shown;
+        }
+    return fits;
 }
 
 void plots_destroy(struct plots *plots)
@@ -34,264 +36,174 @@ void plots_destroy(struct plots *plots)
     *plots = (struct plots){0};
 }
 
-/* Points of a series; room for every row. */
-struct points {
-    double (*at)[2];
-    size_t count;
-};
-
-static void add_point(struct points *points, double x, double y)
+struct plot *canvas_open(struct canvas *canvas, struct plot_place *place, enum plot_kind kind,
+                         const struct figure_axes *axes)
 {
-    points->at[points->count][0] = x;
-    points->at[points->count++][1] = y;
-}
-
-static struct plot *new_plot(struct plots *plots, enum plot_kind kind, struct error *err)
-{
+    static const char *const names[PLOT_KINDS] = {"examples", "size",       "residuals", "methods", "powers",
+                                                  "map",      "forgetting", "cost",      "curves"};
+    struct plots *plots = place->plots;
     struct plot *items = realloc(plots->items, (plots->count + 1) * sizeof *items);
+    *canvas = (struct canvas){.place = place};
     if (!items) {
-        error_set(err, "out of memory for the plots");
+        error_set(place->err, "out of memory for the plots");
         return NULL;
     }
-    static const char *const names[] = {"examples", "size", "residuals", "methods"};
     plots->items = items;
-    struct plot *plot = &items[plots->count++];
-    *plot = (struct plot){.kind = kind};
-    snprintf(plot->name, sizeof plot->name, "%s-%zu", names[kind], plots->count);
+    struct plot *plot = &items[plots->count];
+    *plot = (struct plot){.kind = kind, .fit = SIZE_MAX};
+    snprintf(plot->name, sizeof plot->name, "%s-%zu", names[kind], plots->count + 1);
+    canvas->figure = figure_create(place->folder, plot->name, axes, place->err);
+    if (!canvas->figure) return NULL;
+    plots->count++;
     return plot;
 }
 
-static int finish(struct plots *plots, struct figure *figure, struct points *points, struct error *err)
+void canvas_begin(struct canvas *canvas, enum figure_style style)
+{
+    canvas->style = style;
+    canvas->count = 0;
+}
+
+void canvas_add(struct canvas *canvas, const double *value)
+{
+    size_t columns = figure_columns(canvas->style);
+    if (canvas->count + columns > canvas->room) {
+        size_t room = canvas->room ? 2 * canvas->room : 256;
+        double *values = realloc(canvas->values, room * sizeof *values);
+        if (!values) {
+            canvas->failed = true;
+            return;
+        }
+        canvas->values = values;
+        canvas->room = room;
+    }
+    for (size_t i = 0; i < columns; i++) {
+        if (!isfinite(value[i])) return; /* what is not a number has no place */
+        canvas->values[canvas->count + i] = value[i];
+    }
+    canvas->count += columns;
+}
+
+void canvas_draw(struct canvas *canvas, size_t colour, size_t shape, const char *title)
+{
+    size_t columns = figure_columns(canvas->style), count = canvas->count / columns, kept = count;
+    if (canvas->style == FIGURE_POINTS || canvas->style == FIGURE_HOLLOW) {
+        if (count > PLOT_POINTS) {
+            kept = PLOT_POINTS;
+            for (size_t i = 0; i < kept; i++)
+                memmove(canvas->values + i * columns, canvas->values + i * (count - 1) / (kept - 1) * columns,
+                        columns * sizeof *canvas->values);
+        }
+        canvas->hidden += count - kept;
+        canvas->seen += count;
+    }
+    figure_series(canvas->figure, canvas->style, colour, shape, title, canvas->values, kept);
+    canvas->count = 0;
+}
+
+int canvas_close(struct canvas *canvas)
 {
     size_t series;
-    free(points->at);
-    if (figure_close(figure, &series, err)) return -1;
+    struct plots *plots = canvas->place->plots;
+    free(canvas->values);
+    if (figure_close(canvas->figure, &series, canvas->place->err)) return -1;
+    if (canvas->failed) return error_set(canvas->place->err, "out of memory for the plots");
+    struct plot *plot = &plots->items[plots->count - 1];
+    size_t used = strlen(plot->caption);
+    if (canvas->hidden)
+        snprintf(plot->caption + used, sizeof plot->caption - used, " %zu of %zu points are drawn, evenly chosen.",
+                 canvas->seen - canvas->hidden, canvas->seen);
     if (!series) plots->count--; /* a figure without points is not drawn */
     return 0;
 }
 
-/* Put a value into an ascending list without doubles, of at most LEVELS. */
-static void add_level_value(double levels[LEVELS], size_t *count, double value)
+static int compare_numbers(const void *a, const void *b)
 {
-    size_t place = 0;
-    while (place < *count && levels[place] < value)
-        place++;
-    if ((place < *count && levels[place] == value) || *count == LEVELS) return;
-    memmove(&levels[place + 1], &levels[place], (*count - place) * sizeof *levels);
-    levels[place] = value;
-    (*count)++;
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
 }
 
-/* Values of one axis among the rows of a fit, ascending, at most LEVELS. */
-static size_t levels_of(const struct analysis *analysis, const struct analysis_fit *fit, size_t axis,
-                        double levels[LEVELS])
+int levels_sort(struct levels *levels)
 {
     size_t count = 0;
-    for (size_t i = 0; i < fit->fitted_count + fit->heldout_count; i++) {
-        double x[LAW_AXES];
-        analysis_axes(fit, &analysis->observations.rows[fit->rows[i]], x);
-        add_level_value(levels, &count, x[axis]);
-    }
-    return count;
+    if (!levels->at) return -1;
+    qsort(levels->at, levels->count, sizeof *levels->at, compare_numbers);
+    for (size_t i = 0; i < levels->count; i++)
+        if (levels->at[i] > 0 && (!count || levels->at[i] != levels->at[count - 1]))
+            levels->at[count++] = levels->at[i];
+    levels->count = count;
+    return 0;
 }
 
-/* Points of a fit at one level of `fixed`, drawn over `axis`: fitted ones full, held-out ones hollow, and the law's
- * curve. */
-static void add_level(struct figure *figure, const struct analysis *analysis, const struct analysis_fit *fit,
-                      size_t axis, size_t fixed, double level, size_t colour, struct points *points)
+void levels_thin(struct levels *levels, size_t most)
 {
-    char title[32];
-    double low = INFINITY, high = 0, x[LAW_AXES];
-    html_count(level, title, sizeof title);
-    for (int held_out = 0; held_out < 2; held_out++) {
-        size_t first = held_out ? fit->fitted_count : 0, end = fit->fitted_count + (held_out ? fit->heldout_count : 0);
-        points->count = 0;
-        for (size_t i = first; i < end; i++) {
-            const struct observation *row = &analysis->observations.rows[fit->rows[i]];
-            analysis_axes(fit, row, x);
-            if (x[fixed] != level) continue;
-            add_point(points, x[axis], row->loss);
-            low = fmin(low, x[axis]);
-            high = fmax(high, x[axis]);
-        }
-        /* a level of held-out points alone has the hollow mark in the legend */
-        figure_series(figure, held_out ? FIGURE_HOLLOW : FIGURE_POINTS, colour,
-                      low < INFINITY && !(held_out && fit->fitted_count) ? title : NULL, points->at, points->count);
-    }
-    if (!fit->fitted || !(low < INFINITY)) return;
-    double curve[CURVE][2];
-    analysis_axes(fit, &analysis->observations.rows[fit->rows[0]], x);
-    x[fixed] = level;
-    for (size_t i = 0; i < CURVE; i++) {
-        curve[i][0] = x[axis] = exp(log(low / 1.15) + (double)i / (CURVE - 1) * log(1.3225 * high / low));
-        curve[i][1] = law_value(&fit->law, fit->fit.theta, x);
-    }
-    figure_series(figure, FIGURE_LINE, colour, NULL, (const double(*)[2])curve, CURVE);
+    if (levels->count <= most) return;
+    for (size_t i = 0; i < most; i++)
+        levels->at[i] = levels->at[i * (levels->count - 1) / (most - 1)];
+    levels->count = most;
 }
 
-static void describe_view(const struct analysis_fit *fit, char *out, size_t size)
+static void name_group(const struct analysis *analysis, struct plot_group *group)
 {
-    char count[32];
-    snprintf(out, size, "%s", fit->group);
-    if (!isnan(fit->parameters)) {
-        size_t used = strlen(out);
-        snprintf(out + used, size - used, ", model size %s", html_count(fit->parameters, count, sizeof count));
-    }
-    if (!isnan(fit->pretrain_tokens)) {
-        size_t used = strlen(out);
-        snprintf(out + used, size - used, ", %s pretraining tokens",
-                 html_count(fit->pretrain_tokens, count, sizeof count));
-    }
+    if (group->pet_size > 0)
+        snprintf(group->name, sizeof group->name, "%s %g", group->method, group->pet_size);
+    else
+        snprintf(group->name, sizeof group->name, "%s", group->method);
+    for (size_t i = 0; i < analysis->fit_count; i++)
+        if (!strcmp(analysis->fits[i].method, group->method) && analysis->fits[i].pet_size == group->pet_size)
+            snprintf(group->name, sizeof group->name, "%s", analysis->fits[i].group);
 }
 
-static const char *x_label(const struct analysis_fit *fit)
-{
-    return fit->view == VIEW_PRETRAIN ? "pretraining tokens" : "model size (parameters)";
-}
-
-/* Loss over examples with one colour a level of X, or over X with one colour a number of examples. */
-static int plot_view(const struct analysis *analysis, const struct analysis_fit *fit, enum plot_kind kind,
-                     const char *folder, struct plots *plots, struct error *err)
-{
-    bool over_examples = kind == PLOT_EXAMPLES;
-    size_t axis = over_examples ? LAW_D : LAW_X, fixed = over_examples ? LAW_X : LAW_D;
-    struct plot *plot = new_plot(plots, kind, err);
-    if (!plot) return -1;
-    char view[256];
-    describe_view(fit, view, sizeof view);
-    snprintf(plot->caption, sizeof plot->caption, "%s: loss against %s%s%s", view,
-             over_examples ? "finetuning examples" : x_label(fit), fit->fitted ? "; curves: " : "; no law fitted",
-             fit->fitted ? fit->law.name : "");
-    double levels[LEVELS], marks[LEVELS];
-    size_t count = levels_of(analysis, fit, fixed, levels), mark_count = levels_of(analysis, fit, axis, marks);
-    const struct figure_axes axes = {.levels = marks,
-                                     .level_count = mark_count,
-                                     .x = over_examples ? "finetuning examples" : x_label(fit),
-                                     .y = "test loss (nats per target token)",
-                                     .key = over_examples ? x_label(fit) : "finetuning examples",
-                                     .log_x = true};
-    struct points points = {.at = calloc(analysis->observations.count + 1, sizeof *points.at)};
-    struct figure *figure = points.at ? figure_create(folder, plot->name, &axes, err) : NULL;
-    if (!figure) {
-        free(points.at);
-        return -1;
-    }
-    for (size_t i = 0; i < count; i++)
-        add_level(figure, analysis, fit, axis, fixed, levels[i], i, &points);
-    return finish(plots, figure, &points, err);
-}
-
-/* Observed minus predicted over the loss, of the widest view of a method. */
-static int plot_residuals(const struct analysis *analysis, const struct analysis_fit *fit, const char *folder,
-                          struct plots *plots, struct error *err)
-{
-    struct plot *plot = new_plot(plots, PLOT_RESIDUALS, err);
-    if (!plot) return -1;
-    char view[256];
-    describe_view(fit, view, sizeof view);
-    snprintf(plot->caption, sizeof plot->caption, "%s: residuals of the %s law; hollow: held out", view, fit->law.name);
-    const struct figure_axes axes = {.x = "predicted loss (nats per target token)",
-                                     .y = "observed - predicted",
-                                     .key =
-                                         fit->view == VIEW_PRETRAIN ? "pretraining tokens" : "model size (parameters)",
-                                     .zero_line = true};
-    struct points points = {.at = calloc(analysis->observations.count + 1, sizeof *points.at)};
-    struct figure *figure = points.at ? figure_create(folder, plot->name, &axes, err) : NULL;
-    if (!figure) {
-        free(points.at);
-        return -1;
-    }
-    double levels[LEVELS];
-    size_t count = levels_of(analysis, fit, LAW_X, levels), all = fit->fitted_count + fit->heldout_count;
-    for (size_t k = 0; k < count; k++)
-        for (int held_out = 0; held_out < 2; held_out++) {
-            char title[32];
-            points.count = 0;
-            for (size_t i = held_out ? fit->fitted_count : 0; i < (held_out ? all : fit->fitted_count); i++) {
-                const struct observation *row = &analysis->observations.rows[fit->rows[i]];
-                double x[LAW_AXES], predicted = analysis_predict(fit, row);
-                analysis_axes(fit, row, x);
-                if (x[LAW_X] == levels[k]) add_point(&points, predicted, row->loss - predicted);
-            }
-            figure_series(figure, held_out ? FIGURE_HOLLOW : FIGURE_POINTS, k,
-                          held_out ? NULL : html_count(levels[k], title, sizeof title), (const double(*)[2])points.at,
-                          points.count);
-        }
-    return finish(plots, figure, &points, err);
-}
-
-/* All methods at the largest model and pretraining count of the whole sweep. */
-static int plot_methods(const struct analysis *analysis, const char *folder, struct plots *plots, struct error *err)
+int plot_groups_make(const struct analysis *analysis, struct plot_groups *out, struct error *err)
 {
     const struct observations *observations = &analysis->observations;
-    double model = 0, pretrain = 0;
-    for (size_t i = 0; i < observations->count; i++)
-        model = fmax(model, observations->rows[i].parameters);
-    for (size_t i = 0; i < observations->count; i++)
-        if (observations->rows[i].parameters == model) pretrain = fmax(pretrain, observations->rows[i].pretrain_tokens);
-    double marks[LEVELS];
-    size_t mark_count = 0;
-    for (size_t i = 0; i < observations->count; i++)
-        if (observations->rows[i].parameters == model && observations->rows[i].pretrain_tokens == pretrain)
-            add_level_value(marks, &mark_count, observations->rows[i].examples);
-    struct plot *plot = new_plot(plots, PLOT_METHODS, err);
-    if (!plot) return -1;
-    char count[2][32];
-    snprintf(plot->caption, sizeof plot->caption, "methods compared at model size %s and %s pretraining tokens",
-             html_count(model, count[0], sizeof count[0]), html_count(pretrain, count[1], sizeof count[1]));
-    const struct figure_axes axes = {.levels = marks,
-                                     .level_count = mark_count,
-                                     .x = "finetuning examples",
-                                     .y = "test loss (nats per target token)",
-                                     .key = "",
-                                     .log_x = true};
-    struct points points = {.at = calloc(observations->count + 1, sizeof *points.at)};
-    struct figure *figure = points.at ? figure_create(folder, plot->name, &axes, err) : NULL;
-    if (!figure) {
-        free(points.at);
-        return -1;
+    *out = (struct plot_groups){0};
+    for (size_t i = 0; i < observations->count; i++) {
+        const struct observation *row = &observations->rows[i];
+        if (plot_group_of(out, row->method, row->pet_size) != SIZE_MAX) continue;
+        struct plot_group *items = realloc(out->items, (out->count + 1) * sizeof *items);
+        if (!items) {
+            free(out->items);
+            return error_set(err, "out of memory for the plots");
+        }
+        out->items = items;
+        items[out->count] = (struct plot_group){.pet_size = row->pet_size};
+        memcpy(items[out->count].method, row->method, sizeof row->method);
+        name_group(analysis, &items[out->count++]);
     }
-    size_t colour = 0;
-    for (size_t first = 0, end; first < observations->count;
-         first = end) { /* rows are in order of method and PET size */
-        const struct observation *group = &observations->rows[first];
-        char title[OBSERVATION_NAME + 32];
-        points.count = 0;
-        for (end = first; end < observations->count && !strcmp(observations->rows[end].method, group->method) &&
-                          observations->rows[end].pet_size == group->pet_size;
-             end++)
-            if (observations->rows[end].parameters == model && observations->rows[end].pretrain_tokens == pretrain)
-                add_point(&points, observations->rows[end].examples, observations->rows[end].loss);
-        snprintf(title, sizeof title, group->pet_size > 0 ? "%s %g" : "%s", group->method, group->pet_size);
-        figure_series(figure, FIGURE_DASHED, colour, NULL, (const double(*)[2])points.at, points.count);
-        figure_series(figure, FIGURE_POINTS, colour++, title, (const double(*)[2])points.at, points.count);
-    }
-    return finish(plots, figure, &points, err);
+    return 0;
 }
 
-/* The figures of one view: `index` is the view's first fit. */
-static int plot_fit(const struct analysis *analysis, size_t index, const char *folder, struct plots *plots,
-                    struct error *err)
+size_t plot_group_of(const struct plot_groups *groups, const char *method, double pet_size)
 {
-    size_t shown = analysis_shown(analysis, index);
-    struct analysis_fit bare = analysis->fits[index]; /* no law to draw: the points alone */
-    bare.fitted = false;
-    const struct analysis_fit *fit = shown == SIZE_MAX ? &bare : &analysis->fits[shown];
-    if (fit->view == VIEW_JOINT) return fit->fitted ? plot_residuals(analysis, fit, folder, plots, err) : 0;
-    if (plot_view(analysis, fit, PLOT_EXAMPLES, folder, plots, err)) return -1;
-    if (fit->view == VIEW_EXAMPLES) return 0;
-    if (plot_view(analysis, fit, PLOT_SIZE, folder, plots, err)) return -1;
-    return fit->fitted ? plot_residuals(analysis, fit, folder, plots, err) : 0;
+    for (size_t i = groups->count; i-- > 0;)
+        if (groups->items[i].pet_size == pet_size && !strcmp(groups->items[i].method, method)) return i;
+    return SIZE_MAX;
 }
 
-int plots_make(const struct analysis *analysis, const char *folder, struct plots *out, struct error *err)
+bool plot_band(const struct analysis *analysis, const struct analysis_fit *fit, const double x[LAW_AXES],
+               double range[2])
+{
+    size_t count = fit->intervals.samples ? fit->intervals.resamples : 0;
+    double *losses = count > 1 ? malloc(count * sizeof *losses) : NULL;
+    if (!losses) return false;
+    for (size_t r = 0; r < count; r++)
+        losses[r] = law_value(&fit->law, fit->intervals.samples + r * fit->law.parameter_count, x);
+    qsort(losses, count, sizeof *losses, compare_numbers);
+    for (size_t i = 0; i < 2; i++) {
+        double share = 0.5 + (i ? 0.5 : -0.5) * analysis->options.level;
+        range[i] = losses[(size_t)(share * (double)(count - 1) + 0.5)];
+    }
+    free(losses);
+    return true;
+}
+
+int plots_make(const struct analysis *analysis, const struct run_record *run, const char *folder, struct plots *out,
+               struct error *err)
 {
     *out = (struct plots){0};
-    int result = 0;
-    for (size_t i = 0; i < analysis->fit_count && !result; i++)
-        if (!i || !analysis_same_view(&analysis->fits[i - 1], &analysis->fits[i]))
-            result = plot_fit(analysis, i, folder, out, err);
-    if (!result && analysis->observations.count) result = plot_methods(analysis, folder, out, err);
+    struct plot_place place = {.analysis = analysis, .run = run, .folder = folder, .plots = out, .err = err};
+    int result = plot_views(&place) || plot_comparisons(&place) || plot_run(&place) ? -1 : 0;
     char(*names)[32] = calloc(out->count + 1, sizeof *names);
     if (!result && !names) result = error_set(err, "out of memory for %zu plots", out->count);
     for (size_t i = 0; !result && i < out->count; i++)

@@ -4,19 +4,48 @@
 
 #include "fitting/analysis.h"
 #include "fitting/plots.h"
+#include "fitting/report_run.h"
 
-void report_overview(const struct analysis *analysis, FILE *out);
-void report_laws(const struct analysis *analysis, FILE *out);
-void report_methods(const struct analysis *analysis, FILE *out);
-void report_staged(const struct analysis *analysis, FILE *out);
-void report_crossings(const struct analysis *analysis, FILE *out);
-void report_map(const struct analysis *analysis, FILE *out);
-void report_forgetting(const struct analysis *analysis, FILE *out);
-void report_heldout(const struct analysis *analysis, FILE *out);
-void report_left_out(const struct analysis *analysis, FILE *out);
-void report_points(const struct analysis *analysis, FILE *out);
-/* Reads the store again, for where and with what it ran. */
-void report_provenance(const struct analysis *analysis, const char *dir, FILE *out);
+/* What the sections are written from. */
+struct report {
+    const struct analysis *analysis;
+    const struct run_record *run;
+    const struct plots *plots;
+    const size_t *predicting; /* plots_predicting_fits */
+    const char *dir, *folder; /* the run, its plots */
+    FILE *out;
+    bool has_marks; /* a figure with the shapes of points has been written */
+};
+
+void report_overview(const struct report *report);
+void report_in_short(const struct report *report);
+void report_warnings(const struct report *report);
+void report_setup(const struct report *report);
+void report_laws(const struct report *report);
+void report_best_cells(const struct report *report);
+void report_powers(const struct report *report);
+void report_crossings(const struct report *report);
+void report_forgetting(const struct report *report);
+void report_shares(const struct report *report);
+void report_cost(const struct report *report);
+void report_heldout(const struct report *report);
+void report_left_out(const struct report *report);
+void report_points(const struct report *report);
+void report_provenance(const struct report *report);
+
+bool report_has_forgetting(const struct report *report);
+
+/* Mean losses of the untuned model of a row, NAN where it was not evaluated. */
+struct report_untuned {
+    double loss, pretrain_loss;
+};
+struct report_untuned report_untuned(const struct observations *observations, const struct observation *row);
+
+/* 95 -> "1.6 min": seconds as people read them. Returns `out`. */
+const char *report_duration(double seconds, char *out, size_t size);
+
+/* The part of a record that is read from DIR/logs; -1: memory. */
+int run_record_read_logs(const char *dir, struct run_record *record);
 
 extern const char report_style[];
 

@@ -3,63 +3,32 @@
 #include <string.h>
 
 #include "fitting/html.h"
+#include "fitting/html_table.h"
 #include "fitting/report_internal.h"
-#include "io/store.h"
 #include "io/version.h"
 
-enum { KINDS = 32 };
+enum { LISTED_HOSTS = 12 };
+#define COLUMNS(columns) columns, sizeof columns / sizeof *columns
 
-/* Points that ran in the same way. */
-struct kind {
-    char device[STORE_NAME + 1], execution_class[STORE_NAME + 1], version[STORE_NAME + 1];
-    size_t points;
-    double seconds;
-};
-
-static void add_execution(struct kind *kinds, size_t *count, const struct store_execution *execution)
+static void write_executions(const struct report *report)
 {
-    struct kind kind = {.points = 1, .seconds = execution->seconds};
-    store_text(kind.device, sizeof kind.device, execution->device, sizeof execution->device);
-    store_text(kind.execution_class, sizeof kind.execution_class, execution->execution_class,
-               sizeof execution->execution_class);
-    store_text(kind.version, sizeof kind.version, execution->version, sizeof execution->version);
-    for (size_t i = 0; i < *count; i++)
-        if (!strcmp(kinds[i].device, kind.device) && !strcmp(kinds[i].execution_class, kind.execution_class) &&
-            !strcmp(kinds[i].version, kind.version)) {
-            kinds[i].points++;
-            kinds[i].seconds += kind.seconds;
-            return;
-        }
-    if (*count < KINDS) kinds[(*count)++] = kind;
-}
-
-static void write_executions(const char *dir, FILE *out)
-{
-    struct kind kinds[KINDS];
-    size_t count = 0;
-    struct store *store = store_open(dir, false, NULL);
-    for (size_t i = 0; store && i < store_count(store); i++) {
-        struct store_execution execution;
-        struct store_result result;
-        if (store_read(store, i, &result, &execution, NULL, NULL) == 1) add_execution(kinds, &count, &execution);
+    static const struct html_column columns[] = {
+        {"device", false}, {"execution class", false}, {"program", false}, {"points", true}, {"device time", true}};
+    const struct run_record *run = report->run;
+    struct html_table table;
+    if (!run->kind_count) return;
+    html_table_begin(&table, report->out, "What computed the points", COLUMNS(columns));
+    for (size_t i = 0; i < run->kind_count; i++) {
+        char text[32];
+        html_row(&table, NULL);
+        html_cell(&table, run->kinds[i].device);
+        html_cell(&table, run->kinds[i].execution_class);
+        html_cell(&table, run->kinds[i].version);
+        html_number(&table, "%.0f", (double)run->kinds[i].points);
+        html_cell(&table, report_duration(run->kinds[i].seconds, text, sizeof text));
+        html_row_end(&table);
     }
-    store_close(store);
-    if (!count) return;
-    fputs("<div class=\"box\"><table>\n<tr><th>device</th><th>execution class</th><th>program</th><th "
-          "class=\"n\">points</th>"
-          "<th class=\"n\">seconds</th></tr>\n",
-          out);
-    for (size_t i = 0; i < count; i++) {
-        const char *const texts[] = {kinds[i].device, kinds[i].execution_class, kinds[i].version};
-        fputs("<tr>", out);
-        for (size_t t = 0; t < 3; t++) {
-            fputs("<td>", out);
-            html_text(out, texts[t]);
-            fputs("</td>", out);
-        }
-        fprintf(out, "<td class=\"n\">%zu</td><td class=\"n\">%.0f</td></tr>\n", kinds[i].points, kinds[i].seconds);
-    }
-    fputs("</table></div>\n", out);
+    html_table_end(&table);
 }
 
 static void write_versions(FILE *out)
@@ -75,29 +44,77 @@ static void write_versions(FILE *out)
 
 static void fact(FILE *out, const char *name, const char *value)
 {
-    fprintf(out, "<tr><th>%s</th><td class=\"w\">", name);
+    if (!value[0]) return;
+    fprintf(out, "<tr><th scope=\"row\">%s</th><td class=\"w\">", name);
     html_text(out, value);
     fputs("</td></tr>\n", out);
 }
 
-void report_provenance(const struct analysis *analysis, const char *dir, FILE *out)
+static void write_hosts(const struct run_record *run, FILE *out)
 {
-    const struct observations *observations = &analysis->observations;
+    if (!run->host_count) return;
+    fprintf(out, "<tr><th scope=\"row\">hosts</th><td class=\"w\">%zu: ", run->host_count);
+    for (size_t i = 0; i < run->host_count && i < LISTED_HOSTS; i++) {
+        if (i) fputs(", ", out);
+        html_text(out, run->hosts[i]);
+    }
+    fputs(run->host_count > LISTED_HOSTS ? ", …</td></tr>\n" : "</td></tr>\n", out);
+}
+
+static void folded(FILE *out, const char *summary, const char *text)
+{
+    if (!text || !text[0]) return;
+    fprintf(out, "<details><summary>%s</summary><pre>", summary);
+    html_text(out, text);
+    fputs("</pre></details>\n", out);
+}
+
+/* Keys that the sweep file sets, and those that the run took at their default. */
+static void write_parameters(const struct run_record *run, FILE *out)
+{
+    size_t set = 0, taken = 0;
+    for (const char *line = run->parameters; line && *line;) {
+        const char *end = strchr(line, '\n');
+        size_t length = end ? (size_t)(end - line) : strlen(line);
+        if (length && line[0] != '#') {
+            bool by_default = length >= 9 && !strncmp(line + length - 9, "# default", 9);
+            taken += by_default;
+            set += !by_default;
+        }
+        line += length + (end != NULL);
+    }
+    if (!set) return;
+    char summary[128];
+    snprintf(summary, sizeof summary,
+             "Every parameter of the last run: %zu set by the sweep file, %zu at their default", set, taken);
+    folded(out, summary, run->parameters);
+}
+
+void report_provenance(const struct report *report)
+{
+    const struct observations *observations = &report->analysis->observations;
+    const struct run_record *run = report->run;
+    FILE *out = report->out;
     char generation[32];
     snprintf(generation, sizeof generation, "%llu", (unsigned long long)observations->epoch);
-    fputs("<h2>Provenance</h2>\n<div class=\"box\"><table>\n", out);
-    fact(out, "run directory", dir);
-    fact(out, "generation of the store", generation);
+    fputs("<div class=\"box\"><table class=\"facts-table\"><tbody>\n", out);
+    fact(out, "run directory", report->dir);
+    fact(out, "sweep file", run->config_path);
+    fact(out, "its digest", digest_of(observations->config, strlen(observations->config)).hex);
     fact(out, "data set digest", observations->dataset_digest);
-    fact(out, "sweep file digest", digest_of(observations->config, strlen(observations->config)).hex);
-    fputs("</table></div>\n", out);
-    write_executions(dir, out);
-    fputs("<details><summary>This program</summary><pre>", out);
+    fact(out, "generation of the store", generation);
+    fact(out, "made by", run->made_by);
+    fact(out, "shard", run->shard);
+    fact(out, "report by", version_string());
+    write_hosts(run, out);
+    fputs("</tbody></table></div>\n", out);
+    write_executions(report);
+    folded(out, "The sweep file", observations->config);
+    write_parameters(run, out);
+    folded(out, "Stores that rows were merged from", run->provenance);
+    fputs("<details><summary>The program of this report</summary><pre>", out);
     write_versions(out);
-    fputs("</pre></details>\n<details><summary>The sweep file</summary><pre>", out);
-    html_text(out, observations->config);
-    fputs("</pre></details>\n", out);
-    fputs("<p class=\"soft\">Scripts and data of the plots: the folder report/ beside this page's run. Every number in "
-          "full precision: fit.json.</p>\n",
+    fputs("</pre></details>\n<p class=\"soft\">Beside this page's run: report/ with the script and data of every plot, "
+          "fit.json with every number in full precision, results.h5 with every result.</p>\n",
           out);
 }

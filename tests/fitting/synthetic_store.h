@@ -17,6 +17,7 @@ struct sweep_shape {
     bool failures;       /* one point diverged, one crashed, one never ran */
     const char *name;    /* of the sweep; NULL: "synthetic" */
     const char *config;  /* NULL: a small one */
+    bool run;            /* curves, costs, pretraining losses, and a second execution class */
     const char *message; /* of the crashed point; NULL: "signal 9" */
 };
 
@@ -87,6 +88,29 @@ static inline struct store_row synthetic_row(const struct store_point *point, si
     return row;
 }
 
+/* What a run leaves beside the losses. */
+static inline void synthetic_run(const struct store_point *point, double loss, struct store_row *row)
+{
+    double examples = (double)point->finetune_examples;
+    row->result.pretrain_loss = 3 + (examples > 0 ? 0.05 * log(examples) : 0);
+    row->result.flops = 6 * (double)point->parameters * examples * 40;
+    row->execution.seconds = 0.5 + row->result.flops / 1e9;
+    row->execution.started = 1.75e9;
+    row->execution.finished = 1.75e9 + row->execution.seconds;
+    row->execution.attempt = 1 + (row->index % 10 == 9);
+    row->execution.peak_bytes = 16 * point->parameters;
+    store_field(row->execution.device, sizeof row->execution.device, "cpu");
+    if (row->index % 2) store_field(row->execution.execution_class, sizeof row->execution.execution_class, "other");
+    row->curve.count = examples > 0 ? 5 : 0;
+    for (size_t i = 0; i < row->curve.count; i++) {
+        double gone = (double)(i + 1) / (double)row->curve.count;
+        row->curve.entries[i] = (struct store_curve_entry){.step = gone * 100,
+                                                           .tokens = gone * examples * 40,
+                                                           .train_loss = loss + 0.4 * (1 - gone) - 0.05,
+                                                           .valid_loss = loss + 0.3 * (1 - gone) + 0.01};
+    }
+}
+
 /* Create DIR/results.h5 with every point committed, but for the failures. 0, or -1 with *err. */
 static inline int synthetic_store(const char *dir, const struct sweep_shape *shape, struct error *err)
 {
@@ -116,6 +140,7 @@ static inline int synthetic_store(const char *dir, const struct sweep_shape *sha
         }
         if (shape->failures && i == 5) continue; /* pending */
         rows[done] = synthetic_row(&points[i], i, loss);
+        if (shape->run) synthetic_run(&points[i], loss, &rows[done]);
         if (shape->failures && i == 7) {
             rows[done].result.status = STORE_DIVERGED;
             rows[done].result.test_loss = NAN;
