@@ -79,6 +79,7 @@ static void matmuls(const struct member *m)
     for (uint32_t layer = 0; layer < s->model.layers; layer++) {
         for (int kind = 0; kind < LINEARS; kind++) {
             const struct linear_shape *l = &m->shard.linears[kind];
+            if (!l->name) continue;
             const struct parameter *w = parameters_find(m->parameters, "model.layers.%u.%s.weight", layer, l->name);
             products(m, tokens, l->out.count, l->in.count, w->value, full);
             if (s->method.kind != METHOD_LORA) continue;
@@ -210,7 +211,7 @@ static int parse(char **words, struct setting *s, struct error *err)
     int method = method_find(words[8]);
     for (int i = 0; i < 13; i++)
         n[i] = (uint32_t)strtoul(words[i], NULL, 10);
-    s->model = (struct model_config){"bench", n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, 10000, 1e-5};
+    s->model = (struct model_config){"bench", n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, 10000, 1e-5, {0}};
     if (method < 0) return error_set(err, "no method \"%s\"", words[8]);
     s->method = (struct method_config){(enum method_kind)method, n[9], 16};
     s->recipe = (struct recipe){.learning_rate = 1e-4,

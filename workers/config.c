@@ -28,23 +28,15 @@ int method_find(const char *name)
     return -1;
 }
 
-static uint64_t query_width(const struct model_config *model)
-{
-    return (uint64_t)model->heads * model->head_width;
-}
-
-static uint64_t key_width(const struct model_config *model)
-{
-    return (uint64_t)model->kv_heads * model->head_width;
-}
-
 uint64_t model_non_embedding_parameters(const struct model_config *model)
 {
-    uint64_t width = model->width;
-    uint64_t attention = 2 * width * query_width(model) + 2 * width * key_width(model);
-    uint64_t feed_forward = 3 * width * model->ffn;
-    uint64_t norms = 2 * width;
-    return model->layers * (attention + feed_forward + norms) + width;
+    const struct architecture *a = &model->architecture;
+    uint64_t norm = (uint64_t)model->width * (a->norm == NORM_LAYER ? 2 : 1), layer = 2 * norm;
+    struct linear_size size;
+    for (int kind = 0; kind < LINEARS; kind++)
+        if (model_linear(model, (enum linear_kind)kind, &size)) layer += size.out * (size.in + size.bias);
+    if (a->qk_norm) layer += (uint64_t)(model->heads + model->kv_heads) * model->head_width;
+    return model->layers * layer + norm;
 }
 
 uint64_t model_parameters(const struct model_config *model)
@@ -53,14 +45,14 @@ uint64_t model_parameters(const struct model_config *model)
     return model_non_embedding_parameters(model) + (model->tied ? table : 2 * table);
 }
 
-/* A of [rank][in] and B of [out][rank] beside each of the seven matrices of a layer. */
+/* A of [rank][in] and B of [out][rank] beside each matrix of a layer. */
 static uint64_t lora_parameters(const struct model_config *model, uint64_t rank)
 {
-    uint64_t width = model->width;
-    uint64_t query_and_output = 2 * (width + query_width(model));
-    uint64_t key_and_value = 2 * (width + key_width(model));
-    uint64_t feed_forward = 3 * (width + model->ffn);
-    return model->layers * rank * (query_and_output + key_and_value + feed_forward);
+    struct linear_size size;
+    uint64_t sides = 0;
+    for (int kind = 0; kind < LINEARS; kind++)
+        if (model_linear(model, (enum linear_kind)kind, &size)) sides += size.in + size.out;
+    return model->layers * rank * sides;
 }
 
 uint64_t method_parameters(const struct model_config *model, const struct method_config *method)
@@ -90,9 +82,33 @@ static int check_heads(const struct model_config *model, struct error *err)
                          "kv_heads %u does not divide heads %u; allowed: a divisor of heads "
                          "(1: multi-query, heads: one key/value head a query head)",
                          model->kv_heads, model->heads);
-    if (model->head_width % 2)
+    uint32_t turned = model->architecture.rotary_width;
+    if (!turned && model->head_width % 2)
         return error_set(err, "head_width %u is odd, rotary positions turn pairs; allowed: even numbers",
                          model->head_width);
+    if (turned % 2 || turned > model->head_width)
+        return error_set(err, "rotary_width %u is odd or above head_width %u; allowed: even numbers up to it", turned,
+                         model->head_width);
+    return 0;
+}
+
+/* Choices that exclude each other. */
+static int check_architecture(const struct model_config *model, struct error *err)
+{
+    const struct architecture *a = &model->architecture;
+    const struct tensor_names *names = tensor_names_of(model);
+    if (a->fused_qkv && model->kv_heads != model->heads)
+        return error_set(err, "kv_heads %u differs from heads %u; one matrix of queries, keys and values has as many",
+                         model->kv_heads, model->heads);
+    if (a->parallel && a->norm_after) return error_set(err, "a parallel residual with norms after the blocks");
+    if (a->qk_norm && a->fused_qkv) return error_set(err, "norms of queries and keys that come from one matrix");
+    for (int kind = 0; kind < LINEARS; kind++) {
+        struct linear_size size;
+        if (model_linear(model, (enum linear_kind)kind, &size) && !names->linears[kind])
+            return error_set(err, "the family %s has no such matrices", family_name(a->family));
+    }
+    if (a->qk_norm && !names->query_norm)
+        return error_set(err, "the family %s has no norms of queries and keys", family_name(a->family));
     return 0;
 }
 
@@ -105,7 +121,7 @@ int model_config_check(const struct model_config *model, struct error *err)
         check_range("ffn", model->ffn, FFN_LIMIT, err) ||
         check_range("vocabulary", model->vocabulary, VOCABULARY_LIMIT, err))
         return -1;
-    if (check_heads(model, err)) return -1;
+    if (check_heads(model, err) || check_architecture(model, err)) return -1;
     if (!isfinite(model->rope_theta) || model->rope_theta <= 1.0)
         return error_set(err, "rope_theta %g is out of range; allowed: above 1", model->rope_theta);
     if (!isfinite(model->norm_epsilon) || model->norm_epsilon <= 0.0 || model->norm_epsilon > 1.0)

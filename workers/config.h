@@ -8,14 +8,15 @@
 #include <stdint.h>
 
 #include "io/error.h"
+#include "workers/architecture.h"
 
-/* Decoder-only Transformer: RMSNorm before each block, rotary positions, grouped- or multi-query attention, gated MLP
- * (SwiGLU). */
+/* Decoder-only Transformer with rotary positions; what else it is made of, its architecture says. */
 struct model_config {
     char name[48];
     uint32_t layers, width, heads, kv_heads, head_width, ffn, vocabulary;
     bool tied; /* the output matrix is the embedding */
     double rope_theta, norm_epsilon;
+    struct architecture architecture;
 };
 
 enum method_kind { METHOD_NONE, METHOD_FULL, METHOD_LORA, METHOD_PROMPT, METHODS };

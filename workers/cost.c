@@ -4,9 +4,11 @@
 /* Weights that multiply every token: the matrices of the layers, without norms and vocabulary. */
 static double layer_weights(const struct model_config *model)
 {
-    double width = model->width;
-    double query = (double)model->heads * model->head_width, key = (double)model->kv_heads * model->head_width;
-    return model->layers * (2.0 * width * query + 2.0 * width * key + 3.0 * width * model->ffn);
+    struct linear_size size;
+    double layer = 0;
+    for (int kind = 0; kind < LINEARS; kind++)
+        if (model_linear(model, (enum linear_kind)kind, &size)) layer += (double)size.out * (double)size.in;
+    return model->layers * layer;
 }
 
 /* Multiply-adds of causal attention for one token of a sequence of `length`: scores and weighted values over (length +

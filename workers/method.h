@@ -23,9 +23,11 @@ struct tensor_walk {
 void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, struct part columns, bool decay,
                 bool partial);
 
-/* One linear layer of the model, y[T][out] = x[T][in] W^T, as this rank holds it. */
+/* One linear layer of the model, y[T][out] = x[T][in] W^T + b, as this rank holds it. */
 struct linear {
-    struct parameter *weight;     /* [out][in] */
+    struct parameter *weight;     /* [out][in]; NULL: the model has no such layer */
+    struct parameter *bias;       /* [out], NULL without */
+    bool adds_bias;               /* this rank does, in the forward pass: of a row-parallel layer the first one alone */
     struct parameter *adapter[2]; /* tensors that the method has beside it, NULL without */
     float *kept;                  /* what the method keeps from forward to backward */
     size_t out, in;

@@ -14,13 +14,15 @@
 static void lora_parameters(struct tensor_walk *walk)
 {
     struct part rank = part_whole(walk->method->size);
+    const char *layers = tensor_names_of(walk->model)->layers;
     for (uint32_t layer = 0; layer < walk->model->layers; layer++) {
         for (int kind = 0; kind < LINEARS; kind++) {
             const struct linear_shape *shape = &walk->shard.linears[kind];
             char name[sizeof walk->list->name];
-            snprintf(name, sizeof name, "model.layers.%u.%s.lora_A.weight", layer, shape->name);
+            if (!shape->name) continue;
+            snprintf(name, sizeof name, "%s.%u.%s.lora_A.weight", layers, layer, shape->name);
             tensor_add(walk, name, rank, shape->in, true, !shape->in.split);
-            snprintf(name, sizeof name, "model.layers.%u.%s.lora_B.weight", layer, shape->name);
+            snprintf(name, sizeof name, "%s.%u.%s.lora_B.weight", layers, layer, shape->name);
             tensor_add(walk, name, shape->out, rank, true, !shape->out.split || shape->out.shared);
         }
     }

@@ -23,7 +23,7 @@ static int prompt_initialise(struct parameters *parameters, const struct model_c
 {
     const struct kernels *k = parameters->kernels;
     const struct parameter *prompt = prompt_find(parameters);
-    const struct parameter *table = parameters_find(parameters, "model.embed_tokens.weight");
+    const struct parameter *table = parameters_find(parameters, "%s.weight", tensor_names_of(model)->embedding);
     struct random_key key = {seed, random_stream("init:" PROMPT)};
     size_t width = model->width;
     k->fill(parameters->device, config->size * width, 0, prompt->value);

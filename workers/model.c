@@ -12,28 +12,50 @@ int model_sum(const struct model *model, size_t n, float *x, struct error *err)
     return 0;
 }
 
+/* A norm's tensors; `layer` as "LAYERS.NUMBER.", or "". */
+static void attach_norm(const struct model *model, struct norm *norm, const char *layer, const char *name)
+{
+    norm->gain = parameters_find(model->parameters, "%s%s.weight", layer, name);
+    norm->bias = parameters_find(model->parameters, "%s%s.bias", layer, name);
+}
+
+static void attach_linear(const struct model *model, struct linear *linear, const char *layer,
+                          const struct linear_shape *shape)
+{
+    char module[96];
+    snprintf(module, sizeof module, "%s%s", layer, shape->name);
+    linear->weight = parameters_find(model->parameters, "%s.weight", module);
+    linear->bias = shape->bias ? parameters_find(model->parameters, "%s.bias", module) : NULL;
+    linear->adds_bias = shape->bias && (shape->out.split || model->shard.rank == 0);
+    linear->out = shape->out.count;
+    linear->in = shape->in.count;
+    if (model->method->linear_attach) model->method->linear_attach(linear, model->parameters, module);
+}
+
 static void attach_layer(struct model *model, uint32_t index)
 {
     struct layer *layer = &model->layers[index];
-    layer->attention_gain = parameters_find(model->parameters, "model.layers.%u.input_layernorm.weight", index);
-    layer->mlp_gain = parameters_find(model->parameters, "model.layers.%u.post_attention_layernorm.weight", index);
-    for (int kind = 0; kind < LINEARS; kind++) {
-        const struct linear_shape *shape = &model->shard.linears[kind];
-        struct linear *linear = &layer->linears[kind];
-        char module[64];
-        snprintf(module, sizeof module, "model.layers.%u.%s", index, shape->name);
-        linear->weight = parameters_find(model->parameters, "%s.weight", module);
-        linear->out = shape->out.count;
-        linear->in = shape->in.count;
-        if (model->method->linear_attach) model->method->linear_attach(linear, model->parameters, module);
+    const struct tensor_names *names = tensor_names_of(&model->config);
+    char place[64];
+    snprintf(place, sizeof place, "%s.%u.", names->layers, index);
+    attach_norm(model, &layer->attention_norm, place, names->attention_norm);
+    attach_norm(model, &layer->mlp_norm, place, names->mlp_norm);
+    if (model->config.architecture.qk_norm) {
+        attach_norm(model, &layer->query_norm, place, names->query_norm);
+        attach_norm(model, &layer->key_norm, place, names->key_norm);
     }
+    for (int kind = 0; kind < LINEARS; kind++)
+        if (model->shard.linears[kind].name)
+            attach_linear(model, &layer->linears[kind], place, &model->shard.linears[kind]);
 }
 
 static void attach(struct model *model)
 {
-    model->embedding = parameters_find(model->parameters, "model.embed_tokens.weight");
-    model->unembedding = model->config.tied ? model->embedding : parameters_find(model->parameters, "lm_head.weight");
-    model->final_gain = parameters_find(model->parameters, "model.norm.weight");
+    const struct tensor_names *names = tensor_names_of(&model->config);
+    model->embedding = parameters_find(model->parameters, "%s.weight", names->embedding);
+    model->unembedding =
+        model->config.tied ? model->embedding : parameters_find(model->parameters, "%s.weight", names->unembedding);
+    attach_norm(model, &model->final_norm, "", names->final_norm);
     model->prompt = model->method->prompt ? model->method->prompt(model->parameters) : NULL;
     for (uint32_t i = 0; i < model->config.layers; i++)
         attach_layer(model, i);
@@ -144,20 +166,16 @@ static int embed(const struct model *model, size_t tokens, struct error *err)
 static int forward(const struct model *model, const struct pass *pass, struct error *err)
 {
     if (embed(model, pass->tokens, err)) return -1;
-    for (uint32_t i = 0; i < model->config.layers; i++) {
-        const struct layer *layer = &model->layers[i];
-        if (attention_block_forward(model, layer, pass, err) || mlp_block_forward(model, layer, pass, err)) return -1;
-    }
+    for (uint32_t i = 0; i < model->config.layers; i++)
+        if (block_forward(model, &model->layers[i], pass, err)) return -1;
     return 0;
 }
 
 static int backward(const struct model *model, const struct pass *pass, struct error *err)
 {
     for (uint32_t i = model->config.layers; i-- > 0;) {
-        const struct layer *layer = &model->layers[i];
         bool last = i == 0 && !model->method->reaches_embeddings;
-        if (mlp_block_backward(model, layer, pass, err) || attention_block_backward(model, layer, pass, last, err))
-            return -1;
+        if (block_backward(model, &model->layers[i], pass, last, err)) return -1;
     }
     if (!model->method->reaches_embeddings) return 0;
     model->kernels->embedding_backward(model->device, pass->tokens, model->config.width, model->ids,

@@ -1,100 +1,132 @@
-/* One block of the Transformer, forward and backward: attention, then the gated MLP, each behind a norm and around a
- * residual. Over several ranks: one sum after each half, forward (of the output) and backward (of the input's
- * gradient). */
+/* One block of the Transformer, forward and backward: two halves, attention and MLP, each with a norm, around a
+ * residual. The architecture says where the norms stand and whether the halves follow each other or stand side by side.
+ * Over several ranks: one sum after each half, forward (of the output) and backward (of the input's gradient); halves
+ * side by side share the forward one. */
 #include "workers/model_parts.h"
 
-static void norm_forward(const struct model *model, const struct parameter *gain, size_t tokens, const float *x,
-                         float *y, float *rstd)
+static int sum_residual(const struct model *model, const struct pass *pass, float *x, struct error *err)
 {
-    model->kernels->rms_norm_forward(model->device, tokens, model->config.width, (float)model->config.norm_epsilon, x,
-                                     gain->value, y, rstd);
+    return model_sum(model, pass->tokens * model->config.width, x, err);
 }
 
-/* dnormed -> dx +=, through the norm in front of a half block. */
-static int norm_backward(const struct model *model, const struct parameter *gain, size_t tokens, const float *x,
-                         const float *rstd, struct error *err)
+static void add_residual(const struct model *model, const struct pass *pass, const float *x, float *y)
 {
-    if (model_sum(model, tokens * model->config.width, model->dnormed, err)) return -1;
-    model->kernels->rms_norm_backward(model->device, tokens, model->config.width, x, gain->value, rstd, model->dnormed,
-                                      model->dx, gain->gradient);
+    model->kernels->add(model->device, pass->tokens * model->config.width, x, y);
+}
+
+/* out = in + half(norm(in)) */
+static int forward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
+                               struct error *err)
+{
+    norm_forward(model, &layer->attention_norm, pass->tokens, layer->input, layer->attention_in);
+    if (attention_forward(model, layer, pass, layer->middle, err) || sum_residual(model, pass, layer->middle, err))
+        return -1;
+    add_residual(model, pass, layer->input, layer->middle);
+    norm_forward(model, &layer->mlp_norm, pass->tokens, layer->middle, layer->mlp_in);
+    mlp_forward(model, layer, pass, layer->output);
+    if (sum_residual(model, pass, layer->output, err)) return -1;
+    add_residual(model, pass, layer->middle, layer->output);
     return 0;
 }
 
-static void rotate(const struct model *model, const struct pass *pass, bool inverse, float *q, float *k)
+/* out = in + norm(half(in)) */
+static int forward_norm_after(const struct model *model, const struct layer *layer, const struct pass *pass,
+                              struct error *err)
 {
-    const struct kernels *kernels = model->kernels;
-    const struct attention *a = &pass->attention;
-    float theta = (float)model->config.rope_theta;
-    kernels->rotary(model->device, pass->tokens, a->heads, a->head_width, a->head_width, theta, model->positions,
-                    inverse, q);
-    kernels->rotary(model->device, pass->tokens, a->kv_heads, a->head_width, a->head_width, theta, model->positions,
-                    inverse, k);
-}
-
-/* out = in + sum over ranks of out: the end of a half block. */
-static int add_residual(const struct model *model, const struct pass *pass, const float *in, float *out,
-                        struct error *err)
-{
-    size_t n = pass->tokens * model->config.width;
-    if (model_sum(model, n, out, err)) return -1;
-    model->kernels->add(model->device, n, in, out);
+    if (attention_forward(model, layer, pass, layer->attention_out, err) ||
+        sum_residual(model, pass, layer->attention_out, err))
+        return -1;
+    norm_forward(model, &layer->attention_norm, pass->tokens, layer->attention_out, layer->middle);
+    add_residual(model, pass, layer->input, layer->middle);
+    mlp_forward(model, layer, pass, layer->mlp_out);
+    if (sum_residual(model, pass, layer->mlp_out, err)) return -1;
+    norm_forward(model, &layer->mlp_norm, pass->tokens, layer->mlp_out, layer->output);
+    add_residual(model, pass, layer->middle, layer->output);
     return 0;
 }
 
-int attention_block_forward(const struct model *model, const struct layer *layer, const struct pass *pass,
+/* out = in + attention(norm(in)) + mlp(norm(in)) */
+static int forward_parallel(const struct model *model, const struct layer *layer, const struct pass *pass,
                             struct error *err)
 {
-    size_t tokens = pass->tokens;
-    norm_forward(model, layer->attention_gain, tokens, layer->input, layer->attention_normed, layer->attention_rstd);
-    linear_forward(model, &layer->linears[LINEAR_Q], tokens, layer->attention_normed, layer->q);
-    linear_forward(model, &layer->linears[LINEAR_K], tokens, layer->attention_normed, layer->k);
-    linear_forward(model, &layer->linears[LINEAR_V], tokens, layer->attention_normed, layer->v);
-    rotate(model, pass, false, layer->q, layer->k);
-    model->kernels->attention_forward(model->device, &pass->attention, layer->q, layer->k, layer->v, layer->attended,
-                                      layer->lse);
-    linear_forward(model, &layer->linears[LINEAR_O], tokens, layer->attended, layer->middle);
-    return add_residual(model, pass, layer->input, layer->middle, err);
+    norm_forward(model, &layer->attention_norm, pass->tokens, layer->input, layer->attention_in);
+    norm_forward(model, &layer->mlp_norm, pass->tokens, layer->input, layer->mlp_in);
+    if (attention_forward(model, layer, pass, layer->middle, err)) return -1;
+    mlp_forward(model, layer, pass, model->branch);
+    add_residual(model, pass, model->branch, layer->middle);
+    if (sum_residual(model, pass, layer->middle, err)) return -1;
+    if (layer->output != layer->input)
+        model->kernels->copy(model->device, pass->tokens * model->config.width, layer->input, layer->output);
+    add_residual(model, pass, layer->middle, layer->output);
+    return 0;
 }
 
-int mlp_block_forward(const struct model *model, const struct layer *layer, const struct pass *pass, struct error *err)
+int block_forward(const struct model *model, const struct layer *layer, const struct pass *pass, struct error *err)
 {
-    size_t tokens = pass->tokens;
-    norm_forward(model, layer->mlp_gain, tokens, layer->middle, layer->mlp_normed, layer->mlp_rstd);
-    linear_forward(model, &layer->linears[LINEAR_GATE], tokens, layer->mlp_normed, layer->gate);
-    linear_forward(model, &layer->linears[LINEAR_UP], tokens, layer->mlp_normed, layer->up);
-    model->kernels->swiglu_forward(model->device, tokens * model->shard.ffn.count, layer->gate, layer->up,
-                                   layer->activated);
-    linear_forward(model, &layer->linears[LINEAR_DOWN], tokens, layer->activated, layer->output);
-    return add_residual(model, pass, layer->middle, layer->output, err);
+    const struct architecture *a = &model->config.architecture;
+    if (a->parallel) return forward_parallel(model, layer, pass, err);
+    return a->norm_after ? forward_norm_after(model, layer, pass, err) : forward_norm_before(model, layer, pass, err);
 }
 
-int mlp_block_backward(const struct model *model, const struct layer *layer, const struct pass *pass, struct error *err)
+/* model->dinput, partial: gradient of a norm's output -> dx +=, through the norm of `x`. */
+static int through_norm(const struct model *model, const struct norm *norm, const struct pass *pass, const float *x,
+                        struct error *err)
 {
-    size_t tokens = pass->tokens;
-    float *dactivated = model->dinner, *dgate = layer->gate, *dup = layer->up;
-    linear_backward(model, &layer->linears[LINEAR_DOWN], tokens, layer->activated, model->dx, dactivated, false);
-    model->kernels->swiglu_backward(model->device, tokens * model->shard.ffn.count, layer->gate, layer->up, dactivated,
-                                    dgate, dup);
-    linear_backward(model, &layer->linears[LINEAR_GATE], tokens, layer->mlp_normed, dgate, model->dnormed, false);
-    linear_backward(model, &layer->linears[LINEAR_UP], tokens, layer->mlp_normed, dup, model->dnormed, true);
-    return norm_backward(model, layer->mlp_gain, tokens, layer->middle, layer->mlp_rstd, err);
+    if (sum_residual(model, pass, model->dinput, err)) return -1;
+    norm_backward(model, norm, pass->tokens, x, model->dinput, model->dx);
+    return 0;
 }
 
-int attention_block_backward(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
+static int backward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
+                                bool last, struct error *err)
+{
+    mlp_backward(model, layer, pass, model->dx, model->dinput);
+    if (through_norm(model, &layer->mlp_norm, pass, layer->middle, err) ||
+        attention_backward(model, layer, pass, model->dx, last ? NULL : model->dinput, err))
+        return -1;
+    return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
+}
+
+/* model->branch = gradient of a half's output, from model->dx through its norm. */
+static void branch_of(const struct model *model, const struct norm *norm, const struct pass *pass, const float *out)
+{
+    model->kernels->fill(model->device, pass->tokens * model->config.width, 0, model->branch);
+    norm_backward(model, norm, pass->tokens, out, model->dx, model->branch);
+}
+
+static int add_dinput(const struct model *model, const struct pass *pass, struct error *err)
+{
+    if (sum_residual(model, pass, model->dinput, err)) return -1;
+    add_residual(model, pass, model->dinput, model->dx);
+    return 0;
+}
+
+static int backward_norm_after(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
+                               struct error *err)
+{
+    branch_of(model, &layer->mlp_norm, pass, layer->mlp_out);
+    mlp_backward(model, layer, pass, model->branch, model->dinput);
+    if (add_dinput(model, pass, err)) return -1;
+    branch_of(model, &layer->attention_norm, pass, layer->attention_out);
+    if (attention_backward(model, layer, pass, model->branch, last ? NULL : model->dinput, err)) return -1;
+    return last ? 0 : add_dinput(model, pass, err);
+}
+
+static int backward_parallel(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
                              struct error *err)
 {
-    size_t tokens = pass->tokens, query = pass->attention.heads * pass->attention.head_width;
-    size_t key = pass->attention.kv_heads * pass->attention.head_width;
-    float *dattended = model->dinner, *dq = dattended + tokens * query, *dk = dq + tokens * query,
-          *dv = dk + tokens * key;
-    linear_backward(model, &layer->linears[LINEAR_O], tokens, layer->attended, model->dx, dattended, false);
-    model->kernels->attention_backward(model->device, &pass->attention, layer->q, layer->k, layer->v, layer->attended,
-                                       layer->lse, dattended, dq, dk, dv);
-    rotate(model, pass, true, dq, dk);
-    float *dnormed = last ? NULL : model->dnormed;
-    linear_backward(model, &layer->linears[LINEAR_Q], tokens, layer->attention_normed, dq, dnormed, false);
-    linear_backward(model, &layer->linears[LINEAR_K], tokens, layer->attention_normed, dk, dnormed, true);
-    linear_backward(model, &layer->linears[LINEAR_V], tokens, layer->attention_normed, dv, dnormed, true);
-    if (last) return 0;
-    return norm_backward(model, layer->attention_gain, tokens, layer->input, layer->attention_rstd, err);
+    model->kernels->copy(model->device, pass->tokens * model->config.width, model->dx, model->branch);
+    mlp_backward(model, layer, pass, model->branch, last ? NULL : model->dinput);
+    if (!last && through_norm(model, &layer->mlp_norm, pass, layer->input, err)) return -1;
+    if (attention_backward(model, layer, pass, model->branch, last ? NULL : model->dinput, err)) return -1;
+    return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
+}
+
+int block_backward(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
+                   struct error *err)
+{
+    const struct architecture *a = &model->config.architecture;
+    if (a->parallel) return backward_parallel(model, layer, pass, last, err);
+    return a->norm_after ? backward_norm_after(model, layer, pass, last, err)
+                         : backward_norm_before(model, layer, pass, last, err);
 }

@@ -1,4 +1,5 @@
 /* The buffers of a model, sized by one walk: while counting for the plan, then while assigning for the worker. */
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "workers/model_parts.h"
@@ -11,6 +12,12 @@ int model_prepare(struct model *model, const struct model_config *config, const 
     model->method = method_of(method->kind);
     model->capacity = *capacity;
     model->training = training && method->kind != METHOD_NONE;
+    uint32_t window = config->architecture.window;
+    if (window && capacity->longest > window)
+        return error_set(err,
+                         "sequences of %zu tokens are longer than the %" PRIu32 " that attention sees in model \"%s\"; "
+                         "allowed: up to that, the virtual tokens of a prompt counted",
+                         capacity->longest, window, config->name);
     if (shard_of(config, rank, size, &model->shard, err)) return -1;
     model->layers = calloc(config->layers, sizeof *model->layers);
     model->kv_head_of = calloc(model->shard.heads.count, sizeof *model->kv_head_of);
@@ -26,57 +33,92 @@ static void layout_method(const struct model *model, struct layer *layer, struct
 {
     size_t kept = model->method->linear_kept ? model->method->linear_kept(&model->method_config) : 0;
     for (int kind = 0; kind < LINEARS; kind++)
-        layer->linears[kind].kept = arena_floats(arena, model->capacity.tokens, kept);
+        if (model->shard.linears[kind].name)
+            layer->linears[kind].kept = arena_floats(arena, model->capacity.tokens, kept);
 }
 
 /* Inputs of the linear layers, where nothing else in the backward pass reads them. */
 static void layout_linear_inputs(const struct model *model, struct layer *layer, struct arena *arena)
 {
     size_t tokens = model->capacity.tokens;
-    layer->attention_normed = arena_floats(arena, tokens, model->config.width);
-    layer->mlp_normed = arena_floats(arena, tokens, model->config.width);
+    if (!model->config.architecture.norm_after) {
+        layer->attention_in = arena_floats(arena, tokens, model->config.width);
+        layer->mlp_in = arena_floats(arena, tokens, model->config.width);
+    }
     layer->activated = arena_floats(arena, tokens, model->shard.ffn.count);
+}
+
+static void layout_norm(const struct model *model, struct norm *norm, size_t rows, struct arena *arena)
+{
+    if (model->config.architecture.norm == NORM_LAYER) norm->mean = arena_floats(arena, rows, 1);
+    norm->rstd = arena_floats(arena, rows, 1);
+}
+
+static void layout_heads(const struct model *model, struct layer *layer, struct arena *arena)
+{
+    size_t tokens = model->capacity.tokens, query = model->shard.query.count, key = model->shard.key.count;
+    if (model->config.architecture.qk_norm) {
+        layer->raw_q = arena_floats(arena, tokens, query);
+        layer->raw_k = arena_floats(arena, tokens, key);
+        layer->query_norm.rstd = arena_floats(arena, tokens, 1);
+        layer->key_norm.rstd = arena_floats(arena, tokens, 1);
+    }
+    layer->q = arena_floats(arena, tokens, query);
+    layer->k = arena_floats(arena, tokens, key);
+    layer->v = arena_floats(arena, tokens, key);
+    layer->attended = arena_floats(arena, tokens, query);
+    layer->lse = arena_floats(arena, tokens, model->shard.heads.count);
 }
 
 static void layout_layer(const struct model *model, struct layer *layer, struct arena *arena)
 {
+    const struct architecture *a = &model->config.architecture;
     size_t tokens = model->capacity.tokens, width = model->config.width;
-    size_t heads = model->shard.heads.count, head_width = model->config.head_width;
-    size_t key = model->shard.kv_heads.count * head_width;
     layer->input = arena_floats(arena, tokens, width);
-    layer->middle = arena_floats(arena, tokens, width);
-    layer->attention_rstd = arena_floats(arena, tokens, 1);
-    layer->mlp_rstd = arena_floats(arena, tokens, 1);
-    layer->q = arena_floats(arena, tokens, heads * head_width);
-    layer->k = arena_floats(arena, tokens, key);
-    layer->v = arena_floats(arena, tokens, key);
-    layer->attended = arena_floats(arena, tokens, heads * head_width);
-    layer->lse = arena_floats(arena, tokens, heads);
-    layer->gate = arena_floats(arena, tokens, model->shard.ffn.count);
+    if (!a->parallel) layer->middle = arena_floats(arena, tokens, width);
+    layout_norm(model, &layer->attention_norm, tokens, arena);
+    layout_norm(model, &layer->mlp_norm, tokens, arena);
+    layout_heads(model, layer, arena);
+    if (a->norm_after) {
+        layer->attention_out = arena_floats(arena, tokens, width);
+        layer->mlp_out = arena_floats(arena, tokens, width);
+    }
+    if (a->activation == ACTIVATION_SWIGLU) layer->gate = arena_floats(arena, tokens, model->shard.ffn.count);
     layer->up = arena_floats(arena, tokens, model->shard.ffn.count);
     layout_method(model, layer, arena);
+}
+
+static void share_norm(struct norm *norm, const struct norm *first)
+{
+    norm->mean = first->mean;
+    norm->rstd = first->rstd;
 }
 
 /* A layer without buffers of its own uses those of the first. */
 static void share_layer(struct layer *layer, const struct layer *first)
 {
-    struct parameter *attention_gain = layer->attention_gain, *mlp_gain = layer->mlp_gain;
-    struct linear linears[LINEARS];
-    for (int kind = 0; kind < LINEARS; kind++) {
-        linears[kind] = layer->linears[kind];
-        linears[kind].kept = first->linears[kind].kept;
-    }
+    struct layer own = *layer;
     *layer = *first;
-    layer->attention_gain = attention_gain;
-    layer->mlp_gain = mlp_gain;
-    for (int kind = 0; kind < LINEARS; kind++)
-        layer->linears[kind] = linears[kind];
+    layer->attention_norm = own.attention_norm;
+    layer->mlp_norm = own.mlp_norm;
+    layer->query_norm = own.query_norm;
+    layer->key_norm = own.key_norm;
+    share_norm(&layer->attention_norm, &first->attention_norm);
+    share_norm(&layer->mlp_norm, &first->mlp_norm);
+    share_norm(&layer->query_norm, &first->query_norm);
+    share_norm(&layer->key_norm, &first->key_norm);
+    for (int kind = 0; kind < LINEARS; kind++) {
+        layer->linears[kind] = own.linears[kind];
+        layer->linears[kind].kept = first->linears[kind].kept;
+    }
 }
 
 static void layout_activations(struct model *model, struct arena *arena)
 {
     struct layer *first = &model->layers[0];
+    const struct architecture *a = &model->config.architecture;
     bool inputs = model->training && model->method->keeps_linear_inputs;
+    if (a->parallel) first->middle = arena_floats(arena, model->capacity.tokens, model->config.width);
     for (uint32_t i = 0; i < model->config.layers; i++) {
         struct layer *layer = &model->layers[i];
         if (i == 0 || model->training)
@@ -86,9 +128,14 @@ static void layout_activations(struct model *model, struct arena *arena)
         if (i == 0 || inputs) {
             layout_linear_inputs(model, layer, arena);
         } else {
-            layer->attention_normed = first->attention_normed;
-            layer->mlp_normed = first->mlp_normed;
+            layer->attention_in = first->attention_in;
+            layer->mlp_in = first->mlp_in;
             layer->activated = first->activated;
+        }
+        if (a->parallel) layer->middle = first->middle; /* nothing reads it afterwards */
+        if (a->norm_after) {
+            layer->attention_in = layer->input;
+            layer->mlp_in = layer->middle;
         }
     }
     model->final = model->training ? arena_floats(arena, model->capacity.tokens, model->config.width) : first->input;
@@ -96,14 +143,25 @@ static void layout_activations(struct model *model, struct arena *arena)
         model->layers[i].output = i + 1 < model->config.layers ? model->layers[i + 1].input : model->final;
 }
 
+/* What the architecture needs in passing, forward and backward. */
+static void layout_passing(struct model *model, struct arena *arena)
+{
+    const struct architecture *a = &model->config.architecture;
+    size_t tokens = model->capacity.tokens;
+    if (a->fused_qkv) model->fused = arena_floats(arena, tokens, 3 * model->shard.query.count);
+    if (a->qk_norm) model->row_sums = arena_floats(arena, 2, tokens);
+    if (a->parallel || (a->norm_after && model->training))
+        model->branch = arena_floats(arena, tokens, model->config.width);
+}
+
 static void layout_backward(struct model *model, struct arena *arena)
 {
     size_t tokens = model->capacity.tokens, width = model->config.width;
-    size_t attention = 2 * (model->shard.heads.count + model->shard.kv_heads.count) * model->config.head_width;
+    size_t attention = 2 * (model->shard.query.count + model->shard.key.count);
     size_t mlp = model->shard.ffn.count;
     size_t kept = model->method->linear_kept ? model->method->linear_kept(&model->method_config) : 0;
     model->dx = arena_floats(arena, tokens, width);
-    model->dnormed = arena_floats(arena, tokens, width);
+    model->dinput = arena_floats(arena, tokens, width);
     model->dinner = arena_floats(arena, tokens, attention > mlp ? attention : mlp);
     model->method_scratch = arena_floats(arena, tokens, kept);
 }
@@ -115,7 +173,7 @@ static void layout_loss(struct model *model, struct arena *arena)
     size_t ranks = (size_t)model->shard.size;
     model->loss_hidden = arena_floats(arena, rows, width);
     model->loss_normed = arena_floats(arena, rows, width);
-    model->loss_rstd = arena_floats(arena, rows, 1);
+    layout_norm(model, &model->final_norm, rows, arena);
     model->loss_values = arena_floats(arena, rows, 1);
     model->logits = arena_floats(arena, rows, model->shard.vocabulary.count);
     model->partial = arena_floats(arena, 3, rows);
@@ -132,6 +190,7 @@ void model_layout(struct model *model, struct arena *activations, struct arena *
     model->positions = arena_take(workspace, model->capacity.tokens * sizeof *model->positions);
     model->labels = arena_take(workspace, model->capacity.targets * sizeof *model->labels);
     model->rows = arena_take(workspace, model->capacity.targets * sizeof *model->rows);
+    layout_passing(model, workspace);
     layout_loss(model, workspace);
     if (model->training) layout_backward(model, workspace);
 }

@@ -10,6 +10,7 @@ void linear_forward(const struct model *model, const struct linear *linear, size
 {
     size_t in = linear->in, out = linear->out;
     model->kernels->matmul(model->device, false, true, tokens, out, in, 1, x, in, linear->weight->value, in, 0, y, out);
+    if (linear->adds_bias) model->kernels->bias_forward(model->device, tokens, out, linear->bias->value, y);
     if (model->method->linear_forward) {
         struct method_context context = context_of(model);
         model->method->linear_forward(&context, linear, tokens, x, y);
@@ -24,6 +25,8 @@ void linear_backward(const struct model *model, const struct linear *linear, siz
     const struct parameter *weight = linear->weight;
     if (weight->gradient)
         k->matmul(model->device, true, false, out, in, tokens, 1, dy, out, x, in, 1, weight->gradient, in);
+    if (linear->bias && linear->bias->gradient)
+        k->bias_backward(model->device, tokens, out, dy, linear->bias->gradient);
     if (dx) k->matmul(model->device, false, false, tokens, in, out, 1, dy, out, weight->value, in, add ? 1 : 0, dx, in);
     if (model->method->linear_backward) {
         struct method_context context = context_of(model);

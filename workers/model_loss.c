@@ -27,8 +27,7 @@ static int chunk_forward(const struct model *model, size_t first, size_t count, 
     const struct kernels *k = model->kernels;
     size_t width = model->config.width, vocabulary = model->shard.vocabulary.count;
     k->gather_rows(model->device, count, width, model->rows + first, model->final, model->loss_hidden);
-    k->rms_norm_forward(model->device, count, width, (float)model->config.norm_epsilon, model->loss_hidden,
-                        model->final_gain->value, model->loss_normed, model->loss_rstd);
+    norm_forward(model, &model->final_norm, count, model->loss_hidden, model->loss_normed);
     k->matmul(model->device, false, true, count, vocabulary, width, 1, model->loss_normed, width,
               model->unembedding->value, width, 0, model->logits, vocabulary);
     if (cross_entropy(model, count, model->labels + first, scale, err)) return -1;
@@ -41,7 +40,7 @@ static int chunk_backward(const struct model *model, size_t first, size_t count,
 {
     const struct kernels *k = model->kernels;
     size_t width = model->config.width, vocabulary = model->shard.vocabulary.count;
-    const struct parameter *matrix = model->unembedding, *gain = model->final_gain;
+    const struct parameter *matrix = model->unembedding;
     if (matrix->gradient)
         k->matmul(model->device, true, false, vocabulary, width, count, 1, model->logits, vocabulary,
                   model->loss_normed, width, 1, matrix->gradient, width);
@@ -49,8 +48,7 @@ static int chunk_backward(const struct model *model, size_t first, size_t count,
               0, model->loss_dnormed, width);
     if (model_sum(model, count * width, model->loss_dnormed, err)) return -1;
     k->fill(model->device, count * width, 0, model->loss_dhidden);
-    k->rms_norm_backward(model->device, count, width, model->loss_hidden, gain->value, model->loss_rstd,
-                         model->loss_dnormed, model->loss_dhidden, gain->gradient);
+    norm_backward(model, &model->final_norm, count, model->loss_hidden, model->loss_dnormed, model->loss_dhidden);
     k->scatter_rows(model->device, count, width, model->rows + first, model->loss_dhidden, model->dx);
     return 0;
 }

@@ -9,19 +9,25 @@
 
 #define LOSS_ROWS 1024 /* target rows whose logits exist at a time */
 
+struct norm {
+    struct parameter *gain, *bias; /* bias: LayerNorm, else NULL */
+    float *mean, *rstd;            /* [T]; mean: LayerNorm alone */
+};
+
 /* One block, and what its forward pass leaves for the backward pass. In evaluation the layers share these buffers, and
  * input and middle alternate as the residual stream; where linear inputs are not kept, the layers share those. T tokens
- * of the batch; H, G, D, F of this rank. */
+ * of the batch; H, G, D, F of this rank. NULL: what the architecture does not have. */
 struct layer {
-    struct parameter *attention_gain, *mlp_gain;
+    struct norm attention_norm, mlp_norm, query_norm, key_norm;
     struct linear linears[LINEARS];
-    float *input, *middle,
-        *output; /* residual stream before attention, between, after the MLP [T][W]; output is the next layer's input */
-    float *attention_rstd, *mlp_rstd;     /* [T] */
-    float *attention_normed, *mlp_normed; /* [T][W] inputs of q, k, v and of gate, up */
-    float *q, *k, *v;                     /* [T][H or G][D], rotated */
-    float *attended, *lse;                /* [T][H][D], [T][H] */
-    float *gate, *up, *activated; /* [T][F]; the backward pass puts the gradients of gate and up in their place */
+    float *input, *middle, *output; /* residual stream before attention, between, after the MLP [T][W]; output is the
+                                       next layer's input. Halves side by side: middle is their sum */
+    float *attention_in, *mlp_in;   /* [T][W] inputs of the halves: normed, or the residual stream itself */
+    float *attention_out, *mlp_out; /* [T][W] norms after: outputs of the halves, before the norm */
+    float *raw_q, *raw_k;           /* as q, k, before their norms */
+    float *q, *k, *v;               /* [T][H or G][D], rotated */
+    float *attended, *lse;          /* [T][H][D], [T][H] */
+    float *gate, *up, *activated;   /* [T][F]; the backward pass puts the gradients of gate and up in their place */
 };
 
 struct model {
@@ -36,7 +42,8 @@ struct model {
     struct batch_capacity capacity;
     bool training;
 
-    struct parameter *embedding, *unembedding, *final_gain, *prompt;
+    struct parameter *embedding, *unembedding, *prompt;
+    struct norm final_norm; /* of [C] rows at a time */
     struct layer *layers;
     uint32_t *kv_head_of; /* [heads] of this rank, counted in the key/value heads of this rank */
     float *final;         /* the last layer's output */
@@ -45,11 +52,14 @@ struct model {
     int32_t *ids, *positions, *labels;
     uint32_t *rows;
     float *dx;             /* [T][W] gradient of the residual stream */
-    float *dnormed;        /* [T][W] gradient of a norm's output */
+    float *dinput;         /* [T][W] gradient of a half block's input */
+    float *branch;         /* [T][W] output of one half block, or its gradient, where the residual stream is needed */
+    float *fused;          /* [T][H][3][D] output of the one matrix of q, k, v, or its gradient */
+    float *row_sums;       /* [2][T] of norms that are spread over the gang */
     float *dinner;         /* gradients inside a block: attended, q, k, v; or activated */
     float *method_scratch; /* [T][linear_kept] */
     float *loss_hidden, *loss_normed, *loss_dnormed, *loss_dhidden; /* [C][W], C = min(LOSS_ROWS, targets) */
-    float *loss_rstd, *loss_values;                                 /* [C] */
+    float *loss_values;                                             /* [C] */
     float *logits;                                                  /* [C][V] */
     float *partial, *partials;                                      /* [3][C], [size][3][C] */
 
@@ -76,15 +86,30 @@ void linear_forward(const struct model *model, const struct linear *linear, size
 void linear_backward(const struct model *model, const struct linear *linear, size_t tokens, const float *x,
                      const float *dy, float *dx, bool add);
 
-int attention_block_forward(const struct model *model, const struct layer *layer, const struct pass *pass,
-                            struct error *err);
-int mlp_block_forward(const struct model *model, const struct layer *layer, const struct pass *pass, struct error *err);
-/* model->dx: from the gradient of the block's output to that of its input; with `last` nothing below this block wants
- * it. */
-int attention_block_backward(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
-                             struct error *err);
-int mlp_block_backward(const struct model *model, const struct layer *layer, const struct pass *pass,
-                       struct error *err);
+/* model_norm.c: y = norm(x), x [rows][W]; dx +=, gradients of gain and bias +=. */
+void norm_forward(const struct model *model, const struct norm *norm, size_t rows, const float *x, float *y);
+void norm_backward(const struct model *model, const struct norm *norm, size_t rows, const float *x, const float *dy,
+                   float *dx);
+/* layer->raw_q, raw_k -> q, k, and back in place. Collective. */
+int head_norms_forward(const struct model *model, const struct layer *layer, size_t tokens, struct error *err);
+int head_norms_backward(const struct model *model, const struct layer *layer, size_t tokens, float *dq, float *dk,
+                        struct error *err);
+
+/* model_half.c: from layer->attention_in or mlp_in to `out`, partial over ranks; back from dout (whole) to dinput
+ * (partial; NULL: not wanted). dout is left alone. */
+int attention_forward(const struct model *model, const struct layer *layer, const struct pass *pass, float *out,
+                      struct error *err);
+int attention_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const float *dout,
+                       float *dinput, struct error *err);
+void mlp_forward(const struct model *model, const struct layer *layer, const struct pass *pass, float *out);
+void mlp_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const float *dout,
+                  float *dinput);
+
+/* model_layer.c: layer->input -> layer->output; back, model->dx: from the gradient of the output to that of the input;
+ * with `last` nothing below this block wants it. */
+int block_forward(const struct model *model, const struct layer *layer, const struct pass *pass, struct error *err);
+int block_backward(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
+                   struct error *err);
 
 /* Cross-entropy of the rows with a loss, from model->final. scale != 0: gradients too, and model->dx is begun. */
 int model_loss(const struct model *model, size_t tokens, size_t targets, float scale, double *loss, struct error *err);

@@ -37,22 +37,48 @@ void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, st
     }
 }
 
-static void add_layer_tensor(struct tensor_walk *walk, uint32_t layer, const char *name, struct part rows,
-                             struct part columns, bool decay, bool partial)
+/* LAYER NAME.KIND; weights decay in matrices alone. */
+static void add_tensor(struct tensor_walk *walk, const char *layer, const char *name, const char *kind,
+                       struct part rows, struct part columns, bool matrix, bool partial)
 {
     char full[sizeof walk->list->name];
-    snprintf(full, sizeof full, "model.layers.%u.%s.weight", layer, name);
-    tensor_add(walk, full, rows, columns, decay, partial);
+    snprintf(full, sizeof full, "%s%s.%s", layer, name, kind);
+    tensor_add(walk, full, rows, columns, matrix, partial);
 }
 
-static void walk_layer(struct tensor_walk *walk, uint32_t layer)
+static void walk_norm(struct tensor_walk *walk, const char *layer, const char *name)
 {
     struct part one = part_whole(1), width = part_whole(walk->model->width);
+    add_tensor(walk, layer, name, "weight", one, width, false, false);
+    if (walk->model->architecture.norm == NORM_LAYER) add_tensor(walk, layer, name, "bias", one, width, false, false);
+}
+
+/* A vector that is cut with a matrix's rows is [n][1]: rows are what ranks own. */
+static void walk_linear(struct tensor_walk *walk, const char *layer, const struct linear_shape *shape)
+{
+    struct part one = part_whole(1);
+    add_tensor(walk, layer, shape->name, "weight", shape->out, shape->in, true, shape->out.shared);
+    if (!shape->bias) return;
+    if (shape->out.split)
+        add_tensor(walk, layer, shape->name, "bias", shape->out, one, false, shape->out.shared);
+    else
+        add_tensor(walk, layer, shape->name, "bias", one, shape->out, false, false);
+}
+
+static void walk_layer(struct tensor_walk *walk, uint32_t index)
+{
+    const struct tensor_names *names = tensor_names_of(walk->model);
+    const struct shard *shard = &walk->shard;
+    char layer[64];
+    snprintf(layer, sizeof layer, "%s.%u.", names->layers, index);
+    walk_norm(walk, layer, names->attention_norm);
     for (int kind = 0; kind < LINEARS; kind++) {
-        const struct linear_shape *shape = &walk->shard.linears[kind];
-        if (kind == LINEAR_Q) add_layer_tensor(walk, layer, "input_layernorm", one, width, false, false);
-        if (kind == LINEAR_GATE) add_layer_tensor(walk, layer, "post_attention_layernorm", one, width, false, false);
-        add_layer_tensor(walk, layer, shape->name, shape->out, shape->in, true, shape->out.shared);
+        if (kind == LINEAR_GATE) walk_norm(walk, layer, names->mlp_norm);
+        if (kind == LINEAR_O && walk->model->architecture.qk_norm) {
+            add_tensor(walk, layer, names->query_norm, "weight", shard->query, part_whole(1), false, false);
+            add_tensor(walk, layer, names->key_norm, "weight", shard->key, part_whole(1), false, shard->key.shared);
+        }
+        if (shard->linears[kind].name) walk_linear(walk, layer, &shard->linears[kind]);
     }
 }
 
@@ -60,15 +86,16 @@ static void walk_layer(struct tensor_walk *walk, uint32_t layer)
 static void walk_tensors(struct tensor_walk *walk)
 {
     const struct method *method = method_of(walk->method->kind);
+    const struct tensor_names *names = tensor_names_of(walk->model);
     struct part vocabulary = walk->shard.vocabulary, width = part_whole(walk->model->width);
     walk->count = 0;
     walk->adapter = false;
     walk->trainable = method->trains_base;
-    tensor_add(walk, "model.embed_tokens.weight", vocabulary, width, true, false);
+    add_tensor(walk, "", names->embedding, "weight", vocabulary, width, true, false);
     for (uint32_t layer = 0; layer < walk->model->layers; layer++)
         walk_layer(walk, layer);
-    tensor_add(walk, "model.norm.weight", part_whole(1), width, false, false);
-    if (!walk->model->tied) tensor_add(walk, "lm_head.weight", vocabulary, width, true, false);
+    walk_norm(walk, "", names->final_norm);
+    if (!walk->model->tied) add_tensor(walk, "", names->unembedding, "weight", vocabulary, width, true, false);
     walk->adapter = walk->trainable = true;
     if (method->parameters) method->parameters(walk);
 }

@@ -3,11 +3,12 @@
  *
  * At full size: 16B weights over 8 devices, a few hundred tensors. The same walk over the tensors counts bytes (for the
  * plan) and assigns pointers (for the worker), so that predicted bytes are allocated bytes. Names are those of Hugging
- * Face's Llama ("model.layers.0.self_attn.q_proj.weight"), adapters those of PEFT without its prefix
+ * Face's models ("model.layers.0.self_attn.q_proj.weight"), adapters those of PEFT without its prefix
  * ("model.layers.0.self_attn.q_proj.lora_A.weight", "prompt_embeddings").
  *
- * Sharding (Shoeybi et al. 2019): q, k, v, gate, up by output rows (whole heads); o, down by input columns; embedding
- * and output by vocabulary rows; norms, prompt whole. Key/value heads are replicated where there are fewer than ranks.
+ * Sharding (Shoeybi et al. 2019): q, k, v, gate, up by output rows (whole heads), their biases with them; o, down by
+ * input columns, their biases whole; embedding and output by vocabulary rows; norms, prompt whole, norms of queries and
+ * keys with their heads. Key/value heads are replicated where there are fewer than ranks.
  * Uneven shards are allowed (20 heads over 8 ranks). */
 #ifndef TUNELAW_WORKERS_PARAMETERS_H
 #define TUNELAW_WORKERS_PARAMETERS_H
@@ -24,7 +25,7 @@
 
 struct parameter {
     char name[96];
-    size_t rows, columns;                                    /* global shape; vectors are [1][n] */
+    size_t rows, columns; /* global shape; vectors are [1][n], or [n][1] where they are cut with a matrix's rows */
     size_t row_first, row_count, column_first, column_count; /* what this rank holds, dense */
     size_t owned_first, owned_count; /* of the held rows, those that no rank before holds: this rank writes them and
                                         counts them in norms */
@@ -68,7 +69,7 @@ int parameters_memory(const struct model_config *model, const struct method_conf
                       int size, struct memory *memory, struct error *err);
 
 /* Initial values, a function of (seed, tensor name, global element index) alone: the same for every degree. Base:
- * normal with deviation 0.02, and 0.02 / sqrt(2 layers) for o_proj and down_proj; norms 1. LoRA (Hu et al. 2021): A
+ * normal with deviation 0.02, and 0.02 / sqrt(2 layers) for o and down; norms 1, biases 0. LoRA (Hu et al. 2021): A
  * uniform (Kaiming, a = sqrt(5): +-1/sqrt(in)), B zero. */
 void parameters_initialise_base(struct parameters *parameters, const struct model_config *model, uint64_t seed);
 /* Adapters; prompts (Lester et al. 2021) are copies of sampled vocabulary embeddings, so the base must be loaded

@@ -43,15 +43,23 @@ void parameter_fill(const struct parameters *parameters, const struct parameter 
     }
 }
 
+static bool is_bias(const struct parameter *p)
+{
+    static const char end[] = ".bias";
+    size_t length = strlen(p->name);
+    return length >= sizeof end && !strcmp(p->name + length - (sizeof end - 1), end);
+}
+
 void parameters_initialise_base(struct parameters *parameters, const struct model_config *model, uint64_t seed)
 {
+    const struct tensor_names *names = tensor_names_of(model);
     double residual = BASE_DEVIATION / sqrt(2.0 * model->layers); /* of layers that write into the residual stream */
     for (size_t i = 0; i < parameters->count; i++) {
         const struct parameter *p = &parameters->list[i];
         if (p->adapter) continue;
-        if (p->rows == 1 && !p->decay)
-            parameter_fill(parameters, p, INITIAL_CONSTANT, 1, seed);
-        else if (strstr(p->name, ".o_proj.") || strstr(p->name, ".down_proj."))
+        if (!p->decay)
+            parameter_fill(parameters, p, INITIAL_CONSTANT, is_bias(p) ? 0 : 1, seed);
+        else if (strstr(p->name, names->linears[LINEAR_O]) || strstr(p->name, names->linears[LINEAR_DOWN]))
             parameter_fill(parameters, p, INITIAL_NORMAL, residual, seed);
         else
             parameter_fill(parameters, p, INITIAL_NORMAL, BASE_DEVIATION, seed);

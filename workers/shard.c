@@ -51,6 +51,23 @@ static struct part part_kv_heads(const struct model_config *model, struct part h
                          .shared = kv_heads_shared(model, size)};
 }
 
+static void linear_shapes(const struct model_config *model, struct shard *shard)
+{
+    struct part width = part_whole(model->width);
+    const struct part outs[LINEARS] = {[LINEAR_Q] = shard->query, [LINEAR_K] = shard->key,
+                                       [LINEAR_V] = shard->key,   [LINEAR_QKV] = part_times(shard->query, 3),
+                                       [LINEAR_O] = width,        [LINEAR_GATE] = shard->ffn,
+                                       [LINEAR_UP] = shard->ffn,  [LINEAR_DOWN] = width};
+    for (int kind = 0; kind < LINEARS; kind++) {
+        struct linear_size size;
+        struct part in = kind == LINEAR_O ? shard->query : kind == LINEAR_DOWN ? shard->ffn : width;
+        shard->linears[kind] = (struct linear_shape){.name = NULL};
+        if (model_linear(model, (enum linear_kind)kind, &size))
+            shard->linears[kind] =
+                (struct linear_shape){tensor_names_of(model)->linears[kind], size.bias, outs[kind], in};
+    }
+}
+
 int shard_of(const struct model_config *model, int rank, int size, struct shard *shard, struct error *err)
 {
     size_t most = model->heads;
@@ -66,16 +83,8 @@ int shard_of(const struct model_config *model, int rank, int size, struct shard 
     shard->ffn = part_cut(model->ffn, rank, size);
     shard->vocabulary = part_cut(model->vocabulary, rank, size);
 
-    struct part width = part_whole(model->width);
-    struct part query = part_times(shard->heads, model->head_width);
-    struct part key = part_times(shard->kv_heads, model->head_width);
-    struct linear_shape *linears = shard->linears;
-    linears[LINEAR_Q] = (struct linear_shape){"self_attn.q_proj", query, width};
-    linears[LINEAR_K] = (struct linear_shape){"self_attn.k_proj", key, width};
-    linears[LINEAR_V] = (struct linear_shape){"self_attn.v_proj", key, width};
-    linears[LINEAR_O] = (struct linear_shape){"self_attn.o_proj", width, query};
-    linears[LINEAR_GATE] = (struct linear_shape){"mlp.gate_proj", shard->ffn, width};
-    linears[LINEAR_UP] = (struct linear_shape){"mlp.up_proj", shard->ffn, width};
-    linears[LINEAR_DOWN] = (struct linear_shape){"mlp.down_proj", width, shard->ffn};
+    shard->query = part_times(shard->heads, model->head_width);
+    shard->key = part_times(shard->kv_heads, model->head_width);
+    linear_shapes(model, shard);
     return 0;
 }

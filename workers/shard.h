@@ -21,18 +21,18 @@ struct part {
     bool shared;        /* somewhere in the gang two ranks hold the same index: gradients are partial */
 };
 
-enum linear_kind { LINEAR_Q, LINEAR_K, LINEAR_V, LINEAR_O, LINEAR_GATE, LINEAR_UP, LINEAR_DOWN, LINEARS };
-
-/* y = x W^T with W [out][in]: cut along `out` (column-parallel: q, k, v, gate, up) or along `in` (row-parallel: o,
- * down). */
+/* y = x W^T + b with W [out][in]: cut along `out` (column-parallel: q, k, v, gate, up; the bias is cut with it) or
+ * along `in` (row-parallel: o, down; the bias is whole, and added once). */
 struct linear_shape {
-    const char *name; /* "self_attn.q_proj" */
+    const char *name; /* "self_attn.q_proj"; NULL: the model has no such matrix */
+    bool bias;
     struct part out, in;
 };
 
 struct shard {
     int rank, size;
     struct part heads, kv_heads, ffn, vocabulary;
+    struct part query, key; /* heads and kv_heads in elements */
     struct linear_shape linears[LINEARS];
 };
 

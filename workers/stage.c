@@ -71,6 +71,37 @@ static const char *schedule_name_of(int kind)
     return schedule_name((enum schedule_kind)kind);
 }
 
+static const char *family_name_of(int family)
+{
+    return family_name((enum model_family)family);
+}
+
+static const char *norm_name_of(int kind)
+{
+    return norm_name((enum norm_kind)kind);
+}
+
+static const char *activation_name_of(int activation)
+{
+    return activation_name((enum activation)activation);
+}
+
+static const struct field architecture_fields[] = {
+    NAME(architecture, family, family_name_of, family_find),
+    NAME(architecture, norm, norm_name_of, norm_find),
+    NAME(architecture, activation, activation_name_of, activation_find),
+    PLAIN(architecture, norm_after, FIELD_BOOL),
+    PLAIN(architecture, parallel, FIELD_BOOL),
+    PLAIN(architecture, qk_norm, FIELD_BOOL),
+    PLAIN(architecture, fused_qkv, FIELD_BOOL),
+    PLAIN(architecture, qkv_bias, FIELD_BOOL),
+    PLAIN(architecture, out_bias, FIELD_BOOL),
+    PLAIN(architecture, mlp_bias, FIELD_BOOL),
+    U32(architecture, rotary_width, 0, 1 << 16),
+    U32(architecture, window, 0, UINT32_MAX),
+    {.key = NULL},
+};
+
 static const struct field model_fields[] = {
     TEXT(model_config, name, sizeof((struct model_config *)0)->name),
     U32(model_config, layers, 1, 1 << 16),
@@ -83,6 +114,7 @@ static const struct field model_fields[] = {
     PLAIN(model_config, tied, FIELD_BOOL),
     REAL(model_config, rope_theta),
     REAL(model_config, norm_epsilon),
+    OBJECT(model_config, architecture, architecture_fields),
     {.key = NULL},
 };
 

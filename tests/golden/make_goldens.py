@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Goldens for tests/workers/test_parity.c, from transformers' Llama, PEFT's adapters and torch's AdamW in float64.
+"""Goldens for tests/workers/test_parity.c, from transformers' models, PEFT's adapters and torch's AdamW in float64.
 
     python3 -m venv VENV && VENV/bin/pip install torch transformers peft h5py
     VENV/bin/python tests/golden/make_goldens.py [FOLDER]
 
-One file llama_FAMILY.h5 a model:
-    /                       attributes: the model's configuration, made_with
+One file FAMILY_NAME.h5 a model:
+    /                       attributes: the model's configuration, made_with; family, norm and activation as numbers, in the
+                            order of workers/architecture.h
     /weights/NAME           float32, Hugging Face's names
     /batches/B/             ids[tokens], offsets[sequences+1], rows[targets], labels[targets]: packed sequences; token row
                             rows[i] predicts labels[i]; no other token has a loss
@@ -26,18 +27,44 @@ import peft
 import torch
 import transformers
 from torch.nn import functional
+from transformers.models.gpt_neox import modeling_gpt_neox
 from transformers.models.llama import modeling_llama
+from transformers.models.mistral import modeling_mistral
+from transformers.models.olmo2 import modeling_olmo2
+from transformers.models.qwen2 import modeling_qwen2
 
 STEPS = 20
-FAMILIES = {
-    "mqa_tied": dict(layers=2, width=16, heads=4, kv_heads=1, head_width=4, ffn=43, vocabulary=61, tied=True,
-                     rope_theta=10000.0, norm_epsilon=1e-5),
-    "gqa_untied": dict(layers=2, width=24, heads=6, kv_heads=2, head_width=6, ffn=37, vocabulary=67, tied=False,
-                       rope_theta=500000.0, norm_epsilon=1e-6),
-    "mha_tied": dict(layers=3, width=20, heads=5, kv_heads=5, head_width=4, ffn=29, vocabulary=53, tied=True,
-                     rope_theta=100.0, norm_epsilon=1e-2),
-    "mha_untied": dict(layers=1, width=28, heads=2, kv_heads=2, head_width=40, ffn=51, vocabulary=59, tied=False,
-                       rope_theta=10000.0, norm_epsilon=1e-5),
+FAMILIES = ["llama", "mistral", "qwen2", "olmo2", "gpt_neox"]
+CLASSES = [transformers.LlamaForCausalLM, transformers.MistralForCausalLM, transformers.Qwen2ForCausalLM,
+           transformers.Olmo2ForCausalLM, transformers.GPTNeoXForCausalLM]
+ACTIVATIONS = ["silu", "gelu", "gelu_new"]
+# of workers/architecture.h, all zero: Llama
+ARCHITECTURE = dict(family=0, norm=0, activation=0, norm_after=0, parallel=0, qk_norm=0, fused_qkv=0, qkv_bias=0, out_bias=0,
+                    mlp_bias=0, rotary_width=0, window=0)
+NEOX = dict(family=4, norm=1, activation=1, parallel=1, fused_qkv=1, qkv_bias=1, out_bias=1, mlp_bias=1)
+MODELS = {
+    "llama_mqa_tied": dict(layers=2, width=16, heads=4, kv_heads=1, head_width=4, ffn=43, vocabulary=61, tied=True,
+                           rope_theta=10000.0, norm_epsilon=1e-5),
+    "llama_gqa_untied": dict(layers=2, width=24, heads=6, kv_heads=2, head_width=6, ffn=37, vocabulary=67, tied=False,
+                             rope_theta=500000.0, norm_epsilon=1e-6),
+    "llama_mha_tied": dict(layers=3, width=20, heads=5, kv_heads=5, head_width=4, ffn=29, vocabulary=53, tied=True,
+                           rope_theta=100.0, norm_epsilon=1e-2),
+    "llama_mha_untied": dict(layers=1, width=28, heads=2, kv_heads=2, head_width=40, ffn=51, vocabulary=59, tied=False,
+                             rope_theta=10000.0, norm_epsilon=1e-5),
+    "llama_biases": dict(layers=2, width=16, heads=4, kv_heads=2, head_width=4, ffn=27, vocabulary=47, tied=False,
+                         rope_theta=10000.0, norm_epsilon=1e-5, qkv_bias=1, out_bias=1, mlp_bias=1),
+    "paper_mqa_tied": dict(layers=2, width=24, heads=3, kv_heads=1, head_width=8, ffn=96, vocabulary=71, tied=True,
+                           rope_theta=10000.0, norm_epsilon=1e-5),
+    "mistral_gqa": dict(family=1, layers=2, width=16, heads=4, kv_heads=2, head_width=4, ffn=31, vocabulary=43, tied=False,
+                        rope_theta=10000.0, norm_epsilon=1e-5, window=64),
+    "qwen2_gqa_tied": dict(family=2, layers=2, width=24, heads=6, kv_heads=2, head_width=4, ffn=37, vocabulary=57,
+                           tied=True, rope_theta=1000000.0, norm_epsilon=1e-6, qkv_bias=1),
+    "olmo2_gqa_untied": dict(family=3, layers=2, width=24, heads=6, kv_heads=3, head_width=4, ffn=41, vocabulary=51,
+                             tied=False, rope_theta=500000.0, norm_epsilon=1e-6, norm_after=1, qk_norm=1),
+    "neox_parallel": dict(NEOX, layers=2, width=24, heads=3, kv_heads=3, head_width=8, ffn=45, vocabulary=49, tied=False,
+                          rope_theta=10000.0, norm_epsilon=1e-5, rotary_width=2),
+    "neox_sequential": dict(NEOX, activation=2, parallel=0, layers=2, width=32, heads=2, kv_heads=2, head_width=16, ffn=39,
+                            vocabulary=41, tied=True, rope_theta=500.0, norm_epsilon=1e-3, rotary_width=8),
 }
 METHODS = {
     "full": dict(size=0, alpha=0.0, learning_rate=3e-3),
@@ -48,6 +75,7 @@ RECIPE = dict(beta1=0.9, beta2=0.98, epsilon=1e-8, weight_decay=0.1)
 # (source tokens, target tokens) of the sequences of each batch
 BATCHES = [[(3, 9), (1, 1), (20, 27), (6, 4)], [(2, 5), (9, 1), (1, 12)], [(11, 30)]]
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+NEOX_LINEARS = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 
 
 def norm_in_double(self, x):
@@ -57,18 +85,27 @@ def norm_in_double(self, x):
 
 def rotary_in_double(self, x, position_ids):
     """As norm_in_double, for the angles."""
-    width = self.config.head_dim
+    config = self.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    width = int(width * config.rope_parameters.get("partial_rotary_factor", 1.0))
     powers = torch.arange(0, width, 2, dtype=torch.float64) / width
-    angles = position_ids[..., None].double() * self.config.rope_parameters["rope_theta"] ** -powers
+    angles = position_ids[..., None].double() * config.rope_parameters["rope_theta"] ** -powers
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
 
 
-def in_double(on, kept={}):
+REPLACED = {modeling_llama.LlamaRMSNorm: norm_in_double, modeling_llama.LlamaRotaryEmbedding: rotary_in_double,
+            modeling_mistral.MistralRMSNorm: norm_in_double, modeling_mistral.MistralRotaryEmbedding: rotary_in_double,
+            modeling_qwen2.Qwen2RMSNorm: norm_in_double, modeling_qwen2.Qwen2RotaryEmbedding: rotary_in_double,
+            modeling_olmo2.Olmo2RMSNorm: norm_in_double, modeling_olmo2.Olmo2RotaryEmbedding: rotary_in_double,
+            modeling_gpt_neox.GPTNeoXRotaryEmbedding: rotary_in_double}
+OWN = {cls: cls.forward for cls in REPLACED}
+
+
+def in_double(on):
     """Switch between transformers' own functions and those above."""
-    norm, rotary = modeling_llama.LlamaRMSNorm, modeling_llama.LlamaRotaryEmbedding
-    kept.setdefault("own", (norm.forward, rotary.forward))
-    norm.forward, rotary.forward = (norm_in_double, rotary_in_double) if on else kept["own"]
+    for cls in REPLACED:
+        cls.forward = REPLACED[cls] if on else OWN[cls]
 
 
 def float32_normal(generator, shape, deviation, mean=0.0):
@@ -76,31 +113,48 @@ def float32_normal(generator, shape, deviation, mean=0.0):
     return values.float().double()
 
 
+def config_of(family):
+    """The same description in transformers' words."""
+    common = dict(hidden_size=family["width"], num_hidden_layers=family["layers"], num_attention_heads=family["heads"],
+                  intermediate_size=family["ffn"], vocab_size=family["vocabulary"], tie_word_embeddings=family["tied"],
+                  hidden_act=ACTIVATIONS[family["activation"]], attn_implementation="sdpa",
+                  pad_token_id=None, eos_token_id=None)  # a padding token's embedding would get no gradient
+    rope = {"rope_type": "default", "rope_theta": family["rope_theta"]}
+    name = FAMILIES[family["family"]]
+    if name == "gpt_neox":
+        rope["partial_rotary_factor"] = family["rotary_width"] / family["head_width"]
+        return transformers.GPTNeoXConfig(**common, layer_norm_eps=family["norm_epsilon"], rope_parameters=rope,
+                                          use_parallel_residual=bool(family["parallel"]))
+    common.update(num_key_value_heads=family["kv_heads"], head_dim=family["head_width"], rope_parameters=rope,
+                  rms_norm_eps=family["norm_epsilon"])
+    if name == "llama":
+        common.update(attention_bias=bool(family["qkv_bias"]), mlp_bias=bool(family["mlp_bias"]))
+    if name == "mistral":
+        common.update(sliding_window=family["window"])
+    return {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
+            "olmo2": transformers.Olmo2Config}[name](**common)
+
+
 def base_model(family, generator):
-    config = transformers.LlamaConfig(
-        hidden_size=family["width"], num_hidden_layers=family["layers"], num_attention_heads=family["heads"],
-        num_key_value_heads=family["kv_heads"], head_dim=family["head_width"], intermediate_size=family["ffn"],
-        vocab_size=family["vocabulary"], tie_word_embeddings=family["tied"], rms_norm_eps=family["norm_epsilon"],
-        rope_parameters={"rope_type": "default", "rope_theta": family["rope_theta"]}, attn_implementation="sdpa")
-    model = transformers.LlamaForCausalLM(config).double()
+    model = CLASSES[family["family"]](config_of(family)).double()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1:
-                parameter.copy_(float32_normal(generator, parameter.shape, 0.3, 1.0))
-            elif "embed_tokens" in name or "lm_head" in name:
+                parameter.copy_(float32_normal(generator, parameter.shape, 0.3, 0.0 if name.endswith(".bias") else 1.0))
+            elif "embed" in name or "lm_head" in name:
                 parameter.copy_(float32_normal(generator, parameter.shape, 0.5))
             else:  # large enough for attention to choose
-                sharp = 1.4 if "q_proj" in name or "k_proj" in name else 0.8
+                sharp = 1.4 if "q_proj" in name or "k_proj" in name or "query_key" in name else 0.8
                 parameter.copy_(float32_normal(generator, parameter.shape, sharp / math.sqrt(parameter.shape[1])))
     return model
 
 
-def with_method(model, name, method, generator):
+def with_method(model, family, name, method, generator):
     if name == "full":
         return model
     if name == "lora":
         config = peft.LoraConfig(r=method["size"], lora_alpha=method["alpha"], lora_dropout=0.0, bias="none",
-                                 target_modules=LINEARS, task_type="CAUSAL_LM")
+                                 target_modules=NEOX_LINEARS if family["fused_qkv"] else LINEARS, task_type="CAUSAL_LM")
     else:
         config = peft.PromptTuningConfig(num_virtual_tokens=method["size"], task_type="CAUSAL_LM")
     model = peft.get_peft_model(model, config).double()
@@ -169,8 +223,10 @@ def train(model, batches, recipe):
     return losses, norms
 
 
-def put_tensors(group, tensors):
+def put_tensors(group, family, tensors):
     for name, tensor in tensors.items():
+        if family["fused_qkv"] and name == "lm_head.weight":  # transformers 5's name for what files call so
+            name = "embed_out.weight"
         group.create_dataset(name, data=tensor.detach().numpy().astype("<f4"))
 
 
@@ -186,7 +242,7 @@ def check_own_functions(model, batch, loss):
 def make_model(family, name, base_seed):
     """The same base for each method."""
     model = base_model(family, torch.Generator().manual_seed(base_seed))
-    return with_method(model, name, METHODS[name], torch.Generator().manual_seed(base_seed + 1)).train()
+    return with_method(model, family, name, METHODS[name], torch.Generator().manual_seed(base_seed + 1)).train()
 
 
 def check_conditioning(model, batches, recipe, losses):
@@ -205,16 +261,16 @@ def put_method(file, family, name, base_seed, batches):
     model = make_model(family, name, base_seed)
     group = file.create_group(f"methods/{name}")
     if name == "full":
-        put_tensors(file.create_group("weights"), dict(model.named_parameters()))
+        put_tensors(file.create_group("weights"), family, dict(model.named_parameters()))
     else:
-        put_tensors(group.create_group("adapter"), trained(model))
+        put_tensors(group.create_group("adapter"), family, trained(model))
         saved = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
         if set(saved) != set(trained(model)):
             sys.exit(f"{name}: PEFT's file has other tensors: {sorted(set(saved) ^ set(trained(model)))}")
     loss = loss_of(model, batches[0])
     loss.backward()
     check_own_functions(model, batches[0], loss.item())
-    put_tensors(group.create_group("gradients"), {n: p.grad for n, p in trained(model).items()})
+    put_tensors(group.create_group("gradients"), family, {n: p.grad for n, p in trained(model).items()})
     norm = math.sqrt(sum(p.grad.pow(2).sum().item() for p in trained(model).values()))
     recipe = dict(RECIPE, learning_rate=method["learning_rate"], clip_norm=round(0.6 * norm, 3))
     losses, norms = train(model, batches, recipe)
@@ -232,8 +288,9 @@ def main():
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     torch.set_num_threads(1)
     in_double(True)
-    for index, (name, family) in enumerate(FAMILIES.items()):
-        path = folder / f"llama_{name}.h5"
+    for index, (name, family) in enumerate(MODELS.items()):
+        family = dict(ARCHITECTURE, **family)
+        path = folder / f"{name}.h5"
         batches = make_batches(family["vocabulary"], torch.Generator().manual_seed(1000 + index))
         with h5py.File(path, "w", libver=("earliest", "v108"), track_order=False) as file:
             for key, value in family.items():

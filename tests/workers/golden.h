@@ -185,6 +185,22 @@ static inline void golden_method(hid_t file, hid_t group, struct golden *golden)
     golden_tensors(group, "gradients", &golden->gradients);
 }
 
+static inline struct architecture golden_architecture(hid_t file)
+{
+    return (struct architecture){.family = (enum model_family)golden_count(file, "family"),
+                                 .norm = (enum norm_kind)golden_count(file, "norm"),
+                                 .activation = (enum activation)golden_count(file, "activation"),
+                                 .norm_after = golden_count(file, "norm_after") != 0,
+                                 .parallel = golden_count(file, "parallel") != 0,
+                                 .qk_norm = golden_count(file, "qk_norm") != 0,
+                                 .fused_qkv = golden_count(file, "fused_qkv") != 0,
+                                 .qkv_bias = golden_count(file, "qkv_bias") != 0,
+                                 .out_bias = golden_count(file, "out_bias") != 0,
+                                 .mlp_bias = golden_count(file, "mlp_bias") != 0,
+                                 .rotary_width = golden_count(file, "rotary_width"),
+                                 .window = golden_count(file, "window")};
+}
+
 static inline struct golden *golden_read(const char *path, enum method_kind kind)
 {
     char name[64];
@@ -201,7 +217,8 @@ static inline struct golden *golden_read(const char *path, enum method_kind kind
                                           .vocabulary = golden_count(file, "vocabulary"),
                                           .tied = golden_count(file, "tied") != 0,
                                           .rope_theta = golden_number(file, "rope_theta"),
-                                          .norm_epsilon = golden_number(file, "norm_epsilon")};
+                                          .norm_epsilon = golden_number(file, "norm_epsilon"),
+                                          .architecture = golden_architecture(file)};
     golden->method.kind = kind;
     snprintf(name, sizeof name, "methods/%s", method_name(kind));
     hid_t group = H5Gopen2(file, name, H5P_DEFAULT);

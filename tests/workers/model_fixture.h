@@ -30,6 +30,49 @@ static inline struct model_config small_model(uint32_t heads, uint32_t kv_heads,
                                  .norm_epsilon = 1e-5};
 }
 
+/* What the architectures have beside Llama, alone and together. */
+struct variant {
+    const char *what;
+    struct architecture architecture;
+};
+static const struct variant variants[] = {
+    {"biases everywhere", {.qkv_bias = true, .out_bias = true, .mlp_bias = true}},
+    {"Qwen2", {.family = FAMILY_QWEN2, .qkv_bias = true}},
+    {"OLMo 2", {.family = FAMILY_OLMO2, .norm_after = true, .qk_norm = true}},
+    {"norms of queries and keys, with biases", {.family = FAMILY_OLMO2, .qk_norm = true, .qkv_bias = true}},
+    {"parallel, LayerNorm, half of a head turned", {.norm = NORM_LAYER, .parallel = true, .rotary_width = 2}},
+    {"GPT-NeoX",
+     {.family = FAMILY_NEOX,
+      .norm = NORM_LAYER,
+      .activation = ACTIVATION_GELU,
+      .parallel = true,
+      .fused_qkv = true,
+      .qkv_bias = true,
+      .out_bias = true,
+      .mlp_bias = true,
+      .rotary_width = 2}},
+    {"GPT-NeoX, halves in turn, GELU by tanh",
+     {.family = FAMILY_NEOX,
+      .norm = NORM_LAYER,
+      .activation = ACTIVATION_GELU_TANH,
+      .fused_qkv = true,
+      .qkv_bias = true,
+      .out_bias = true,
+      .mlp_bias = true}},
+    {"norms after, LayerNorm, GELU",
+     {.family = FAMILY_NEOX, .norm = NORM_LAYER, .norm_after = true, .activation = ACTIVATION_GELU, .fused_qkv = true}},
+};
+enum { VARIANTS = sizeof variants / sizeof *variants };
+
+/* A small model of a variant; one matrix of queries, keys and values has as many key/value heads as heads. */
+static inline struct model_config variant_model(int variant, uint32_t heads, uint32_t kv_heads, bool tied)
+{
+    const struct architecture *a = &variants[variant].architecture;
+    struct model_config config = small_model(heads, a->fused_qkv ? heads : kv_heads, tied);
+    config.architecture = *a;
+    return config;
+}
+
 static inline struct method_config method_full_config(void)
 {
     return (struct method_config){METHOD_FULL, 0, 0};

@@ -2,15 +2,17 @@
  * for every method, tensor by tensor. And a packed batch must be the sequences that it is made of. */
 #include "model_fixture.h"
 
-/* Derivative of the loss along `direction` (host, of one tensor), by central differences at two steps (Richardson). */
-static double slope(struct rank *r, const struct parameter *p, const float *direction, const struct batch *batch)
+/* Derivative of the loss along `direction` (host, of one tensor), by central differences at two steps (Richardson);
+ * where it is steep the steps are shorter, since it bends as well. */
+static double slope(struct rank *r, const struct parameter *p, const float *direction, double expected,
+                    const struct batch *batch)
 {
     size_t n = p->row_count * p->column_count;
     float *value = malloc(n * sizeof *value), *moved = malloc(n * sizeof *moved);
     r->kernels->to_host(r->device, value, p->value, n * sizeof *value);
     double slopes[2];
     for (int i = 0; i < 2; i++) {
-        float step = i ? 0.01f : 0.02f;
+        float step = (i ? 0.01f : 0.02f) / (float)fmax(1, fabs(expected) / 20);
         double losses[2];
         for (int side = 0; side < 2; side++) {
             for (size_t j = 0; j < n; j++)
@@ -49,12 +51,13 @@ static void check_tensor(struct rank *r, const struct parameter *p, const struct
     for (uint64_t draw = 0; draw < 4; draw++) {
         size_t at = (size_t)random_below((struct random_key){3, random_stream(p->name)}, draw, n);
         direction[at] = 1;
-        assert_slope(p->name, "an entry", (double)gradient[at], slope(r, p, direction, batch), size);
+        assert_slope(p->name, "an entry", (double)gradient[at], slope(r, p, direction, (double)gradient[at], batch),
+                     size);
         direction[at] = 0;
     }
     for (size_t i = 0; i < n; i++)
         direction[i] = (float)((double)gradient[i] / norm);
-    assert_slope(p->name, "all entries", norm, slope(r, p, direction, batch), size);
+    assert_slope(p->name, "all entries", norm, slope(r, p, direction, norm, batch), size);
     free(gradient);
     free(direction);
 }
@@ -121,6 +124,35 @@ static void prompt(void **state)
     check_gradients(&config, &method);
     config = small_model(2, 1, false);
     check_gradients(&config, &method);
+}
+
+/* Each architecture, each method. */
+static void variants_of_the_architecture(void **state)
+{
+    (void)state;
+    const struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
+    for (int i = 0; i < VARIANTS; i++) {
+        struct model_config config = variant_model(i, 4, 2, i % 2);
+        print_message("%s\n", variants[i].what);
+        for (int m = 0; m < 3; m++)
+            check_gradients(&config, &methods[m]);
+    }
+}
+
+/* A sequence that is longer than the window is refused, not computed otherwise. */
+static void window(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    struct method_config method = method_prompt_config();
+    struct batch_capacity capacity = {40, 4, 30, 11};
+    struct memory memory;
+    struct error err = {""};
+    config.architecture.window = 11;
+    assert_int_equal(model_memory(&config, &method, &capacity, true, 1, &memory, &err), 0);
+    config.architecture.window = 10;
+    assert_int_equal(model_memory(&config, &method, &capacity, true, 1, &memory, &err), -1);
+    assert_non_null(strstr(err.text, "sequences of 11 tokens are longer than the 10 that attention sees"));
 }
 
 /* Gradients are those of scale * loss, and add up over micro-batches. */
@@ -340,6 +372,8 @@ int main(void)
         cmocka_unit_test(lora),
         cmocka_unit_test(lora_multi_query),
         cmocka_unit_test(prompt),
+        cmocka_unit_test(variants_of_the_architecture),
+        cmocka_unit_test(window),
         cmocka_unit_test(scale_and_accumulation),
         cmocka_unit_test(packed_batch_is_its_sequences),
         cmocka_unit_test(causality),

@@ -73,6 +73,38 @@ static void prompt(void **state)
     check_degrees("reference", &method, false);
 }
 
+/* Each architecture over 2, 3 and 4 devices: biases of row-parallel layers are added once, rows of queries and keys are
+ * normed as a whole, also where devices share key/value heads. */
+static void check_variants(const char *backend, const struct method_config *method, double bound)
+{
+    static const struct shape cuts[] = {
+        {"even", 4, 2, 12, 24, 2}, {"over 4", 4, 1, 12, 24, 4}, {"uneven", 6, 3, 7, 23, 2}, {"odd", 5, 5, 11, 23, 3}};
+    for (int i = 0; i < VARIANTS; i++) {
+        for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
+            struct model_config config = variant_model(i, cuts[c].heads, cuts[c].kv_heads, i % 2);
+            config.ffn = cuts[c].ffn;
+            config.vocabulary = cuts[c].vocabulary;
+            struct sample *s = sample_default(method, config.vocabulary);
+            struct gathered *one = gang_train("reference", 1, &config, method, &s->batch, false);
+            struct gathered *many = gang_train(backend, cuts[c].degree, &config, method, &s->batch, false);
+            assert_same_gradients(many, one, bound, variants[i].what);
+            gathered_destroy(one);
+            gathered_destroy(many);
+            free(s);
+        }
+    }
+}
+
+static void variants_of_the_architecture(void **state)
+{
+    (void)state;
+    const struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
+    for (int m = 0; m < 3; m++) {
+        check_variants("reference", &methods[m], BOUND);
+        check_variants("cpu", &methods[m], 5 * BOUND);
+    }
+}
+
 /* The fast backend against the oracle. */
 static void cpu_backend(void **state)
 {
@@ -189,6 +221,23 @@ static size_t allocated_by(int rank, int size, const struct model_config *config
     return bytes;
 }
 
+static void check_bytes(const struct model_config *config, const struct method_config *method,
+                        const struct batch_capacity *capacity, bool training, int degree)
+{
+    struct memory memory;
+    struct error err = {""};
+    if (model_memory(config, method, capacity, training, degree, &memory, &err)) fail_msg("%s", err.text);
+    size_t fullest = 0;
+    for (int rank = 0; rank < degree; rank++) {
+        size_t bytes = allocated_by(rank, degree, config, method, capacity, training);
+        if (bytes > fullest) fullest = bytes;
+    }
+    assert_int_equal(memory_total(&memory), fullest);
+    bool trains = training && method->kind != METHOD_NONE;
+    assert_int_equal(memory.gradients > 0, trains);
+    assert_int_equal(memory.optimiser > 0, trains);
+}
+
 static void predicted_bytes_are_allocated(void **state)
 {
     (void)state;
@@ -196,22 +245,39 @@ static void predicted_bytes_are_allocated(void **state)
         {METHOD_NONE, 0, 0}, method_full_config(), method_lora_config(), method_prompt_config()};
     for (int i = 0; i < SHAPES * 8; i++) {
         const struct shape *shape = &shapes[i / 8];
-        const struct method_config *method = &methods[i % 4];
-        bool training = i / 4 % 2;
-        struct model_config config = config_of(shape, i % 3 == 0);
         struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300};
-        struct memory memory;
-        struct error err = {""};
-        assert_int_equal(model_memory(&config, method, &capacity, training, shape->degree, &memory, &err), 0);
-        size_t fullest = 0;
-        for (int rank = 0; rank < shape->degree; rank++) {
-            size_t bytes = allocated_by(rank, shape->degree, &config, method, &capacity, training);
-            if (bytes > fullest) fullest = bytes;
+        struct model_config config = config_of(shape, i % 3 == 0);
+        check_bytes(&config, &methods[i % 4], &capacity, i / 4 % 2, shape->degree);
+    }
+    for (int i = 0; i < VARIANTS * 8; i++) {
+        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300};
+        struct model_config config = variant_model(i / 8, 6, 3, i % 3 == 0);
+        check_bytes(&config, &methods[i % 4], &capacity, i / 4 % 2, 1 + i % 3);
+    }
+}
+
+/* What is counted is what there is: parameters of the plan's columns, and of each method. */
+static void counted_parameters_are_there(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    const struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
+    for (int i = 0; i < VARIANTS * 3; i++) {
+        struct model_config config = variant_model(i / 3, 6, 3, i % 2);
+        uint64_t base = 0, trained = 0;
+        struct batch_capacity capacity = {10, 1, 10, 10};
+        struct rank r;
+        if (rank_create(&r, kernels_find("reference", &err), &(struct collective){NULL, 0, 1}, &config, &methods[i % 3],
+                        &capacity, true, &err))
+            fail_msg("%s", err.text);
+        for (size_t p = 0; p < r.parameters->count; p++) {
+            const struct parameter *parameter = &r.parameters->list[p];
+            base += parameter->adapter ? 0 : parameter->rows * parameter->columns;
+            trained += parameter->trainable ? parameter->rows * parameter->columns : 0;
         }
-        assert_int_equal(memory_total(&memory), fullest);
-        bool trains = training && method->kind != METHOD_NONE;
-        assert_int_equal(memory.gradients > 0, trains);
-        assert_int_equal(memory.optimiser > 0, trains);
+        rank_destroy(&r);
+        assert_int_equal(base, model_parameters(&config));
+        assert_int_equal(trained, method_parameters(&config, &methods[i % 3]));
     }
 }
 
@@ -220,7 +286,7 @@ static void memory_makes_sense(void **state)
 {
     (void)state;
     struct error err = {""};
-    struct model_config config = {"16b", 48, 5120, 40, 8, 128, 13824, 32000, true, 10000, 1e-5};
+    struct model_config config = {"16b", 48, 5120, 40, 8, 128, 13824, 32000, true, 10000, 1e-5, {0}};
     struct batch_capacity capacity = {8192, 8, 8192, 1024};
     struct method_config full = method_full_config(), lora_method = {METHOD_LORA, 16, 16},
                          prompt_method = {METHOD_PROMPT, 100, 0};
@@ -248,10 +314,12 @@ int main(void)
         cmocka_unit_test(full_untied),
         cmocka_unit_test(lora),
         cmocka_unit_test(prompt),
+        cmocka_unit_test(variants_of_the_architecture),
         cmocka_unit_test(cpu_backend),
         cmocka_unit_test(deterministic),
         cmocka_unit_test(failed_peer),
         cmocka_unit_test(predicted_bytes_are_allocated),
+        cmocka_unit_test(counted_parameters_are_there),
         cmocka_unit_test(memory_makes_sense),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

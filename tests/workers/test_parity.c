@@ -184,7 +184,7 @@ static void check(const char *family, enum method_kind kind, const char *backend
 }
 
 /* "llama_mqa_tied" of ".../llama_mqa_tied.h5" */
-static void family_name(const char *path, char *out, size_t size)
+static void golden_name(const char *path, char *out, size_t size)
 {
     const char *slash = strrchr(path, '/');
     snprintf(out, size, "%s", slash ? slash + 1 : path);
@@ -197,7 +197,7 @@ static void check_method(enum method_kind kind)
     assert_int_equal(glob(TEST_SOURCE_DIR "/golden/*.h5", 0, NULL, &found), 0);
     for (size_t i = 0; i < found.gl_pathc; i++) {
         char family[64];
-        family_name(found.gl_pathv[i], family, sizeof family);
+        golden_name(found.gl_pathv[i], family, sizeof family);
         struct golden *golden = golden_read(found.gl_pathv[i], kind);
         if (table) fprintf(table, "| %s | %s |", family, method_name(kind));
         for (size_t b = 0; b < sizeof backend_names / sizeof *backend_names; b++)

@@ -41,7 +41,8 @@ static struct stage sample(void)
                                         .vocabulary = 512,
                                         .tied = true,
                                         .rope_theta = 10000,
-                                        .norm_epsilon = 1e-5};
+                                        .norm_epsilon = 1e-5,
+                                        .architecture = architecture_of(FAMILY_NEOX, 16)};
     stage.method = (struct method_config){.kind = METHOD_LORA, .size = 4, .alpha = 16};
     stage.recipe = (struct recipe){.learning_rate = 0.1 + 0.2,
                                    .beta1 = 0.9,

@@ -1,0 +1,106 @@
+/* The two halves of a block between the residual streams, forward and backward: attention, and the MLP. */
+#include "workers/model_parts.h"
+
+static void rotate(const struct model *model, const struct pass *pass, bool inverse, float *q, float *k)
+{
+    const struct kernels *kernels = model->kernels;
+    const struct attention *a = &pass->attention;
+    float theta = (float)model->config.rope_theta;
+    size_t turned = model->config.architecture.rotary_width;
+    if (!turned) turned = a->head_width;
+    kernels->rotary(model->device, pass->tokens, a->heads, a->head_width, turned, theta, model->positions, inverse, q);
+    kernels->rotary(model->device, pass->tokens, a->kv_heads, a->head_width, turned, theta, model->positions, inverse,
+                    k);
+}
+
+/* q, k, v of this rank's heads, from one matrix or three. */
+static void project(const struct model *model, const struct layer *layer, size_t tokens)
+{
+    const float *x = layer->attention_in;
+    bool normed = model->config.architecture.qk_norm;
+    if (model->config.architecture.fused_qkv) {
+        linear_forward(model, &layer->linears[LINEAR_QKV], tokens, x, model->fused);
+        model->kernels->split_heads(model->device, tokens, model->shard.heads.count, model->config.head_width,
+                                    model->fused, layer->q, layer->k, layer->v);
+        return;
+    }
+    linear_forward(model, &layer->linears[LINEAR_Q], tokens, x, normed ? layer->raw_q : layer->q);
+    linear_forward(model, &layer->linears[LINEAR_K], tokens, x, normed ? layer->raw_k : layer->k);
+    linear_forward(model, &layer->linears[LINEAR_V], tokens, x, layer->v);
+}
+
+int attention_forward(const struct model *model, const struct layer *layer, const struct pass *pass, float *out,
+                      struct error *err)
+{
+    size_t tokens = pass->tokens;
+    project(model, layer, tokens);
+    if (model->config.architecture.qk_norm && head_norms_forward(model, layer, tokens, err)) return -1;
+    rotate(model, pass, false, layer->q, layer->k);
+    model->kernels->attention_forward(model->device, &pass->attention, layer->q, layer->k, layer->v, layer->attended,
+                                      layer->lse);
+    linear_forward(model, &layer->linears[LINEAR_O], tokens, layer->attended, out);
+    return 0;
+}
+
+static void project_backward(const struct model *model, const struct layer *layer, size_t tokens, const float *dq,
+                             const float *dk, const float *dv, float *dinput)
+{
+    const float *x = layer->attention_in;
+    if (model->config.architecture.fused_qkv) {
+        model->kernels->merge_heads(model->device, tokens, model->shard.heads.count, model->config.head_width, dq, dk,
+                                    dv, model->fused);
+        linear_backward(model, &layer->linears[LINEAR_QKV], tokens, x, model->fused, dinput, false);
+        return;
+    }
+    linear_backward(model, &layer->linears[LINEAR_Q], tokens, x, dq, dinput, false);
+    linear_backward(model, &layer->linears[LINEAR_K], tokens, x, dk, dinput, true);
+    linear_backward(model, &layer->linears[LINEAR_V], tokens, x, dv, dinput, true);
+}
+
+int attention_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const float *dout,
+                       float *dinput, struct error *err)
+{
+    size_t tokens = pass->tokens, query = model->shard.query.count, key = model->shard.key.count;
+    float *dattended = model->dinner, *dq = dattended + tokens * query, *dk = dq + tokens * query,
+          *dv = dk + tokens * key;
+    linear_backward(model, &layer->linears[LINEAR_O], tokens, layer->attended, dout, dattended, false);
+    model->kernels->attention_backward(model->device, &pass->attention, layer->q, layer->k, layer->v, layer->attended,
+                                       layer->lse, dattended, dq, dk, dv);
+    rotate(model, pass, true, dq, dk);
+    if (model->config.architecture.qk_norm && head_norms_backward(model, layer, tokens, dq, dk, err)) return -1;
+    project_backward(model, layer, tokens, dq, dk, dv, dinput);
+    return 0;
+}
+
+void mlp_forward(const struct model *model, const struct layer *layer, const struct pass *pass, float *out)
+{
+    const struct kernels *k = model->kernels;
+    size_t tokens = pass->tokens, n = tokens * model->shard.ffn.count;
+    enum activation activation = model->config.architecture.activation;
+    linear_forward(model, &layer->linears[LINEAR_UP], tokens, layer->mlp_in, layer->up);
+    if (activation == ACTIVATION_SWIGLU) {
+        linear_forward(model, &layer->linears[LINEAR_GATE], tokens, layer->mlp_in, layer->gate);
+        k->swiglu_forward(model->device, n, layer->gate, layer->up, layer->activated);
+    } else {
+        k->gelu_forward(model->device, n, activation == ACTIVATION_GELU_TANH, layer->up, layer->activated);
+    }
+    linear_forward(model, &layer->linears[LINEAR_DOWN], tokens, layer->activated, out);
+}
+
+void mlp_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const float *dout,
+                  float *dinput)
+{
+    const struct kernels *k = model->kernels;
+    size_t tokens = pass->tokens, n = tokens * model->shard.ffn.count;
+    enum activation activation = model->config.architecture.activation;
+    float *dactivated = model->dinner, *dgate = layer->gate, *dup = layer->up;
+    linear_backward(model, &layer->linears[LINEAR_DOWN], tokens, layer->activated, dout, dactivated, false);
+    if (activation == ACTIVATION_SWIGLU) {
+        k->swiglu_backward(model->device, n, layer->gate, layer->up, dactivated, dgate, dup);
+        linear_backward(model, &layer->linears[LINEAR_GATE], tokens, layer->mlp_in, dgate, dinput, false);
+    } else {
+        k->gelu_backward(model->device, n, activation == ACTIVATION_GELU_TANH, layer->up, dactivated, dup);
+    }
+    linear_backward(model, &layer->linears[LINEAR_UP], tokens, layer->mlp_in, dup, dinput,
+                    activation == ACTIVATION_SWIGLU);
+}
