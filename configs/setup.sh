@@ -19,6 +19,7 @@ libconfig-dev           reads sweep files
 libsentencepiece-dev    the tokenizer
 liblbfgs-dev            fits the laws
 libjansson-dev          JSON
+libncurses-dev          tunelaw top
 libxxhash-dev           checksums and identities
 libopenblas-openmp-dev  matrix products on CPU cores
 gnuplot-nox             draws the report's plots
@@ -26,6 +27,7 @@ libcmocka-dev           runs the tests
 python3                 extracts the quickstart's text, checks files in tests
 python3-h5py            reads the store as a user would (tests)
 python3-pandas          the same, as tables (tests)
+python3-pyte            reads the screen of `tunelaw top` (tests)
 LIST
 }
 

@@ -12,6 +12,7 @@ int command_run(int argc, char **argv);
 int command_submit(int argc, char **argv);
 int command_cancel(int argc, char **argv);
 int command_status(int argc, char **argv);
+int command_top(int argc, char **argv);
 int command_show(int argc, char **argv);
 int command_export(int argc, char **argv);
 int command_merge(int argc, char **argv);

@@ -36,6 +36,7 @@ static const struct command commands[] = {
     {"submit", command_submit, "hand a sweep to Slurm"},
     {"cancel", command_cancel, "end the Slurm job of a sweep, after a checkpoint"},
     {"status", command_status, "how far a sweep is"},
+    {"top", command_top, "a live view of a run"},
     {"show", command_show, "everything about one point"},
     {"export", command_export, "all points as CSV or JSON"},
     {"merge", command_merge, "join the stores of several jobs or shards"},

@@ -13,11 +13,11 @@
 #include "io/version.h"
 #include "orchestrator/master_internal.h"
 
-#define LOCK_SLICE 1.0     /* seconds between looks at the signals while the lock is waited for */
-#define STATE_INTERVAL 5.0 /* seconds between rewrites of a running point's /state row */
-#define STORE_INTERVAL 1.0 /* seconds between looks at the store's name */
-#define DRAIN_INTERVAL 0.2 /* seconds between looks for the file that asks for a drain */
-#define COMMIT_GROUP 256   /* rows under one pair of fdatasync */
+#define LOCK_SLICE 1.0       /* seconds between looks at the signals while the lock is waited for */
+#define STATE_INTERVAL 5.0   /* seconds between rewrites of a running point's /state row */
+#define STORE_INTERVAL 1.0   /* seconds between looks at the store's name */
+#define REQUEST_INTERVAL 0.2 /* seconds between looks for files that ask for something */
+#define COMMIT_GROUP 256     /* rows under one pair of fdatasync */
 
 static struct stage *describe(struct master *master, uint32_t index)
 {
@@ -148,6 +148,8 @@ static int open_store(struct master *master, struct error *err)
     snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", dir);
     if (checkpoint_remove_unfinished(checkpoints, &removed, err) != 0) return -1;
     if (removed) LOG("%zu unfinished checkpoint files of killed workers removed", removed);
+    /* what was asked of an earlier run */
+    if (request_withdraw(dir, REQUEST_DRAIN, err) != 0 || request_withdraw(dir, REQUEST_PAUSE, err) != 0) return -1;
     const struct sweep *sweep = master->sweep;
     char config[PATH_MAX]; /* absolute, so that `verify` finds the data set from anywhere */
     struct store_header header = {.config_text = sweep->text,
@@ -314,10 +316,18 @@ static int check_parent(struct master *master, uint32_t index, struct error *err
     return make_ready_or_wait(master, parent, err);
 }
 
+static void note_failure(struct master *master, uint32_t index, const struct stage_outcome *outcome)
+{
+    struct failure *failure = &master->failures[master->failure_count++ % FAILURES_KEPT];
+    *failure = (struct failure){index, master->stages[index].attempts, outcome->status, clock_wall(), ""};
+    snprintf(failure->message, sizeof failure->message, "%s", outcome->message);
+}
+
 static int stage_failed(struct master *master, uint32_t index, const struct stage_outcome *outcome, struct error *err)
 {
     struct master_stage *stage = &master->stages[index];
     uint32_t point = master->plan->stages[index].point, limit = master->sweep->resources.attempts;
+    note_failure(master, index, outcome);
     master_say(master, "stage %.12s attempt %u of %u: %s: %s", master->plan->stages[index].identity.hex,
                stage->attempts, limit, store_status_name(outcome->status), outcome->message);
     /* divergence is a function of the stage: another attempt would diverge, too */
@@ -539,12 +549,20 @@ static double plan_seconds_left(const struct master *master)
     return (o->end_time - o->grace - clock_wall()) / master->calibration.mean;
 }
 
-static int watch_drain_file(struct master *master, struct error *err)
+/* What a person, or the batch script, asks for by files: a drain, or that nothing new starts for a while. */
+static int watch_requests(struct master *master, struct error *err)
 {
     double now = clock_elapsed();
-    if (master->draining || now - master->drain_file_checked < DRAIN_INTERVAL) return 0;
-    master->drain_file_checked = now;
-    return drain_file_is_there(master) ? master_drain(master, "asked for by --drain-file", err) : 0;
+    if (master->draining || now - master->requests_checked < REQUEST_INTERVAL) return 0;
+    master->requests_checked = now;
+    bool paused = request_present(master->options.dir, REQUEST_PAUSE);
+    if (paused != master->paused)
+        master_say(master, paused ? "paused: nothing new starts; running stages go on" : "no longer paused");
+    master->paused = paused;
+    if (drain_file_is_there(master)) return master_drain(master, "asked for by --drain-file", err);
+    if (request_present(master->options.dir, REQUEST_DRAIN))
+        return master_drain(master, "asked for by drain.request", err);
+    return 0;
 }
 
 /* Drain when the job's time is up, or when what is left of it is of no use. */
@@ -561,12 +579,12 @@ static int watch_time(struct master *master, struct error *err)
 int master_step(struct master *master, struct error *err)
 {
     if (check_store(master, err) != 0 || commit_rows(master, err) != 0 || watch_time(master, err) != 0 ||
-        watch_drain_file(master, err) != 0)
+        watch_requests(master, err) != 0)
         return -1;
     struct schedule_stage next;
     size_t node;
     double seconds_left = plan_seconds_left(master);
-    while (!master->draining && !master->nothing_fits) {
+    while (!master->draining && !master->paused && !master->nothing_fits) {
         if (!schedule_next(&master->schedule, master->nodes, (size_t)master->transport->size, seconds_left, &next,
                            &node)) {
             master->nothing_fits = true;

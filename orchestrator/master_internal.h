@@ -5,6 +5,7 @@
 #include "orchestrator/calibration.h"
 #include "orchestrator/master.h"
 #include "orchestrator/protocol.h"
+#include "orchestrator/request.h"
 #include "orchestrator/schedule.h"
 
 enum progress_state {
@@ -52,6 +53,16 @@ struct master_node {
     bool present; /* has said hello */
 };
 
+enum { FAILURES_KEPT = 8 };
+
+/* An attempt that failed, for status.json. */
+struct failure {
+    uint32_t stage, attempt;
+    enum store_status status;
+    double when; /* seconds since 1970 */
+    char message[STORE_MESSAGE];
+};
+
 struct master {
     const struct sweep *sweep;
     const struct plan *plan;
@@ -71,10 +82,12 @@ struct master {
     struct store_row *rows;   /* arrived, not yet committed */
     struct arrival *arrivals; /* [row_count] what the log says of them */
     size_t row_count, row_capacity;
-    bool draining;
+    struct failure failures[FAILURES_KEPT]; /* a ring: number `failure_count` % FAILURES_KEPT is the next */
+    size_t failure_count;
+    bool draining, paused;
     bool nothing_fits; /* since the schedule was asked last, no device and no stage has become free */
     struct master_summary summary;
-    double started, status_written, line_written, store_checked, drain_file_checked;
+    double started, status_written, line_written, store_checked, requests_checked;
     struct calibration calibration; /* of the stages that completed in this run */
     struct master_forecast forecast;
     struct stage *scratch; /* a description at a time */

@@ -56,19 +56,47 @@ static json_t *calibration_json(const struct master *master)
     return list;
 }
 
+static json_t *nodes_json(const struct master *master)
+{
+    json_t *list = json_array();
+    for (int r = 0; r < master->transport->size; r++)
+        if (master->node_info[r].present)
+            json_array_append_new(list, json_pack("{s:i, s:s, s:i, s:i}", "rank", r, "host", master->node_info[r].host,
+                                                  "devices", (int)master->nodes[r].devices, "free",
+                                                  (int)master->nodes[r].free));
+    return list;
+}
+
+/* The newest first. */
+static json_t *failures_json(const struct master *master)
+{
+    json_t *list = json_array();
+    size_t kept = master->failure_count < FAILURES_KEPT ? master->failure_count : FAILURES_KEPT;
+    for (size_t i = 1; i <= kept; i++) {
+        const struct failure *failure = &master->failures[(master->failure_count - i) % FAILURES_KEPT];
+        const struct plan_stage *stage = &master->plan->stages[failure->stage];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:s, s:f, s:s}", "stage", stage->identity.hex, "model",
+                                              master->sweep->models[stage->model].name, "attempt",
+                                              (int)failure->attempt, "status", store_status_name(failure->status),
+                                              "when", failure->when, "message", failure->message));
+    }
+    return list;
+}
+
 static void write_status(struct master *master)
 {
     struct master_summary s = master_summary(master);
     json_t *running = json_array();
     for (size_t i = 0; i < master->running_count; i++)
         json_array_append_new(running, running_json(master, &master->running[i]));
-    json_t *status =
-        json_pack("{s:f, s:f, s:i, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:f, s:b, s:b, s:i, s:o, s:o}", "updated",
-                  clock_wall(), "seconds", s.seconds, "pid", (int)getpid(), "points", "total", (json_int_t)s.points,
-                  "done", (json_int_t)s.done, "diverged", (json_int_t)s.diverged, "failed", (json_int_t)s.failed,
-                  "skipped", (json_int_t)s.skipped, "left", (json_int_t)s.left, "eta_seconds", master_eta(master),
-                  "draining", (int)master->draining, "finished", (int)master_finished(master), "ranks",
-                  master->transport->size, "running", running, "calibration", calibration_json(master));
+    json_t *status = json_pack(
+        "{s:s, s:f, s:f, s:i, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:f, s:b, s:b, s:b, s:i, s:o, s:o, s:o, s:o}", "name",
+        master->sweep->name, "updated", clock_wall(), "seconds", s.seconds, "pid", (int)getpid(), "points", "total",
+        (json_int_t)s.points, "done", (json_int_t)s.done, "diverged", (json_int_t)s.diverged, "failed",
+        (json_int_t)s.failed, "skipped", (json_int_t)s.skipped, "left", (json_int_t)s.left, "eta_seconds",
+        master_eta(master), "draining", (int)master->draining, "paused", (int)master->paused, "finished",
+        (int)master_finished(master), "ranks", master->transport->size, "running", running, "calibration",
+        calibration_json(master), "nodes", nodes_json(master), "failures", failures_json(master));
     char path[PATH_MAX + 32], temporary[PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/status.json", master->options.dir);
     snprintf(temporary, sizeof temporary, "%s/status.json.tmp", master->options.dir);
