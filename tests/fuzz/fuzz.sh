@@ -10,6 +10,7 @@ out=$build/fuzz
 clang=$(command -v clang-14 || command -v clang) || { echo "skipped: no clang"; exit 77; }
 targets="store checkpoint dataset safetensors config"
 libraries="hdf5 libconfig jansson libxxhash"
+fixed=""
 mkdir -p "$out/object"
 cd "$source"
 
@@ -65,7 +66,8 @@ fuzz() {
     [ "$name" = config ] && set -- "$@" -dict=tests/fuzz/config.dict -max_len=16384
     mkdir -p "$corpus"
     seeds "$name" "$corpus"
-    "$out/fuzz_$name" -max_len=65536 "$@" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$out/crash-$name-" "$corpus" \
+    # shellcheck disable=SC2086
+    $fixed "$out/fuzz_$name" -max_len=65536 "$@" -timeout=25 -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="$out/crash-$name-" "$corpus" \
         >"$out/$name.log" 2>&1 ||
         { tail -n 40 "$out/$name.log"; echo "$name: FAILED; the input is in $out/crash-$name-*"; return 1; }
     echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$out/$name.log") executions"
@@ -90,6 +92,7 @@ smoke)
     has_fuzzer
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
+    setarch -R true 2>/dev/null && fixed="setarch -R" # libFuzzer's choices depend on addresses
     # shellcheck disable=SC2086
     compile $targets
     for target in $targets; do
