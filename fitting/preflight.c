@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "fitting/eigen.h"
+#include "fitting/preflight_parts.h"
 
 #define SINGULAR 1e-12 /* of the information: the square of the fits' rule */
 #define MOVES 1e-4
 
-static void middle(const struct preflight_point *points, size_t count, double centre[LAW_AXES])
+void preflight_middle(const struct preflight_point *points, size_t count, double centre[LAW_AXES])
 {
     for (size_t axis = 0; axis < LAW_AXES; axis++) {
         centre[axis] = 0;
@@ -18,9 +19,8 @@ static void middle(const struct preflight_point *points, size_t count, double ce
     }
 }
 
-/* d log L / d theta at a point, axes centred. */
-static void slope(const struct law *law, const double *theta, const double centre[LAW_AXES],
-                  const struct preflight_point *point, double gradient[LAW_PARAMETERS])
+void preflight_slope(const struct law *law, const double *theta, const double centre[LAW_AXES],
+                     const struct preflight_point *point, double gradient[LAW_PARAMETERS])
 {
     double log_x[LAW_AXES];
     for (size_t axis = 0; axis < LAW_AXES; axis++)
@@ -68,11 +68,11 @@ void preflight_errors(const struct law *law, const double *theta, double noise, 
     double information[EIGEN_LARGEST][EIGEN_LARGEST] = {{0}}, values[EIGEN_LARGEST];
     double vectors[EIGEN_LARGEST][EIGEN_LARGEST], largest = 0, row[LAW_PARAMETERS];
     *out = (struct preflight){0};
-    middle(points, count, centre);
+    preflight_middle(points, count, centre);
     memcpy(at, theta, n * sizeof *at);
     law_shift(law, at, centre);
     for (size_t i = 0; i < count; i++) {
-        slope(law, at, centre, &points[i], gradient);
+        preflight_slope(law, at, centre, &points[i], gradient);
         for (size_t a = 0; a < n; a++)
             for (size_t b = 0; b < n; b++)
                 information[a][b] += gradient[a] * gradient[b] / (noise * noise);
@@ -89,7 +89,7 @@ void preflight_errors(const struct law *law, const double *theta, double noise, 
         out->identified[i] = isfinite(out->error[i]);
     }
     for (size_t c = 0; c < candidate_count; c++) {
-        slope(law, at, centre, &candidates[c], gradient);
+        preflight_slope(law, at, centre, &candidates[c], gradient);
         double sum = 0; /* gᵀ·F⁻¹·g, a direction without information counts as one with very little */
         for (size_t k = 0; k < n; k++) {
             double part = 0;
@@ -104,7 +104,7 @@ void preflight_errors(const struct law *law, const double *theta, double noise, 
 void preflight_guess(const struct law *law, const struct preflight_point *points, size_t count, double *theta)
 {
     double centre[LAW_AXES];
-    middle(points, count, centre);
+    preflight_middle(points, count, centre);
     for (size_t axis = 0; axis < LAW_AXES; axis++)
         centre[axis] = -centre[axis];
     for (size_t i = 0; i < law->parameter_count; i++)

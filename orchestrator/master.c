@@ -44,7 +44,7 @@ static int make_ready(struct master *master, uint32_t index, struct error *err)
     master->stages[index].state = STAGE_READY;
     double checkpoint = master->sweep->resources.checkpoint_seconds;
     double seconds = checkpoint > 0 && checkpoint < stage->seconds ? checkpoint : stage->seconds;
-    struct schedule_stage entry = {index, stage->degree, stage->path_seconds, stage->flops, seconds};
+    struct schedule_stage entry = {index, stage->degree, stage->priority, stage->flops, seconds};
     master->nothing_fits = false;
     return schedule_add(&master->schedule, &entry) == 0 ? 0 : error_set(err, "out of memory");
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "orchestrator/identity.h"
+#include "orchestrator/plan_order.h"
 #include "orchestrator/plan_parts.h"
 
 struct recipe plan_recipe(const struct sweep_method *method, uint32_t rate, uint64_t examples)
@@ -257,6 +258,9 @@ int plan_finish(struct plan *plan, struct error *err)
         double through = parent->seconds + stage->path_seconds;
         if (through > parent->path_seconds) parent->path_seconds = through;
     }
+    for (size_t i = 0; i < plan->stage_count; i++)
+        plan->stages[i].priority = plan->stages[i].path_seconds;
+    if (plan->sweep->resources.order == SWEEP_INFORMATION && plan_order_by_information(plan, err)) return -1;
     return check_distinct(plan, err);
 }
 

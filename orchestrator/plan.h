@@ -30,7 +30,8 @@ struct plan_stage {
     uint64_t first_step, last_step;
     double flops;
     double seconds;      /* predicted, on `degree` devices */
-    double path_seconds; /* longest chain from the start of this stage to the end of the tree: the priority */
+    double path_seconds; /* longest chain from the start of this stage to the end of the tree */
+    double priority;     /* in the schedule: path_seconds, or by plan_order_by_information */
     uint64_t bytes;      /* on one device */
 };
 

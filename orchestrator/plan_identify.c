@@ -7,6 +7,7 @@
 
 #include "fitting/analysis.h"
 #include "fitting/preflight.h"
+#include "orchestrator/plan_table.h"
 
 enum { LEVELS = 64, SHOWN = 5 };
 
@@ -36,29 +37,15 @@ struct table {
     size_t count, more_count;
     struct levels levels[LAW_AXES];
     bool varies[LAW_AXES];
-    bool by_weights; /* X is without embeddings */
 };
-
-static void axes_of(const struct table *table, const struct store_point *point, double x[LAW_AXES])
-{
-    x[LAW_X] = (double)(table->by_weights ? point->non_embedding_parameters : point->parameters);
-    x[LAW_P] = (double)point->pretrain_tokens;
-    x[LAW_T] = point->pet_size ? (double)point->pet_size : 1;
-    x[LAW_D] = (double)point->finetune_examples;
-}
-
-static bool of_method(const struct store_point *point, const char *method)
-{
-    return !strncmp(point->method, method, sizeof point->method) && point->finetune_examples && !point->held_out;
-}
 
 static void fill(const struct plan *plan, const char *method, struct table *table)
 {
     for (size_t i = 0; i < plan->point_count; i++) {
         const struct store_point *point = &plan->points[i];
-        if (!of_method(point, method)) continue;
+        if (!plan_table_holds(point, method)) continue;
         struct preflight_point *row = &table->points[table->count++];
-        axes_of(table, point, row->x);
+        plan_table_axes(plan, point, row->x);
         row->seconds = fmax(plan->stages[plan->stage_of_point[i]].seconds, 1e-9);
         for (size_t axis = 0; axis < LAW_AXES; axis++)
             add_level(&table->levels[axis], row->x[axis]);
@@ -148,7 +135,7 @@ static int identify_method(const struct plan *plan, const char *method, const st
                            FILE *out, struct error *err)
 {
     enum { ROOM = 2000 };
-    struct table table = {.by_weights = !strcmp(plan->sweep->fit.x, "non_embedding_parameters")};
+    struct table table = {0};
     double theta[LAW_PARAMETERS];
     struct preflight got;
     int result = -1;

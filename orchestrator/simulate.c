@@ -30,13 +30,20 @@ struct simulation {
     double now;
 };
 
+static double priority(const struct simulation *s, uint32_t index)
+{
+    if (s->options->fifo) return -(double)s->order;
+    bool chains = s->plan->sweep->resources.order == SWEEP_LONGEST_CHAIN;
+    return chains ? s->chain[index] : s->plan->stages[index].priority;
+}
+
 static int make_ready(struct simulation *s, uint32_t index, struct error *err)
 {
     const struct plan_stage *stage = &s->plan->stages[index];
     double checkpoint = s->options->checkpoint_seconds;
     struct schedule_stage entry = {.stage = index,
                                    .degree = stage->degree,
-                                   .priority = s->options->fifo ? -(double)s->order : s->chain[index],
+                                   .priority = priority(s, index),
                                    .flops = stage->flops,
                                    .seconds = checkpoint > 0.0 ? fmin(s->left[index], checkpoint) : s->left[index]};
     s->order++;
@@ -293,7 +300,8 @@ int simulate_best(const struct plan *plan, const struct simulate_options *option
     struct simulate_result second;
     if (simulate(plan, options, result, err)) return -1;
     other.order = options->order == SCHEDULE_CHAIN ? SCHEDULE_CHAIN_DEVICES : SCHEDULE_CHAIN;
-    if (options->fifo || plan_forecast(plan, 1).widest < 2) return 0;
+    if (options->fifo || plan->sweep->resources.order != SWEEP_LONGEST_CHAIN) return 0;
+    if (plan_forecast(plan, 1).widest < 2) return 0; /* the same */
     if (simulate(plan, &other, &second, err)) return -1;
     if (second.makespan_seconds < result->makespan_seconds) *result = second;
     return 0;

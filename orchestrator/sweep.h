@@ -35,6 +35,9 @@ struct sweep_cells {
     size_t pretrain_token_count, example_count, size_count, seed_count;
 };
 
+/* What runs first: what ends the sweep soonest, or what tells most of the laws (orchestrator/plan_order.h). */
+enum sweep_order { SWEEP_LONGEST_CHAIN, SWEEP_INFORMATION };
+
 struct sweep_resources {
     char backend[16];         /* auto, cpu, cuda, reference */
     uint32_t tensor_parallel; /* devices a stage; 0: the smallest that fits */
@@ -45,6 +48,7 @@ struct sweep_resources {
     double hang_seconds, checkpoint_seconds;
     uint64_t checkpoint_steps;
     bool keep_weights;
+    enum sweep_order order;
 };
 
 /* How laws are fitted by default (fitting/). */

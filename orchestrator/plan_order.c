@@ -1,0 +1,78 @@
+/* The priorities of the stages by what their points tell of the laws. */
+#include "orchestrator/plan_order.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fitting/preflight.h"
+#include "orchestrator/plan_table.h"
+
+#define NOISE 0.005 /* of a loss between seeds, as `plan --identify` takes it */
+
+struct method_points {
+    struct preflight_point *points;
+    uint32_t *indices; /* of the points in the plan */
+    size_t *order;
+    size_t count;
+    bool varies[LAW_AXES];
+};
+
+static void collect(const struct plan *plan, const char *method, struct method_points *table)
+{
+    table->count = 0;
+    memset(table->varies, 0, sizeof table->varies);
+    for (size_t i = 0; i < plan->point_count; i++) {
+        const struct store_point *point = &plan->points[i];
+        if (!plan_table_holds(point, method)) continue;
+        struct preflight_point *row = &table->points[table->count];
+        *row = (struct preflight_point){.seconds = fmax(plan->stages[plan->stage_of_point[i]].seconds, 1e-9)};
+        plan_table_axes(plan, point, row->x);
+        for (size_t axis = 0; axis < LAW_AXES; axis++)
+            if (row->x[axis] != table->points[0].x[axis]) table->varies[axis] = true;
+        table->indices[table->count++] = (uint32_t)i;
+    }
+}
+
+/* Priorities from 2 (first) down to 1 in each method: methods take turns. */
+static int order_method(struct plan *plan, const char *method, struct method_points *table, struct error *err)
+{
+    double theta[LAW_PARAMETERS];
+    collect(plan, method, table);
+    if (!table->count) return 0;
+    struct law law = law_restrict(law_find("joint", NULL), table->varies);
+    preflight_guess(&law, table->points, table->count, theta);
+    if (preflight_order(&law, theta, NOISE, table->points, table->count, table->order))
+        return error_set(err, "out of memory for the order of %zu points", table->count);
+    for (size_t rank = 0; rank < table->count; rank++) {
+        uint32_t stage = plan->stage_of_point[table->indices[table->order[rank]]];
+        plan->stages[stage].priority = 2.0 - (double)rank / (double)table->count;
+    }
+    return 0;
+}
+
+int plan_order_by_information(struct plan *plan, struct error *err)
+{
+    struct method_points table = {.points = calloc(plan->point_count + 1, sizeof *table.points),
+                                  .indices = calloc(plan->point_count + 1, sizeof *table.indices),
+                                  .order = calloc(plan->point_count + 1, sizeof *table.order)};
+    int rc = table.points && table.indices && table.order ? 0 : error_set(err, "out of memory");
+    for (size_t i = 0; i < plan->stage_count; i++)
+        plan->stages[i].priority = 0.0;
+    for (size_t m = 0; m < plan->sweep->method_count && !rc; m++) {
+        enum method_kind kind = plan->sweep->methods[m].config.kind;
+        bool seen = kind == METHOD_NONE;
+        for (size_t k = 0; k < m; k++)
+            seen = seen || plan->sweep->methods[k].config.kind == kind;
+        if (!seen) rc = order_method(plan, method_name(kind), &table, err);
+    }
+    for (size_t i = plan->stage_count; i-- > 0;) {
+        const struct plan_stage *stage = &plan->stages[i];
+        if (stage->parent != PLAN_NONE)
+            plan->stages[stage->parent].priority = fmax(plan->stages[stage->parent].priority, stage->priority);
+    }
+    free(table.points);
+    free(table.indices);
+    free(table.order);
+    return rc;
+}
