@@ -139,11 +139,17 @@ failed:
     return NULL;
 }
 
+/* Over NFS a file that a new generation has replaced goes away under its readers: then that one is opened. */
 struct store *store_open(const char *path, bool writable, struct error *err)
 {
-    struct store *store = store_open_file(path, writable, err);
-    if (!store || store_load(store, err) == 0) return store;
-    store_close(store);
+    enum { TRIES = 5 };
+    bool replaced = true;
+    for (int i = 0; i < TRIES && replaced; i++) {
+        struct store *store = store_open_file(path, writable, err);
+        if (!store || store_load(store, err) == 0) return store;
+        replaced = store_is_replaced(store);
+        store_close(store);
+    }
     return NULL;
 }
 

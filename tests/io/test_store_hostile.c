@@ -79,7 +79,7 @@ static void test_bytes_flipped(void **state)
     unsigned char *bytes = make_store(fixture, &size), *mutant = malloc(size);
     for (int round = 0; round < 3000; round++) {
         memcpy(mutant, bytes, size);
-        for (int flips = round % 4 + 1; flips > 0; flips--) /* half of them in the seal and HDF5's metadata */
+        for (int flips = round % 4 + 1; flips > 0; flips--) /* half of them in the block and HDF5's metadata */
             mutant[(size_t)rand_r(&seed) % (round % 2 ? size : 12000)] ^= (unsigned char)(1u << rand_r(&seed) % 8);
         fixture_write_file(fixture->path, mutant, size);
         opens_honestly(fixture) ? opened++ : refusals++;

@@ -183,7 +183,7 @@ class Shards(unittest.TestCase):
         with h5py.File(f'{whole}/results.h5') as f:
             lost, at = f['points']['identity'][5], f['results'].id.get_offset() + 5 * 4096 + 100
         with open(f'{whole}/results.h5', 'r+b') as f:
-            f.write(b'\0' * 4096)  # the seal
+            f.write(b'\0' * 8192)  # the block
             f.seek(at)
             f.write(b'lightning')
         done = place.call('verify', whole, check=False)
