@@ -10,6 +10,7 @@
 #include "orchestrator/command.h"
 #include "orchestrator/host.h"
 #include "orchestrator/launcher.h"
+#include "orchestrator/losses.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/run_directory.h"
 #include "orchestrator/slurm.h"
@@ -269,8 +270,8 @@ static int write_script(const struct slurm_job *job, const char *path, struct er
     return failed ? error_set_errno(err, "%s", path) : 0;
 }
 
-/* What earlier jobs have left there: a new one may start again, and counts its starts anew. */
-static void forget_earlier_jobs(const char *dir)
+/* What earlier jobs have left there: a new one may start again, counts its starts anew, and tries every stage. */
+static int forget_earlier_jobs(const char *dir, struct error *err)
 {
     static const char *const names[] = {"cancelled", "left", "idle"};
     char path[PATH_MAX + 32];
@@ -278,6 +279,7 @@ static void forget_earlier_jobs(const char *dir)
         snprintf(path, sizeof path, "%s/slurm/%s", dir, names[i]);
         unlink(path);
     }
+    return losses_forget(dir, err);
 }
 
 /* Warnings come before the job's id. */
@@ -297,8 +299,7 @@ static int submit(const struct slurm_job *job, struct error *err)
     if (check_queue(job->dir, err)) return -1;
     if (mkdir(path, 0777) && errno != EEXIST) return error_set_errno(err, "%s", path);
     snprintf(path, sizeof path, "%s/slurm/job.sh", job->dir);
-    if (write_script(job, path, err)) return -1;
-    forget_earlier_jobs(job->dir);
+    if (write_script(job, path, err) || forget_earlier_jobs(job->dir, err)) return -1;
     char *argv[] = {"sbatch", "--parsable", path, NULL};
     int code = slurm_call(argv, out, sizeof out, err);
     if (code < 0) return -1;

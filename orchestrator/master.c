@@ -19,13 +19,13 @@
 #define REQUEST_INTERVAL 0.2 /* seconds between looks for files that ask for something */
 #define COMMIT_GROUP 256     /* rows under one pair of fdatasync */
 
-static struct stage *describe(struct master *master, uint32_t index)
+struct stage *master_describe(struct master *master, uint32_t index)
 {
     plan_stage_describe(master->plan, index, master->options.dir, master->stages[index].attempts, master->scratch);
     return master->scratch;
 }
 
-static int set_state(struct master *master, uint32_t point, enum store_status status, double progress, bool new_attempt,
+int master_set_state(struct master *master, uint32_t point, enum store_status status, double progress, bool new_attempt,
                      const char *message, struct error *err)
 {
     struct store_state state;
@@ -44,7 +44,9 @@ static int make_ready(struct master *master, uint32_t index, struct error *err)
     master->stages[index].state = STAGE_READY;
     double checkpoint = master->sweep->resources.checkpoint_seconds;
     double seconds = checkpoint > 0 && checkpoint < stage->seconds ? checkpoint : stage->seconds;
-    struct schedule_stage entry = {index, stage->degree, stage->priority, stage->flops, seconds};
+    /* what may have ended earlier runs comes after what has not */
+    double priority = losses_of(master->losses, index) ? 0 : stage->priority;
+    struct schedule_stage entry = {index, stage->degree, priority, stage->flops, seconds};
     master->nothing_fits = false;
     return schedule_add(&master->schedule, &entry) == 0 ? 0 : error_set(err, "out of memory");
 }
@@ -71,7 +73,7 @@ static bool state_finished(struct master *master, uint32_t index)
     char path[PATH_MAX];
     struct checkpoint_header header;
     struct error why;
-    stage_state_path(describe(master, index), path);
+    stage_state_path(master_describe(master, index), path);
     int found = checkpoint_peek(path, &header, &why);
     if (found < 0) LOG("%s", why.text);
     return found > 0 && header.finished && strcmp(header.stage, master->plan->stages[index].identity.hex) == 0;
@@ -94,6 +96,7 @@ static int find_work(struct master *master, struct error *err)
             if (master->stages[index].state == STAGE_COMPLETE) break;
         }
     }
+    if (master_give_up_lost(master, err) != 0) return -1;
     for (uint32_t i = 0; i < plan->stage_count; i++) {
         if (master->stages[i].state != STAGE_WAITING) continue;
         uint32_t parent = plan->stages[i].parent;
@@ -202,8 +205,9 @@ struct master *master_create(const struct sweep *sweep, const struct plan *plan,
         error_set(err, "out of memory");
         goto failed;
     }
-    if (open_store(master, err) != 0 || list_children(master, err) != 0 || find_work(master, err) != 0 ||
-        count_committed(master, err) != 0 || master_remove_leftovers(master, err) != 0)
+    if (open_store(master, err) != 0 || !(master->losses = losses_open(options->dir, plan, err)) ||
+        list_children(master, err) != 0 || find_work(master, err) != 0 || count_committed(master, err) != 0 ||
+        master_remove_leftovers(master, err) != 0)
         goto failed;
     return master;
 failed:
@@ -215,6 +219,7 @@ void master_destroy(struct master *master)
 {
     if (!master) return;
     store_close(master->store);
+    losses_close(master->losses);
     if (master->log_fd >= 0) close(master->log_fd);
     if (master->lock_fd >= 0) close(master->lock_fd);
     schedule_free(&master->schedule);
@@ -248,8 +253,7 @@ static void log_outcome(struct master *master, uint32_t index, const struct stag
             master->node_info[node].host, clock_wall(), master_eta(master));
 }
 
-/* Everything below a stage that has been given up. */
-static int skip_below(struct master *master, uint32_t index, struct error *err)
+int master_skip_below(struct master *master, uint32_t index, struct error *err)
 {
     for (uint32_t c = master->child_first[index]; c < master->child_first[index + 1]; c++) {
         uint32_t child = master->children[c];
@@ -261,9 +265,9 @@ static int skip_below(struct master *master, uint32_t index, struct error *err)
             snprintf(message, sizeof message, "its base, stage %.12s, has failed",
                      master->plan->stages[index].identity.hex);
             master->summary.skipped++;
-            if (set_state(master, point, STORE_SKIPPED, 0, false, message, err) != 0) return -1;
+            if (master_set_state(master, point, STORE_SKIPPED, 0, false, message, err) != 0) return -1;
         }
-        if (skip_below(master, child, err) != 0) return -1;
+        if (master_skip_below(master, child, err) != 0) return -1;
     }
     return 0;
 }
@@ -278,7 +282,7 @@ static int stage_complete(struct master *master, uint32_t index, struct error *e
     return 0;
 }
 
-static bool parent_complete(const struct master *master, uint32_t index)
+bool master_parent_complete(const struct master *master, uint32_t index)
 {
     uint32_t parent = master->plan->stages[index].parent;
     return parent == PLAN_NONE || master->stages[parent].state == STAGE_COMPLETE;
@@ -291,7 +295,7 @@ static int make_ready_or_wait(struct master *master, uint32_t index, struct erro
         uint32_t parent = master->plan->stages[index].parent;
         if (parent != PLAN_NONE && master->stages[parent].state == STAGE_UNNEEDED && state_finished(master, parent))
             master->stages[parent].state = STAGE_COMPLETE;
-        if (parent_complete(master, index)) return make_ready(master, index, err);
+        if (master_parent_complete(master, index)) return make_ready(master, index, err);
         master->stages[index].state = STAGE_WAITING;
         if (master->stages[parent].state != STAGE_UNNEEDED) return 0;
         index = parent;
@@ -305,7 +309,7 @@ static int check_parent(struct master *master, uint32_t index, struct error *err
     if (parent == PLAN_NONE || master->stages[parent].state != STAGE_COMPLETE) return 0;
     char path[PATH_MAX];
     struct error why;
-    stage_state_path(describe(master, parent), path);
+    stage_state_path(master_describe(master, parent), path);
     struct checkpoint *checkpoint = checkpoint_open(path, &why);
     if (checkpoint) {
         checkpoint_close(checkpoint);
@@ -332,7 +336,7 @@ static int stage_failed(struct master *master, uint32_t index, const struct stag
                stage->attempts, limit, store_status_name(outcome->status), outcome->message);
     /* divergence is a function of the stage: another attempt would diverge, too */
     if (stage->attempts < limit && outcome->status != STORE_DIVERGED) {
-        if (point != PLAN_NONE && set_state(master, point, STORE_PENDING, 0, false, outcome->message, err) != 0)
+        if (point != PLAN_NONE && master_set_state(master, point, STORE_PENDING, 0, false, outcome->message, err) != 0)
             return -1;
         if (check_parent(master, index, err) != 0) return -1;
         return make_ready_or_wait(master, index, err);
@@ -340,9 +344,9 @@ static int stage_failed(struct master *master, uint32_t index, const struct stag
     stage->state = STAGE_FAILED;
     if (point != PLAN_NONE) {
         master->summary.failed++;
-        if (set_state(master, point, outcome->status, 0, false, outcome->message, err) != 0) return -1;
+        if (master_set_state(master, point, outcome->status, 0, false, outcome->message, err) != 0) return -1;
     }
-    if (skip_below(master, index, err) != 0) return -1;
+    if (master_skip_below(master, index, err) != 0) return -1;
     return master->options.fail_fast ? master_drain(master, "a stage was given up (--fail-fast)", err) : 0;
 }
 
@@ -373,6 +377,7 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     if (index >= master->plan->stage_count || master->stages[index].state != STAGE_RUNNING) return 0;
     const struct plan_stage *stage = &master->plan->stages[index];
     const struct stage_outcome *outcome = &message->outcome;
+    losses_end(master->losses, index);
     master->nodes[node].free += stage->degree;
     master->nothing_fits = false;
     uint32_t slot = master->stages[index].running;
@@ -387,8 +392,9 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     }
     if (outcome->status == STORE_CUT) {
         master->stages[index].state = STAGE_CUT;
-        return stage->point == PLAN_NONE ? 0
-                                         : set_state(master, stage->point, STORE_CUT, 0, false, outcome->message, err);
+        return stage->point == PLAN_NONE
+                   ? 0
+                   : master_set_state(master, stage->point, STORE_CUT, 0, false, outcome->message, err);
     }
     return stage_failed(master, index, outcome, err);
 }
@@ -417,7 +423,8 @@ static int commit_rows(struct master *master, struct error *err)
         const struct store_row *row = &master->rows[i];
         const struct arrival *arrival = &master->arrivals[i];
         uint32_t index = arrival->stage;
-        if (set_state(master, (uint32_t)row->index, (enum store_status)row->result.status, 1, false, NULL, err) != 0)
+        if (master_set_state(master, (uint32_t)row->index, (enum store_status)row->result.status, 1, false, NULL,
+                             err) != 0)
             return -1;
         master->committed[row->index] = 1;
         if (row->result.status == STORE_DIVERGED)
@@ -426,52 +433,11 @@ static int commit_rows(struct master *master, struct error *err)
             master->summary.done++;
         master->summary.committed_now++;
         log_outcome(master, index, &arrival->outcome, arrival->node);
-        stage_cleanup(describe(master, index));
+        stage_cleanup(master_describe(master, index));
         if (stage_complete(master, index, err) != 0) return -1;
     }
     master->row_count = 0;
     return 0;
-}
-
-static int add_running(struct master *master, uint32_t index, uint32_t node, struct error *err)
-{
-    if (master->running_count == master->running_capacity) {
-        size_t capacity = master->running_capacity ? 2 * master->running_capacity : 16;
-        struct running *grown = realloc(master->running, capacity * sizeof *grown);
-        if (!grown) return error_set(err, "out of memory");
-        master->running = grown;
-        master->running_capacity = capacity;
-    }
-    struct running running = {.stage = index, .node = node, .started = clock_elapsed()};
-    master->stages[index].running = (uint32_t)master->running_count;
-    master->running[master->running_count++] = running;
-    return 0;
-}
-
-static int hand_out(struct master *master, uint32_t index, size_t node, struct error *err)
-{
-    struct master_stage *stage = &master->stages[index];
-    stage->state = STAGE_RUNNING;
-    stage->attempts++;
-    stage->node = (uint32_t)node;
-    if (add_running(master, index, (uint32_t)node, err) != 0) return -1;
-    uint32_t point = master->plan->stages[index].point;
-    if (point != PLAN_NONE && set_state(master, point, STORE_RUNNING, 0, true, NULL, err) != 0) return -1;
-    char *text = stage_encode(describe(master, index));
-    struct message_assign header = {index, 0};
-    size_t size = text ? strlen(text) : 0;
-    char *message = text ? malloc(sizeof header + size) : NULL;
-    int result = -1;
-    if (message) {
-        memcpy(message, &header, sizeof header);
-        memcpy(message + sizeof header, text, size);
-        result = transport_send(master->transport, (int)node, MESSAGE_ASSIGN, message, sizeof header + size, err);
-    } else {
-        error_set(err, "out of memory");
-    }
-    free(message);
-    free(text);
-    return result;
 }
 
 /* Every rank has said what it has: a stage that fits on none of them will never run. */
@@ -515,8 +481,8 @@ static int handle_progress(struct master *master, const struct message_progress 
     if (point == PLAN_NONE || now - running->state_written < STATE_INTERVAL) return 0;
     running->state_written = now;
     double steps = (double)message->progress.steps;
-    return set_state(master, point, STORE_RUNNING, steps > 0 ? (double)message->progress.step / steps : 0, false, NULL,
-                     err);
+    return master_set_state(master, point, STORE_RUNNING, steps > 0 ? (double)message->progress.step / steps : 0, false,
+                            NULL, err);
 }
 
 int master_message(struct master *master, int rank, int tag, const void *payload, size_t size, struct error *err)
@@ -579,24 +545,8 @@ static int watch_time(struct master *master, struct error *err)
 int master_step(struct master *master, struct error *err)
 {
     if (check_store(master, err) != 0 || commit_rows(master, err) != 0 || watch_time(master, err) != 0 ||
-        watch_requests(master, err) != 0)
+        watch_requests(master, err) != 0 || master_assign(master, plan_seconds_left(master), err) != 0)
         return -1;
-    struct schedule_stage next;
-    size_t node;
-    double seconds_left = plan_seconds_left(master);
-    while (!master->draining && !master->paused && !master->nothing_fits) {
-        if (!schedule_next(&master->schedule, master->nodes, (size_t)master->transport->size, seconds_left, &next,
-                           &node)) {
-            master->nothing_fits = true;
-            break;
-        }
-        if (parent_complete(master, next.stage)) {
-            if (hand_out(master, next.stage, node, err) != 0) return -1;
-        } else { /* its parent's state was found damaged after it had become ready */
-            master->nodes[node].free += next.degree;
-            master->stages[next.stage].state = STAGE_WAITING;
-        }
-    }
     master_show(master, false);
     return 0;
 }

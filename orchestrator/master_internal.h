@@ -1,8 +1,10 @@
-/* Inside the master: shared by master.c (stages and messages) and master_status.c (what a person sees). */
+/* Inside the master: shared by master.c (stages and messages), master_assign.c (who gets what), master_leftovers.c and
+ * master_status.c (what a person sees). */
 #ifndef TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
 #define TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
 
 #include "orchestrator/calibration.h"
+#include "orchestrator/losses.h"
 #include "orchestrator/master.h"
 #include "orchestrator/protocol.h"
 #include "orchestrator/request.h"
@@ -73,6 +75,7 @@ struct master {
     struct master_stage *stages;
     uint32_t *child_first, *children; /* children of stage s: children[child_first[s] .. child_first[s+1]-1] */
     unsigned char *committed;         /* [rows of the store] */
+    struct losses *losses;
     struct schedule schedule;
     struct schedule_node *nodes; /* [ranks] */
     struct master_node *node_info;
@@ -95,6 +98,22 @@ struct master {
 
 /* Choose the order of the schedule for the nodes that are present and what is left to do. */
 int master_choose_order(struct master *master, struct error *err);
+
+/* The description of a stage that a worker gets; valid until the next call. */
+struct stage *master_describe(struct master *master, uint32_t index);
+bool master_parent_complete(const struct master *master, uint32_t index);
+/* Rewrite a point's /state row. message: NULL leaves the last one. */
+int master_set_state(struct master *master, uint32_t point, enum store_status status, double progress, bool new_attempt,
+                     const char *message, struct error *err);
+/* Everything that waits below a stage that has been given up. */
+int master_skip_below(struct master *master, uint32_t index, struct error *err);
+
+/* master_assign.c: give what is ready to free devices, unless it drains. seconds_left: as the plan counts them, until a
+ * drain must begin. */
+int master_assign(struct master *master, double seconds_left, struct error *err);
+/* Before anything is ready: stages that were in flight when too many runs in a row have died are given up, until a
+ * person asks for another try. */
+int master_give_up_lost(struct master *master, struct error *err);
 
 /* Remove files of committed points that a kill has kept from being removed. */
 int master_remove_leftovers(struct master *master, struct error *err);

@@ -106,6 +106,35 @@ class Workers(unittest.TestCase):
             place.run(dir)
             self.assertEqual(harness.result_bytes(dir), harness.result_bytes(whole))
 
+    def test_a_stage_that_kills_its_node_is_given_up(self):
+        """Every run dies as soon as the stage begins: after `attempts` of them the rest is done without it."""
+        with Place(attempts=2, length=8) as place:
+            with open(place.config) as f:
+                text = f.read()
+            with open(place.config, 'w') as f:
+                f.write(text.replace('checkpoint_seconds = 0.3', 'checkpoint_seconds = 300.0'))
+            whole, dir = place.dir('whole'), place.dir('r')
+            place.run(whole)
+            points = harness.table(whole, 'points')
+            row = next(i for i in range(len(points)) if points['method'][i] == b'full')
+            identity = points['identity'][row].decode()
+            log = f'{dir}/logs/{identity}.log'
+            for _ in range(2):
+                seen = os.path.getsize(log) if os.path.exists(log) else 0
+                process = place.start(dir)
+                harness.wait_for(lambda: os.path.exists(log) and os.path.getsize(log) > seen, what='the deadly stage')
+                harness.kill([p for pids in harness.kinds_below(process).values() for p in pids])
+                process.wait(timeout=60)
+            place.run(dir, code=1)
+            self.assertRegex(place.output(dir), rf'{identity[:12]} is given up: 2 runs in a row')
+            self.assertEqual(int(harness.table(dir, 'state')['attempts'][row]), 2)
+            left = harness.table(dir, 'results')['committed'] == 0
+            self.assertTrue(left[row])
+            self.assertLess(left.sum(), 4)  # and what was in flight with it both times
+            os.unlink(f'{dir}/logs/flights')
+            place.run(dir)
+            self.assertEqual(harness.result_bytes(dir), harness.result_bytes(whole))
+
     def test_a_damaged_base_is_trained_again(self):
         with Place() as place:
             whole, dir = place.dir('whole'), place.dir('r')
