@@ -199,7 +199,7 @@ static int collect_rows(struct analysis_fit *fit, const struct observations *obs
  * tell it from a constant. */
 static struct law law_of_view(const struct law *law, struct analysis_fit *view, const struct fit_data *data)
 {
-    if (view->view != VIEW_JOINT) return *law;
+    if (strncmp(law->name, "joint", 5)) return *law;
     bool varies[LAW_AXES];
     size_t needed = law->term_count > 2 ? 3 : 2;
     for (size_t axis = 0; axis < LAW_AXES; axis++) {

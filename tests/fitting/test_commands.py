@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""fit, advise and plan --identify as a user calls them: on a store of known laws (make_store) and on sweeps of the harness."""
+import json
+import math
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'sweep'))
+import harness
+from harness import PROGRAM, Place, wait_for
+
+# A, alpha, beta, E of Zhang et al. 2024, table 4, En-De over model size
+PUBLISHED = {'full': (1.2e5, .52, .15, .75), 'prompt': (3.9e3, .40, .051, .62), 'lora': (2.1e3, .36, .081, .62)}
+
+
+def loss(method, size, examples):
+    a, alpha, beta, e = PUBLISHED[method]
+    return a * size ** -alpha * examples ** -beta + e
+
+
+def call(*words, check=True):
+    done = subprocess.run([PROGRAM, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=240)
+    if check and done.returncode:
+        raise AssertionError(f'{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}')
+    return done
+
+
+def make_store(dir, seeds=1, noise=1e-5, methods=PUBLISHED):
+    os.mkdir(dir)
+    laws = [f'{method}:{",".join(map(str, methods[method]))}' for method in methods]
+    subprocess.run([os.environ['MAKE_STORE'], dir, str(seeds), str(noise), *laws], check=True)
+    return dir
+
+
+class Commands(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix='tunelaw-')
+        cls.exact = make_store(f'{cls.folder.name}/exact')
+        cls.noisy = make_store(f'{cls.folder.name}/noisy', seeds=3, noise=3e-3)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def refused(self, said, *words):
+        done = call(*words, check=False)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(said, done.stderr)
+        self.assertEqual(done.stdout, '')
+
+    def test_advise_names_method_model_loss_and_how_sure(self):
+        head, *rows = call('advise', self.noisy, '--examples', '50K', '--model', '8B').stdout.splitlines()
+        got = re.match(r'take (\S+) 4 with 8000000000 parameters: expected loss ([\d.]+) \(90 %: ([\d.]+) to ([\d.]+)\) at 50000 ex', head)
+        self.assertEqual(got[1], 'lora')
+        want = loss('lora', 8e9, 50e3)
+        self.assertAlmostEqual(float(got[2]), want, delta=3e-3)
+        self.assertLess(float(got[3]), float(got[4]))
+        self.assertLess(abs(float(got[2]) - want), 2 * (float(got[4]) - float(got[3])))
+        self.assertNotIn('beyond', head)
+        table = [row for row in rows if '8000000000' in row]
+        self.assertEqual(len(table), 3)
+        self.assertIn('100 %', table[0])
+        self.assertAlmostEqual(float(table[0].split('%')[1].split()[0]), 8e9 * 50e3 * 1e-12, delta=4)  # seconds
+        losses = [float(row.split('8000000000')[1].split()[0]) for row in table]
+        self.assertEqual(losses, sorted(losses))
+
+    def test_advise_over_all_models_and_by_profile(self):
+        said = call('advise', self.noisy, '--examples', 50000).stdout
+        self.assertIn('take lora 4 with 16000000000 parameters', said)
+        self.assertEqual(len(re.findall(r'^(?:full|lora 4|prompt 4) ', said, re.M)), 15)
+        head = call('advise', self.noisy, '--examples', 50000, '--intervals', 'profile', '--level', 95).stdout.splitlines()[0]
+        low, high = map(float, re.search(r'\(95 %: ([\d.]+) to ([\d.]+)\)', head).groups())
+        self.assertTrue(low <= loss('lora', 16e9, 50e3) <= high)
+        self.assertLess(high - low, 0.01)
+
+    def test_advise_keeps_the_budget(self):
+        said = call('advise', self.exact, '--examples', '50K', '--budget', 120).stdout  # 1e-12 s by parameter and example
+        self.assertIn('take lora 4 with 2000000000 parameters', said)
+        over = [line for line in said.splitlines() if 'over the budget' in line]
+        self.assertEqual(len(over), 9)
+        self.assertTrue(all('0 %' in line for line in over))
+        self.assertIn('nothing is within 1 seconds', call('advise', self.exact, '--examples', '50K', '--budget', 1).stdout)
+
+    def test_advise_says_when_it_extrapolates(self):
+        said = call('advise', self.exact, '--examples', '1B', '--model', '64B').stdout
+        self.assertIn('beyond the points that were fitted', said.splitlines()[0])
+        self.assertEqual(said.count('extrapolates in size  extrapolates in examples'), 3)
+        self.assertNotIn('extrapolates', call('advise', self.exact, '--examples', '10K', '--model', '1B').stdout)
+
+    def test_advise_refuses(self):
+        self.refused('give --examples', 'advise', self.exact)
+        self.refused('give a run directory', 'advise', '--examples', 5)
+        self.refused('/nonexistent', 'advise', '/nonexistent', '--examples', 5)
+        for option, word in (('examples', '-5'), ('examples', 'many'), ('model', '0'), ('budget', '1h')):
+            self.refused(f'--{option} is "{word}"; allowed', 'advise', self.exact, '--examples', 5, f'--{option}={word}')
+        self.refused('allowed: bootstrap, profile', 'advise', self.exact, '--examples', 5, '--intervals', 'both')
+
+    def test_methods_meet_where_the_published_laws_do(self):
+        """0, 1 and 2 roots within what is searched: a hundredth of the fewest to 10^4 times the most examples."""
+        call('fit', self.exact, '--intervals', 'both')
+        with open(f'{self.exact}/fit.json') as f:
+            crossings = json.load(f)['crossings']
+        want = {('full', 'prompt'): {1e9: [2.413e5], 2e9: [3.590e5], 4e9: [1.966e6, 4.85e10], 8e9: [], 16e9: []},
+                ('full', 'lora'): {size: [] for size in (1e9, 2e9, 4e9, 8e9, 16e9)},
+                ('lora', 'prompt'): {1e9: [1093], 2e9: [2753], 4e9: [6938], 8e9: [17483], 16e9: [44054]}}
+        self.assertEqual(len(crossings), 15)
+        for entry in crossings:
+            roots = want[entry['first'].split()[0], entry['second'].split()[0]][entry['parameters']]
+            self.assertEqual(len(entry['examples']), len(roots), entry)
+            for got, root in zip(entry['examples'], roots):
+                self.assertLess(abs(math.log(got['value'] / root)), 0.01)
+                profile = got['profile']
+                self.assertTrue(profile['low'] < got['value'] < (profile['high'] or math.inf), got)
+                self.assertEqual(profile['high'] is None, profile['high_open'])
+
+    def test_what_is_drawn_changes_intervals_alone(self):
+        fits = {}
+        for what in ('trunks', 'seeds', 'points'):
+            made = json.loads(call('fit', self.noisy, '--resample', what, '--json').stdout)
+            self.assertEqual(made['options']['resample'], what)
+            fits[what] = next(f for f in made['fits'] if f['method'] == 'full' and f['law'] == 'multiplicative')
+        self.assertEqual([fits[what]['clusters'] for what in fits], [5, 3, 150])
+        values = {what: fits[what]['parameters']['alpha']['value'] for what in fits}
+        lows = {fits[what]['parameters']['alpha']['low'] for what in fits}
+        self.assertEqual(len(set(values.values())), 1)
+        self.assertEqual(len(lows), 3)
+        self.refused('allowed: trunks, seeds, points', 'fit', self.noisy, '--resample', 'rows')
+
+    def test_profiles_stand_beside_or_in_place(self):
+        for kind in ('profile', 'both'):
+            made = json.loads(call('fit', self.noisy, '--intervals', kind, '--json').stdout)
+            fit = next(f for f in made['fits'] if f['method'] == 'lora' and f['law'] == 'multiplicative')
+            for name, want in zip(('A', 'alpha', 'beta', 'E'), PUBLISHED['lora']):
+                got = fit['parameters'][name]
+                self.assertTrue(got['profile']['low'] < got['value'] < got['profile']['high'])
+                self.assertLess(abs(got['value'] - want), 2 * (got['profile']['high'] - got['profile']['low']))
+                self.assertEqual(got['low'] == got['profile']['low'], kind == 'profile')
+            self.assertEqual(fit['resamples'], 0 if kind == 'profile' else 200)
+        self.refused('allowed: bootstrap, profile, both', 'fit', self.noisy, '--intervals', 'none')
+
+
+class Sweeps(unittest.TestCase):
+    def test_identify_expects_the_errors_that_fits_have(self):
+        """A planned grid, its losses made 60 times from the law that --identify names, fitted by the program."""
+        noise, trials = 0.002, 60
+        with Place() as place:
+            with open(place.config) as f:
+                text = f.read()
+            for old, new in (('examples = [ 64, 256 ]', 'examples = [ 32, 64, 128, 256, 512 ]'),
+                             ('models = (', 'models = ({ name = "l"; layers = 4; width = 64; heads = 4; kv_heads = 2; ffn = 128; },'),
+                             ('tokens = [ 12800, 25600 ]', 'tokens = [ 12800, 25600, 51200 ]')):
+                self.assertIn(old, text)
+                text = text.replace(old, new)
+            with open(place.config, 'w') as f:
+                f.write(text)
+            said = place.call('plan', place.config, '--identify', '--noise', str(100 * noise)).stdout
+            points = json.loads(place.call('plan', place.config, '--json').stdout)['points']
+            block = said[said.index('\nfull: L = A·N^-α·P^-γ·D^-β + E'):].split('\n\n')[0]
+            theta = {s: float(v) for s, v in re.findall(r'^  (\S+) ([\d.e+-]+), expected', block, re.M)}
+            expected = {s: float(v) for s, v in re.findall(r'^  (\S+) [\d.e+-]+, expected standard error ([\d.e+-]+)$', block, re.M)}
+            self.assertEqual(set(theta), {'A', 'α', 'γ', 'β', 'E'})
+            gains = [float(v) for v in re.findall(r'gain ([\d.e+-]+) a second', block)]
+            self.assertEqual((len(gains), gains), (5, sorted(gains, reverse=True)))
+            rows = [(p['parameters'], p['pretrain_tokens'], p['finetune_examples']) for p in points
+                    if p['method'] == 'full' and not p['held_out']]
+            self.assertGreater(len(rows), 40)
+            draw, found = random.Random(4), {'alpha': [], 'gamma': [], 'beta': []}
+            for _ in range(trials):
+                with open(place.dir('made.csv'), 'w') as f:
+                    f.write('n,p,d,l\n')
+                    for n, p, d in rows:
+                        made = theta['A'] * n ** -theta['α'] * p ** -theta['γ'] * d ** -theta['β'] + theta['E']
+                        f.write(f'{n},{p},{d},{made * math.exp(noise * draw.gauss(0, 1))!r}\n')
+                fit = json.loads(place.call('fit', '--table', place.dir('made.csv'), '--columns', 'N=n,P=p,D=d,L=l', '--law', 'joint',
+                                            '--log', '--delta', 'inf', '--bootstrap', '0', '--json').stdout)['fits'][0]
+                for name in found:
+                    found[name].append(fit['parameters'][name]['value'])
+            for name, symbol in (('alpha', 'α'), ('gamma', 'γ'), ('beta', 'β')):
+                ratio = statistics.stdev(found[name]) / expected[symbol]
+                print(f'{name}: spread of {trials} fits {statistics.stdev(found[name]):.4g}, expected {expected[symbol]:.4g}')
+                self.assertTrue(0.7 < ratio < 1.4, f'{name}: {ratio}')
+
+    def test_watch_follows_a_sweep_to_its_end(self):
+        with Place(length=6) as place:
+            dir = place.dir('run')
+            process = place.start(dir)
+            wait_for(lambda: os.path.exists(f'{dir}/results.h5'), what='the store')
+            watch = subprocess.Popen([PROGRAM, 'fit', dir, '--watch=0.2', '--bootstrap', '20'], stdout=subprocess.PIPE,
+                                     stderr=subprocess.PIPE, text=True)
+            said, errors = watch.communicate(timeout=240)
+            self.assertEqual((watch.returncode, errors), (0, ''))
+            self.assertEqual(process.wait(timeout=60), 0, place.output(dir))
+            fitted = [int(n) for n in re.findall(r'^\d+ points: (\d+) to fit', said, re.M)]
+            print(f'{len(fitted)} fits of {fitted} points')
+            self.assertGreater(len(fitted), 2)
+            self.assertEqual(fitted, sorted(fitted))
+            self.assertEqual(fitted[-1], len([p for p in harness.table(dir, 'points') if p['finetune_examples'] and not p['held_out']]))
+            self.assertIn('not finished', said)
+            self.assertNotIn('not finished', said[said.rindex('points:'):])
+            with open(f'{dir}/fit.json') as f:
+                self.assertEqual(len(json.load(f)['left_out']), 0)
+
+
+if __name__ == '__main__':
+    unittest.main()
