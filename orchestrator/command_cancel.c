@@ -44,50 +44,65 @@ static int leave_word(const char *dir, struct error *err)
     return 0;
 }
 
-static int cancel_job(struct slurm_state *job, bool now, struct error *err)
+static bool drains(const struct slurm_state *state, bool now)
 {
-    char out[1024];
-    bool drains = !now && !strcmp(job->state, "RUNNING");
-    char *warn[] = {"scancel", "--batch", "--signal=USR1", job->id, NULL}, *end[] = {"scancel", job->id, NULL};
-    int code = slurm_call(drains ? warn : end, out, sizeof out, err);
-    if (code < 0) return -1;
-    if (code > 0) return error_set(err, "scancel %s: %.*s", job->id, (int)strcspn(out, "\n"), out);
-    printf("job %s was %s: %s\n", job->id, job->state,
-           drains ? "running stages checkpoint, then it ends" : "cancelled");
-    return 0;
+    return !now && !strcmp(state->state, "RUNNING");
+}
+
+/* Every job, and every task of an array, that is to be ended in this way, in one call. */
+static int end_jobs(const struct slurm_state *states, size_t count, bool now, bool drain, struct error *err)
+{
+    char out[1024], *head[] = {"scancel", "--batch", "--signal=USR1"};
+    size_t words = drain ? 3 : 1, first = words;
+    char **argv = calloc(count + 4, sizeof *argv), (*names)[SLURM_TASK] = malloc((count + 1) * sizeof *names);
+    int code = argv && names ? 0 : error_set(err, "out of memory");
+    for (size_t i = 0; i < first && code == 0; i++)
+        argv[i] = head[i];
+    for (size_t i = 0; i < count && code == 0; i++) {
+        if (!slurm_state_active(&states[i]) || drains(&states[i], now) != drain) continue;
+        slurm_task_name(&states[i], names[i]);
+        argv[words++] = names[i];
+        printf("job %s was %s: %s\n", names[i], states[i].state,
+               drain ? "running stages checkpoint, then it ends" : "cancelled");
+    }
+    if (code == 0 && words > first) code = slurm_call(argv, out, sizeof out, err);
+    if (code > 0) error_set(err, "scancel: %.*s", (int)strcspn(out, "\n"), out);
+    free(argv);
+    free(names);
+    return code ? -1 : 0;
 }
 
 static int cancel(const struct arguments *arguments, struct error *err)
 {
-    char dir[PATH_MAX], ids[SLURM_JOBS][SLURM_ID];
+    char dir[PATH_MAX], id[1][SLURM_ID];
     size_t count, active = 0;
+    struct slurm_state *states;
     if (!realpath(arguments->dir, dir)) return error_set_errno(err, "%s", arguments->dir);
-    if (slurm_jobs_read(dir, ids, SLURM_JOBS, &count, err)) return -1;
+    if (slurm_jobs_read(dir, id, 1, &count, err)) return -1;
     if (count == 0) return error_set(err, "%s: no job was submitted for it", dir);
-    if (leave_word(dir, err)) return -1;
-    for (size_t i = 0; i < count; i++) {
-        struct slurm_state state;
-        if (slurm_state_ask(ids[i], &state, err)) return -1;
-        if (!slurm_state_active(&state)) continue;
-        active++;
-        if (cancel_job(&state, arguments->now, err)) return -1;
-    }
-    if (!active) printf("none of its jobs is in the queue any more\n");
-    return 0;
+    if (leave_word(dir, err) || slurm_states_of(dir, &states, &count, err)) return -1;
+    for (size_t i = 0; i < count; i++)
+        active += slurm_state_active(&states[i]);
+    /* those that wait come first: what ends lets others start */
+    int result = end_jobs(states, count, arguments->now, false, err);
+    if (result == 0) result = end_jobs(states, count, arguments->now, true, err);
+    if (result == 0 && !active) printf("none of its jobs is in the queue any more\n");
+    free(states);
+    return result;
 }
 
 int command_cancel(int argc, char **argv)
 {
     static const struct argp_option options[] = {
         {"now", 'n', NULL, 0, "do not wait for checkpoints: what was trained since the last ones is lost", 0}, {0}};
-    static const struct argp argp = {
-        options,
-        parse,
-        "DIR",
-        "End the Slurm jobs of the sweep in DIR. Running stages checkpoint first; `tunelaw submit` goes on from there.",
-        NULL,
-        NULL,
-        NULL};
+    static const struct argp argp = {options,
+                                     parse,
+                                     "DIR",
+                                     "End the Slurm jobs of the sweep in DIR, all tasks of an array. Running stages "
+                                     "checkpoint first; `tunelaw submit` goes on from there.",
+                                     NULL,
+                                     NULL,
+                                     NULL};
     struct arguments arguments = {0};
     struct error err = {""};
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);

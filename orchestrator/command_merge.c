@@ -13,18 +13,21 @@
 #include "orchestrator/view.h"
 
 #define LOCK_WAIT 5.0 /* seconds */
-enum { CONFLICTS_SHOWN = 20 };
+enum { CONFLICTS_SHOWN = 20, MISSING_SHOWN = 20 };
 
 struct arguments {
     const char *out;
     char **in;
     size_t in_count;
     struct store_merge_options options;
+    bool complete; /* wanted */
 };
 
 static const struct argp_option options[] = {
     {"rule", 'r', "RULE", 0,
      "which of two different results of one point is kept: fail (none, the default), earliest, newest", 0},
+    {"complete", 'c', NULL, 0,
+     "list the points of OUT that have no result, and end with exit code 1 where there are any", 0},
     {"tolerance", 't', "X", 0, "relative, of losses that were computed in different execution classes (0.005)", 0},
     {0}};
 
@@ -43,6 +46,9 @@ static error_t parse(int key, char *word, struct argp_state *state)
     switch (key) {
     case 'r':
         a->options.rule = read_rule(word, state);
+        return 0;
+    case 'c':
+        a->complete = true;
         return 0;
     case 't':
         a->options.tolerance = strtod(word, &end);
@@ -157,6 +163,37 @@ static void print_report(const struct arguments *a, const struct store_merge_rep
         printf("%zu different sweep files: /config is the longest, all are in /provenance\n", report->configs);
 }
 
+static void print_missing(const struct store *store, size_t row)
+{
+    const struct store_point *point = store_point(store, row);
+    struct store_state state = {0};
+    char what[256], message[STORE_MESSAGE + 1] = "";
+    view_describe(point, what, sizeof what);
+    if (store_read_state(store, row, &state, NULL) == 0)
+        store_text(message, sizeof message, state.message, sizeof state.message);
+    printf("  missing: %.12s %s%s%s\n", point->identity, what, message[0] ? ": " : "", message);
+}
+
+/* -1 with *err where the sweep at `out` has points without a result. */
+static int check_complete(const char *out, struct error *err)
+{
+    struct store *store = store_open(out, false, err);
+    if (!store) return -1;
+    size_t rows = store_count(store), missing = 0;
+    unsigned char *committed = malloc(rows + 1);
+    int result = committed ? store_committed(store, committed, err) : error_set(err, "out of memory");
+    for (size_t i = 0; i < rows && result == 0; i++) {
+        if (committed[i] || store_point(store, i)->removed) continue;
+        if (missing++ < MISSING_SHOWN) print_missing(store, i);
+    }
+    if (missing > MISSING_SHOWN) printf("  and %zu more\n", missing - MISSING_SHOWN);
+    fflush(stdout);
+    free(committed);
+    store_close(store);
+    if (missing == 0) return result;
+    return error_set(err, "%s: %zu of %zu points have no result", out, missing, rows);
+}
+
 int command_merge(int argc, char **argv)
 {
     static const struct argp argp = {
@@ -186,5 +223,6 @@ int command_merge(int argc, char **argv)
     }
     store_merge_report_free(&report);
     inputs_close(&inputs);
+    if (result == 0 && a.complete) result = check_complete(a.out, &err);
     return result == 0 ? 0 : command_fail(&err);
 }

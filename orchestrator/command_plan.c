@@ -18,7 +18,7 @@
 #include "workers/probe.h"
 
 struct options {
-    const char *file, *dir, *shard;
+    const char *file, *dir, *shard, *task;
     bool identify;
     const char *laws; /* a run whose laws are taken for --identify */
     double noise;     /* of a loss, as a fraction */
@@ -34,6 +34,7 @@ static const struct argp_option option_list[] = {
     {"dir", 'D', "DIR", 0,
      "Say first what a run in DIR would say of a changed sweep file; exit code 1 where it would stop", 0},
     {"shard", 's', "I/N", 0, "Plan shard I of N alone", 0},
+    {"array-task", 't', "I/N", 0, "Plan task I of an array of N alone; task 0: the trunks that several tasks need", 0},
     {"points", 'p', NULL, 0, "List every point", 0},
     {"parameters", 'P', NULL, 0, "List every parameter as it was taken, defaults marked, and stop", 0},
     {"identify", 'i', NULL, 0, "Say how well the grid will tell the laws, which points would help most, and stop", 0},
@@ -59,6 +60,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         return 0;
     case 's':
         options->shard = arg;
+        return 0;
+    case 't':
+        options->task = arg;
         return 0;
     case 'p':
         options->points = true;
@@ -111,6 +115,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         if (options->wall > 0.0 && options->wall <= options->grace)
             argp_error(state, "--wall: allowed: more than the %g s of --grace", options->grace);
         if (options->wall > 0.0 && !options->nodes) argp_error(state, "--wall goes with --simulate");
+        if (options->task && (options->shard || options->dir))
+            argp_error(state, "--array-task goes with neither --shard nor --dir");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -178,17 +184,30 @@ static int print(const struct plan *plan, const struct options *options, size_t 
     return fflush(stdout) || ferror(stdout) ? error_set_errno(err, "standard output") : 0;
 }
 
+/* A task of an array as it is once the shared trunks are there, or those trunks. */
+static int replace(struct plan **plan, const struct shard *shard, struct error *err)
+{
+    struct shard_array array;
+    if (shard_array_deal(*plan, shard->count, &array, err)) return -1;
+    struct plan *part = shard_array_plan(*plan, &array, shard->index, err);
+    shard_array_free(&array);
+    if (!part) return -1;
+    plan_destroy(*plan);
+    *plan = part;
+    return 0;
+}
+
 /* The shard alone, and the verdict on what is in --dir. */
-static int narrow(const struct sweep *sweep, struct plan *plan, const struct options *options, struct error *err)
+static int narrow(const struct sweep *sweep, struct plan **plan, const struct options *options, struct error *err)
 {
     struct shard shard = {0};
-    char part[32] = "";
-    if (options->shard) {
-        if (shard_parse(options->shard, &shard, err) || shard_select(plan, &shard, err)) return -1;
-        snprintf(part, sizeof part, "%u/%u", shard.index, shard.count);
-    }
+    char part[SHARD_LABEL];
+    if (options->shard && (shard_parse(options->shard, false, &shard, err) || shard_select(*plan, &shard, err)))
+        return -1;
+    if (options->task && (shard_parse(options->task, true, &shard, err) || replace(plan, &shard, err))) return -1;
+    shard_label(&shard, part);
     if (!options->dir) return 0;
-    return drift_check(options->dir, sweep, plan, part, false, options->json ? stderr : stdout, err);
+    return drift_check(options->dir, sweep, *plan, part, false, options->json ? stderr : stdout, err);
 }
 
 int command_plan(int argc, char **argv)
@@ -208,7 +227,7 @@ int command_plan(int argc, char **argv)
     if (sweep && options.parameters)
         rc = fputs(sweep->parameters, stdout) < 0 || fflush(stdout) ? error_set_errno(&err, "standard output") : 0;
     else if (sweep && !fill_memory(sweep, &err) && !device_rate(sweep, &options, &rate, &err) &&
-             (plan = plan_create(sweep, rate, &err)) && !narrow(sweep, plan, &options, &err)) {
+             (plan = plan_create(sweep, rate, &err)) && !narrow(sweep, &plan, &options, &err)) {
         size_t devices = device_count(sweep, &options);
         if (!options.nodes) warn_memory(plan, devices);
         rc = options.identify ? plan_identify(plan, options.laws, options.noise, stdout, &err)

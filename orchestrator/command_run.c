@@ -29,7 +29,7 @@
 #define POLL_ALONE_MS 200
 
 struct arguments {
-    const char *file, *dir, *shard, *drain_file;
+    const char *file, *dir, *shard, *task, *bases, *drain_file;
     bool fail_fast, accept_drift;
     double end_time, grace, wait;
 };
@@ -79,12 +79,21 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case 's':
         a->shard = arg;
         return 0;
+    case 't':
+        a->task = arg;
+        return 0;
+    case 'b':
+        a->bases = arg;
+        return 0;
     case ARGP_KEY_ARG:
         if (a->file) argp_error(state, "one sweep file, please");
         a->file = arg;
         return 0;
     case ARGP_KEY_NO_ARGS:
         argp_error(state, "which sweep file?");
+        return 0;
+    case ARGP_KEY_END:
+        if (a->shard && a->task) argp_error(state, "--shard or --array-task, not both");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -103,6 +112,12 @@ static const struct argp_option options[] = {
     {"accept-drift", 'a', NULL, 0,
      "go on with a changed sweep file though finished points run again as others, or the sweep has another name", 0},
     {"shard", 's', "I/N", 0, "run shard I of N alone, in a run directory of its own (default: runs/NAME.I-of-N)", 0},
+    {"array-task", 't', "I/N", 0,
+     "run task I of an array of N alone (default: in runs/NAME/shards/I); task 0, in runs/NAME: the trunks that "
+     "several "
+     "tasks need. `tunelaw submit --array` does this",
+     0},
+    {"bases", 'b', "DIR", 0, "take pretrained states from the run directory DIR where this one has none", 0},
     {0}};
 static const struct argp argp = {
     options,
@@ -131,7 +146,8 @@ struct run {
     struct sweep *sweep;
     struct plan *plan;
     struct master *master;
-    bool looping; /* the ranks are at work: one that fails now must not wait for the others */
+    struct shard_array array; /* task 0 of an array: which stages are run */
+    bool looping;             /* the ranks are at work: one that fails now must not wait for the others */
 };
 
 /* DIR/logs/parameters.txt: every parameter as it was taken, those left at their default marked. */
@@ -149,6 +165,24 @@ static int write_parameters(const struct run *run, const char *dir, struct error
     return 0;
 }
 
+/* The part of the sweep that is run, what its store says of itself, and where it is by default. */
+static int narrow(struct run *run, const struct arguments *a, char dir[PATH_MAX], char part[SHARD_LABEL],
+                  struct error *err)
+{
+    struct shard shard = {0};
+    char suffix[32] = "";
+    if ((a->shard && shard_parse(a->shard, false, &shard, err) != 0) ||
+        (a->task && shard_parse(a->task, true, &shard, err) != 0))
+        return -1;
+    if (a->task && shard.index == 0 && shard_array_deal(run->plan, shard.count, &run->array, err) != 0) return -1;
+    if (shard_select(run->plan, &shard, err) != 0) return -1;
+    shard_label(&shard, part);
+    if (shard.index > 0)
+        snprintf(suffix, sizeof suffix, shard.array ? "/shards/%u" : ".%u-of-%u", shard.index, shard.count);
+    snprintf(dir, PATH_MAX, "%s%s%s", a->dir ? a->dir : "runs/", a->dir ? "" : run->sweep->name, a->dir ? "" : suffix);
+    return 0;
+}
+
 /* Rank 0: read, plan, open the store. Nothing is written before the sweep file has been found good. */
 static int prepare(struct run *run, const struct arguments *a, struct transport *transport, struct message_start *start,
                    struct error *err)
@@ -162,15 +196,8 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     if (probe_rate(run->sweep->resources.backend, run->sweep->resources.threads, &rate, err) != 0) return -1;
     run->plan = plan_create(run->sweep, rate, err);
     if (!run->plan) return -1;
-    struct shard shard = {0};
-    char dir[PATH_MAX], part[32] = "", suffix[32] = "";
-    if (a->shard && (shard_parse(a->shard, &shard, err) != 0 || shard_select(run->plan, &shard, err) != 0)) return -1;
-    if (a->shard) {
-        snprintf(part, sizeof part, "%u/%u", shard.index, shard.count);
-        snprintf(suffix, sizeof suffix, ".%u-of-%u", shard.index, shard.count);
-    }
-    snprintf(dir, sizeof dir, "%s%s%s", a->dir ? a->dir : "runs/", a->dir ? "" : run->sweep->name,
-             a->dir ? "" : suffix);
+    char dir[PATH_MAX], bases[PATH_MAX], part[SHARD_LABEL];
+    if (narrow(run, a, dir, part, err) != 0 || (a->bases && run_path(a->bases, bases, err) != 0)) return -1;
     if (drift_check(dir, run->sweep, run->plan, part, a->accept_drift, stdout, err) != 0) return -1;
     if (run_directory_make(dir, start->dir, err) != 0) return -1;
     open_rank_log(start->dir, 0);
@@ -178,6 +205,8 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
         run->plan->stage_count, run->plan->identity.hex);
     struct master_options o = {.dir = start->dir,
                                .shard = part,
+                               .only = run->array.shared,
+                               .bases = a->bases ? bases : NULL,
                                .fail_fast = a->fail_fast,
                                .progress_line = isatty(STDERR_FILENO) != 0,
                                .lock_wait = a->wait,
@@ -195,6 +224,7 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
 static void release(struct run *run)
 {
     master_destroy(run->master);
+    shard_array_free(&run->array);
     plan_destroy(run->plan);
     sweep_destroy(run->sweep);
 }

@@ -7,9 +7,10 @@
 #include <string.h>
 
 #include "io/log.h"
+#include "orchestrator/array_view.h"
 #include "orchestrator/column.h"
 #include "orchestrator/command.h"
-#include "orchestrator/slurm.h"
+#include "orchestrator/status_live.h"
 #include "orchestrator/view.h"
 
 enum {
@@ -18,7 +19,6 @@ enum {
     METHODS_SHOWN = 64,
     ERRORS_SHOWN = 10
 };
-#define SILENCE 15.0 /* seconds without a word after which a master is taken for gone: it writes each second */
 
 struct method_counts {
     char name[STORE_NAME + 1];
@@ -68,13 +68,13 @@ static void tally_error(struct tally *tally, const struct view_row *row)
     tally->errors[place] = *row;
 }
 
-static int tally_rows(const struct view *view, struct tally *tally, struct error *err)
+static int tally_rows(const struct view *view, const struct array_view *array, struct tally *tally, struct error *err)
 {
     struct view_row *row = calloc(1, sizeof *row);
     if (!row) return error_set(err, "out of memory");
     int result = 0;
     for (size_t i = 0; i < store_count(view->store) && !result; i++) {
-        result = view_read_outcome(view, i, row, err);
+        result = array_view_outcome(array, view, i, row, err);
         if (result) break;
         int status = status_of(row);
         method_of(tally, &row->point)->points[status]++;
@@ -85,19 +85,6 @@ static int tally_rows(const struct view *view, struct tally *tally, struct error
     }
     free(row);
     return result;
-}
-
-/* DIR/status.json where a master keeps it; NULL where there is none, it is damaged, old, or says that the sweep has
- * ended. */
-static json_t *live_status(const struct view *view)
-{
-    char path[PATH_MAX + 32];
-    snprintf(path, sizeof path, "%s/status.json", view->dir);
-    json_t *live = json_load_file(path, 0, NULL);
-    double age = clock_wall() - json_number_value(json_object_get(live, "updated"));
-    if (live && age < SILENCE && !json_is_true(json_object_get(live, "finished"))) return live;
-    json_decref(live);
-    return NULL;
 }
 
 static void print_duration(double seconds)
@@ -157,27 +144,31 @@ static void print_stage(const json_t *stage)
     printf("\n");
 }
 
-/* The newest Slurm job of the run, where one was submitted: false where there is none, or Slurm cannot be asked. */
-static bool slurm_job(const char *dir, struct slurm_state *job)
+/* The newest Slurm job of the run, where one was submitted; an empty state where it is no longer in the queue. false
+ * where there is none, or Slurm cannot be asked. */
+static bool newest_job(const char *dir, struct slurm_state *job)
 {
     char id[1][SLURM_ID];
-    size_t count = 0;
+    size_t count = 0, found = 0;
+    struct slurm_state *states = NULL;
     struct error ignored;
-    return slurm_jobs_read(dir, id, 1, &count, &ignored) == 0 && count == 1 &&
-           slurm_state_ask(id[0], job, &ignored) == 0;
+    if (slurm_jobs_read(dir, id, 1, &count, &ignored) != 0 || count == 0 ||
+        slurm_states_ask(id, 1, &states, &found, &ignored) != 0)
+        return false;
+    *job = found > 0 ? states[0] : (struct slurm_state){0};
+    memcpy(job->id, id[0], sizeof job->id);
+    free(states);
+    return true;
 }
 
 static void print_slurm(const struct slurm_state *job)
 {
-    if (!slurm_state_active(job)) {
-        printf("\nSlurm job %s: %s\n", job->id, job->state[0] ? job->state : "no longer in the queue");
-        return;
-    }
-    printf("\nSlurm job %s: %s", job->id, job->state);
-    if (!strcmp(job->state, "PENDING"))
-        printf(" (%s)\n", job->reason);
+    printf("\nSlurm job %s: ", job->id);
+    if (job->state[0])
+        slurm_state_print(job, stdout);
     else
-        printf(" for %s of %s on %s\n", job->elapsed, job->limit, job->nodes);
+        printf("no longer in the queue");
+    printf("\n");
 }
 
 /* Seconds of the stages that have ended, beside those of the plan. */
@@ -230,15 +221,16 @@ static void print_errors(const struct tally *tally)
         printf("  and %zu more: tunelaw export has them all\n", tally->errors_in_all - tally->error_count);
 }
 
-static void print_text(const struct view *view, const struct tally *tally, const json_t *live,
-                       const struct slurm_state *job)
+static void print_text(const struct view *view, const struct array_view *array, const struct tally *tally,
+                       const json_t *live, const struct slurm_state *job)
 {
     size_t count = store_count(view->store), ended = tally->committed;
     printf("%s: %zu of %zu points committed, %zu attempts, generation %" PRIu64 " of %s\n\n", store_name(view->store),
            ended, count, tally->attempts, store_epoch(view->store), view->dir);
     print_table(tally);
     if (job) print_slurm(job);
-    print_live(live, ended == count, job && slurm_state_active(job));
+    if (array->tasks) array_view_print(array, stdout);
+    print_live(live, ended == count, job ? slurm_state_active(job) : array_view_queued(array));
     print_errors(tally);
 }
 
@@ -250,25 +242,20 @@ static json_t *counts_json(const size_t *points)
     return object;
 }
 
-static json_t *slurm_json(const struct slurm_state *job)
-{
-    if (!job) return NULL;
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "job", job->id, "state", job->state, "reason", job->reason,
-                     "elapsed", job->elapsed, "limit", job->limit, "nodes", job->nodes);
-}
-
-static int print_json(const struct view *view, const struct tally *tally, json_t *live, const struct slurm_state *job)
+static int print_json(const struct view *view, const struct array_view *array, const struct tally *tally, json_t *live,
+                      const struct slurm_state *job)
 {
     json_t *methods = json_object(), *errors = json_array();
     for (size_t i = 0; i < tally->method_count; i++)
         json_object_set_new(methods, tally->methods[i].name, counts_json(tally->methods[i].points));
     for (size_t i = 0; i < tally->error_count; i++)
         json_array_append_new(errors, column_json_row(&tally->errors[i]));
-    json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:O?, s:o?}", "name",
-                             store_name(view->store), "dir", view->dir, "epoch", (json_int_t)store_epoch(view->store),
-                             "points", (json_int_t)store_count(view->store), "committed", (json_int_t)tally->committed,
-                             "attempts", (json_int_t)tally->attempts, "statuses", counts_json(tally->total), "methods",
-                             methods, "errors", errors, "live", live, "slurm", slurm_json(job));
+    json_t *root =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:O?, s:o?, s:o?}", "name", store_name(view->store),
+                  "dir", view->dir, "epoch", (json_int_t)store_epoch(view->store), "points",
+                  (json_int_t)store_count(view->store), "committed", (json_int_t)tally->committed, "attempts",
+                  (json_int_t)tally->attempts, "statuses", counts_json(tally->total), "methods", methods, "errors",
+                  errors, "live", live, "slurm", job ? slurm_state_json(job) : NULL, "array", array_view_json(array));
     int failed = !root || json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(root);
     printf("\n");
@@ -312,7 +299,8 @@ static size_t points_left(const struct tally *tally)
     return left;
 }
 
-static int print_status(const struct view *view, const struct tally *tally, const struct arguments *arguments)
+static int print_status(const struct view *view, const struct array_view *array, const struct tally *tally,
+                        const struct arguments *arguments)
 {
     struct slurm_state state, *job = NULL;
     int code = 0;
@@ -320,12 +308,12 @@ static int print_status(const struct view *view, const struct tally *tally, cons
         printf("%zu\n", points_left(tally));
         return 0;
     }
-    if (slurm_job(view->dir, &state)) job = &state;
-    json_t *live = live_status(view);
+    if (!array->tasks && newest_job(view->dir, &state)) job = &state;
+    json_t *live = status_live(view->dir);
     if (arguments->json)
-        code = print_json(view, tally, live, job);
+        code = print_json(view, array, tally, live, job);
     else
-        print_text(view, tally, live, job);
+        print_text(view, array, tally, live, job);
     json_decref(live);
     return code;
 }
@@ -345,20 +333,22 @@ int command_status(int argc, char **argv)
     struct view view;
     struct slurm_state job;
     if (view_open(&view, arguments.path, &err)) {
-        if (arguments.left || arguments.json || !slurm_job(arguments.path, &job)) return command_fail(&err);
+        if (arguments.left || arguments.json || !newest_job(arguments.path, &job)) return command_fail(&err);
         printf("%s: submitted, nothing has run yet\n", arguments.path);
         print_slurm(&job);
         return 0;
     }
     struct tally *tally = calloc(1, sizeof *tally);
+    struct array_view array = {0};
     int code = 0;
-    if (!tally || tally_rows(&view, tally, &err)) {
+    if (!tally || array_view_open(&array, &view, &err) || tally_rows(&view, &array, tally, &err)) {
         if (!tally) error_set(&err, "out of memory");
         code = command_fail(&err);
     } else {
-        code = print_status(&view, tally, &arguments);
+        code = print_status(&view, &array, tally, &arguments);
     }
     free(tally);
+    array_view_close(&array);
     view_close(&view);
     return code;
 }

@@ -11,9 +11,8 @@
 #include "orchestrator/command.h"
 #include "orchestrator/request.h"
 #include "orchestrator/run_directory.h"
+#include "orchestrator/status_live.h"
 #include "orchestrator/top_screen.h"
-
-#define SILENCE 15.0 /* seconds without a word after which a master is taken for gone: it writes each second */
 
 struct options {
     const char *dir;
@@ -64,7 +63,7 @@ static void look(struct top *top)
     }
     size_t count = json_array_size(json_object_get(top->status, "running"));
     top->page.status = top->status;
-    top->page.silent = clock_wall() - json_number_value(json_object_get(top->status, "updated")) > SILENCE;
+    top->page.silent = clock_wall() - json_number_value(json_object_get(top->status, "updated")) > STATUS_SILENCE;
     if (top->page.selected >= count) top->page.selected = count ? count - 1 : 0;
 }
 

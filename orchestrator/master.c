@@ -10,8 +10,8 @@
 
 #include "io/checkpoint.h"
 #include "io/log.h"
-#include "io/version.h"
 #include "orchestrator/master_internal.h"
+#include "orchestrator/run_directory.h"
 
 #define LOCK_SLICE 1.0       /* seconds between looks at the signals while the lock is waited for */
 #define STATE_INTERVAL 5.0   /* seconds between rewrites of a running point's /state row */
@@ -67,19 +67,17 @@ static int list_children(struct master *master, struct error *err)
     return 0;
 }
 
-/* Whether a pretraining stage's end state is on disk. A damaged file is as none: the stage runs again. */
-static bool state_finished(struct master *master, uint32_t index)
+/* A pretraining stage is needed, and its ancestors down to one whose state is on disk. */
+static void need(struct master *master, uint32_t index)
 {
-    char path[PATH_MAX];
-    struct checkpoint_header header;
-    struct error why;
-    stage_state_path(master_describe(master, index), path);
-    int found = checkpoint_peek(path, &header, &why);
-    if (found < 0) LOG("%s", why.text);
-    return found > 0 && header.finished && strcmp(header.stage, master->plan->stages[index].identity.hex) == 0;
+    for (; index != PLAN_NONE && master->stages[index].state == STAGE_UNNEEDED;
+         index = master->plan->stages[index].parent) {
+        master->stages[index].state = master_state_finished(master, index) ? STAGE_COMPLETE : STAGE_WAITING;
+        if (master->stages[index].state == STAGE_COMPLETE) return;
+    }
 }
 
-/* What is left to do: stages of uncommitted points, and their ancestors down to one whose state is on disk. */
+/* What is left to do: stages of uncommitted points, or those that alone are to be run, with what they need. */
 static int find_work(struct master *master, struct error *err)
 {
     const struct plan *plan = master->plan;
@@ -87,15 +85,13 @@ static int find_work(struct master *master, struct error *err)
     if (!master->committed) return error_set(err, "out of memory");
     if (store_committed(master->store, master->committed, err) != 0) return -1;
     for (size_t p = 0; p < plan->point_count; p++) {
-        if (master->committed[p]) continue;
+        if (master->committed[p] || master->options.only) continue;
         uint32_t index = plan->stage_of_point[p];
         master->stages[index].state = STAGE_WAITING;
-        for (index = plan->stages[index].parent; index != PLAN_NONE; index = plan->stages[index].parent) {
-            if (master->stages[index].state != STAGE_UNNEEDED) break;
-            master->stages[index].state = state_finished(master, index) ? STAGE_COMPLETE : STAGE_WAITING;
-            if (master->stages[index].state == STAGE_COMPLETE) break;
-        }
+        need(master, plan->stages[index].parent);
     }
+    for (uint32_t i = 0; master->options.only && i < plan->stage_count; i++)
+        if (master->options.only[i]) need(master, i);
     if (master_give_up_lost(master, err) != 0) return -1;
     for (uint32_t i = 0; i < plan->stage_count; i++) {
         if (master->stages[i].state != STAGE_WAITING) continue;
@@ -153,16 +149,8 @@ static int open_store(struct master *master, struct error *err)
     if (removed) LOG("%zu unfinished checkpoint files of killed workers removed", removed);
     /* what was asked of an earlier run */
     if (request_withdraw(dir, REQUEST_DRAIN, err) != 0 || request_withdraw(dir, REQUEST_PAUSE, err) != 0) return -1;
-    const struct sweep *sweep = master->sweep;
-    char config[PATH_MAX]; /* absolute, so that `verify` finds the data set from anywhere */
-    struct store_header header = {.config_text = sweep->text,
-                                  .config_path = realpath(sweep->path, config) ? config : sweep->path,
-                                  .version = version_string(),
-                                  .dataset_digest = sweep_dataset(sweep)->digest.hex,
-                                  .name = sweep->name,
-                                  .shard = master->options.shard};
     struct store_generation_report report;
-    if (store_generation(dir, &header, master->plan->points, master->plan->point_count, &report, err) != 0) return -1;
+    if (run_directory_store(dir, master->sweep, master->plan, master->options.shard, &report, err) != 0) return -1;
     LOG("generation %llu: %zu committed rows kept, %zu points added, %zu removed from the sweep, %zu damaged",
         (unsigned long long)report.epoch, report.kept, report.added, report.removed, report.damaged);
     if (report.epoch > 1)
@@ -293,7 +281,8 @@ static int make_ready_or_wait(struct master *master, uint32_t index, struct erro
 {
     for (;;) {
         uint32_t parent = master->plan->stages[index].parent;
-        if (parent != PLAN_NONE && master->stages[parent].state == STAGE_UNNEEDED && state_finished(master, parent))
+        if (parent != PLAN_NONE && master->stages[parent].state == STAGE_UNNEEDED &&
+            master_state_finished(master, parent))
             master->stages[parent].state = STAGE_COMPLETE;
         if (master_parent_complete(master, index)) return make_ready(master, index, err);
         master->stages[index].state = STAGE_WAITING;
@@ -558,9 +547,23 @@ bool master_finished(const struct master *master)
            (master->schedule.count == 0 && master->nodes_present == (size_t)master->transport->size);
 }
 
+static void count_stages(const struct master *master, struct master_summary *summary)
+{
+    summary->points = summary->done = summary->diverged = summary->failed = summary->skipped = 0;
+    for (size_t i = 0; i < master->plan->stage_count; i++) {
+        if (!master->options.only[i]) continue;
+        unsigned char state = master->stages[i].state;
+        summary->points++;
+        summary->done += state == STAGE_COMPLETE;
+        summary->failed += state == STAGE_FAILED;
+        summary->skipped += state == STAGE_SKIPPED;
+    }
+}
+
 struct master_summary master_summary(const struct master *master)
 {
     struct master_summary summary = master->summary;
+    if (master->options.only) count_stages(master, &summary);
     summary.left = summary.points - summary.done - summary.diverged - summary.failed - summary.skipped;
     summary.seconds = clock_elapsed() - master->started;
     return summary;

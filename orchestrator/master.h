@@ -16,9 +16,11 @@
 #include "orchestrator/transport.h"
 
 struct master_options {
-    const char *dir;    /* absolute run directory; exists, with checkpoints/ and logs/ */
-    bool fail_fast;     /* the first point given up drains the sweep */
-    const char *shard;  /* "2/4": the plan is this part of the sweep; NULL: the whole */
+    const char *dir;           /* absolute run directory; exists, with checkpoints/ and logs/ */
+    bool fail_fast;            /* the first point given up drains the sweep */
+    const char *shard;         /* "2/4": the plan is this part of the sweep; NULL: the whole */
+    const unsigned char *only; /* [stages] 1: these are run, and no point; NULL: the points and all that they need */
+    const char *bases;  /* absolute; a run directory whose end states of pretraining are taken; NULL: there is none */
     bool progress_line; /* a line that rewrites itself on stderr; otherwise plain lines on stdout */
     double lock_wait;   /* seconds to wait for another run of DIR to end */
     double end_time; /* of the job, seconds since 1970; 0: none. Nothing is started that would not reach a checkpoint */
@@ -48,7 +50,7 @@ int master_drain(struct master *master, const char *why, struct error *err);
 bool master_finished(const struct master *master);
 
 struct master_summary {
-    size_t points, done, diverged, failed, skipped, left; /* of the sweep */
+    size_t points, done, diverged, failed, skipped, left; /* of the sweep; with `only`, of these stages */
     size_t committed_now;                                 /* by this run */
     double seconds;
 };

@@ -115,6 +115,10 @@ int master_assign(struct master *master, double seconds_left, struct error *err)
  * person asks for another try. */
 int master_give_up_lost(struct master *master, struct error *err);
 
+/* Whether a pretraining stage's end state is on disk. A damaged file is as none: the stage runs again. Where there is
+ * none at all, that of options.bases is taken, as a link: files of states never change once they have their name. */
+bool master_state_finished(struct master *master, uint32_t index);
+
 /* Remove files of committed points that a kill has kept from being removed. */
 int master_remove_leftovers(struct master *master, struct error *err);
 

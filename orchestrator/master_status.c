@@ -118,6 +118,11 @@ static void print_duration(char *out, size_t size, double seconds)
         snprintf(out, size, "%dh%02dm", (int)(seconds / 3600), (int)(seconds / 60) % 60);
 }
 
+static const char *unit(const struct master *master)
+{
+    return master->options.only ? "shared pretraining stages" : "points";
+}
+
 static void print_line(struct master *master)
 {
     struct master_summary s = master_summary(master);
@@ -125,8 +130,8 @@ static void print_line(struct master *master)
     print_duration(eta, sizeof eta, master_eta(master));
     print_duration(elapsed, sizeof elapsed, s.seconds);
     char line[256];
-    snprintf(line, sizeof line, "%zu of %zu points done, %zu running, %zu failed, %s gone, ETA %s", s.done + s.diverged,
-             s.points, master->running_count, s.failed + s.skipped, elapsed, eta);
+    snprintf(line, sizeof line, "%zu of %zu %s done, %zu running, %zu failed, %s gone, ETA %s", s.done + s.diverged,
+             s.points, unit(master), master->running_count, s.failed + s.skipped, elapsed, eta);
     if (master->options.progress_line)
         fprintf(stderr, "\r\033[K%s", line);
     else {
@@ -169,8 +174,8 @@ void master_print_summary(struct master *master)
     if (master->options.progress_line) fprintf(stderr, "\n");
     char elapsed[32];
     print_duration(elapsed, sizeof elapsed, s.seconds);
-    printf("%zu points: %zu done, %zu diverged, %zu failed, %zu skipped, %zu left; %zu committed in this run, %s\n",
-           s.points, s.done, s.diverged, s.failed, s.skipped, s.left, s.committed_now, elapsed);
+    printf("%zu %s: %zu done, %zu diverged, %zu failed, %zu skipped, %zu left; %zu committed in this run, %s\n",
+           s.points, unit(master), s.done, s.diverged, s.failed, s.skipped, s.left, s.committed_now, elapsed);
     size_t shown = 0;
     for (size_t i = 0; i < master->plan->stage_count && shown < SHOWN; i++) {
         if (master->stages[i].state != STAGE_FAILED) continue;

@@ -190,11 +190,12 @@ static void add_point(struct builder *b, size_t index)
                                  .degree = shape->degree,
                                  .last_step = recipe.steps,
                                  .flops = plan_finetune_flops(sweep, model, &method, &recipe),
+                                 .evaluation_flops = plan_evaluation_flops(sweep, model, &method, &recipe),
                                  .bytes = shape->bytes};
     stage->identity =
         identity_point(&plan->stages[parent].identity, &b->texts[text_index(b, at->method, at->size, at->rate)],
                        &recipe, sweep->examples[at->examples], sweep->seeds[at->seed]);
-    stage->seconds = (stage->flops + plan_evaluation_flops(sweep, model, &method, &recipe)) / (b->rate * stage->degree);
+    stage->seconds = (stage->flops + stage->evaluation_flops) / (b->rate * stage->degree);
     fill_point(b, at, stage, &plan->stages[parent], &plan->points[index]);
     plan->flops_alone += stage->flops + plan_pretrain_flops(sweep, model, 0, plan->stages[parent].last_step);
     plan->stage_of_point[index] = (uint32_t)plan->stage_count++;

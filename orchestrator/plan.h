@@ -28,11 +28,12 @@ struct plan_stage {
     uint32_t model, method, size, rate, seed, examples; /* indices into the sweep's axes */
     uint32_t degree;                                    /* devices */
     uint64_t first_step, last_step;
-    double flops;
-    double seconds;      /* predicted, on `degree` devices */
-    double path_seconds; /* longest chain from the start of this stage to the end of the tree */
-    double priority;     /* in the schedule: path_seconds, or by plan_order_by_information */
-    uint64_t bytes;      /* on one device */
+    double flops;            /* of training */
+    double evaluation_flops; /* of validation and test, finetuning */
+    double seconds;          /* predicted, on `degree` devices */
+    double path_seconds;     /* longest chain from the start of this stage to the end of the tree */
+    double priority;         /* in the schedule: path_seconds, or by plan_order_by_information */
+    uint64_t bytes;          /* on one device */
 };
 
 struct plan {

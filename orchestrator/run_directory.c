@@ -4,9 +4,12 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "io/version.h"
 
 int run_path(const char *path, char absolute[PATH_MAX], struct error *err)
 {
@@ -44,4 +47,17 @@ int run_directory_make(const char *dir, char absolute[PATH_MAX], struct error *e
         if (make_folder(path, err) != 0) return -1;
     }
     return 0;
+}
+
+int run_directory_store(const char *dir, const struct sweep *sweep, const struct plan *plan, const char *shard,
+                        struct store_generation_report *report, struct error *err)
+{
+    char config[PATH_MAX]; /* absolute, so that `verify` finds the data set from anywhere */
+    struct store_header header = {.config_text = sweep->text,
+                                  .config_path = realpath(sweep->path, config) ? config : sweep->path,
+                                  .version = version_string(),
+                                  .dataset_digest = sweep_dataset(sweep)->digest.hex,
+                                  .name = sweep->name,
+                                  .shard = shard};
+    return store_generation(dir, &header, plan->points, plan->point_count, report, err);
 }

@@ -6,15 +6,27 @@
 #include <string.h>
 
 #include "orchestrator/plan_parts.h"
+#include "orchestrator/shard_parts.h"
 
-int shard_parse(const char *text, struct shard *out, struct error *err)
+int shard_parse(const char *text, bool array, struct shard *out, struct error *err)
 {
     int length = 0;
+    *out = (struct shard){.array = array};
     if (sscanf(text, "%9" SCNu32 "/%9" SCNu32 "%n", &out->index, &out->count, &length) == 2 && !text[length] &&
-        text[0] != '-' && out->index >= 1 && out->index <= out->count && out->count <= GRID_LIMIT)
+        text[0] != '-' && out->index >= (array ? 0 : 1) && out->index <= out->count && out->count >= 1 &&
+        out->count <= GRID_LIMIT)
         return 0;
     *out = (struct shard){0};
+    if (array) return error_set(err, "--array-task %s: a task is I/N with 0 <= I <= N, 1 <= N <= %d", text, GRID_LIMIT);
     return error_set(err, "--shard %s: a shard is I/N with 1 <= I <= N <= %d", text, GRID_LIMIT);
+}
+
+void shard_label(const struct shard *shard, char out[SHARD_LABEL])
+{
+    out[0] = 0;
+    if (shard->index > 0)
+        snprintf(out, SHARD_LABEL, "%" PRIu32 "/%" PRIu32 "%s", shard->index, shard->count,
+                 shard->array ? " of an array" : "");
 }
 
 /* A model's points and its pretraining. */
@@ -138,7 +150,7 @@ int shard_assign(const struct plan *plan, uint32_t count, uint32_t *of, struct e
 }
 
 /* Which stages the kept points need; parents come before children. */
-static void mark_stages(const struct plan *plan, const uint32_t *of, uint32_t index, unsigned char *keep)
+void shard_mark_stages(const struct plan *plan, const uint32_t *of, uint32_t index, unsigned char *keep)
 {
     for (size_t i = plan->stage_count; i-- > 0;) {
         const struct plan_stage *stage = &plan->stages[i];
@@ -155,46 +167,59 @@ static double prefix_flops(const struct plan *plan, uint32_t index)
     return flops;
 }
 
-static void compact(struct plan *plan, const uint32_t *of, uint32_t index, const unsigned char *keep, uint32_t *moved)
+int shard_compact(const struct plan *from, const uint32_t *of, uint32_t index, const unsigned char *keep,
+                  struct plan *to, struct error *err)
 {
-    size_t points = 0, stages = 0;
-    plan->flops_alone = 0;
-    for (size_t i = 0; i < plan->stage_count; i++) {
+    uint32_t *moved = calloc(from->stage_count + 1, sizeof *moved);
+    if (!moved) return error_set(err, "out of memory");
+    size_t points = 0, stages = 0, point_count = from->point_count;
+    to->flops_alone = 0;
+    for (size_t i = 0; i < from->stage_count; i++) {
         moved[i] = PLAN_NONE;
         if (!keep[i]) continue;
-        struct plan_stage stage = plan->stages[i];
+        struct plan_stage stage = from->stages[i];
         if (stage.parent != PLAN_NONE) stage.parent = moved[stage.parent];
         moved[i] = (uint32_t)stages;
-        plan->stages[stages++] = stage;
+        to->stages[stages++] = stage;
     }
-    for (size_t p = 0; p < plan->point_count; p++) {
+    for (size_t p = 0; p < point_count; p++) {
         if (of[p] != index) continue;
-        uint32_t stage = moved[plan->stage_of_point[p]];
-        plan->stages[stage].point = (uint32_t)points;
-        plan->stage_of_point[points] = stage;
-        plan->points[points++] = plan->points[p];
-        plan->flops_alone += prefix_flops(plan, stage);
+        uint32_t stage = moved[from->stage_of_point[p]];
+        to->stages[stage].point = (uint32_t)points;
+        to->stage_of_point[points] = stage;
+        to->points[points++] = from->points[p];
+        to->flops_alone += prefix_flops(to, stage);
     }
-    plan->stage_count = stages;
-    plan->point_count = points;
+    free(moved);
+    to->stage_count = stages;
+    to->point_count = points;
+    return 0;
+}
+
+static int select_points(struct plan *plan, const uint32_t *of, uint32_t index, struct error *err)
+{
+    unsigned char *keep = calloc(plan->stage_count + 1, 1);
+    if (!keep) return error_set(err, "out of memory");
+    shard_mark_stages(plan, of, index, keep);
+    int result = shard_compact(plan, of, index, keep, plan, err);
+    free(keep);
+    return result == 0 ? plan_finish(plan, err) : -1;
 }
 
 int shard_select(struct plan *plan, const struct shard *shard, struct error *err)
 {
-    if (shard->count == 0) return 0;
-    uint32_t *of = calloc(plan->point_count + 1, sizeof *of);
-    uint32_t *moved = calloc(plan->stage_count + 1, sizeof *moved);
-    unsigned char *keep = calloc(plan->stage_count + 1, 1);
-    int result = -1;
-    if (!of || !moved || !keep) {
-        error_set(err, "out of memory");
-    } else if (shard_assign(plan, shard->count, of, err) == 0) {
-        mark_stages(plan, of, shard->index, keep);
-        compact(plan, of, shard->index, keep, moved);
-        result = plan_finish(plan, err);
+    if (shard->index == 0) return 0;
+    if (shard->array) {
+        struct shard_array array;
+        if (shard_array_deal(plan, shard->count, &array, err)) return -1;
+        int result = select_points(plan, array.of, shard->index, err);
+        shard_array_free(&array);
+        return result;
     }
+    uint32_t *of = calloc(plan->point_count + 1, sizeof *of);
+    if (!of) return error_set(err, "out of memory");
+    int result = shard_assign(plan, shard->count, of, err);
+    if (result == 0) result = select_points(plan, of, shard->index, err);
     free(of);
-    free(moved);
-    free(keep);
     return result;
 }

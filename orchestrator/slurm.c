@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -169,23 +170,70 @@ static void take_field(char **text, char *out, size_t size)
     *text += length + ((*text)[length] == '|');
 }
 
-int slurm_state_ask(const char *id, struct slurm_state *state, struct error *err)
+static void take_state(char **line, struct slurm_state *state)
 {
-    char word[SLURM_ID], out[4096], *at = out;
-    snprintf(word, sizeof word, "%s", id);
-    char *argv[] = {"squeue", "-h", "-t", "all", "-o", "%T|%r|%M|%l|%N", "-j", word, NULL};
-    *state = (struct slurm_state){.id = ""};
-    snprintf(state->id, sizeof state->id, "%s", id);
-    int code = slurm_call(argv, out, sizeof out, err);
-    if (code < 0) return -1;
-    if (code > 0 && strstr(out, "Invalid job id")) return 0;
-    if (code > 0) return error_set(err, "squeue: %.*s", (int)strcspn(out, "\n"), out);
-    take_field(&at, state->state, sizeof state->state);
-    take_field(&at, state->reason, sizeof state->reason);
-    take_field(&at, state->elapsed, sizeof state->elapsed);
-    take_field(&at, state->limit, sizeof state->limit);
-    take_field(&at, state->nodes, sizeof state->nodes);
+    char task[16];
+    take_field(line, state->id, sizeof state->id);
+    take_field(line, task, sizeof task);
+    state->task = (uint32_t)strtoul(task, NULL, 10); /* "N/A": 0 */
+    take_field(line, state->state, sizeof state->state);
+    take_field(line, state->reason, sizeof state->reason);
+    take_field(line, state->elapsed, sizeof state->elapsed);
+    take_field(line, state->limit, sizeof state->limit);
+    take_field(line, state->nodes, sizeof state->nodes);
+    *line += **line == '\n';
+}
+
+static int read_states(char *text, struct slurm_state **states, size_t *found, struct error *err)
+{
+    size_t lines = 0;
+    for (const char *c = text; *c; c++)
+        lines += *c == '\n';
+    *states = calloc(lines + 1, sizeof **states);
+    if (!*states) return error_set(err, "out of memory");
+    while (*found < lines)
+        take_state(&text, &(*states)[(*found)++]);
     return 0;
+}
+
+int slurm_states_ask(const char ids[][SLURM_ID], size_t count, struct slurm_state **states, size_t *found,
+                     struct error *err)
+{
+    enum { ANSWER = 1 << 21 };
+    *states = NULL;
+    *found = 0;
+    if (count == 0) return 0;
+    char *list = malloc(count * SLURM_ID), *answer = malloc(ANSWER);
+    int result = list && answer ? 0 : error_set(err, "out of memory");
+    for (size_t i = 0, at = 0; i < count && result == 0; i++)
+        at += (size_t)sprintf(list + at, "%s%s", i ? "," : "", ids[i]);
+    char *argv[] = {"squeue", "-h", "-r", "-t", "all", "-o", "%F|%K|%T|%r|%M|%l|%N", "-j", list, NULL};
+    int code = result == 0 ? slurm_call(argv, answer, ANSWER, err) : -1;
+    if (code > 0 && !strstr(answer, "Invalid job id"))
+        result = error_set(err, "squeue: %.*s", (int)strcspn(answer, "\n"), answer);
+    else if (code <= 0)
+        result = code < 0 ? -1 : read_states(answer, states, found, err);
+    free(list);
+    free(answer);
+    return result;
+}
+
+int slurm_states_of(const char *dir, struct slurm_state **states, size_t *found, struct error *err)
+{
+    char(*ids)[SLURM_ID] = malloc(SLURM_JOBS * sizeof *ids);
+    size_t count;
+    *states = NULL;
+    *found = 0;
+    int result = ids ? slurm_jobs_read(dir, ids, SLURM_JOBS, &count, err) : error_set(err, "out of memory");
+    if (result == 0) result = slurm_states_ask(ids, count, states, found, err);
+    free(ids);
+    return result;
+}
+
+void slurm_task_name(const struct slurm_state *state, char out[SLURM_TASK])
+{
+    int used = snprintf(out, SLURM_TASK, "%s", state->id);
+    if (state->task) snprintf(out + used, SLURM_TASK - (size_t)used, "_%" PRIu32, state->task);
 }
 
 bool slurm_state_active(const struct slurm_state *state)

@@ -1,23 +1,37 @@
-/* Slurm: the batch script of a sweep, and what Slurm says of the jobs of a run directory.
+/* Slurm: the batch scripts of a sweep, and what Slurm says of the jobs of a run directory.
  *
- * A run directory's slurm/ holds job.sh (what was submitted, and what a chained job submits again), jobs (their ids,
- * one a line, the newest last), cancelled (nothing is to be queued again), left and idle (the last start, for the limit
- * on starts without progress). The part of the script that is the same for every sweep is orchestrator/slurm_job.sh. */
+ * A run directory's slurm/ holds the scripts (what was submitted, and what a chained job submits again), jobs (their
+ * ids, one a line, the newest last), cancelled (nothing is to be queued again), left and idle (the last start, for the
+ * limit on starts without progress); of an array also array (orchestrator/array.h). The parts of the scripts that are
+ * the same for every sweep are orchestrator/slurm_job.sh and slurm_merge.sh. */
 #ifndef TUNELAW_ORCHESTRATOR_SLURM_H
 #define TUNELAW_ORCHESTRATOR_SLURM_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "io/error.h"
 
+enum slurm_kind {
+    SLURM_SWEEP,  /* job.sh: the whole sweep */
+    SLURM_TRUNKS, /* trunks.sh: the pretraining that several tasks of an array need */
+    SLURM_TASKS,  /* array.sh: the tasks */
+    SLURM_MERGE,  /* merge.sh: joins their stores and fits */
+    SLURM_KINDS
+};
+const char *slurm_script_name(enum slurm_kind kind);
+
 /* What is asked of Slurm. Texts are borrowed; NULL: not asked for. */
 struct slurm_job {
+    enum slurm_kind kind;
+    uint32_t tasks;                    /* of the array */
+    const char *task_list;             /* of an array, those that are run: "1-3,7" */
     const char *name;                  /* of the sweep */
     const char *program, *sweep, *dir; /* absolute */
     const char *folder;                /* absolute: where the job runs */
-    size_t points;
+    size_t points;                     /* of trunks: stages */
     size_t nodes;
     size_t cpus;       /* of a node; 0: whole nodes */
     size_t gpus;       /* of a node */
@@ -49,20 +63,27 @@ int slurm_path_check(const char *path, struct error *err);
 int slurm_call(char *const argv[], char *out, size_t size, struct error *err);
 
 /* Job ids of a run directory, the newest last; at most `limit` of the newest. -1: the list cannot be read. */
-enum { SLURM_ID = 32, SLURM_JOBS = 16 };
+enum { SLURM_ID = 32, SLURM_JOBS = 1024 };
 int slurm_jobs_read(const char *dir, char ids[][SLURM_ID], size_t limit, size_t *count, struct error *err);
 int slurm_jobs_add(const char *dir, const char *id, struct error *err);
 
-/* What the queue says of a job; state "": it is not in the queue any more. */
+/* What the queue says of a job, or of one task of an array. */
 struct slurm_state {
-    char id[SLURM_ID];
+    char id[SLURM_ID];           /* of the array */
+    uint32_t task;               /* from 1; 0: no array */
     char state[32];              /* PENDING, RUNNING, COMPLETED, ... */
     char reason[64];             /* of waiting */
     char elapsed[32], limit[32]; /* as Slurm writes times */
     char nodes[256];
 };
-/* -1 with *err where Slurm cannot be asked. */
-int slurm_state_ask(const char *id, struct slurm_state *state, struct error *err);
+/* Of all these jobs, in one question, each task of an array for itself; those that are no longer in the queue are left
+ * out. *states is malloc'ed. -1 with *err where Slurm cannot be asked. */
+int slurm_states_ask(const char ids[][SLURM_ID], size_t count, struct slurm_state **states, size_t *found,
+                     struct error *err);
+/* Of every job of a run directory. */
+int slurm_states_of(const char *dir, struct slurm_state **states, size_t *found, struct error *err);
 bool slurm_state_active(const struct slurm_state *state); /* waiting or running */
+enum { SLURM_TASK = SLURM_ID + 12 };
+void slurm_task_name(const struct slurm_state *state, char out[SLURM_TASK]); /* "4711", "4711_3" */
 
 #endif

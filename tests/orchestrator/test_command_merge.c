@@ -59,6 +59,26 @@ static void test_conflict(void **state)
     check(program_run(dir, "merge %s %s/b", out, dir), 0, "1 results were there more than once and equal", "");
 }
 
+/* A merge of what is there tells what is missing, and why where the store knows. */
+static void test_complete(void **state)
+{
+    struct fixture *fixture = *state;
+    const char *dir = fixture->dir;
+    char whole[128];
+    struct store_point points[3] = {fixture_point(1), fixture_point(2), fixture_point(3)};
+    struct store_state crashed = {.status = STORE_CRASHED, .attempts = 2, .updated = 50, .message = "out of luck"};
+    make_run(fixture, "a", 2.5, 100);
+    snprintf(whole, sizeof whole, "%s/whole", dir);
+    assert_int_equal(mkdir(whole, 0777), 0);
+    if (store_generation(whole, &fixture_header, points, 3, NULL, &fixture->err)) fail_msg("%s", fixture->err.text);
+    struct store *store = store_open(whole, true, &fixture->err);
+    assert_int_equal(store_set_state(store, 2, &crashed, &fixture->err), 0);
+    store_close(store);
+    check(program_run(dir, "merge --complete %s %s/a", whole, dir), 1, ": out of luck", "2 of 3 points have no result");
+    assert_true(loss_of(fixture, whole) == 2.5); /* merged all the same */
+    check(program_run(dir, "merge --complete %s/a %s/a", dir, dir), 0, "1 points, 1 with a result", "");
+}
+
 static void test_refusals(void **state)
 {
     struct fixture *fixture = *state;
@@ -87,6 +107,6 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_conflict), TEST(test_refusals)};
+    const struct CMUnitTest tests[] = {TEST(test_conflict), TEST(test_complete), TEST(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "orchestrator/array.h"
 #include "orchestrator/slurm.h"
 
 static void times_as_slurm_reads_them(void **state)
@@ -97,6 +98,99 @@ static void script_is_good_bash(void **state)
     unlink(path);
 }
 
+static void write_file(const struct slurm_job *job, const char *path)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(slurm_script_write(job, file), 0);
+    fclose(file);
+}
+
+/* Whether `pattern` (of grep) is in the script. */
+static bool has(const char *path, const char *pattern)
+{
+    char command[512];
+    snprintf(command, sizeof command, "grep -q -e '%s' %s", pattern, path);
+    return system(command) == 0;
+}
+
+/* Every kind of script: bash takes it, shellcheck finds nothing, and it asks for what its kind needs. */
+static void scripts_of_an_array(void **state)
+{
+    (void)state;
+    struct slurm_job job = {.tasks = 12,
+                            .task_list = "1-3,7",
+                            .name = "s",
+                            .program = "/p/tunelaw",
+                            .sweep = "/it's $HOME/a.cfg",
+                            .dir = "/d e",
+                            .folder = "/",
+                            .points = 7,
+                            .nodes = 3,
+                            .seconds = 90,
+                            .grace = 30};
+    static const struct {
+        const char *has[4], *lacks;
+    } expected[SLURM_KINDS] = {
+        [SLURM_SWEEP] = {{"^part=()$", "logs/slurm-%j.out", "^kind=sweep$"}, "#SBATCH --array"},
+        [SLURM_TRUNKS] = {{"^part=(--array-task 0/12)$", "^kind=trunks$", "logs/slurm-%j.out"}, "#SBATCH --array"},
+        [SLURM_TASKS] = {{"^#SBATCH --array=1-3,7$", "logs/slurm-%A_%a.out", "kill-on-invalid-dep=yes",
+                          "--array-task \"$task/12\" --bases \"$parent\""},
+                         "^kind=sweep"},
+        [SLURM_MERGE] = {{"merge --complete", "^#SBATCH --requeue$"}, "USR1"},
+    };
+    char path[] = "/tmp/tunelaw-script-XXXXXX", command[512];
+    close(mkstemp(path));
+    bool checked = system("command -v shellcheck >/dev/null") == 0;
+    if (!checked) print_message("no shellcheck here: bash alone reads the scripts\n");
+    for (int kind = 0; kind < SLURM_KINDS; kind++) {
+        job.kind = (enum slurm_kind)kind;
+        write_file(&job, path);
+        snprintf(command, sizeof command, "bash -n %s && %s %s", path, checked ? "shellcheck -s bash -e SC2016" : "true", path);
+        if (system(command)) fail_msg("%s", slurm_script_name(job.kind));
+        for (size_t i = 0; i < 4 && expected[kind].has[i]; i++)
+            if (!has(path, expected[kind].has[i]))
+                fail_msg("%s: no %s", slurm_script_name(job.kind), expected[kind].has[i]);
+        if (has(path, expected[kind].lacks)) fail_msg("%s: %s", slurm_script_name(job.kind), expected[kind].lacks);
+    }
+    unlink(path);
+}
+
+/* Tasks that are left, as sbatch takes them; what was submitted, as it was written; anything else is refused. */
+static void record_of_an_array(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    char list[8 * 8], dir[] = "/tmp/tunelaw-array-XXXXXX", path[64];
+    static const struct {
+        const char *left, *list;
+    } lists[] = {{"111", "1-3"}, {"10110011", "1,3-4,7-8"}, {"01000000", "2"}, {"0000", ""}};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        unsigned char left[8] = {0};
+        for (size_t k = 0; lists[i].left[k]; k++)
+            left[k] = lists[i].left[k] == '1';
+        array_list(left, (uint32_t)strlen(lists[i].left), list);
+        assert_string_equal(list, lists[i].list);
+    }
+    assert_non_null(mkdtemp(dir));
+    struct array_record record, wrote = {.tasks = 3, .array = "4711", .merge = "4712"};
+    memset(wrote.plan.hex, 'a', DIGEST_HEX);
+    assert_int_equal(array_read(dir, &record, &err), 0);
+    snprintf(path, sizeof path, "%s/slurm", dir);
+    mkdir(path, 0777);
+    assert_int_equal(array_write(dir, &wrote, &err), 0);
+    assert_int_equal(array_read(dir, &record, &err), 1);
+    assert_memory_equal(&record, &wrote, sizeof wrote);
+    snprintf(path, sizeof path, "%s/slurm/array", dir);
+    FILE *file = fopen(path, "w");
+    fprintf(file, "tasks 100000\n");
+    fclose(file);
+    assert_int_equal(array_read(dir, &record, &err), -1);
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 static void jobs_of_a_directory(void **state)
 {
     (void)state;
@@ -123,10 +217,9 @@ static void jobs_of_a_directory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(times_as_slurm_reads_them),
-        cmocka_unit_test(words_that_would_break_the_script),
-        cmocka_unit_test(script_is_good_bash),
-        cmocka_unit_test(jobs_of_a_directory),
+        cmocka_unit_test(times_as_slurm_reads_them), cmocka_unit_test(words_that_would_break_the_script),
+        cmocka_unit_test(script_is_good_bash),       cmocka_unit_test(scripts_of_an_array),
+        cmocka_unit_test(record_of_an_array),        cmocka_unit_test(jobs_of_a_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

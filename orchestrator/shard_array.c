@@ -1,0 +1,238 @@
+/* Plan -> the tasks of an array: who computes which point, and which trunks are trained before all of them. Longest
+ * processing time first, over whole models and over the points of models that are too large for one task. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "orchestrator/plan_parts.h"
+#include "orchestrator/shard_parts.h"
+
+#define TOO_LARGE 1.25 /* even shares: a model above is cut, so that one task does not keep the others waiting */
+
+/* What goes to one task as a whole: a model with its trunk, or a point of a model that is cut. */
+struct piece {
+    double cost;    /* FLOPs */
+    uint32_t model; /* PLAN_NONE: a point */
+    uint32_t point;
+};
+
+struct model_cost {
+    uint32_t model;
+    size_t points;
+    double trunk, all; /* FLOPs: of pretraining, with all its points */
+    bool cut;
+};
+
+static double stage_cost(const struct plan_stage *stage)
+{
+    return stage->flops + stage->evaluation_flops;
+}
+
+static int compare_models(const void *a, const void *b)
+{
+    const struct model_cost *x = a, *y = b;
+    if (x->all > y->all || x->all < y->all) return x->all > y->all ? -1 : 1;
+    return (x->model > y->model) - (x->model < y->model);
+}
+
+static int compare_pieces(const void *a, const void *b)
+{
+    const struct piece *x = a, *y = b;
+    if (x->cost > y->cost || x->cost < y->cost) return x->cost > y->cost ? -1 : 1;
+    if (x->model != y->model) return x->model < y->model ? -1 : 1;
+    return (x->point > y->point) - (x->point < y->point);
+}
+
+/* Costs of the models that have points, the costliest first; their number. */
+static size_t count_costs(const struct plan *plan, struct model_cost *models)
+{
+    size_t count = plan->sweep->model_count, used = 0;
+    for (size_t i = 0; i < count; i++)
+        models[i] = (struct model_cost){.model = (uint32_t)i};
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        struct model_cost *model = &models[stage->model];
+        model->all += stage_cost(stage);
+        if (stage->point == PLAN_NONE)
+            model->trunk += stage_cost(stage);
+        else
+            model->points++;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (models[i].points > 0) models[used++] = models[i];
+    qsort(models, used, sizeof *models, compare_models);
+    return used;
+}
+
+/* Models above an even share are cut, and as many more as it takes for every task to have something. */
+static void choose_cuts(struct model_cost *models, size_t used, uint32_t count)
+{
+    size_t pieces = used;
+    double total = 0;
+    for (size_t i = 0; i < used; i++)
+        total += models[i].all;
+    for (size_t i = 0; i < used; i++) {
+        struct model_cost *model = &models[i];
+        if (model->all <= TOO_LARGE * total / count && pieces >= count) return; /* so are all that come */
+        if (model->points == 1) continue;
+        model->cut = true;
+        total -= model->trunk; /* trained before the tasks */
+        pieces += model->points - 1;
+    }
+}
+
+/* pieces[points]; their number. */
+static size_t make_pieces(const struct plan *plan, const struct model_cost *models, size_t used, unsigned char *cut,
+                          struct piece *pieces)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < used; i++) {
+        cut[models[i].model] = models[i].cut;
+        if (!models[i].cut) pieces[count++] = (struct piece){models[i].all, models[i].model, 0};
+    }
+    for (size_t p = 0; p < plan->point_count; p++) {
+        const struct plan_stage *stage = &plan->stages[plan->stage_of_point[p]];
+        if (cut[stage->model]) pieces[count++] = (struct piece){stage_cost(stage), PLAN_NONE, (uint32_t)p};
+    }
+    qsort(pieces, count, sizeof *pieces, compare_pieces);
+    return count;
+}
+
+/* A task with what it was given; the one with the least is at the top of a heap. */
+struct load {
+    double cost;
+    size_t pieces; /* some points cost nothing */
+    uint32_t task;
+};
+
+static bool less(const struct load *a, const struct load *b)
+{
+    if (a->cost > b->cost || a->cost < b->cost) return a->cost < b->cost;
+    if (a->pieces != b->pieces) return a->pieces < b->pieces;
+    return a->task < b->task;
+}
+
+static void sink_top(struct load *heap, size_t count)
+{
+    for (size_t at = 0;;) {
+        size_t least = at;
+        for (size_t child = 2 * at + 1; child <= 2 * at + 2; child++)
+            if (child < count && less(&heap[child], &heap[least])) least = child;
+        if (least == at) return;
+        struct load load = heap[at];
+        heap[at] = heap[least];
+        heap[least] = load;
+        at = least;
+    }
+}
+
+/* Each piece to the task with the least: task_of_model[models], of[points]. */
+static void give_out(const struct piece *pieces, size_t piece_count, struct load *heap, uint32_t count,
+                     uint32_t *task_of_model, uint32_t *of)
+{
+    for (uint32_t i = 0; i < count; i++)
+        heap[i] = (struct load){0, 0, i + 1};
+    for (size_t i = 0; i < piece_count; i++) {
+        const struct piece *piece = &pieces[i];
+        *(piece->model == PLAN_NONE ? &of[piece->point] : &task_of_model[piece->model]) = heap[0].task;
+        heap[0].cost += piece->cost;
+        heap[0].pieces++;
+        sink_top(heap, count);
+    }
+}
+
+/* The points of whole models, and the trunks that more than one task needs. */
+static void finish(const struct plan *plan, const uint32_t *task_of_model, const unsigned char *cut, uint32_t *first,
+                   struct shard_array *out)
+{
+    for (size_t p = 0; p < plan->point_count; p++) {
+        uint32_t model = plan->stages[plan->stage_of_point[p]].model;
+        if (!cut[model]) out->of[p] = task_of_model[model];
+        if (first[model] == 0) first[model] = out->of[p];
+        if (first[model] != out->of[p]) first[model] = PLAN_NONE;
+    }
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        out->shared[i] = stage->point == PLAN_NONE && first[stage->model] == PLAN_NONE;
+        out->shared_count += out->shared[i];
+    }
+}
+
+int shard_array_deal(const struct plan *plan, uint32_t count, struct shard_array *out, struct error *err)
+{
+    *out = (struct shard_array){.count = count};
+    if (count > plan->point_count)
+        return error_set(err, "%" PRIu32 " tasks, but the sweep has %zu points: some would have none", count,
+                         plan->point_count);
+    size_t models = plan->sweep->model_count;
+    struct model_cost *costs = calloc(models, sizeof *costs);
+    struct piece *pieces = calloc(plan->point_count + 1, sizeof *pieces);
+    struct load *heap = calloc(count, sizeof *heap);
+    uint32_t *task_of_model = calloc(models, sizeof *task_of_model), *first = calloc(models, sizeof *first);
+    unsigned char *cut = calloc(models, 1);
+    out->of = calloc(plan->point_count + 1, sizeof *out->of);
+    out->shared = calloc(plan->stage_count + 1, 1);
+    int result = -1;
+    if (costs && pieces && heap && task_of_model && first && cut && out->of && out->shared) {
+        size_t used = count_costs(plan, costs);
+        choose_cuts(costs, used, count);
+        size_t piece_count = make_pieces(plan, costs, used, cut, pieces);
+        give_out(pieces, piece_count, heap, count, task_of_model, out->of);
+        finish(plan, task_of_model, cut, first, out);
+        result = 0;
+    } else {
+        error_set(err, "out of memory");
+        shard_array_free(out);
+    }
+    free(costs);
+    free(pieces);
+    free(heap);
+    free(task_of_model);
+    free(first);
+    free(cut);
+    return result;
+}
+
+void shard_array_free(struct shard_array *array)
+{
+    free(array->of);
+    free(array->shared);
+    *array = (struct shard_array){0};
+}
+
+static struct plan *make_room(const struct plan *whole, size_t stages, size_t points)
+{
+    struct plan *plan = calloc(1, sizeof *plan);
+    if (!plan) return NULL;
+    plan->sweep = whole->sweep;
+    plan->stages = calloc(stages + 1, sizeof *plan->stages);
+    plan->points = calloc(points + 1, sizeof *plan->points);
+    plan->stage_of_point = calloc(points + 1, sizeof *plan->stage_of_point);
+    if (plan->stages && plan->points && plan->stage_of_point) return plan;
+    plan_destroy(plan);
+    return NULL;
+}
+
+struct plan *shard_array_plan(const struct plan *whole, const struct shard_array *array, uint32_t index,
+                              struct error *err)
+{
+    unsigned char *keep = calloc(whole->stage_count + 1, 1);
+    size_t stages = 0, points = 0;
+    if (keep && index > 0) shard_mark_stages(whole, array->of, index, keep);
+    for (size_t i = 0; keep && i < whole->stage_count; i++) {
+        if (index == 0) keep[i] = array->shared[i];
+        stages += keep[i];
+        points += keep[i] && whole->stages[i].point != PLAN_NONE;
+    }
+    struct plan *plan = keep ? make_room(whole, stages, points) : NULL;
+    int result = plan ? shard_compact(whole, array->of, index, keep, plan, err) : error_set(err, "out of memory");
+    for (size_t i = 0, at = 0; result == 0 && index > 0 && i < whole->stage_count; i++) {
+        if (keep[i] && array->shared[i]) plan->stages[at].seconds = 0;
+        at += keep[i];
+    }
+    free(keep);
+    if (result == 0) result = plan_finish(plan, err);
+    if (result == 0) return plan;
+    plan_destroy(plan);
+    return NULL;
+}
