@@ -64,13 +64,12 @@ static int append(struct parameters *p, const char *list, const char *member, co
 /* "models[1].width" -> "models.NAME.width": a list may be in another order. *name is that of the current member. */
 static int take(struct parameters *p, char *key, char *value, bool is_default, char *name, size_t name_size)
 {
+    static const char *const lists[] = {"exclude", "held_out", "only", "zip"};
     char *field = NULL, *open = strchr(key, '['), *member = open ? strstr(open, "].") : NULL;
     if (!member) return add(p, strdup(key), strdup(value), is_default);
     *open = '\0';
-    if (strcmp(key, "exclude") == 0 || strcmp(key, "held_out") == 0) {
-        *open = '[';
-        return append(p, open[-1] == 'e' ? "exclude" : "held_out", member + 2, value);
-    }
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        if (strcmp(key, lists[i]) == 0) return append(p, lists[i], member + 2, value);
     member += 2;
     if (strcmp(member, "name") == 0) {
         size_t length = strlen(value);
@@ -122,10 +121,12 @@ static bool is_member(const char *field)
 
 enum drift_class drift_classify(const char *field)
 {
-    static const char *const axes[] = {"pretrain.tokens", "finetune.examples", "finetune.seeds", "exclude"};
-    static const char *const method_axes[] = {".ranks", ".lengths", ".learning_rates"};
+    static const char *const axes[] = {
+        "pretrain.tokens", "finetune.examples", "finetune.seeds", "exclude", "only", "zip"};
+    static const char *const method_axes[] = {".ranks", ".lengths", ".learning_rates", ".examples"};
     if (strcmp(field, "name") == 0) return DRIFT_RENAME;
     if (begins(field, "resources.") || strcmp(field, "data.dataset") == 0) return DRIFT_COMPATIBLE;
+    if (begins(field, "one_at_a_time.")) return DRIFT_AXIS;
     if (begins(field, "fit.") || strcmp(field, "held_out") == 0) return DRIFT_REFIT;
     for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
         if (strcmp(field, axes[i]) == 0) return DRIFT_AXIS;

@@ -18,13 +18,25 @@ static bool any_name(char (*list)[48], size_t count, const char *name)
     return !count;
 }
 
+static bool in_range(const struct sweep_range *range, double value)
+{
+    return !range->given || (value >= range->least && value <= range->most);
+}
+
 bool grid_holds(const struct sweep *sweep, const struct sweep_cells *cells, const struct grid_point *point)
 {
     const struct sweep_method *method = &sweep->methods[point->method];
     enum method_kind kind = method->config.kind;
     bool tuned = kind != METHOD_NONE, sized = kind == METHOD_LORA || kind == METHOD_PROMPT;
-    if ((!tuned && (cells->example_count || cells->seed_count)) || (!sized && cells->size_count)) return false;
-    return any_number(cells->examples, cells->example_count, sweep->examples[point->examples]) &&
+    bool on_examples = cells->example_count || cells->example_range.given;
+    bool on_size = cells->size_count || cells->size_range.given;
+    if ((!tuned && (on_examples || cells->seed_count)) || (!sized && on_size)) return false;
+    return in_range(&cells->example_range, (double)sweep->examples[point->examples]) &&
+           in_range(&cells->size_range, method->sizes[point->size]) &&
+           in_range(&cells->pretrain_token_range, (double)sweep->pretrain_tokens[point->tokens]) &&
+           (!cells->parameters.given ||
+            in_range(&cells->parameters, (double)model_parameters(&sweep->models[point->model]))) &&
+           any_number(cells->examples, cells->example_count, sweep->examples[point->examples]) &&
            any_number(cells->seeds, cells->seed_count, sweep->seeds[point->seed]) &&
            any_number(cells->sizes, cells->size_count, method->sizes[point->size]) &&
            any_number(cells->pretrain_tokens, cells->pretrain_token_count, sweep->pretrain_tokens[point->tokens]) &&
@@ -36,7 +48,7 @@ bool grid_holds(const struct sweep *sweep, const struct sweep_cells *cells, cons
 static double method_points(const struct sweep *sweep, const struct sweep_method *method)
 {
     if (method->config.kind == METHOD_NONE) return 1.0;
-    return (double)method->size_count * (double)method->learning_rate_count * (double)sweep->example_count *
+    return (double)method->size_count * (double)method->learning_rate_count * (double)method->example_count *
            (double)sweep->seed_count;
 }
 
@@ -57,9 +69,43 @@ static bool in_any(const struct sweep *sweep, const struct sweep_cells *cells, s
     return false;
 }
 
+/* All axes of a zip that the point has stand at the same place. */
+static bool zipped(const struct sweep *sweep, const struct sweep_zip *zip, const struct grid_point *point)
+{
+    bool tuned = sweep->methods[point->method].config.kind != METHOD_NONE;
+    const uint32_t at[SWEEP_AXES] = {point->model, point->tokens, point->examples, point->seed};
+    const bool has[SWEEP_AXES] = {true, true, tuned, tuned};
+    int first = -1;
+    for (int axis = 0; axis < SWEEP_AXES; axis++) {
+        if (!zip->axes[axis] || !has[axis]) continue;
+        if (first >= 0 && at[axis] != at[first]) return false;
+        first = axis;
+    }
+    return true;
+}
+
+static bool near_centre(const struct sweep *sweep, const struct grid_point *point)
+{
+    const struct sweep_centre *centre = &sweep->centre;
+    int moved = (point->model != centre->model) + (point->tokens != centre->tokens) +
+                (point->size != centre->sizes[sweep->methods[point->method].config.kind]);
+    return moved <= 1;
+}
+
+static bool kept(const struct sweep *sweep, const struct grid_point *point)
+{
+    if (sweep->centre.given && !near_centre(sweep, point)) return false;
+    for (size_t i = 0; i < sweep->zip_count; i++)
+        if (!zipped(sweep, &sweep->zips[i], point)) return false;
+    for (size_t i = 0; i < sweep->only_count; i++)
+        if (grid_holds(sweep, &sweep->only[i].when, point) && !grid_holds(sweep, &sweep->only[i].keep, point))
+            return false;
+    return !in_any(sweep, sweep->exclude, sweep->exclude_count, point);
+}
+
 static void add(const struct sweep *sweep, struct grid *grid, struct grid_point point)
 {
-    if (in_any(sweep, sweep->exclude, sweep->exclude_count, &point)) {
+    if (!kept(sweep, &point)) {
         grid->excluded++;
         return;
     }
@@ -76,9 +122,12 @@ static void add_method(const struct sweep *sweep, struct grid *grid, struct grid
     size_t examples = tuned ? sweep->example_count : 1, seeds = tuned ? sweep->seed_count : 1;
     for (point.size = 0; point.size < method->size_count; point.size++)
         for (point.rate = 0; point.rate < method->learning_rate_count; point.rate++)
-            for (point.examples = 0; point.examples < examples; point.examples++)
-                for (point.seed = 0; point.seed < seeds; point.seed++)
+            for (point.examples = 0; point.examples < examples; point.examples++) {
+                bool own =
+                    !tuned || any_number(method->examples, method->example_count, sweep->examples[point.examples]);
+                for (point.seed = 0; own && point.seed < seeds; point.seed++)
                     add(sweep, grid, point);
+            }
 }
 
 int grid_build(const struct sweep *sweep, struct grid *grid, struct error *err)

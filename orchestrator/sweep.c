@@ -110,8 +110,8 @@ static void read_fit(const struct config_group *root, struct sweep_fit *fit)
 
 static void read_sweep(struct config_file *file, struct sweep *sweep)
 {
-    static const char *const keys[] = {"name",    "data",     "models",    "pretrain", "finetune", "methods",
-                                       "exclude", "held_out", "resources", "fit",      NULL};
+    static const char *const keys[] = {"name",     "data", "models", "pretrain",      "finetune",  "methods", "exclude",
+                                       "held_out", "only", "zip",    "one_at_a_time", "resources", "fit",     NULL};
     struct config_group root = config_open_root(file, keys);
     struct recipe recipe = {0};
     double epochs = 0.0;
@@ -169,7 +169,7 @@ struct sweep *sweep_load(const char *path, struct error *err)
     return sweep;
 }
 
-static void destroy_cells(struct sweep_cells *cells, size_t count)
+static void free_cells(struct sweep_cells *cells, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         free(cells[i].models);
@@ -179,7 +179,6 @@ static void destroy_cells(struct sweep_cells *cells, size_t count)
         free(cells[i].sizes);
         free(cells[i].seeds);
     }
-    free(cells);
 }
 
 void sweep_destroy(struct sweep *sweep)
@@ -188,10 +187,19 @@ void sweep_destroy(struct sweep *sweep)
     for (size_t i = 0; i < sweep->method_count; i++) {
         free(sweep->methods[i].sizes);
         free(sweep->methods[i].learning_rates);
+        free(sweep->methods[i].examples);
     }
     free(sweep->methods);
-    destroy_cells(sweep->exclude, sweep->exclude_count);
-    destroy_cells(sweep->held_out, sweep->held_out_count);
+    free_cells(sweep->exclude, sweep->exclude_count);
+    free_cells(sweep->held_out, sweep->held_out_count);
+    for (size_t i = 0; i < sweep->only_count; i++) {
+        free_cells(&sweep->only[i].when, 1);
+        free_cells(&sweep->only[i].keep, 1);
+    }
+    free(sweep->exclude);
+    free(sweep->held_out);
+    free(sweep->only);
+    free(sweep->zips);
     free(sweep->models);
     free(sweep->pretrain_tokens);
     free(sweep->examples);

@@ -19,20 +19,47 @@ struct sweep_method {
     struct method_config config; /* size is filled per point */
     uint32_t *sizes;             /* full and none: one entry, 0 */
     size_t size_count;
+    uint64_t *examples; /* of this method, a part of the sweep's axis, ascending; none: empty */
+    size_t example_count;
     double *learning_rates; /* none: one entry, 0 */
     size_t learning_rate_count;
     struct recipe recipe; /* finetuning recipe with this method's overrides */
     double epochs;        /* 0: max_steps alone. recipe.steps is max_steps, 0: epochs alone; sweep_finetune_steps */
 };
 
+/* least <= value <= most. */
+struct sweep_range {
+    bool given;
+    double least, most;
+};
+
 /* A set of cells: a cell belongs to it when every condition that is given holds. Empty lists: any value. */
 struct sweep_cells {
+    struct sweep_range parameters, pretrain_token_range, example_range, size_range;
     char (*models)[48];
     size_t model_count;
     char (*methods)[48];
     size_t method_count;
     uint64_t *pretrain_tokens, *examples, *sizes, *seeds;
     size_t pretrain_token_count, example_count, size_count, seed_count;
+};
+
+/* Axes that go together: their first values, their second ones, and so on. */
+enum sweep_axis { SWEEP_MODEL, SWEEP_PRETRAIN_TOKENS, SWEEP_EXAMPLES, SWEEP_SEED, SWEEP_AXES };
+struct sweep_zip {
+    bool axes[SWEEP_AXES];
+};
+
+/* A cell of `when` is kept where it is one of `keep`, too. */
+struct sweep_conditional {
+    struct sweep_cells when, keep;
+};
+
+/* An L-shaped grid: of model, pretraining tokens and PET size at most one is another than here (Zhang et al. 2024,
+ * section 3: each axis against finetuning data). Indices into the axes; sizes[method]. */
+struct sweep_centre {
+    bool given;
+    uint32_t model, tokens, sizes[METHODS];
 };
 
 /* What runs first: what ends the sweep soonest, or what tells most of the laws (orchestrator/plan_order.h). */
@@ -79,6 +106,10 @@ struct sweep {
     size_t seed_count;
     struct sweep_cells *exclude, *held_out;
     size_t exclude_count, held_out_count;
+    struct sweep_conditional *only;
+    struct sweep_zip *zips;
+    size_t only_count, zip_count;
+    struct sweep_centre centre;
     struct sweep_resources resources;
     struct sweep_fit fit;
     struct dataset_info data; /* of the data set, as it was when the sweep was read */

@@ -162,14 +162,16 @@ void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep)
     check_token_counts(&group, sweep);
 }
 
-static void check_examples(const struct config_group *group, struct sweep *sweep)
+uint64_t *sweep_read_examples(const struct config_group *group, const struct sweep *sweep, size_t *count)
 {
+    uint64_t *examples = config_take_uints(group, "examples", 1, INT64_MAX, true, count);
     size_t have = sweep->data.examples[SPLIT_TRAIN];
-    for (size_t i = 0; i < sweep->example_count; i++)
-        if (sweep->examples[i] > have)
+    for (size_t i = 0; i < *count; i++)
+        if (examples[i] > have)
             config_fail_element(group, "examples", i,
-                                "%" PRIu64 " examples, more than the data set has; allowed: 1..%zu", sweep->examples[i],
-                                have);
+                                "%" PRIu64 " examples, more than the data set has; allowed: 1..%zu", examples[i], have);
+    if (examples) qsort(examples, *count, sizeof *examples, ascending);
+    return examples;
 }
 
 void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs)
@@ -178,9 +180,7 @@ void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, s
                                        "evaluations", "patience",        RECIPE_KEYS, "seeds",  NULL};
     struct config_group group = config_open_group(root, "finetune", keys, true);
     *recipe = recipe_defaults;
-    sweep->examples = config_take_uints(&group, "examples", 1, INT64_MAX, true, &sweep->example_count);
-    check_examples(&group, sweep);
-    if (sweep->examples) qsort(sweep->examples, sweep->example_count, sizeof *sweep->examples, ascending);
+    sweep->examples = sweep_read_examples(&group, sweep, &sweep->example_count);
     recipe->sequence_length = (uint32_t)config_take_uint(&group, "sequence_length", 2, 1 << 20);
     recipe->batch = (uint32_t)config_take_uint(&group, "batch", 1, 1 << 20);
     *epochs = config_take_double_or(&group, "epochs", 0.0, 1e6, 0.0);

@@ -1,5 +1,6 @@
 /* The sweep file's exclusions and held-out cells: conditions on the axes, each of which must hold for some cell. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,8 @@
 
 enum { CELLS_LIMIT = 256 };
 
-static const char *const cell_keys[] = {"model", "method", "pretrain_tokens", "examples", "size", "seed", NULL};
+static const char *const cell_keys[] = {"model",    "parameters", "method", "pretrain_tokens",
+                                        "examples", "size",       "seed",   NULL};
 
 static void list_numbers(const uint64_t *axis, size_t count, char *out, size_t size)
 {
@@ -26,9 +28,46 @@ static bool on_axis(const uint64_t *axis, size_t count, uint64_t value)
     return false;
 }
 
-static uint64_t *read_numbers(const struct config_group *group, const char *key, const uint64_t *axis,
-                              size_t axis_count, size_t *count)
+/* "< 1e9", "<= 8", "> 100", ">= 100", "100..1000": the range; false: something else. */
+static bool parse_range(const char *text, struct sweep_range *range)
 {
+    double value, other;
+    char end, first[32] = "";
+    const char *dots = strstr(text, "..");
+    if (dots && dots - text < (long)sizeof first) memcpy(first, text, (size_t)(dots - text));
+    *range = (struct sweep_range){true, -INFINITY, INFINITY};
+    if (sscanf(text, " <= %lf %c", &value, &end) == 1)
+        range->most = value;
+    else if (sscanf(text, " >= %lf %c", &value, &end) == 1)
+        range->least = value;
+    else if (sscanf(text, " < %lf %c", &value, &end) == 1)
+        range->most = nextafter(value, -INFINITY);
+    else if (sscanf(text, " > %lf %c", &value, &end) == 1)
+        range->least = nextafter(value, INFINITY);
+    else if (dots && sscanf(first, " %lf %c", &value, &end) == 1 && sscanf(dots + 2, " %lf %c", &other, &end) == 1 &&
+             value <= other)
+        *range = (struct sweep_range){true, value, other};
+    else
+        return false;
+    return !isnan(range->least) && !isnan(range->most);
+}
+
+static void read_range(const struct config_group *group, const char *key, struct sweep_range *range)
+{
+    const char *text = config_take_string(group, key, 64);
+    if (!config_file_failed(group->file) && !parse_range(text, range))
+        config_fail(group, key, "\"%s\" is no range; allowed: \"< N\", \"<= N\", \"> N\", \">= N\", \"A..B\"", text);
+}
+
+/* Values of the axis, or a range of them. */
+static uint64_t *read_numbers(const struct config_group *group, const char *key, const uint64_t *axis,
+                              size_t axis_count, size_t *count, struct sweep_range *range)
+{
+    *count = 0;
+    if (range && config_is_string(group, key)) {
+        read_range(group, key, range);
+        return NULL;
+    }
     uint64_t *values = config_take_uints(group, key, 0, INT64_MAX, false, count);
     for (size_t i = 0; i < *count; i++) {
         if (on_axis(axis, axis_count, values[i])) continue;
@@ -110,15 +149,17 @@ static void read_cells(const struct config_group *group, const struct sweep *swe
     cells->models = read_names(group, "model", axes->models, sweep->model_count, &cells->model_count);
     cells->methods = read_names(group, "method", axes->methods, sweep->method_count, &cells->method_count);
     cells->pretrain_tokens = read_numbers(group, "pretrain_tokens", sweep->pretrain_tokens, sweep->pretrain_token_count,
-                                          &cells->pretrain_token_count);
-    cells->examples = read_numbers(group, "examples", sweep->examples, sweep->example_count, &cells->example_count);
-    cells->sizes = read_numbers(group, "size", axes->sizes, axes->size_count, &cells->size_count);
-    cells->seeds = read_numbers(group, "seed", sweep->seeds, sweep->seed_count, &cells->seed_count);
-    if (!cells->model_count && !cells->method_count && !cells->pretrain_token_count && !cells->example_count &&
-        !cells->size_count && !cells->seed_count)
-        config_fail(group, NULL,
-                    "no condition, this would be every cell; allowed: model, method, pretrain_tokens, "
-                    "examples, size, seed");
+                                          &cells->pretrain_token_count, &cells->pretrain_token_range);
+    cells->examples = read_numbers(group, "examples", sweep->examples, sweep->example_count, &cells->example_count,
+                                   &cells->example_range);
+    cells->sizes = read_numbers(group, "size", axes->sizes, axes->size_count, &cells->size_count, &cells->size_range);
+    cells->seeds = read_numbers(group, "seed", sweep->seeds, sweep->seed_count, &cells->seed_count, NULL);
+    if (config_has(group, "parameters")) read_range(group, "parameters", &cells->parameters);
+    for (size_t i = 0; cell_keys[i]; i++)
+        if (config_has(group, cell_keys[i])) return;
+    config_fail(group, NULL,
+                "no condition, this would be every cell; allowed: model, parameters, method, pretrain_tokens, "
+                "examples, size, seed");
 }
 
 static struct sweep_cells *read_list(const struct config_group *root, const char *key, const struct sweep *sweep,
@@ -148,6 +189,23 @@ static void check_matches(const struct config_group *root, const char *key, cons
     }
 }
 
+static void read_conditionals(const struct config_group *root, struct sweep *sweep, const struct axes *axes)
+{
+    static const char *const keys[] = {"when", "keep", NULL};
+    size_t count = config_open_list(root, "only", false);
+    if (count > CELLS_LIMIT) config_fail(root, "only", "%zu entries; allowed: up to %d", count, CELLS_LIMIT);
+    sweep->only = count ? calloc(count, sizeof *sweep->only) : NULL;
+    sweep->only_count = sweep->only ? count : 0;
+    for (size_t i = 0; i < sweep->only_count && !config_file_failed(root->file); i++) {
+        struct config_group entry = config_open_element(root, "only", i, keys);
+        struct config_group when = config_open_group(&entry, "when", cell_keys, true);
+        struct config_group keep = config_open_group(&entry, "keep", cell_keys, true);
+        if (config_file_failed(root->file)) return;
+        read_cells(&when, sweep, axes, &sweep->only[i].when);
+        read_cells(&keep, sweep, axes, &sweep->only[i].keep);
+    }
+}
+
 static void check_grid(const struct config_group *root, struct sweep *sweep)
 {
     struct error err;
@@ -161,7 +219,9 @@ static void check_grid(const struct config_group *root, struct sweep *sweep)
         config_fail(root, NULL, "%s", err.text);
     } else {
         check_matches(root, "exclude", sweep, sweep->exclude, excludes, &all, "cell of the grid");
-        if (!kept.count) config_fail(root, "exclude", "every cell is excluded");
+        for (size_t i = 0; i < sweep->only_count; i++)
+            check_matches(root, "only", sweep, &sweep->only[i].when, 1, &all, "cell of the grid");
+        if (!kept.count) config_fail(root, sweep->exclude_count ? "exclude" : "only", "no cell of the grid is left");
         check_matches(root, "held_out", sweep, sweep->held_out, sweep->held_out_count, &kept,
                       "cell of the grid that is not excluded");
         size_t tuned = 0, judged = 0;
@@ -184,6 +244,8 @@ void sweep_read_cells(const struct config_group *root, struct sweep *sweep)
     if (axes_create(sweep, &axes)) {
         config_fail(root, NULL, "out of memory");
     } else {
+        sweep_read_shape(root, sweep);
+        read_conditionals(root, sweep, &axes);
         sweep->exclude = read_list(root, "exclude", sweep, &axes, &sweep->exclude_count);
         sweep->held_out = read_list(root, "held_out", sweep, &axes, &sweep->held_out_count);
     }

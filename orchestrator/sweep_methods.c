@@ -7,7 +7,7 @@
 
 #include "orchestrator/sweep_parts.h"
 
-#define OVERRIDE_KEYS "batch", "epochs", "max_steps", "evaluations", "patience", RECIPE_KEYS
+#define OVERRIDE_KEYS "examples", "batch", "epochs", "max_steps", "evaluations", "patience", RECIPE_KEYS
 static const char *const none_keys[] = {"name", NULL};
 static const char *const full_keys[] = {"name", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const lora_keys[] = {"name", "ranks", "alpha", "learning_rates", OVERRIDE_KEYS, NULL};
@@ -69,32 +69,49 @@ static void read_rates(const struct config_group *group, struct sweep_method *me
         config_take_doubles(group, "learning_rates", CONFIG_POSITIVE, 1e3, true, &method->learning_rate_count);
 }
 
-static void check_steps(const struct config_group *group, const struct sweep *sweep, const struct sweep_method *method)
+static void check_steps(const struct config_group *group, const struct sweep_method *method)
 {
     if (method->epochs <= 0.0 && !method->recipe.steps) {
         config_fail(group, NULL, "no length of training: give epochs, max_steps, or both, in finetune or here");
         return;
     }
-    uint64_t least = sweep_finetune_steps(method, sweep->examples[0]);
+    uint64_t least = sweep_finetune_steps(method, method->examples[0]);
     if (least > SWEEP_STEPS_LIMIT ||
-        sweep_finetune_steps(method, sweep->examples[sweep->example_count - 1]) > SWEEP_STEPS_LIMIT)
+        sweep_finetune_steps(method, method->examples[method->example_count - 1]) > SWEEP_STEPS_LIMIT)
         config_fail(group, "epochs", "more than %" PRIu64 " steps", SWEEP_STEPS_LIMIT);
     if (method->recipe.warmup_steps >= least)
         config_fail(group, "warmup_steps",
                     "warmup_steps %" PRIu64 " is not below the %" PRIu64 " steps that %" PRIu64 " examples make",
-                    method->recipe.warmup_steps, least, sweep->examples[0]);
+                    method->recipe.warmup_steps, least, method->examples[0]);
+}
+
+/* The method's own finetuning sizes, or those of the sweep. */
+static void read_examples(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
+{
+    if (config_has(group, "examples")) {
+        method->examples = sweep_read_examples(group, sweep, &method->example_count);
+        return;
+    }
+    method->examples = calloc(sweep->example_count + 1, sizeof *method->examples);
+    if (!method->examples) {
+        config_fail(group, NULL, "out of memory");
+        return;
+    }
+    memcpy(method->examples, sweep->examples, sweep->example_count * sizeof *method->examples);
+    method->example_count = sweep->example_count;
 }
 
 static void read_overrides(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
 {
     struct recipe *recipe = &method->recipe;
+    read_examples(group, sweep, method);
     recipe->batch = (uint32_t)config_take_uint_or(group, "batch", 1, 1 << 20, recipe->batch);
     method->epochs = config_take_double_or(group, "epochs", 0.0, 1e6, method->epochs);
     recipe->steps = config_take_uint_or(group, "max_steps", 0, SWEEP_STEPS_LIMIT, recipe->steps);
     recipe->evaluations = (uint32_t)config_take_uint_or(group, "evaluations", 1, 1 << 20, recipe->evaluations);
     recipe->patience = (uint32_t)config_take_uint_or(group, "patience", 0, 1 << 20, recipe->patience);
     sweep_read_recipe(group, recipe);
-    if (!config_file_failed(group->file)) check_steps(group, sweep, method);
+    if (!config_file_failed(group->file)) check_steps(group, method);
 }
 
 static void read_method(const struct config_group *root, struct sweep *sweep, size_t index)
@@ -117,6 +134,38 @@ static void read_method(const struct config_group *root, struct sweep *sweep, si
     if (method->config.kind != METHOD_NONE && !config_file_failed(root->file)) read_overrides(&group, sweep, method);
 }
 
+static int ascending_counts(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* The axis: what any method has. (The methods have their own lists by now.) */
+static int join_examples(struct sweep *sweep)
+{
+    size_t count = 0, most = sweep->example_count;
+    for (size_t i = 0; i < sweep->method_count; i++)
+        most += sweep->methods[i].example_count;
+    uint64_t *all = calloc(most + 1, sizeof *all);
+    if (!all) return -1;
+    for (size_t i = 0; i < sweep->method_count; i++) {
+        memcpy(all + count, sweep->methods[i].examples, sweep->methods[i].example_count * sizeof *all);
+        count += sweep->methods[i].example_count;
+    }
+    if (!count) { /* untuned models alone */
+        memcpy(all, sweep->examples, sweep->example_count * sizeof *all);
+        count = sweep->example_count;
+    }
+    qsort(all, count, sizeof *all, ascending_counts);
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++)
+        if (!kept || all[i] != all[kept - 1]) all[kept++] = all[i];
+    free(sweep->examples);
+    sweep->examples = all;
+    sweep->example_count = kept;
+    return 0;
+}
+
 void sweep_read_methods(const struct config_group *root, struct sweep *sweep, const struct recipe *recipe,
                         double epochs)
 {
@@ -128,6 +177,7 @@ void sweep_read_methods(const struct config_group *root, struct sweep *sweep, co
         sweep->methods[i].epochs = epochs;
         read_method(root, sweep, i);
     }
+    if (!config_file_failed(root->file) && join_examples(sweep)) config_fail(root, "methods", "out of memory");
 }
 
 uint64_t sweep_finetune_steps(const struct sweep_method *method, uint64_t examples)

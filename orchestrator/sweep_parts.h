@@ -1,5 +1,5 @@
 /* What the files that read a sweep share: sweep.c (the whole), sweep_axes.c (models and data sizes), sweep_methods.c,
- * sweep_cells.c. Each reads its groups from `root` into the sweep; errors stay in the config file. */
+ * sweep_shape.c, sweep_cells.c. Each reads its groups from `root` into the sweep; errors stay in the config file. */
 #ifndef TUNELAW_ORCHESTRATOR_SWEEP_PARTS_H
 #define TUNELAW_ORCHESTRATOR_SWEEP_PARTS_H
 
@@ -13,8 +13,12 @@ void sweep_read_models(const struct config_group *root, struct sweep *sweep);
 void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep);
 /* The finetuning axis; *recipe and *epochs are what the methods start from. */
 void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs);
+/* The key "examples" of finetune or of a method, ascending; malloc'ed. */
+uint64_t *sweep_read_examples(const struct config_group *group, const struct sweep *sweep, size_t *count);
 void sweep_read_methods(const struct config_group *root, struct sweep *sweep, const struct recipe *recipe,
                         double epochs);
+/* The shape of the grid: zip, one_at_a_time. */
+void sweep_read_shape(const struct config_group *root, struct sweep *sweep);
 /* The conditions, and that each holds for some cell. */
 void sweep_read_cells(const struct config_group *root, struct sweep *sweep);
 

@@ -71,7 +71,7 @@ static void mistakes_in_data(void **state)
     struct sweep_text t = sweep_right;
     t.head = "name = \"test\"; nmae = 3;";
     sweep_refused(&t, ":1: nmae: unknown key, did you mean name?; allowed: name, data, models, pretrain, finetune, "
-                      "methods, exclude, held_out, resources, fit");
+                      "methods, exclude, held_out, only, zip, one_at_a_time, resources, fit");
     t = sweep_right;
     t.data = NULL;
     sweep_refused(&t, ": group \"data\" is missing: data = { ... };");
@@ -138,13 +138,15 @@ static void mistakes_in_methods(void **state)
     t.methods = "methods = ( { name = \"lora\"; ranks = [ 2,\n 12 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":8: methods[0].ranks[1]: rank 12 is above the width 8 of model \"s\"; allowed: 1..8");
     t.methods = "methods = ( { name = \"lora\"; rank = 2; learning_rates = [ 1e-2 ]; } );";
-    sweep_refused(&t, ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, ranks, lengths, alpha, "
-                      "learning_rates, batch, epochs, max_steps, evaluations, patience, schedule, final_ratio, "
-                      "warmup_steps, weight_decay, clip_norm, beta1, beta2, epsilon");
+    sweep_refused(&t,
+                  ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, ranks, lengths, alpha, "
+                  "learning_rates, examples, batch, epochs, max_steps, evaluations, patience, schedule, final_ratio, "
+                  "warmup_steps, weight_decay, clip_norm, beta1, beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; } );";
-    sweep_refused(&t, ":7: methods[0].ranks: unknown key; allowed: name, learning_rates, batch, epochs, max_steps, "
-                      "evaluations, patience, schedule, final_ratio, warmup_steps, weight_decay, clip_norm, beta1, "
-                      "beta2, epsilon");
+    sweep_refused(
+        &t, ":7: methods[0].ranks: unknown key; allowed: name, learning_rates, examples, batch, epochs, max_steps, "
+            "evaluations, patience, schedule, final_ratio, warmup_steps, weight_decay, clip_norm, beta1, "
+            "beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; } );";
     sweep_refused(&t, ":7: methods[0]: key \"learning_rates\" is missing");
     t.methods = "methods = ( { name = \"ful\"; learning_rates = [ 1e-2 ]; } );";
@@ -180,11 +182,12 @@ static void mistakes_in_cells(void **state)
     t.tail = "held_out = ( { examples = [ 20, 40 ]; } );";
     sweep_refused(&t, ":10: held_out: every finetuned cell is held out, none is left to fit");
     t.tail = "exclude = ( { model = [ \"s\", \"m\" ]; } );";
-    sweep_refused(&t, ":10: exclude: every cell is excluded");
+    sweep_refused(&t, ":10: exclude: no cell of the grid is left");
     t.tail = "exclude = ( { } );";
-    sweep_refused(&t,
-                  ":10: exclude[0]: no condition, this would be every cell; allowed: model, method, pretrain_tokens, "
-                  "examples, size, seed");
+    sweep_refused(
+        &t,
+        ":10: exclude[0]: no condition, this would be every cell; allowed: model, parameters, method, pretrain_tokens, "
+        "examples, size, seed");
 }
 
 static void absurdly_many_points_are_refused(void **state)

@@ -1,0 +1,104 @@
+/* The shape of the grid in the sweep file: axes that go together, and one axis at a time around a centre. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "orchestrator/sweep_parts.h"
+
+static const char *const axis_names[SWEEP_AXES] = {"model", "pretrain_tokens", "examples", "seed"};
+
+static size_t axis_length(const struct sweep *sweep, int axis)
+{
+    const size_t lengths[SWEEP_AXES] = {sweep->model_count, sweep->pretrain_token_count, sweep->example_count,
+                                        sweep->seed_count};
+    return lengths[axis];
+}
+
+static void read_zip(const struct config_group *group, const struct sweep *sweep, struct sweep_zip *zip)
+{
+    size_t count = 0;
+    const char **names = config_take_strings(group, "axes", SWEEP_NAME, true, &count);
+    int first = -1;
+    if (names && count < 2) config_fail(group, "axes", "one axis; allowed: two or more");
+    for (size_t i = 0; i < count && !config_file_failed(group->file); i++) {
+        int axis = 0;
+        while (axis < SWEEP_AXES && strcmp(axis_names[axis], names[i]) != 0)
+            axis++;
+        if (axis == SWEEP_AXES) {
+            config_fail_element(group, "axes", i, "\"%s\" is no axis; allowed: model, pretrain_tokens, examples, seed",
+                                names[i]);
+            break;
+        }
+        if (first < 0) first = axis;
+        if (axis_length(sweep, axis) != axis_length(sweep, first))
+            config_fail_element(group, "axes", i, "%zu values, but %s has %zu; axes of a zip have equally many",
+                                axis_length(sweep, axis), axis_names[first], axis_length(sweep, first));
+        zip->axes[axis] = true;
+    }
+    free(names);
+}
+
+static void read_zips(const struct config_group *root, struct sweep *sweep)
+{
+    static const char *const keys[] = {"axes", NULL};
+    size_t count = config_open_list(root, "zip", false);
+    sweep->zips = count ? calloc(count, sizeof *sweep->zips) : NULL;
+    sweep->zip_count = sweep->zips ? count : 0;
+    for (size_t i = 0; i < sweep->zip_count && !config_file_failed(root->file); i++) {
+        struct config_group group = config_open_element(root, "zip", i, keys);
+        read_zip(&group, sweep, &sweep->zips[i]);
+    }
+}
+
+/* Index of the centre on an axis; where the axis has one value, that is it. */
+static uint32_t read_place(const struct config_group *group, const char *key, const uint64_t *axis, size_t count)
+{
+    if (!config_has(group, key) && count == 1) return 0;
+    uint64_t value = config_take_uint(group, key, 0, INT64_MAX);
+    for (uint32_t i = 0; i < count; i++)
+        if (axis[i] == value) return i;
+    if (!config_file_failed(group->file)) config_fail(group, key, "%" PRIu64 " is not a value of that axis", value);
+    return 0;
+}
+
+static uint32_t read_model(const struct config_group *group, const struct sweep *sweep)
+{
+    if (!config_has(group, "model") && sweep->model_count == 1) return 0;
+    const char *name = config_take_string(group, "model", SWEEP_NAME);
+    for (uint32_t i = 0; name && i < sweep->model_count; i++)
+        if (!strcmp(sweep->models[i].name, name)) return i;
+    if (!config_file_failed(group->file)) config_fail(group, "model", "\"%s\" is no model of this sweep", name);
+    return 0;
+}
+
+static uint32_t read_size(const struct config_group *group, const struct sweep_method *method)
+{
+    const char *key = method_name(method->config.kind);
+    if (!config_has(group, key) && method->size_count == 1) return 0;
+    uint64_t value = config_take_uint(group, key, 0, UINT32_MAX);
+    for (uint32_t i = 0; i < method->size_count; i++)
+        if (method->sizes[i] == value) return i;
+    if (!config_file_failed(group->file)) config_fail(group, key, "%" PRIu64 " is not a size of method %s", value, key);
+    return 0;
+}
+
+static void read_centre(const struct config_group *root, struct sweep *sweep)
+{
+    static const char *const keys[] = {"model", "pretrain_tokens", "lora", "prompt", NULL};
+    struct config_group group = config_open_group(root, "one_at_a_time", keys, false);
+    if (!group.present) return;
+    struct sweep_centre *centre = &sweep->centre;
+    centre->given = true;
+    centre->model = read_model(&group, sweep);
+    centre->tokens = read_place(&group, "pretrain_tokens", sweep->pretrain_tokens, sweep->pretrain_token_count);
+    for (size_t i = 0; i < sweep->method_count && !config_file_failed(root->file); i++) {
+        enum method_kind kind = sweep->methods[i].config.kind;
+        if (kind == METHOD_LORA || kind == METHOD_PROMPT) centre->sizes[kind] = read_size(&group, &sweep->methods[i]);
+    }
+}
+
+void sweep_read_shape(const struct config_group *root, struct sweep *sweep)
+{
+    read_zips(root, sweep);
+    if (!config_file_failed(root->file)) read_centre(root, sweep);
+}
