@@ -45,6 +45,7 @@ struct pending {
 struct agent {
     struct launcher *launcher;
     struct transport *transport;
+    const struct gpus *gpus;               /* device d is GPU host_first + d; NULL: CPU cores */
     uint32_t host_first, devices, threads; /* devices host_first .. host_first+devices-1 of the host */
     bool *taken;                           /* [devices] by a busy worker */
     struct worker *workers;
@@ -64,7 +65,19 @@ static uint32_t host_cpus(void)
     return job > 0 && job < (long)host ? (uint32_t)job : host;
 }
 
-struct agent *agent_create(struct launcher *launcher, struct transport *transport, uint32_t devices, uint32_t threads,
+/* How many devices the host has: 0 with *err where they are not there. */
+static uint32_t count_devices(const struct agent_devices *wanted, uint32_t threads, struct error *err)
+{
+    if (!wanted->gpus) {
+        uint32_t devices = wanted->count ? wanted->count : host_cpus() / threads;
+        return devices ? devices : 1;
+    }
+    if (wanted->count <= wanted->gpus->count) return wanted->count ? wanted->count : wanted->gpus->count;
+    error_set(err, "resources.devices is %u, but this node was given %u GPUs", wanted->count, wanted->gpus->count);
+    return 0;
+}
+
+struct agent *agent_create(struct launcher *launcher, struct transport *transport, const struct agent_devices *wanted,
                            struct error *err)
 {
     struct agent *agent = calloc(1, sizeof *agent);
@@ -72,15 +85,19 @@ struct agent *agent_create(struct launcher *launcher, struct transport *transpor
         error_set(err, "out of memory");
         return NULL;
     }
-    if (threads == 0) threads = 1;
-    if (devices == 0) devices = host_cpus() / threads;
-    if (devices == 0) devices = 1;
+    uint32_t threads = wanted->threads ? wanted->threads : 1, devices = count_devices(wanted, threads, err);
     uint64_t rank = (uint64_t)transport->local_rank, ranks = (uint64_t)transport->local_size;
     agent->launcher = launcher;
     agent->transport = transport;
     agent->host_first = (uint32_t)(rank * devices / ranks);
     agent->devices = (uint32_t)((rank + 1) * devices / ranks) - agent->host_first;
     agent->threads = threads;
+    agent->gpus = wanted->gpus;
+    if (devices == 0 || (wanted->gpus && gpus_claim(wanted->gpus, agent->host_first, agent->devices, wanted->wait,
+                                                    wanted->dir, err) != 0)) {
+        agent_destroy(agent);
+        return NULL;
+    }
     agent->taken = calloc(agent->devices + 1, sizeof *agent->taken);
     struct message_hello hello = {.devices = agent->devices, .threads = threads};
     gethostname(hello.host, sizeof hello.host - 1);
@@ -216,8 +233,11 @@ static struct worker *start_worker(struct agent *agent, uint32_t first, uint32_t
         agent->capacity = capacity;
     }
     struct worker worker = {.number = agent->next_number, .socket = -1, .first = first, .count = count};
-    uint32_t cpu = (agent->host_first + first) * agent->threads;
-    if (launcher_spawn(agent->launcher, worker.number, cpu, count * agent->threads, &worker.socket, err) != 0)
+    uint32_t host_first = agent->host_first + first;
+    char gpus[GPUS_TEXT];
+    if (agent->gpus && gpus_text(agent->gpus, host_first, count, gpus, err) != 0) return NULL;
+    if (launcher_spawn(agent->launcher, worker.number, host_first * agent->threads, count * agent->threads,
+                       agent->gpus ? gpus : NULL, &worker.socket, err) != 0)
         return NULL;
     agent->next_number++;
     agent->workers[agent->count] = worker;

@@ -11,15 +11,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "orchestrator/gpus.h"
 #include "orchestrator/launcher.h"
 #include "orchestrator/protocol.h"
 #include "orchestrator/transport.h"
 
 struct agent;
 
-/* launcher and transport are borrowed. devices: how many the host has, to be divided among the ranks on it; 0: its CPUs
- * / threads. Sends the hello to rank 0. NULL with *err. */
-struct agent *agent_create(struct launcher *launcher, struct transport *transport, uint32_t devices, uint32_t threads,
+/* launcher, transport and gpus are borrowed. devices: how many the host has, to be divided among the ranks on it; 0:
+ * its CPUs / threads, or its GPUs. gpus: devices are these, and this rank's are claimed (waiting up to `wait` seconds)
+ * for the run in dir; NULL: devices are CPU cores. Sends the hello to rank 0. NULL with *err. */
+struct agent_devices {
+    uint32_t count, threads; /* of the host; of a device */
+    struct gpus *gpus;
+    double wait;
+    const char *dir;
+};
+struct agent *agent_create(struct launcher *launcher, struct transport *transport, const struct agent_devices *devices,
                            struct error *err);
 void agent_destroy(struct agent *agent);
 

@@ -12,6 +12,7 @@
 
 #include "io/log.h"
 #include "io/version.h"
+#include "kernels/kernels.h"
 #include "orchestrator/agent.h"
 #include "orchestrator/command.h"
 #include "orchestrator/drift.h"
@@ -218,6 +219,9 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     if (!run->master || write_parameters(run, start->dir, err) != 0) return -1;
     start->devices = run->sweep->resources.devices;
     start->threads = run->sweep->resources.threads;
+    const struct kernels *kernels = kernels_find(run->sweep->resources.backend, err);
+    if (!kernels) return -1;
+    start->gpus = strcmp(kernels->name, "cuda") == 0;
     return 0;
 }
 
@@ -318,7 +322,10 @@ static int run_ranks(const struct arguments *a, struct launcher *launcher, struc
         return error_set(err, "rank %d is another build (%s) than rank 0", transport->rank, version_string());
     if (check_shared(start.dir, transport->rank, err) != 0) return -1;
     if (transport->rank != 0) open_rank_log(start.dir, transport->rank);
-    struct agent *agent = agent_create(launcher, transport, start.devices, start.threads, err);
+    struct gpus gpus;
+    if (start.gpus && gpus_find(&gpus, err) != 0) return -1;
+    const struct agent_devices devices = {start.devices, start.threads, start.gpus ? &gpus : NULL, a->wait, start.dir};
+    struct agent *agent = agent_create(launcher, transport, &devices, err);
     int result = agent ? loop(transport, run, agent, err) : -1;
     agent_destroy(agent);
     return result;

@@ -16,11 +16,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "orchestrator/gpus.h"
+
 #define WORKER_FD 3
 
 enum request_kind { REQUEST_SPAWN = 1, REQUEST_KILL };
 struct request {
     uint32_t kind, number, cpu_first, cpu_count;
+    char gpus[GPUS_TEXT]; /* "": not said */
 };
 
 struct child {
@@ -86,6 +89,7 @@ static void become_worker(int socket, const struct request *request, pid_t launc
         }
         if (CPU_COUNT(&mine) > 0) sched_setaffinity(0, sizeof mine, &mine);
     }
+    if (request->gpus[0]) setenv("CUDA_VISIBLE_DEVICES", request->gpus, 1);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -259,12 +263,13 @@ static int send_request(struct launcher *launcher, const struct request *request
     return sent == (ssize_t)sizeof copy ? 0 : error_set_errno(err, "the launcher process is gone");
 }
 
-int launcher_spawn(struct launcher *launcher, uint32_t number, uint32_t cpu_first, uint32_t cpu_count, int *socket,
-                   struct error *err)
+int launcher_spawn(struct launcher *launcher, uint32_t number, uint32_t cpu_first, uint32_t cpu_count, const char *gpus,
+                   int *socket, struct error *err)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return error_set_errno(err, "socketpair");
-    struct request request = {REQUEST_SPAWN, number, cpu_first, cpu_count};
+    struct request request = {REQUEST_SPAWN, number, cpu_first, cpu_count, ""};
+    if (gpus) snprintf(request.gpus, sizeof request.gpus, "%s", gpus);
     int result = send_request(launcher, &request, pair[1], err);
     close(pair[1]);
     if (result != 0)
@@ -276,7 +281,7 @@ int launcher_spawn(struct launcher *launcher, uint32_t number, uint32_t cpu_firs
 
 int launcher_kill(struct launcher *launcher, uint32_t number, struct error *err)
 {
-    struct request request = {REQUEST_KILL, number, 0, 0};
+    struct request request = {REQUEST_KILL, number, 0, 0, ""};
     return send_request(launcher, &request, -1, err);
 }
 

@@ -31,9 +31,10 @@ struct launcher_event {
 int launcher_start(struct launcher *launcher, struct error *err);
 
 /* Ask for a worker `number` (unique in this run) on CPUs cpu_first .. cpu_first+cpu_count-1 of the host's online CPUs
- * (cpu_count 0: all). *socket is the agent's end, close-on-exec. */
-int launcher_spawn(struct launcher *launcher, uint32_t number, uint32_t cpu_first, uint32_t cpu_count, int *socket,
-                   struct error *err);
+ * (cpu_count 0: all), with gpus as its CUDA_VISIBLE_DEVICES (NULL: the variable stays as it is). *socket is the agent's
+ * end, close-on-exec. */
+int launcher_spawn(struct launcher *launcher, uint32_t number, uint32_t cpu_first, uint32_t cpu_count, const char *gpus,
+                   int *socket, struct error *err);
 
 /* Ask that a worker be killed (SIGKILL), if it still lives: never hits a recycled pid. */
 int launcher_kill(struct launcher *launcher, uint32_t number, struct error *err);

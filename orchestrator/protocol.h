@@ -46,7 +46,8 @@ struct message_start {
     uint32_t outcome_size; /* sizeof(struct stage_outcome): the same build? */
     char version[STORE_NAME];
     char dir[PATH_MAX];
-    uint32_t devices, threads; /* of a host; devices 0: all its CPUs / threads */
+    uint32_t devices, threads; /* of a host; devices 0: all its CPUs / threads, or all its GPUs */
+    int32_t gpus;              /* devices are GPUs */
 };
 
 #endif

@@ -206,9 +206,11 @@ class Slurm(unittest.TestCase):
             self.assertNotEqual(done.returncode, 0, words)
             self.assertRegex(done.stderr, pattern, words)
         script = self.place.call('submit', self.place.config, '--dir', self.place.dir('dry'), '--rate', '1', '--dry-run',
-                                 '--launcher', 'srun', '--', '--comment=two words', '--constraint=a&b').stdout
+                                 '--launcher', 'srun', '--gpus-per-node', '2', '--mail', 'a@b.org', '--', '--comment=two words',
+                                 '--constraint=a&b').stdout
         self.assertFalse(os.path.exists(self.place.dir('dry')))
-        self.assertIn('#SBATCH "--comment=two words"', script)
+        for line in ('"--comment=two words"', '--constraint=a&b', '--gpus-per-node=2', '--mail-user=a@b.org', '--mail-type=END,FAIL,REQUEUE'):
+            self.assertIn(f'#SBATCH {line}\n', script)
         self.assertTrue(re.search(r'^#SBATCH --signal=B:USR1@\d+$', script, re.M))
 
 

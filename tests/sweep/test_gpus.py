@@ -1,0 +1,75 @@
+"""A node's GPUs: each worker sees its own alone, ranks share them out, and two runs on a host never share one. The GPUs are pretended: a
+plugin beside a copy of the program computes with the CPU."""
+import os
+import shutil
+import signal
+import unittest
+
+import harness
+from harness import Place
+
+UUIDS = ['GPU-11111111-2222-3333-4444-555555555555', 'MIG-66666666-7777-8888-9999-000000000000']
+
+
+class Gpus(unittest.TestCase):
+    def setUp(self):
+        self.place = Place(length=2, devices=0)
+        self.addCleanup(self.place.__exit__)
+        with open(self.place.config) as f:
+            text = f.read()
+        with open(self.place.config, 'w') as f:
+            f.write(text.replace('backend = "cpu"', 'backend = "cuda"').replace(' devices = 0;', ''))
+        program = f'{self.place.folder}/tunelaw'
+        shutil.copy(os.environ['TUNELAW'], program)
+        shutil.copy(os.environ['FAKE_GPUS'], f'{self.place.folder}/libkernels_cuda.so')
+        self.addCleanup(setattr, harness, 'PROGRAM', harness.PROGRAM)
+        harness.PROGRAM = program
+        self.log = f'{self.place.folder}/devices.log'
+        self.place.extra = {'FAKE_GPUS_LOG': self.log}
+
+    def visible(self):
+        """What each process that made a device saw as CUDA_VISIBLE_DEVICES, the master's measurement left out."""
+        with open(self.log) as f:
+            return {line.split()[0]: line.split()[1] for line in f if ',' not in line}
+
+    def test_each_worker_has_its_own(self):
+        for ranks, gpus in ((0, ['5', '3']), (2, UUIDS)):
+            self.place.extra['CUDA_VISIBLE_DEVICES'] = ','.join(gpus)
+            self.place.run(self.place.dir(f'r{ranks}'), ranks)
+            self.assertEqual(set(self.visible().values()), set(gpus))
+            self.assertEqual(len(self.visible()), 2, 'a worker a GPU')
+            os.unlink(self.log)
+        self.assertEqual(harness.result_bytes(self.place.dir('r0')), harness.result_bytes(self.place.dir('r2')))
+
+    def test_no_gpu_is_shared(self):
+        # inside a job numbers begin at 0 again: Slurm's own number tells GPUs apart
+        slurm = {'CUDA_VISIBLE_DEVICES': '0', 'SLURM_STEP_GPUS': '6', 'SLURM_JOB_GPUS': '1,2'}
+        self.place.extra.update(slurm)
+        process = self.place.start(self.place.dir('first'))
+        harness.wait_for(lambda: harness.kinds_below(process)['worker'], what='a worker')
+        process.send_signal(signal.SIGSTOP)  # it must not end before the others have tried
+        words = ('run', self.place.config, '--wait', '0.5', '--dir')
+        refused = self.place.call(*words, self.place.dir('second'), check=False, env={**self.place.extra, **slurm})
+        self.assertEqual(refused.returncode, 1)
+        self.assertRegex(refused.stderr, rf'^tunelaw: GPU 0 is in use by another run on this host \(pid {process.pid}, .*/first\)')
+        self.place.call(*words, self.place.dir('other'), env={**self.place.extra, **slurm, 'SLURM_STEP_GPUS': '7'})
+        process.send_signal(signal.SIGCONT)
+        self.assertEqual(process.wait(timeout=240), 0)
+        self.place.call(*words, self.place.dir('second'), env={**self.place.extra, **slurm})
+
+    def test_refusals(self):
+        for visible, more, pattern in (('0,1', 'devices = 3;', 'devices is 3, but this node was given 2 GPUs'), ('0,x', '', '"x" is no GPU'),
+                                       ('1,1', '', 'GPU 1 is given twice')):
+            with open(self.place.config) as f:
+                text = f.read()
+            changed = f'{self.place.folder}/changed.cfg'
+            with open(changed, 'w') as f:
+                f.write(text.replace('threads = 1;', f'threads = 1; {more}'))
+            done = self.place.call('run', changed, '--dir', self.place.dir('refused'), check=False,
+                                   env={**self.place.extra, 'CUDA_VISIBLE_DEVICES': visible})
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertRegex(done.stderr, pattern)
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
