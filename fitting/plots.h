@@ -8,7 +8,7 @@
 #include "fitting/analysis.h"
 #include "fitting/report_run.h"
 
-enum { PLOT_LEVELS = 7, PLOT_POINTS = 240, PLOT_VIEWS = 24 };
+enum { PLOT_LEVELS = 7, PLOT_POINTS = 90, PLOT_VIEWS = 18 };
 
 enum plot_kind {
     PLOT_EXAMPLES = 0,

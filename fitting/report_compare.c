@@ -98,8 +98,8 @@ void report_powers(const struct report *report)
         if (entry->staged.offset_known) {
             staged_cell(&table, &entry->staged.offset);
         } else {
-            html_cell_begin(&table, "unknown", 1);
-            fputs("not identified", report->out);
+            html_cell_begin(&table, "n", 1);
+            fputs("<abbr title=\"not identified\">?</abbr>", report->out);
             html_cell_end(&table);
         }
         html_row_end(&table);

@@ -29,8 +29,10 @@ static void parameter_cell(struct html_table *table, const struct analysis_fit *
     }
     const struct interval *interval = &fit->intervals.raw[i];
     if (!interval->identified) {
-        html_cell_begin(table, "unknown", 1);
-        fputs("not identified", table->out);
+        html_cell_begin(table, "n", 1);
+        fputs("<abbr title=\"not identified: ", table->out);
+        html_text(table->out, interval->reason);
+        fputs("\">?</abbr>", table->out);
         html_cell_end(table);
         return;
     }
@@ -157,7 +159,8 @@ void report_laws(const struct report *report)
             "<p>L is the loss in nats per target token, N model size (%s), P pretraining tokens, T PET size, D "
             "finetuning examples. Fits minimise a sum of Huber losses (threshold %g) on %s. Below each value its %g %% "
             "interval over %zu resamples of pretraining runs and points. Held-out error: mean absolute deviation of "
-            "the loss on points that the fit has not seen; ★ the better law of a view by this error.</p>\n",
+            "the loss on points that the fit has not seen; ★ the better law of a view by this error. ?: these points "
+            "do not identify the parameter; the reasons are below the tables.</p>\n",
             analysis->observations.x_name, analysis->options.delta, analysis->options.log_residuals ? "log L" : "L",
             100 * analysis->options.level, analysis->options.resamples);
     law_table(report, VIEW_JOINT, "All points of a method");

@@ -8,7 +8,7 @@
 #include "fitting/html_table.h"
 #include "fitting/report_internal.h"
 
-enum { LISTED_POINTS = 1000, LISTED_LEFT_OUT = 300, LISTED_HELD_OUT = 300, LISTED_REASONS = 20 };
+enum { LISTED_POINTS = 400, LISTED_LEFT_OUT = 200, LISTED_HELD_OUT = 200, LISTED_REASONS = 20 };
 #define COLUMNS(columns) columns, sizeof columns / sizeof *columns
 
 static void identity_cell(struct html_table *table, const char *identity)

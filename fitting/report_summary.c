@@ -116,9 +116,9 @@ static void say_laws(const struct report *report)
     }
     if (products + sums)
         fprintf(report->out,
-                "<li>By held-out error the product of powers is the better law in %zu of %zu views, the sum of powers "
+                "<li>By held-out error the product of powers is the better law in %zu of %zu view%s, the sum of powers "
                 "in %zu.</li>\n",
-                products, products + sums, sums);
+                products, products + sums, products + sums == 1 ? "" : "s", sums);
 }
 
 /* Meetings within reach of the measured examples at the largest model that they are known for. */
