@@ -12,16 +12,18 @@ enum { CURVE = 60, GROUPS = FIGURE_COLOURS };
 
 /* One model and pretraining count, at which methods are set side by side. */
 struct slice {
+    const char *task;
     double parameters, tokens;
     struct levels examples;
 };
 
 static bool in_slice(const struct slice *slice, const struct observation *row)
 {
-    return row->parameters == slice->parameters && row->pretrain_tokens == slice->tokens;
+    return row->parameters == slice->parameters && row->pretrain_tokens == slice->tokens &&
+           !strcmp(row->task, slice->task);
 }
 
-/* The largest model, at its largest pretraining count. */
+/* The largest model, at its largest pretraining count, of the task of the first such row. */
 static int find_slice(const struct observations *observations, struct slice *out)
 {
     *out = (struct slice){.examples.at = calloc(observations->count + 1, sizeof *out->examples.at)};
@@ -30,6 +32,9 @@ static int find_slice(const struct observations *observations, struct slice *out
     for (size_t i = 0; i < observations->count; i++)
         if (observations->rows[i].parameters == out->parameters)
             out->tokens = fmax(out->tokens, observations->rows[i].pretrain_tokens);
+    for (size_t i = observations->count; i-- > 0;)
+        if (observations->rows[i].parameters == out->parameters && observations->rows[i].pretrain_tokens == out->tokens)
+            out->task = observations->rows[i].task;
     for (size_t i = 0; out->examples.at && i < observations->count; i++)
         if (in_slice(out, &observations->rows[i]))
             out->examples.at[out->examples.count++] = observations->rows[i].examples;
@@ -132,7 +137,8 @@ static void draw_group(struct canvas *canvas, const struct slice *slice, const s
 
 static void draw_untuned(struct canvas *canvas, const struct slice *slice)
 {
-    const struct observation cell = {.parameters = slice->parameters, .pretrain_tokens = slice->tokens};
+    struct observation cell = {.parameters = slice->parameters, .pretrain_tokens = slice->tokens};
+    snprintf(cell.task, sizeof cell.task, "%s", slice->task);
     double loss = report_untuned(&canvas->place->analysis->observations, &cell).loss;
     if (isnan(loss)) return;
     const double line[2][2] = {{slice->examples.at[0] / 1.15, loss},

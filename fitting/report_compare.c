@@ -17,7 +17,9 @@ struct report_untuned report_untuned(const struct observations *observations, co
     size_t count = 0;
     for (size_t i = 0; i < observations->base_count; i++) {
         const struct observation *base = &observations->base[i];
-        if (base->parameters != row->parameters || base->pretrain_tokens != row->pretrain_tokens) continue;
+        if (base->parameters != row->parameters || base->pretrain_tokens != row->pretrain_tokens ||
+            strcmp(base->task, row->task))
+            continue;
         loss += base->loss;
         pretrain_loss += base->pretrain_loss;
         count++;
@@ -32,7 +34,8 @@ static size_t end_of_cells(const struct observations *observations, size_t first
     const struct observation *row = &observations->rows[first];
     size_t end = first + 1;
     while (end < observations->count && !strcmp(observations->rows[end].method, row->method) &&
-           observations->rows[end].pet_size == row->pet_size && observations->rows[end].parameters == row->parameters)
+           !strcmp(observations->rows[end].task, row->task) && observations->rows[end].pet_size == row->pet_size &&
+           observations->rows[end].parameters == row->parameters)
         end++;
     return end;
 }
