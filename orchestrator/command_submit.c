@@ -133,6 +133,7 @@ static const struct argp argp = {
     "preemption, the loss of a node. What it needs comes from the plan.\v"
     "  tunelaw submit sweep.cfg                                  asks before it submits\n"
     "  tunelaw submit sweep.cfg --dry-run                        prints the script\n"
+    "  tunelaw submit sweep.cfg --array 8                        eight jobs, then the merge and the fit\n"
     "  tunelaw submit sweep.cfg -p long -t 2-00 -- --constraint=fast\n\n"
     "A sweep that is worth more than 32 nodes becomes an array: pretraining that several of its tasks need is a job "
     "before it, and a job after it joins the results and fits. The scripts stay in DIR/slurm. `tunelaw status DIR` "

@@ -177,6 +177,37 @@ class Shards(unittest.TestCase):
             self.assertEqual(harness.executed(merged), [])
             self.salvage(place, whole)
 
+    def test_tasks_share_trunks(self):
+        """Tasks of an array without Slurm: a shared trunk is trained once and linked; a damaged one is trained again where it is needed."""
+        with Place() as place:
+            whole, parent = place.dir('whole'), place.dir('parent')
+            tasks = [f'{parent}/shards/{i}' for i in (1, 2, 3)]
+            place.run(whole)
+            place.call('run', place.config, '--dir', parent, '--array-task', '0/3')
+            trunks = {e['stage'] for e in harness.executed(parent)}
+            self.assertEqual(len(trunks), 2)
+
+            def run_task(i):
+                place.call('run', place.config, '--dir', tasks[i - 1], '--array-task', f'{i}/3', '--bases', parent)
+                return {e['stage'] for e in harness.executed(tasks[i - 1]) if e['status'] == 'done' and e['kind'] == 'pretrain'}
+            for i in (1, 2):
+                self.assertFalse(run_task(i) & trunks)
+                self.assertTrue(os.path.samefile(*(f'{dir}/checkpoints/{min(trunks)}.h5' for dir in (parent, tasks[i - 1]))))
+                place.call('verify', tasks[i - 1])
+            for trunk in trunks:
+                with open(f'{parent}/checkpoints/{trunk}.h5', 'r+b') as f:
+                    f.seek(os.path.getsize(f.name) // 2)
+                    f.write(b'lightning')
+            self.assertEqual(run_task(3), trunks)
+            place.call('verify', tasks[2])
+            other = place.call('run', place.config, '--dir', tasks[0], '--array-task', '2/3', check=False)
+            self.assertIn('holds shard 1/3 of an array, not shard 2/3 of an array', other.stderr)
+            done = place.call('merge', '--complete', parent, *tasks[:2], check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, r'\d+ of 28 points have no result')
+            place.call('merge', '--complete', parent, *tasks)
+            self.assertEqual(rows(parent), rows(whole))
+
     def salvage(self, place, whole):
         saved = place.dir('saved')
         expected = rows(whole)
