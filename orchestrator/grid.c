@@ -57,7 +57,11 @@ size_t grid_size(const struct sweep *sweep)
     double each = 0.0;
     for (size_t i = 0; i < sweep->method_count; i++)
         each += method_points(sweep, &sweep->methods[i]);
-    double all = each * (double)sweep->model_count * (double)sweep->pretrain_token_count;
+    double bases = 0.0;
+    for (size_t model = 0; model < sweep->model_count; model++)
+        for (size_t tokens = 0; tokens < sweep->pretrain_token_count; tokens++)
+            bases += sweep_has_base(sweep, model, tokens);
+    double all = each * bases;
     return all > GRID_LIMIT ? GRID_LIMIT + 1 : (size_t)all;
 }
 
@@ -139,9 +143,11 @@ int grid_build(const struct sweep *sweep, struct grid *grid, struct error *err)
     if (!grid->points) return error_set(err, "out of memory for %zu points", size);
     struct grid_point point = {0};
     for (point.model = 0; point.model < sweep->model_count; point.model++)
-        for (point.tokens = 0; point.tokens < sweep->pretrain_token_count; point.tokens++)
+        for (point.tokens = 0; point.tokens < sweep->pretrain_token_count; point.tokens++) {
+            if (!sweep_has_base(sweep, point.model, point.tokens)) continue;
             for (point.method = 0; point.method < sweep->method_count; point.method++)
                 add_method(sweep, grid, point);
+        }
     return 0;
 }
 

@@ -24,16 +24,20 @@ static void recipe_text(const struct recipe *recipe, char *out, size_t size)
 
 struct digest identity_trunk(const struct sweep *sweep, const struct model_config *model)
 {
-    char recipe[512], text[1536];
+    char recipe[512], shape[MODEL_TEXT], text[1536];
     recipe_text(&sweep->pretrain, recipe, sizeof recipe);
-    int length = snprintf(text, sizeof text,
-                          IDENTITY_VERSION
-                          " trunk data=%s layers=%" PRIu32 " width=%" PRIu32 " heads=%" PRIu32 " kv_heads=%" PRIu32
-                          " head_width=%" PRIu32 " ffn=%" PRIu32 " vocabulary=%" PRIu32
-                          " tied=%d rope_theta=%.17g norm_epsilon=%.17g %s decay_steps=%" PRIu64 " seed=%" PRIu64,
-                          sweep->data.digest.hex, model->layers, model->width, model->heads, model->kv_heads,
-                          model->head_width, model->ffn, model->vocabulary, model->tied, model->rope_theta,
-                          model->norm_epsilon, recipe, sweep->pretrain.decay_steps, sweep->pretrain_seed);
+    model_text(model, shape, sizeof shape);
+    int length =
+        snprintf(text, sizeof text, IDENTITY_VERSION " trunk data=%s %s %s decay_steps=%" PRIu64 " seed=%" PRIu64,
+                 sweep->data.digest.hex, shape, recipe, sweep->pretrain.decay_steps, sweep->pretrain_seed);
+    return digest_of_text(text, length, sizeof text);
+}
+
+struct digest identity_imported(const struct model_config *model)
+{
+    char shape[MODEL_TEXT], text[MODEL_TEXT + 128];
+    model_text(model, shape, sizeof shape);
+    int length = snprintf(text, sizeof text, IDENTITY_VERSION " imported name=%s %s", model->name, shape);
     return digest_of_text(text, length, sizeof text);
 }
 

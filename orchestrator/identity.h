@@ -9,6 +9,8 @@
 
 /* A model's pretraining, however long: data, shape, recipe, seed. */
 struct digest identity_trunk(const struct sweep *sweep, const struct model_config *model);
+/* The revisions of an imported model: shape and name. */
+struct digest identity_imported(const struct model_config *model);
 /* The trunk's state after `step` steps, whichever checkpoints lie on the way. */
 struct digest identity_state(const struct digest *trunk, uint64_t step);
 

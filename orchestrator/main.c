@@ -38,6 +38,7 @@ static const struct command commands[] = {
     {"status", command_status, "how far a sweep is"},
     {"top", command_top, "a live view of a run"},
     {"show", command_show, "everything about one point"},
+    {"import", command_import, "look at a model in a Hugging Face folder"},
     {"export", command_export, "all points as CSV or JSON"},
     {"merge", command_merge, "join the stores of several jobs or shards"},
     {"verify", command_verify, "check the store and its checkpoints"},

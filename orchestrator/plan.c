@@ -88,19 +88,20 @@ static int prepare(struct builder *b, struct error *err)
     b->base = calloc(sweep->model_count * sweep->pretrain_token_count, sizeof *b->base);
     if (!b->shapes || !b->texts || !b->trunks || !b->base) return error_set(err, "out of memory");
     for (size_t i = 0; i < sweep->model_count; i++)
-        b->trunks[i] = identity_trunk(sweep, &sweep->models[i]);
+        b->trunks[i] =
+            sweep_imported(sweep, i) ? identity_imported(&sweep->models[i]) : identity_trunk(sweep, &sweep->models[i]);
     for (uint32_t i = 0; i < sweep->method_count; i++)
         if (prepare_method(b, i, err)) return -1;
     return 0;
 }
 
-/* Mark the states that points start from: 1 in `base`; their number. */
+/* Mark the states that points start from: 1 in `base`; the number of those that are trained. */
 static size_t count_bases(struct builder *b)
 {
     size_t count = 0, tokens = b->sweep->pretrain_token_count;
     for (size_t i = 0; i < b->grid.count; i++) {
         uint32_t *needed = &b->base[b->grid.points[i].model * tokens + b->grid.points[i].tokens];
-        count += !*needed;
+        count += !*needed && !sweep_imported(b->sweep, b->grid.points[i].model);
         *needed = 1;
     }
     return count;
@@ -115,6 +116,11 @@ static int add_trunk(struct builder *b, uint32_t model, struct error *err)
     struct plan_shape shape;
     uint32_t parent = PLAN_NONE;
     uint64_t first = 0;
+    if (sweep_imported(sweep, model)) {
+        for (size_t i = 0; i < sweep->pretrain_token_count; i++)
+            b->base[model * sweep->pretrain_token_count + i] = PLAN_NONE;
+        return 0;
+    }
     if (plan_shape(sweep, config, &full, &sweep->pretrain, &shape, err)) return -1;
     for (size_t i = 0; i < sweep->pretrain_token_count; i++) {
         uint32_t *base = &b->base[model * sweep->pretrain_token_count + i];
@@ -141,8 +147,29 @@ static int add_trunk(struct builder *b, uint32_t model, struct error *err)
     return 0;
 }
 
+/* What a point starts from: a stage's end state, or a folder. */
+struct base {
+    struct digest identity;
+    uint64_t tokens;
+    uint32_t stage; /* PLAN_NONE: a folder */
+    double flops;   /* of all the training behind it that is done here */
+};
+
+static struct base base_of(const struct builder *b, const struct grid_point *at)
+{
+    const struct sweep *sweep = b->sweep;
+    uint32_t index = b->base[at->model * sweep->pretrain_token_count + at->tokens];
+    if (index == PLAN_NONE) {
+        const struct sweep_import *import = sweep_import_of(sweep, at->model, sweep->pretrain_tokens[at->tokens]);
+        return (struct base){import->identity, import->tokens, PLAN_NONE, 0};
+    }
+    const struct plan_stage *stage = &b->plan->stages[index];
+    return (struct base){stage->identity, sweep_step_tokens(&sweep->pretrain, stage->last_step), index,
+                         plan_pretrain_flops(sweep, &sweep->models[at->model], 0, stage->last_step)};
+}
+
 static void fill_point(const struct builder *b, const struct grid_point *at, const struct plan_stage *stage,
-                       const struct plan_stage *base, struct store_point *point)
+                       const struct base *base, struct store_point *point)
 {
     const struct sweep *sweep = b->sweep;
     const struct model_config *model = &sweep->models[at->model];
@@ -158,7 +185,7 @@ static void fill_point(const struct builder *b, const struct grid_point *at, con
     point->parameters = model_parameters(model);
     point->non_embedding_parameters = model_non_embedding_parameters(model);
     point->trainable_parameters = method_parameters(model, &method);
-    point->pretrain_tokens = sweep_step_tokens(&sweep->pretrain, base->last_step);
+    point->pretrain_tokens = base->tokens;
     point->finetune_examples = tuned ? sweep->examples[at->examples] : 0;
     point->pet_size = method.size;
     point->seed = sweep->seeds[at->seed];
@@ -176,10 +203,10 @@ static void add_point(struct builder *b, size_t index)
     struct method_config method = method_of(sweep, at->method, at->size);
     struct recipe recipe = plan_recipe(m, at->rate, sweep->examples[at->examples]);
     const struct plan_shape *shape = &b->shapes[shape_index(b, at->model, at->method, at->size)];
-    uint32_t parent = b->base[at->model * sweep->pretrain_token_count + at->tokens];
+    struct base base = base_of(b, at);
     struct plan_stage *stage = &plan->stages[plan->stage_count];
     *stage = (struct plan_stage){.kind = STAGE_FINETUNE,
-                                 .parent = parent,
+                                 .parent = base.stage,
                                  .point = (uint32_t)index,
                                  .model = at->model,
                                  .method = at->method,
@@ -192,12 +219,11 @@ static void add_point(struct builder *b, size_t index)
                                  .flops = plan_finetune_flops(sweep, model, &method, &recipe),
                                  .evaluation_flops = plan_evaluation_flops(sweep, model, &method, &recipe),
                                  .bytes = shape->bytes};
-    stage->identity =
-        identity_point(&plan->stages[parent].identity, &b->texts[text_index(b, at->method, at->size, at->rate)],
-                       &recipe, sweep->examples[at->examples], sweep->seeds[at->seed]);
+    stage->identity = identity_point(&base.identity, &b->texts[text_index(b, at->method, at->size, at->rate)], &recipe,
+                                     sweep->examples[at->examples], sweep->seeds[at->seed]);
     stage->seconds = (stage->flops + stage->evaluation_flops) / (b->rate * stage->degree);
-    fill_point(b, at, stage, &plan->stages[parent], &plan->points[index]);
-    plan->flops_alone += stage->flops + plan_pretrain_flops(sweep, model, 0, plan->stages[parent].last_step);
+    fill_point(b, at, stage, &base, &plan->points[index]);
+    plan->flops_alone += stage->flops + base.flops;
     plan->stage_of_point[index] = (uint32_t)plan->stage_count++;
 }
 
@@ -325,7 +351,7 @@ static void describe_training(const struct plan *plan, const struct plan_stage *
         out->seed = sweep->pretrain_seed;
         return;
     }
-    out->base = out->parent;
+    memcpy(out->base.hex, plan->points[from->point].base, DIGEST_HEX);
     out->method = method_of(sweep, from->method, from->size);
     out->examples = plan->points[from->point].finetune_examples;
     out->recipe = plan_recipe(&sweep->methods[from->method], from->rate, sweep->examples[from->examples]);
@@ -347,6 +373,9 @@ void plan_stage_describe(const struct plan *plan, size_t index, const char *dir,
     snprintf(out->dataset, sizeof out->dataset, "%s", sweep->dataset);
     out->dataset_digest = sweep->data.digest;
     out->model = sweep->models[from->model];
+    if (from->point != PLAN_NONE && from->parent == PLAN_NONE)
+        snprintf(out->import, sizeof out->import, "%s",
+                 sweep_import_of(sweep, from->model, plan->points[from->point].pretrain_tokens)->dir);
     describe_training(plan, from, out);
     out->first_step = from->first_step;
     out->last_step = from->last_step;

@@ -21,8 +21,7 @@ uint64_t sweep_pretrain_steps(const struct recipe *pretrain, uint64_t tokens)
     return tokens / step + (tokens % step != 0);
 }
 
-/* `name` seen from the folder of the sweep file. */
-static int resolve(const char *path, const char *name, char out[PATH_MAX])
+int sweep_resolve(const char *path, const char *name, char out[PATH_MAX])
 {
     const char *slash = strrchr(path, '/');
     int folder = name[0] == '/' || !slash ? 0 : (int)(slash - path) + 1;
@@ -47,7 +46,7 @@ static void read_dataset(const struct config_group *group, struct sweep *sweep)
 {
     const char *name = config_take_string(group, "dataset", PATH_MAX - 1);
     if (config_file_failed(group->file)) return;
-    if (resolve(sweep->path, name, sweep->dataset)) {
+    if (sweep_resolve(sweep->path, name, sweep->dataset)) {
         config_fail(group, "dataset", "the path is too long; allowed: up to %d bytes", PATH_MAX - 1);
         return;
     }
@@ -202,6 +201,8 @@ void sweep_destroy(struct sweep *sweep)
     free(sweep->zips);
     free(sweep->models);
     free(sweep->pretrain_tokens);
+    free(sweep->pretrain_trained);
+    free(sweep->imports);
     free(sweep->examples);
     free(sweep->seeds);
     free(sweep->text);

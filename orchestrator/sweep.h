@@ -84,6 +84,14 @@ struct sweep_fit {
     double huber_delta;
 };
 
+/* A base that is read from a Hugging Face folder: a revision of a model. */
+struct sweep_import {
+    uint32_t model;         /* index */
+    uint64_t tokens;        /* that it has seen, as the file says */
+    char dir[PATH_MAX];     /* resolved as the data set is */
+    struct digest identity; /* of its shape and weights: huggingface_digest */
+};
+
 struct sweep {
     char path[PATH_MAX]; /* of the file, as given */
     char *text;          /* its bytes */
@@ -95,7 +103,10 @@ struct sweep {
     size_t model_count;
     uint64_t *pretrain_tokens; /* ascending, as wished: a checkpoint holds whole steps, sweep_pretrain_steps */
     size_t pretrain_token_count;
-    struct recipe pretrain;
+    bool *pretrain_trained; /* of each: models that are trained here have it */
+    struct sweep_import *imports;
+    size_t import_count;
+    struct recipe pretrain; /* zeros where every model is imported */
     uint64_t pretrain_seed;
     uint64_t *examples; /* ascending */
     size_t example_count;
@@ -128,6 +139,16 @@ void sweep_destroy(struct sweep *sweep);
 
 /* The data set that the sweep names, as it was when the sweep was read. */
 const struct dataset_info *sweep_dataset(const struct sweep *sweep);
+
+/* -1: an imported model and a data set of so large a vocabulary are of different tokenizers. Models often have some
+ * rows more than their tokenizer, up to a round number. */
+int sweep_vocabulary_check(size_t vocabulary, const struct model_config *model, struct error *err);
+
+/* Whether a model is imported; its base of so many tokens, or NULL; whether a model has a base at a place of the axis
+ * of token counts. */
+bool sweep_imported(const struct sweep *sweep, size_t model);
+const struct sweep_import *sweep_import_of(const struct sweep *sweep, size_t model, uint64_t tokens);
+bool sweep_has_base(const struct sweep *sweep, size_t model, size_t tokens);
 
 /* Optimiser steps of pretraining up to a wished number of tokens, rounded up; and the tokens that so many steps see. */
 uint64_t sweep_pretrain_steps(const struct recipe *pretrain, uint64_t tokens);

@@ -1,4 +1,4 @@
-/* The sweep file's axes of models and data: groups of the config -> arrays of checked values, ascending. */
+/* The sweep file's axes of pretraining and data: groups of the config -> arrays of checked values, ascending. */
 #include <float.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -6,76 +6,6 @@
 #include <string.h>
 
 #include "orchestrator/sweep_parts.h"
-
-static const char *const model_keys[] = {"name", "layers", "width",      "heads",        "kv_heads", "head_width",
-                                         "ffn",  "tied",   "rope_theta", "norm_epsilon", NULL};
-
-static void read_model(const struct config_group *group, uint32_t vocabulary, struct model_config *model)
-{
-    const uint64_t most = UINT32_MAX; /* model_config_check knows the limits */
-    snprintf(model->name, sizeof model->name, "%s", config_take_name(group, "name", SWEEP_NAME));
-    model->layers = (uint32_t)config_take_uint(group, "layers", 1, most);
-    model->width = (uint32_t)config_take_uint(group, "width", 1, most);
-    model->heads = (uint32_t)config_take_uint(group, "heads", 1, most);
-    model->kv_heads = (uint32_t)config_take_uint_or(group, "kv_heads", 1, most, model->heads);
-    uint32_t share = model->heads ? model->width / model->heads : 0;
-    if (!config_file_failed(group->file) && !config_has(group, "head_width") && model->width % model->heads)
-        config_fail(group, "heads", "heads %u does not divide width %u; give head_width, or a divisor of the width",
-                    model->heads, model->width);
-    model->head_width = (uint32_t)config_take_uint_or(group, "head_width", 1, most, share);
-    model->ffn = (uint32_t)config_take_uint(group, "ffn", 1, most);
-    model->tied = config_take_bool_or(group, "tied", true);
-    model->rope_theta = config_take_double_or(group, "rope_theta", CONFIG_POSITIVE, DBL_MAX, 10000.0);
-    model->norm_epsilon = config_take_double_or(group, "norm_epsilon", CONFIG_POSITIVE, 1.0, 1e-5);
-    model->vocabulary = vocabulary;
-}
-
-/* The key that an error of model_config_check begins with. */
-static void fail_model(const struct config_group *group, const char *text)
-{
-    for (size_t i = 1; model_keys[i]; i++) {
-        size_t length = strlen(model_keys[i]);
-        if (!strncmp(text, model_keys[i], length) && text[length] == ' ' && config_has(group, model_keys[i])) {
-            config_fail(group, model_keys[i], "%s", text);
-            return;
-        }
-    }
-    config_fail(group, NULL, "%s", text);
-}
-
-static bool same_shape(const struct model_config *a, const struct model_config *b)
-{
-    return a->layers == b->layers && a->width == b->width && a->heads == b->heads && a->kv_heads == b->kv_heads &&
-           a->head_width == b->head_width && a->ffn == b->ffn && a->tied == b->tied && a->rope_theta == b->rope_theta &&
-           a->norm_epsilon == b->norm_epsilon;
-}
-
-static void check_model(const struct config_group *group, const struct model_config *models, size_t index)
-{
-    struct error err;
-    if (model_config_check(&models[index], &err)) {
-        fail_model(group, err.text);
-        return;
-    }
-    for (size_t i = 0; i < index; i++) {
-        if (!strcmp(models[i].name, models[index].name))
-            config_fail(group, "name", "\"%s\" is the name of models[%zu], too", models[i].name, i);
-        else if (same_shape(&models[i], &models[index]))
-            config_fail(group, NULL, "the same shape as models[%zu] \"%s\"", i, models[i].name);
-    }
-}
-
-void sweep_read_models(const struct config_group *root, struct sweep *sweep)
-{
-    size_t count = config_open_list(root, "models", true);
-    sweep->models = count ? calloc(count, sizeof *sweep->models) : NULL;
-    sweep->model_count = sweep->models ? count : 0;
-    for (size_t i = 0; i < sweep->model_count && !config_file_failed(root->file); i++) {
-        struct config_group group = config_open_element(root, "models", i, model_keys);
-        read_model(&group, (uint32_t)sweep->data.vocabulary, &sweep->models[i]);
-        if (!config_file_failed(root->file)) check_model(&group, sweep->models, i);
-    }
-}
 
 static int ascending(const void *a, const void *b)
 {
@@ -124,7 +54,7 @@ static void check_token_counts(const struct config_group *group, struct sweep *s
                     sweep->pretrain.warmup_steps, last);
 }
 
-void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep)
+static void read_pretrain(const struct config_group *root, struct sweep *sweep)
 {
     static const char *const keys[] = {"tokens", "sequence_length", "batch",     "learning_rate",
                                        "seed",   "decay_tokens",    RECIPE_KEYS, NULL};
@@ -160,6 +90,55 @@ void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep)
                     "%u, but the pretraining text of the data set has %zu tokens; allowed: fewer than that",
                     recipe->sequence_length, sweep->data.text_tokens[SPLIT_TRAIN]);
     check_token_counts(&group, sweep);
+}
+
+/* Models that are trained. */
+static size_t trained_models(const struct sweep *sweep)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < sweep->model_count; i++)
+        count += !sweep_imported(sweep, i);
+    return count;
+}
+
+static bool on_axis(const struct sweep *sweep, uint64_t tokens)
+{
+    for (size_t i = 0; i < sweep->pretrain_token_count; i++)
+        if (sweep->pretrain_tokens[i] == tokens) return true;
+    return false;
+}
+
+/* The axis: token counts of models that are trained here, and those of imported ones. */
+static void join_imports(const struct config_group *root, struct sweep *sweep)
+{
+    size_t most = sweep->pretrain_token_count + sweep->import_count, trained = sweep->pretrain_token_count;
+    uint64_t *axis = reallocarray(sweep->pretrain_tokens, most + 1, sizeof *axis);
+    uint64_t *wished = calloc(most + 1, sizeof *wished);
+    if (axis) sweep->pretrain_tokens = axis;
+    sweep->pretrain_trained = calloc(most + 1, sizeof *sweep->pretrain_trained);
+    if (!axis || !wished || !sweep->pretrain_trained) {
+        config_fail(root, NULL, "out of memory");
+    } else {
+        memcpy(wished, axis, trained * sizeof *axis);
+        for (size_t i = 0; i < sweep->import_count; i++)
+            if (!on_axis(sweep, sweep->imports[i].tokens))
+                axis[sweep->pretrain_token_count++] = sweep->imports[i].tokens;
+        qsort(axis, sweep->pretrain_token_count, sizeof *axis, ascending);
+        for (size_t i = 0; i < sweep->pretrain_token_count; i++)
+            for (size_t j = 0; j < trained; j++)
+                sweep->pretrain_trained[i] |= axis[i] == wished[j];
+    }
+    free(wished);
+}
+
+void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep)
+{
+    if (trained_models(sweep)) {
+        read_pretrain(root, sweep);
+    } else if (config_has(root, "pretrain")) {
+        config_fail(root, "pretrain", "every model is imported, none is trained; allowed: no such group");
+    }
+    if (!config_file_failed(root->file)) join_imports(root, sweep);
 }
 
 uint64_t *sweep_read_examples(const struct config_group *group, const struct sweep *sweep, size_t *count)

@@ -9,6 +9,9 @@
 #define SWEEP_NAME 47                         /* bytes of a name */
 #define SWEEP_STEPS_LIMIT (UINT64_C(1) << 40) /* steps, tokens a step: keeps every product below 2^63 */
 
+/* `name` seen from the folder of the sweep file `path`: 0, or -1 where it is too long. */
+int sweep_resolve(const char *path, const char *name, char out[PATH_MAX]);
+
 void sweep_read_models(const struct config_group *root, struct sweep *sweep);
 void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep);
 /* The finetuning axis; *recipe and *epochs are what the methods start from. */

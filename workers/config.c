@@ -2,7 +2,9 @@
  * The planner asks before anything is launched; the worker allocates by the same counts. */
 #include "workers/config.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Far above any model that fits a cluster, low enough that no count below overflows 64 bits. */
@@ -67,6 +69,31 @@ uint64_t method_parameters(const struct model_config *model, const struct method
     default:
         return 0;
     }
+}
+
+static bool is_llama(const struct architecture *a)
+{
+    return a->family == FAMILY_LLAMA && a->norm == NORM_RMS && a->activation == ACTIVATION_SWIGLU && !a->norm_after &&
+           !a->parallel && !a->qk_norm && !a->fused_qkv && !a->qkv_bias && !a->out_bias && !a->mlp_bias &&
+           !a->rotary_width && !a->window;
+}
+
+int model_text(const struct model_config *model, char *out, size_t size)
+{
+    const struct architecture *a = &model->architecture;
+    int used =
+        snprintf(out, size,
+                 "layers=%" PRIu32 " width=%" PRIu32 " heads=%" PRIu32 " kv_heads=%" PRIu32 " head_width=%" PRIu32
+                 " ffn=%" PRIu32 " vocabulary=%" PRIu32 " tied=%d rope_theta=%.17g norm_epsilon=%.17g",
+                 model->layers, model->width, model->heads, model->kv_heads, model->head_width, model->ffn,
+                 model->vocabulary, model->tied, model->rope_theta, model->norm_epsilon);
+    if (used < 0 || (size_t)used >= size || is_llama(a)) return used;
+    return used + snprintf(out + used, size - (size_t)used,
+                           " family=%s norm=%s activation=%s norm_after=%d parallel=%d qk_norm=%d fused_qkv=%d "
+                           "qkv_bias=%d out_bias=%d mlp_bias=%d rotary_width=%" PRIu32 " window=%" PRIu32,
+                           family_name(a->family), norm_name(a->norm), activation_name(a->activation), a->norm_after,
+                           a->parallel, a->qk_norm, a->fused_qkv, a->qkv_bias, a->out_bias, a->mlp_bias,
+                           a->rotary_width, a->window);
 }
 
 static int check_range(const char *key, uint32_t value, uint32_t limit, struct error *err)

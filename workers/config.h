@@ -56,6 +56,11 @@ uint64_t model_parameters(const struct model_config *model);
 uint64_t model_non_embedding_parameters(const struct model_config *model);
 uint64_t method_parameters(const struct model_config *model, const struct method_config *method);
 
+/* All that makes a model another model, but its name, as one line: what identities are made of. Cut at `size`, below
+ * MODEL_TEXT. What a Llama does not have is not named. */
+#define MODEL_TEXT 512
+int model_text(const struct model_config *model, char *out, size_t size);
+
 /* What is wrong with a configuration, what is allowed. No FILE:LINE: the caller puts it in front. */
 int model_config_check(const struct model_config *model, struct error *err);
 int method_config_check(const struct method_config *method, const struct model_config *model, struct error *err);

@@ -59,6 +59,12 @@ struct parameters *parameters_create(const struct model_config *model, const str
                                      struct device *device, struct error *err);
 void parameters_destroy(struct parameters *parameters);
 
+/* The tensors of a whole base, without memory: names and shapes. *list is malloc'ed. */
+int parameters_list(const struct model_config *model, struct parameter **list, size_t *count, struct error *err);
+
+/* Host memory for the largest tile (malloc, the caller frees). NULL with *err. */
+float *parameters_staging(const struct parameters *parameters, struct error *err);
+
 /* By name, or NULL. */
 struct parameter *parameters_find(const struct parameters *parameters, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -23,8 +23,7 @@ static struct tensor_name name_of(const struct parameter *p, int kind)
     return name;
 }
 
-/* Host memory for the largest tile. NULL with *err. */
-static float *staging_create(const struct parameters *parameters, struct error *err)
+float *parameters_staging(const struct parameters *parameters, struct error *err)
 {
     size_t largest = 1;
     for (size_t i = 0; i < parameters->count; i++) {
@@ -51,7 +50,7 @@ static int load_tensor(const struct parameters *parameters, const struct paramet
 int parameters_load(struct parameters *parameters, const struct checkpoint *checkpoint, bool trainable_only,
                     bool moments, struct error *err)
 {
-    float *staging = staging_create(parameters, err);
+    float *staging = parameters_staging(parameters, err);
     if (!staging) return -1;
     int rc = -1;
     for (size_t i = 0; i < parameters->count; i++) {
@@ -102,7 +101,7 @@ static int put_tensor(const struct parameters *parameters, const struct paramete
 int parameters_put(const struct parameters *parameters, struct checkpoint_writer *writer, bool moments,
                    struct error *err)
 {
-    float *staging = staging_create(parameters, err);
+    float *staging = parameters_staging(parameters, err);
     if (!staging) return -1;
     int rc = -1;
     for (size_t i = 0; i < parameters->count; i++) {

@@ -149,6 +149,7 @@ static const struct field stage_fields[] = {
     NAME(stage, kind, kind_name, kind_find),
     PLAIN(stage, parent, FIELD_DIGEST),
     PLAIN(stage, base, FIELD_DIGEST),
+    TEXT(stage, import, PATH_MAX),
     TEXT(stage, dir, DIR_LIMIT),
     TEXT(stage, dataset, PATH_MAX),
     PLAIN(stage, dataset_digest, FIELD_DIGEST),
@@ -333,8 +334,8 @@ static int check(const struct stage *stage, struct error *err)
     if (!stage->identity.hex[0]) return error_set(err, "\"identity\" is empty");
     if (stage->dir[0] != '/') return error_set(err, "\"dir\" must be an absolute path");
     if (stage->first_step > stage->last_step) return error_set(err, "\"first_step\" is above \"last_step\"");
-    if (stage->kind == STAGE_FINETUNE && !stage->parent.hex[0])
-        return error_set(err, "\"parent\" is empty: finetuning starts from a pretrained state");
+    if (stage->kind == STAGE_FINETUNE && !stage->parent.hex[0] == !stage->import[0])
+        return error_set(err, "finetuning starts from a pretrained state: either \"parent\" or \"import\"");
     return 0;
 }
 

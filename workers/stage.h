@@ -19,9 +19,10 @@ enum stage_kind { STAGE_PRETRAIN, STAGE_FINETUNE };
 struct stage {
     struct digest identity;
     enum stage_kind kind;
-    struct digest parent; /* "" : starts from initial weights */
-    struct digest base;   /* finetuning: the state with the base's weights (equals parent) */
-    char dir[PATH_MAX];   /* run directory: checkpoints/, logs/ */
+    struct digest parent;  /* "" : starts from initial weights */
+    struct digest base;    /* finetuning: what the base's weights are: the parent, or the digest of `import` */
+    char import[PATH_MAX]; /* finetuning: the Hugging Face folder with the base's weights; "": the parent has them */
+    char dir[PATH_MAX];    /* run directory: checkpoints/, logs/ */
     char dataset[PATH_MAX];
     struct digest dataset_digest;
     struct model_config model;

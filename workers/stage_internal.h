@@ -7,6 +7,7 @@
 
 #include "io/checkpoint.h"
 #include "io/dataset.h"
+#include "io/safetensors.h"
 #include "workers/evaluate.h"
 #include "workers/monitor.h"
 #include "workers/stage.h"
@@ -25,6 +26,7 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
     bool training; /* there are steps to do: gradients and moments are wanted */
 
     pthread_mutex_t io;              /* held around every use of a checkpoint by a rank */
+    struct safetensors *weights;     /* of an imported base */
     struct checkpoint *parent, *own; /* where this attempt begins; NULL: none */
     struct checkpoint *best;
     struct checkpoint_writer *writer; /* while a file is being written */

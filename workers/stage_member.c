@@ -1,6 +1,7 @@
 /* One rank of a stage: its device, its shard of the weights, its model, its feeds. */
 #include <stdlib.h>
 
+#include "workers/huggingface.h"
 #include "workers/stage_internal.h"
 
 static void report(void *context)
@@ -107,7 +108,9 @@ int member_load(struct member *member, struct error *err)
         parameters_initialise_base(member->parameters, &stage->model, stage->seed);
         return 0;
     }
-    if (load(member, run->parent, false, false, err)) return -1;
+    if (run->weights ? huggingface_load(member->parameters, run->weights, err)
+                     : load(member, run->parent, false, false, err))
+        return -1;
     if (run->own && !run->start.finished) return load(member, run->own, true, true, err);
     return parameters_initialise_adapter(member->parameters, &stage->model, &stage->method, stage->seed, err);
 }

@@ -9,12 +9,14 @@
 
 #include "io/log.h"
 #include "workers/gang.h"
+#include "workers/huggingface.h"
 #include "workers/stage_files.h"
 #include "workers/stage_internal.h"
 
 static void run_close(struct run *run)
 {
     checkpoint_writer_destroy(run->writer);
+    safetensors_close(run->weights);
     checkpoint_close(run->parent);
     checkpoint_close(run->own);
     checkpoint_close(run->best);
@@ -36,6 +38,20 @@ static int check_dataset(const struct run *run, struct error *err)
     return 0;
 }
 
+/* The folder of an imported base: still what it was when the sweep was planned. */
+static int open_import(struct run *run, struct error *err)
+{
+    struct digest found;
+    const struct stage *stage = run->stage;
+    if (!stage->import[0]) return 0;
+    if (huggingface_digest(stage->import, &stage->model, &found, err)) return -1;
+    if (strcmp(found.hex, stage->base.hex))
+        return error_set(err, "%s: the weights have changed: digest %s, planned with %s", stage->import, found.hex,
+                         stage->base.hex);
+    run->weights = huggingface_open(stage->import, &stage->model, err);
+    return run->weights ? 0 : -1;
+}
+
 /* What training and evaluation share. */
 static int run_open(struct run *run, const struct stage *stage, bool training, struct error *err)
 {
@@ -48,7 +64,7 @@ static int run_open(struct run *run, const struct stage *stage, bool training, s
         return -1;
     execution_class_of(stage, run->kernels, run->execution_class);
     run->dataset = dataset_open(stage->dataset, err);
-    return run->dataset ? check_dataset(run, err) : -1;
+    return run->dataset && !check_dataset(run, err) ? open_import(run, err) : -1;
 }
 
 static int run_steps(struct member *member, struct error *err)

@@ -1,0 +1,267 @@
+/* Models from Hugging Face's folders: what is written is read, by gangs of any degree, for every family; and a folder
+ * that is not what its config.json says is refused with one line. */
+#include <sys/stat.h>
+
+#include "model_fixture.h"
+#include "tests/io/temporary.h"
+#include "workers/gang.h"
+#include "workers/huggingface.h"
+
+static void remove_folder(const char *dir)
+{
+    static const char *const names[] = {"config.json", "model.safetensors", "model.safetensors.index.json",
+                                        "a.safetensors", "b.safetensors"};
+    char path[PATH_MAX];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        unlink(path);
+    }
+    rmdir(dir);
+}
+
+/* A folder with random weights of a model; the weights as the gang of one had them. */
+static struct gathered *save(const struct model_config *config, const char *dir)
+{
+    struct error err = {""};
+    struct method_config none = {.kind = METHOD_NONE};
+    struct batch_capacity capacity = {10, 1, 10, 10};
+    struct gathered *g = gathered_create();
+    struct rank r = rank_alone("reference", config, &none, &capacity, false);
+    remove_folder(dir);
+    if (huggingface_save(r.parameters, config, dir, &err)) fail_msg("%s", err.text);
+    for (size_t i = 0; i < r.parameters->count; i++)
+        gather_tile(g, &r, &r.parameters->list[i]);
+    rank_destroy(&r);
+    return g;
+}
+
+struct loading {
+    const struct model_config *config;
+    const char *dir;
+    struct gathered *out;
+    pthread_mutex_t mutex;
+};
+
+static int load_rank(void *context, const struct collective *collective, struct error *err)
+{
+    struct loading *loading = context;
+    struct method_config none = {.kind = METHOD_NONE};
+    struct batch_capacity capacity = {10, 1, 10, 10};
+    struct rank r;
+    struct safetensors *weights = huggingface_open(loading->dir, loading->config, err);
+    if (!weights) return -1;
+    int result =
+        rank_create(&r, kernels_find("reference", NULL), collective, loading->config, &none, &capacity, false, err);
+    if (!result) {
+        result = huggingface_load(r.parameters, weights, err);
+        pthread_mutex_lock(&loading->mutex);
+        for (size_t i = 0; i < r.parameters->count && !result; i++)
+            gather_tile(loading->out, &r, &r.parameters->list[i]);
+        pthread_mutex_unlock(&loading->mutex);
+        rank_destroy(&r);
+    }
+    safetensors_close(weights);
+    return result;
+}
+
+static struct gathered *load(const struct model_config *config, const char *dir, int degree)
+{
+    struct error err = {""};
+    struct loading loading = {.config = config, .dir = dir, .out = gathered_create()};
+    pthread_mutex_init(&loading.mutex, NULL);
+    if (gang_run(degree, load_rank, &loading, &err)) fail_msg("%s", err.text);
+    if (loading.out->failure[0]) fail_msg("%s", loading.out->failure);
+    pthread_mutex_destroy(&loading.mutex);
+    return loading.out;
+}
+
+static void assert_same_values(struct gathered *a, struct gathered *b)
+{
+    assert_int_equal(a->count, b->count);
+    for (size_t i = 0; i < a->count; i++) {
+        const struct tensor *x = &a->list[i], *y = gathered_find(b, x->name);
+        assert_non_null(y);
+        assert_memory_equal(x->value, y->value, x->rows * x->columns * sizeof(float));
+    }
+}
+
+/* Those that Hugging Face has. */
+static const struct variant published[] = {
+    {"llama", {0}},
+    {"llama with biases", {.qkv_bias = true, .out_bias = true, .mlp_bias = true}},
+    {"mistral", {.family = FAMILY_MISTRAL, .window = 96}},
+    {"qwen2", {.family = FAMILY_QWEN2, .qkv_bias = true}},
+    {"olmo2", {.family = FAMILY_OLMO2, .norm_after = true, .qk_norm = true}},
+    {"gpt_neox",
+     {.family = FAMILY_NEOX,
+      .norm = NORM_LAYER,
+      .activation = ACTIVATION_GELU_TANH,
+      .parallel = true,
+      .fused_qkv = true,
+      .qkv_bias = true,
+      .out_bias = true,
+      .mlp_bias = true,
+      .rotary_width = 2}},
+};
+enum { PUBLISHED = sizeof published / sizeof *published };
+
+static struct model_config published_model(int i)
+{
+    bool fused = published[i].architecture.fused_qkv;
+    struct model_config config = small_model(6, fused ? 6 : 3, i % 2);
+    config.architecture = published[i].architecture;
+    config.width = 24;
+    return config;
+}
+
+static void what_is_written_is_read(void **state)
+{
+    (void)state;
+    const char *dir = temporary_path("model");
+    for (int i = 0; i < PUBLISHED; i++) {
+        struct error err = {""};
+        struct model_config config = published_model(i), found;
+        struct digest digest, again;
+        struct gathered *written = save(&config, dir);
+        if (huggingface_config(dir, &found, &err)) fail_msg("%s: %s", published[i].what, err.text);
+        char a[MODEL_TEXT], b[MODEL_TEXT];
+        model_text(&config, a, sizeof a);
+        model_text(&found, b, sizeof b);
+        assert_string_equal(a, b);
+        for (int degree = 1; degree <= 4; degree++) {
+            struct gathered *read = load(&found, dir, degree);
+            assert_same_values(written, read);
+            gathered_destroy(read);
+        }
+        assert_int_equal(huggingface_digest(dir, &found, &digest, &err), 0);
+        assert_int_equal(huggingface_digest(dir, &found, &again, &err), 0);
+        assert_string_equal(digest.hex, again.hex);
+        gathered_destroy(written);
+    }
+    remove_folder(dir);
+}
+
+/* A base of other weights is another base, also where it takes the place of one that was looked at. */
+static void changed_weights_change_the_digest(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    const char *dir = temporary_path("model");
+    struct model_config config = published_model(0);
+    struct digest before, after;
+    gathered_destroy(save(&config, dir));
+    assert_int_equal(huggingface_digest(dir, &config, &before, &err), 0);
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, -1, SEEK_END), 0);
+    int last = fgetc(file);
+    fseek(file, -1, SEEK_END);
+    fputc(last ^ 1, file);
+    fclose(file);
+    assert_int_equal(huggingface_digest(dir, &config, &after, &err), 0);
+    assert_string_not_equal(before.hex, after.hex);
+    remove_folder(dir);
+}
+
+static void write_config(const char *dir, const char *text)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    FILE *file = fopen(path, "w");
+    assert_true(file && fputs(text, file) >= 0 && fclose(file) == 0);
+}
+
+static void refused_descriptions(void **state)
+{
+    (void)state;
+    static const char shape[] = "\"hidden_size\":24,\"num_hidden_layers\":2,\"num_attention_heads\":6,"
+                                "\"intermediate_size\":11,\"vocab_size\":23";
+    static const struct {
+        const char *more, *why;
+    } cases[] = {
+        {"\"model_type\":\"mamba\"", "model_type \"mamba\" is not one that Tunelaw has; allowed: llama"},
+        {"\"model_type\":\"llama\",\"hidden_act\":\"relu\"", "hidden_act \"relu\"; allowed: silu"},
+        {"\"model_type\":\"gpt_neox\",\"hidden_act\":\"relu\"", "allowed: gelu"},
+        {"\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}", "scaled by \"llama3\""},
+        {"\"model_type\":\"llama\",\"rope_scaling\":7", "is no object"},
+        {"\"model_type\":\"llama\",\"num_key_value_heads\":5", "kv_heads 5 does not divide heads 6"},
+        {"\"model_type\":\"llama\",\"num_key_value_heads\":-1", "is no natural number"},
+        {"\"model_type\":\"llama\",\"rms_norm_eps\":\"x\"", "is no number"},
+        {"\"model_type\":\"llama\",\"hidden_size\":24", "duplicate"},
+    };
+    struct error err;
+    struct model_config config;
+    const char *dir = temporary_path("model");
+    assert_int_equal(mkdir(dir, 0777), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[1024];
+        snprintf(text, sizeof text, "{%s,%s}", shape, cases[i].more);
+        write_config(dir, text);
+        assert_int_equal(huggingface_config(dir, &config, &err), -1);
+        if (!strstr(err.text, cases[i].why)) fail_msg("\"%s\" does not say \"%s\"", err.text, cases[i].why);
+    }
+    write_config(dir, "{\"model_type\":\"llama\"}");
+    assert_int_equal(huggingface_config(dir, &config, &err), -1);
+    assert_non_null(strstr(err.text, "\"hidden_size\" is missing"));
+    write_config(dir, "[]");
+    assert_int_equal(huggingface_config(dir, &config, &err), -1);
+    remove_folder(dir);
+    assert_int_equal(huggingface_config(dir, &config, &err), -1);
+    assert_non_null(strstr(err.text, "No such file"));
+}
+
+/* The weights are not what the description says. */
+static void refused_weights(void **state)
+{
+    (void)state;
+    struct error err;
+    const char *dir = temporary_path("model");
+    struct model_config config = published_model(0), other = config;
+    gathered_destroy(save(&config, dir));
+    other.layers = 3;
+    assert_null(huggingface_open(dir, &other, &err));
+    assert_non_null(
+        strstr(err.text, "model.layers.2.input_layernorm.weight, which config.json asks for, is not there"));
+    other.layers = 1;
+    assert_null(huggingface_open(dir, &other, &err));
+    assert_non_null(strstr(err.text, "is none of the model that config.json describes"));
+    other = config;
+    other.ffn = 12;
+    assert_null(huggingface_open(dir, &other, &err));
+    assert_non_null(strstr(err.text, "is of another shape than config.json says"));
+    other = config;
+    other.architecture.qkv_bias = true;
+    assert_null(huggingface_open(dir, &other, &err));
+    assert_non_null(strstr(err.text, "self_attn.k_proj.bias, which"));
+    remove_folder(dir);
+}
+
+/* A model that transformers has no class for is not written as another one. */
+static void unpublished_models_are_not_written(void **state)
+{
+    (void)state;
+    struct error err;
+    struct model_config config = published_model(0);
+    config.architecture.parallel = true;
+    assert_null(huggingface_describe(&config, &err));
+    assert_non_null(strstr(err.text, "llama has no such model"));
+    config = published_model(PUBLISHED - 1);
+    config.architecture.parallel = false;
+    char *text = huggingface_describe(&config, &err);
+    assert_non_null(text);
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_written_is_read),
+        cmocka_unit_test(changed_weights_change_the_digest),
+        cmocka_unit_test(refused_descriptions),
+        cmocka_unit_test(refused_weights),
+        cmocka_unit_test(unpublished_models_are_not_written),
+    };
+    return cmocka_run_group_tests(tests, temporary_create, temporary_remove);
+}
