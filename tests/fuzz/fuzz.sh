@@ -17,7 +17,7 @@ cd "$source"
 # what NAME is linked from
 sources() {
     case $1 in
-    config) echo io/{config,config_scan,config_values,error,digest,text,dataset_format}.c orchestrator/{sweep,sweep_models,sweep_axes,sweep_methods,sweep_cells,grid}.c \
+    config) echo io/{config,config_scan,config_values,error,digest,text,dataset_format}.c orchestrator/{sweep*,grid}.c \
         workers/{config,recipe,architecture}.c ;;
     *) ls io/*.c | grep -v -e tokenizer -e dataset_build -e version ;;
     esac
