@@ -45,19 +45,17 @@ static bool solve(size_t n, double m[LAW_PARAMETERS][LAW_PARAMETERS], double *b)
     return true;
 }
 
-/* The least sum of absolute residuals runs through as many points as there are parameters: Newton's method through the
- * nearest ones, kept where the sum falls. */
-static void vertex(const struct descent *descent, double *theta)
+/* The `count` points nearest to the law. */
+static void find_nearest(const struct descent *descent, const double *theta, size_t count, size_t *near)
 {
-    size_t n = descent->columns->law.parameter_count, near[LAW_PARAMETERS], kept = 0;
-    double size[LAW_PARAMETERS], trial[LAW_PARAMETERS];
-    for (size_t i = 0; i < descent->columns->count; i++) {
+    double size[LAW_PARAMETERS];
+    for (size_t i = 0, kept = 0; i < descent->columns->count; i++) {
         double r = fabs(columns_residual(descent->columns, descent->log_residuals, theta, i, NULL));
         size_t place = kept;
         while (place > 0 && size[place - 1] > r)
             place--;
-        if (place == n) continue;
-        if (kept < n) kept++;
+        if (place == count) continue;
+        if (kept < count) kept++;
         for (size_t k = kept - 1; k > place; k--) {
             size[k] = size[k - 1];
             near[k] = near[k - 1];
@@ -65,14 +63,29 @@ static void vertex(const struct descent *descent, double *theta)
         size[place] = r;
         near[place] = i;
     }
+}
+
+/* The least sum of absolute residuals runs through as many points as parameters move: Newton's method through the
+ * nearest ones, kept where the sum falls. */
+static void vertex(const struct descent *descent, double *theta)
+{
+    size_t n = descent->columns->law.parameter_count, near[LAW_PARAMETERS], moves[LAW_PARAMETERS], count = 0;
+    double trial[LAW_PARAMETERS];
+    for (size_t p = 0; p < n; p++)
+        if (!descent_holds(descent, p)) moves[count++] = p;
+    find_nearest(descent, theta, count, near);
     memcpy(trial, theta, n * sizeof *trial);
     for (int step = 0; step < 20; step++) {
-        double m[LAW_PARAMETERS][LAW_PARAMETERS] = {{0}}, b[LAW_PARAMETERS];
-        for (size_t k = 0; k < n; k++)
-            b[k] = -columns_residual(descent->columns, descent->log_residuals, trial, near[k], m[k]);
-        if (!solve(n, m, b)) return;
-        for (size_t p = 0; p < n; p++)
-            trial[p] += b[p];
+        double m[LAW_PARAMETERS][LAW_PARAMETERS] = {{0}}, b[LAW_PARAMETERS], gradient[LAW_PARAMETERS];
+        for (size_t k = 0; k < count; k++) {
+            b[k] = -columns_residual(descent->columns, descent->log_residuals, trial, near[k], gradient);
+            for (size_t c = 0; c < count; c++)
+                m[k][c] = gradient[moves[c]] - (descent->tie ? descent->tie[moves[c]] * gradient[descent->slack] : 0);
+        }
+        if (!solve(count, m, b)) return;
+        for (size_t c = 0; c < count; c++)
+            trial[moves[c]] += b[c];
+        descent_place(descent, trial);
     }
     if (sum_absolute(descent, trial) < sum_absolute(descent, theta)) memcpy(theta, trial, n * sizeof *trial);
 }

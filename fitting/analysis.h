@@ -7,7 +7,9 @@
  *   joint     one method, all its points; X, P and T wherever they vary
  *   examples  one method and PET size, one model and pretraining count; D alone
  *   table     all rows of a CSV file
- * docs/laws.md says when each is made. Fits are in the order of methods, then PET sizes, then views, then laws. */
+ *   pet       one method, one model and pretraining count;              X = PET size
+ * of one task each. docs/laws.md says when each is made. Fits are in the order of tasks, methods, PET sizes, views,
+ * laws. */
 #ifndef TUNELAW_FITTING_ANALYSIS_H
 #define TUNELAW_FITTING_ANALYSIS_H
 
@@ -20,7 +22,7 @@
 #include "fitting/observations.h"
 #include "fitting/staged.h"
 
-enum view_kind { VIEW_MODEL = 0, VIEW_PRETRAIN, VIEW_JOINT, VIEW_EXAMPLES, VIEW_TABLE, VIEWS };
+enum view_kind { VIEW_MODEL = 0, VIEW_PRETRAIN, VIEW_JOINT, VIEW_EXAMPLES, VIEW_TABLE, VIEW_PET, VIEWS };
 const char *view_name(enum view_kind view); /* "model", ... */
 
 /* Points that the bootstrap draws together: those of one pretraining trunk, those of one finetuning seed, none. */
@@ -29,8 +31,11 @@ const char *cluster_name(enum cluster_kind kind); /* "trunks", ... */
 enum cluster_kind cluster_find(const char *name); /* CLUSTERS: no such name */
 
 struct analysis_options {
-    const char *law;    /* NULL: those that suit each view; else this one, in every view whose axes it has */
-    const char *x;      /* as observations_from_store */
+    const char *law; /* NULL: those that suit each view; else this one, of the table or of the sweep file, in every
+                        view whose axes it has */
+    const struct user_law *user; /* the same for a law of the caller's, who keeps it */
+    const char *x;               /* as in observation_options, as are the next two */
+    const char *seeds, *metric;
     double delta;       /* 0: as the sweep file says, else 1e-3 */
     bool absolute;      /* least absolute residuals instead of Huber's loss */
     bool no_offset;     /* laws without E */
@@ -42,29 +47,33 @@ struct analysis_options {
 };
 struct analysis_options analysis_defaults(void);
 
+#define ANALYSIS_LAWS (2 + SETTINGS_LAWS) /* of one view */
+
 struct analysis_fit {
     enum view_kind view;
-    char method[OBSERVATION_NAME];
+    char task[OBSERVATION_NAME], method[OBSERVATION_NAME];
     char group[2 * OBSERVATION_NAME];   /* "full", "lora rank 8", "lora, all sizes" */
     double pet_size;                    /* NAN: all sizes */
     double parameters, pretrain_tokens; /* what the view holds fixed; NAN: varies */
     const char *x_symbol;               /* "N", "P": what stands for X in the formula */
     struct law law;
-    char formula[128];
+    char formula[LAW_FORMULA];
     const char *ignored_axis; /* NULL, or an axis with too few levels for the joint law: its points are fitted as if it
                                  were one */
     bool fitted;
     char why[256]; /* it is not */
     struct fit fit;
     struct intervals intervals;
-    struct heldout heldout;
+    struct heldout heldout; /* on the cells that the sweep holds out; as `levels` where there are none */
+    struct heldout levels;  /* on levels left out in turn */
+    size_t trunks, classes; /* pretraining trunks and execution classes of the fitted rows (0 classes: not known) */
     size_t *rows; /* indices into observations.rows: first `fitted_count` that are fitted, then those held out */
     size_t fitted_count, heldout_count;
 };
 
 /* The two stages of one method (fitting/staged.h); the axis of PET sizes at one model and pretraining count. */
 struct analysis_staged {
-    char method[OBSERVATION_NAME];
+    char task[OBSERVATION_NAME], method[OBSERVATION_NAME];
     double pet_size; /* of the first two axes */
     bool fitted;
     char why[256];
@@ -82,13 +91,33 @@ struct analysis_crossing {
     double agreement;                      /* share of the resamples with as many roots; NAN without resamples */
 };
 
+/* What a reader must know before believing the numbers. */
+enum warning_kind {
+    WARN_TRUNKS = 0,     /* rows of a fit share pretraining trunks: their errors are correlated */
+    WARN_CLASSES,        /* rows of a fit are of several execution classes */
+    WARN_NOT_IDENTIFIED, /* the grid, or what was measured on it, does not tell a parameter */
+    WARN_NOT_CONVERGED,
+    WARN_RATES,    /* the best learning rate is often the lowest or highest that was tried */
+    WARN_SETTINGS, /* what the sweep file says about fitting is not known */
+    WARNINGS
+};
+const char *warning_name(enum warning_kind kind); /* "shared_trunks", ... */
+
+struct analysis_warning {
+    enum warning_kind kind;
+    size_t fit;     /* SIZE_MAX: the sweep as a whole */
+    char text[320]; /* one sentence */
+};
+
 struct analysis {
+    struct analysis_warning *warnings; /* those of the whole first, then in the order of fits */
+    size_t warning_count;
     struct analysis_staged *staged;
     size_t staged_count;
     struct analysis_crossing *crossings;
     size_t crossing_count;
     struct observations observations;
-    struct analysis_options options; /* delta resolved; law and x are not kept */
+    struct analysis_options options; /* delta resolved; names and laws are not kept */
     struct analysis_fit *fits;
     size_t fit_count;
 };
@@ -108,6 +137,20 @@ bool analysis_same_view(const struct analysis_fit *a, const struct analysis_fit 
 /* The fit of the view of fits[first] to predict with: the better one by held-out error, else the first that was fitted
  * and whose exponents are identified; SIZE_MAX for none. */
 size_t analysis_shown(const struct analysis *analysis, size_t first);
+
+/* The laws of one view side by side. */
+struct analysis_choice {
+    size_t first, count;          /* fits first .. first + count - 1 */
+    size_t best;                  /* as analysis_best */
+    double akaike[ANALYSIS_LAWS]; /* AICc less the least of the view, NAN: not fitted, or too few points */
+};
+/* The view that begins at fit `first` of several laws; returns the fit where the next view begins. */
+size_t analysis_choose(const struct analysis *analysis, size_t first, struct analysis_choice *out);
+
+/* Mean over the views of a kind in which every law was judged on the same cells or levels: of the law's held-out errors
+ * (`cells`) or of its errors on levels left out. `law`: its name. Returns the number of views, 0: *mean is NAN. */
+size_t analysis_mean_error(const struct analysis *analysis, enum view_kind view, const char *law, bool cells,
+                           double *mean);
 
 /* Fit a store, or a table. Too few points for a law is not an error: its entry says so. */
 int fitting_fit_store(const char *path, const struct analysis_options *options, struct analysis *out,

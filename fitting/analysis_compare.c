@@ -49,20 +49,20 @@ static void add_view(const struct analysis *analysis, const struct analysis_fit 
 
 static bool at_cell(const struct observation *row, const struct observation *cell)
 {
-    return !row->held_out && !strcmp(row->method, cell->method) && row->parameters == cell->parameters &&
-           row->pretrain_tokens == cell->pretrain_tokens;
+    return !row->held_out && !strcmp(row->task, cell->task) && !strcmp(row->method, cell->method) &&
+           row->parameters == cell->parameters && row->pretrain_tokens == cell->pretrain_tokens;
 }
 
 /* The axis of PET sizes: at the model and pretraining count with most sizes. Rows are in order of method, PET size,
  * model, pretraining. */
-static void add_sizes(const struct analysis *analysis, const char *method, struct axis_rows *axis)
+static void add_sizes(const struct analysis *analysis, const char *task, const char *method, struct axis_rows *axis)
 {
     const struct observations *observations = &analysis->observations;
     const struct observation *best = NULL;
     size_t most = 1;
     for (size_t i = 0; i < observations->count; i++) {
         const struct observation *row = &observations->rows[i];
-        if (strcmp(row->method, method) || row->pet_size <= 0 || row->held_out) continue;
+        if (strcmp(row->task, task) || strcmp(row->method, method) || row->pet_size <= 0 || row->held_out) continue;
         if (i && at_cell(&observations->rows[i - 1], row) && observations->rows[i - 1].pet_size == row->pet_size)
             continue;
         size_t sizes = 0;
@@ -82,26 +82,26 @@ static void add_sizes(const struct analysis *analysis, const char *method, struc
             axis_add(analysis, axis, &observations->rows[j], observations->rows[j].pet_size);
 }
 
-static const struct analysis_fit *view_of(const struct analysis *analysis, const char *method, double pet_size,
-                                          enum view_kind view)
+static const struct analysis_fit *view_of(const struct analysis *analysis, const char *task, const char *method,
+                                          double pet_size, enum view_kind view)
 {
     for (size_t i = 0; i < analysis->fit_count; i++)
-        if (analysis->fits[i].view == view && !strcmp(analysis->fits[i].method, method) &&
+        if (analysis->fits[i].view == view && analysis_of_method(&analysis->fits[i], task, method) &&
             analysis->fits[i].pet_size == pet_size)
             return &analysis->fits[i];
     return NULL;
 }
 
 /* PET size whose two views have most points; NAN: the method has neither view. */
-static double fullest_size(const struct analysis *analysis, const char *method)
+static double fullest_size(const struct analysis *analysis, const char *task, const char *method)
 {
     double best = NAN;
     size_t most = 0;
     for (size_t i = 0; i < analysis->fit_count; i++) {
         const struct analysis_fit *fit = &analysis->fits[i];
-        if (strcmp(fit->method, method) || (fit->view != VIEW_MODEL && fit->view != VIEW_PRETRAIN)) continue;
-        const struct analysis_fit *model = view_of(analysis, method, fit->pet_size, VIEW_MODEL);
-        const struct analysis_fit *pretrain = view_of(analysis, method, fit->pet_size, VIEW_PRETRAIN);
+        if (!analysis_of_method(fit, task, method) || (fit->view != VIEW_MODEL && fit->view != VIEW_PRETRAIN)) continue;
+        const struct analysis_fit *model = view_of(analysis, task, method, fit->pet_size, VIEW_MODEL);
+        const struct analysis_fit *pretrain = view_of(analysis, task, method, fit->pet_size, VIEW_PRETRAIN);
         size_t points = (model ? model->fitted_count : 0) + (pretrain ? pretrain->fitted_count : 0);
         if (points <= most) continue;
         most = points;
@@ -110,9 +110,9 @@ static double fullest_size(const struct analysis *analysis, const char *method)
     return best;
 }
 
-static int add_staged(struct analysis *analysis, const char *method, struct error *err)
+static int add_staged(struct analysis *analysis, const char *task, const char *method, struct error *err)
 {
-    double size = fullest_size(analysis, method);
+    double size = fullest_size(analysis, task, method);
     if (isnan(size)) return 0;
     struct analysis_staged *entries =
         realloc(analysis->staged, (analysis->staged_count + 1) * sizeof *analysis->staged);
@@ -127,10 +127,11 @@ static int add_staged(struct analysis *analysis, const char *method, struct erro
     }
     struct analysis_staged *entry = &analysis->staged[analysis->staged_count++];
     *entry = (struct analysis_staged){.pet_size = size};
+    snprintf(entry->task, sizeof entry->task, "%s", task);
     snprintf(entry->method, sizeof entry->method, "%s", method);
-    add_view(analysis, view_of(analysis, method, size, VIEW_MODEL), &axes[STAGED_MODEL]);
-    add_view(analysis, view_of(analysis, method, size, VIEW_PRETRAIN), &axes[STAGED_PRETRAIN]);
-    add_sizes(analysis, method, &axes[STAGED_PET]);
+    add_view(analysis, view_of(analysis, task, method, size, VIEW_MODEL), &axes[STAGED_MODEL]);
+    add_view(analysis, view_of(analysis, task, method, size, VIEW_PRETRAIN), &axes[STAGED_PRETRAIN]);
+    add_sizes(analysis, task, method, &axes[STAGED_PET]);
     const struct fit_data data[STAGED_AXES] = {axes[0].data, axes[1].data, axes[2].data};
     const struct fit_options how = analysis_fit_options(analysis);
     const struct interval_options interval = {analysis->options.resamples, analysis->options.level, 1, false};
@@ -251,13 +252,13 @@ static int add_crossings(struct analysis *analysis, size_t first, size_t second,
 int analysis_compare(struct analysis *analysis, struct error *err)
 {
     for (size_t i = 0; i < analysis->fit_count; i++)
-        if ((!i || strcmp(analysis->fits[i - 1].method, analysis->fits[i].method)) &&
-            add_staged(analysis, analysis->fits[i].method, err))
+        if ((!i || !analysis_of_method(&analysis->fits[i - 1], analysis->fits[i].task, analysis->fits[i].method)) &&
+            add_staged(analysis, analysis->fits[i].task, analysis->fits[i].method, err))
             return -1;
     for (size_t a = 0; a < analysis->fit_count; a++)
         for (size_t b = a + 1; b < analysis->fit_count; b++) {
             const struct analysis_fit *first = &analysis->fits[a], *second = &analysis->fits[b];
-            if (first->view != VIEW_MODEL || second->view != VIEW_MODEL ||
+            if (first->view != VIEW_MODEL || second->view != VIEW_MODEL || strcmp(first->task, second->task) ||
                 first->pretrain_tokens != second->pretrain_tokens || analysis_same_view(first, second) ||
                 analysis_shown(analysis, a) != a || analysis_shown(analysis, b) != b)
                 continue;

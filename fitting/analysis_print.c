@@ -33,6 +33,18 @@ static void print_left_out(const struct observations *observations, FILE *out)
     if (skipped) fprintf(out, "  and %zu more, see --json\n", skipped);
 }
 
+static void print_noise(const struct observations *observations, FILE *out)
+{
+    for (size_t i = 0; i < observations->noise_count; i++) {
+        const struct observation_noise *noise = &observations->noise[i];
+        fprintf(out, "%s%s %.2g %%", i ? ", " : "seeds differ by (standard deviation of the loss): ", noise->method,
+                100 * noise->deviation);
+    }
+    if (observations->noise_count)
+        fprintf(out, "; %s\n",
+                observations->seeds == SETTINGS_MEAN ? "their means are fitted" : "each is a point of the fits");
+}
+
 static void print_head(const struct analysis *analysis, FILE *out)
 {
     const struct observations *observations = &analysis->observations;
@@ -54,19 +66,25 @@ static void print_head(const struct analysis *analysis, FILE *out)
         fprintf(out, "least squares");
     else
         fprintf(out, "Huber %g", analysis->options.delta);
-    fprintf(out, " on %s, sum over points", analysis->options.log_residuals ? "log L" : "L (nats per target token)");
+    fprintf(out, " on %s, sum over points", analysis->options.log_residuals ? "log L" : "L");
     if (analysis->options.intervals == INTERVAL_PROFILE)
         fprintf(out, "; intervals %g %%, by profile likelihood", 100 * analysis->options.level);
     else if (analysis->options.resamples)
         fprintf(out, "; intervals %g %%, %zu resamples of %s%s", 100 * analysis->options.level,
                 analysis->options.resamples, cluster_name(analysis->options.resample),
                 analysis->options.intervals == INTERVAL_BOTH ? ", and by profile likelihood" : "");
-    fprintf(out, "\nN %s, P pretraining tokens, T PET size, D examples\n", observations->x_name);
+    fputc('\n', out);
+    if (observations->epoch)
+        fprintf(out, "L %s, N %s, P pretraining tokens, T PET size, D examples\n", metric_names[observations->metric],
+                observations->x_name);
+    print_noise(observations, out);
+    print_warnings(analysis, out);
 }
 
-static void print_view(const struct analysis_fit *fit, FILE *out)
+static void print_view(const struct analysis_fit *fit, bool several_tasks, FILE *out)
 {
     fprintf(out, "\n%s", fit->group);
+    if (several_tasks) fprintf(out, ", task %s", fit->task);
     if (fit->view == VIEW_JOINT) fprintf(out, ", all its points");
     if (!isnan(fit->parameters)) fprintf(out, ", N = %.0f", fit->parameters);
     if (!isnan(fit->pretrain_tokens)) fprintf(out, ", P = %.0f", fit->pretrain_tokens);
@@ -85,10 +103,10 @@ static void print_span(FILE *out, const struct span *span)
         fprintf(out, "[%.4g, %.4g]", near_zero(span->low), near_zero(span->high));
 }
 
-static void print_interval(FILE *out, const char *symbol, double value, const struct interval *interval)
+static void print_interval(FILE *out, const char *symbol, int width, double value, const struct interval *interval)
 {
     fprintf(out, "    ");
-    print_padded(out, symbol, 4);
+    print_padded(out, symbol, width);
     if (!interval->identified) {
         fprintf(out, "not identified: %s", interval->reason);
     } else {
@@ -137,25 +155,29 @@ static void print_fit(const struct analysis_fit *fit, FILE *out)
         return;
     }
     double centred[LAW_PARAMETERS];
+    int width = 4;
+    for (size_t i = 0; fit->law.user && i < fit->law.parameter_count; i++) /* a user's names are ASCII */
+        width = (int)fmax(width, (double)strlen(fit->law.parameters[i].symbol) + 1);
     memcpy(centred, fit->fit.theta, sizeof centred);
     law_shift(&fit->law, centred, fit->fit.centre);
     for (size_t i = 0; i < fit->law.parameter_count; i++) {
         const struct law_parameter *parameter = &fit->law.parameters[i];
-        print_interval(out, parameter->symbol, law_parameter_value(&fit->law, fit->fit.theta, i),
+        print_interval(out, parameter->symbol, width, law_parameter_value(&fit->law, fit->fit.theta, i),
                        &fit->intervals.raw[i]);
     }
     for (size_t i = 0; i < fit->law.parameter_count; i++) {
         char symbol[16];
-        if (fit->law.parameters[i].role != LAW_COEFFICIENT) continue;
+        if (fit->law.parameters[i].role != LAW_COEFFICIENT || !law_can_shift(&fit->law)) continue;
         snprintf(symbol, sizeof symbol, "%s₀", fit->law.parameters[i].symbol);
-        print_interval(out, symbol, law_parameter_value(&fit->law, centred, i), &fit->intervals.centred[i]);
+        print_interval(out, symbol, width, law_parameter_value(&fit->law, centred, i), &fit->intervals.centred[i]);
     }
     fprintf(out, "    %zu points, objective %.6g%s, %zu of %zu best starts of %zu agree\n", fit->fit.points,
-            fit->fit.objective, fit->fit.converged ? "" : " (not converged)", fit->fit.agreeing, fit->fit.polished,
-            fit->fit.starts);
+            fit->fit.objective, fit->fit.converged ? ", converged" : ", not converged", fit->fit.agreeing,
+            fit->fit.polished, fit->fit.starts);
     if (fit->intervals.resamples) print_correlations(fit, out);
     fprintf(out, "    AICc %.2f\n", fit->fit.akaike);
     print_heldout(&fit->heldout, out);
+    if (fit->heldout.kind == HELDOUT_CELLS && fit->levels.kind == HELDOUT_LEVELS) print_heldout(&fit->levels, out);
 }
 
 void analysis_print(const struct analysis *analysis, bool verbose, FILE *out)
@@ -166,8 +188,12 @@ void analysis_print(const struct analysis *analysis, bool verbose, FILE *out)
         return;
     }
     print_table(analysis, out);
+    bool several_tasks = false;
+    for (size_t i = 1; i < analysis->fit_count; i++)
+        several_tasks = several_tasks || strcmp(analysis->fits[i].task, analysis->fits[0].task) != 0;
     for (size_t i = 0; verbose && i < analysis->fit_count; i++) {
-        if (!i || !analysis_same_view(&analysis->fits[i - 1], &analysis->fits[i])) print_view(&analysis->fits[i], out);
+        if (!i || !analysis_same_view(&analysis->fits[i - 1], &analysis->fits[i]))
+            print_view(&analysis->fits[i], several_tasks, out);
         print_fit(&analysis->fits[i], out);
     }
 }

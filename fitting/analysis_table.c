@@ -134,6 +134,12 @@ static void print_line(const struct analysis *analysis, size_t index, const bool
     fprintf(out, "%s\n", line);
 }
 
+/* Laws that users write have parameters of any name: a section of their own. */
+static bool in_columns(const struct analysis_fit *fit, enum view_kind view)
+{
+    return fit->view == view && !fit->law.user;
+}
+
 /* The parameters of a view's laws. B belongs to the sums alone: it gives way where there would be no room for
  * intervals.
  */
@@ -143,7 +149,7 @@ static size_t choose_columns(const struct analysis *analysis, enum view_kind vie
     for (size_t n = 0; n < SHOWN; n++) {
         used[n] = false;
         for (size_t f = 0; f < analysis->fit_count; f++)
-            for (size_t i = 0; analysis->fits[f].view == view && i < analysis->fits[f].law.parameter_count; i++)
+            for (size_t i = 0; in_columns(&analysis->fits[f], view) && i < analysis->fits[f].law.parameter_count; i++)
                 used[n] = used[n] || !strcmp(names[n], analysis->fits[f].law.parameters[i].name);
         count += used[n];
     }
@@ -156,13 +162,16 @@ static size_t choose_columns(const struct analysis *analysis, enum view_kind vie
 
 static void print_section(const struct analysis *analysis, enum view_kind view, FILE *out)
 {
-    static const char *const titles[VIEWS] = {
-        "model size N and examples D, at one pretraining count", "pretraining tokens P and examples D, at one model",
-        "all points of a method: N, P, T, D", "examples D alone, at one model and pretraining count",
-        "all rows of the table"};
+    static const char *const titles[VIEWS] = {[VIEW_MODEL] = "model size N and examples D, at one pretraining count",
+                                              [VIEW_PRETRAIN] = "pretraining tokens P and examples D, at one model",
+                                              [VIEW_PET] =
+                                                  "PET size T and examples D, at one model and pretraining count",
+                                              [VIEW_JOINT] = "all points of a method: N, P, T, D",
+                                              [VIEW_EXAMPLES] = "examples D alone, at one model and pretraining count",
+                                              [VIEW_TABLE] = "all rows of the table"};
     bool used[SHOWN], any = false;
     for (size_t f = 0; f < analysis->fit_count; f++)
-        any = any || analysis->fits[f].view == view;
+        any = any || in_columns(&analysis->fits[f], view);
     if (!any) return;
     bool intervals = choose_columns(analysis, view, used) <= WITH_INTERVALS;
     fprintf(out, "\n%s\n%-*s %-*s", titles[view], METHOD_WIDTH, "method", LAW_WIDTH, "law");
@@ -173,7 +182,56 @@ static void print_section(const struct analysis *analysis, enum view_kind view, 
     }
     fprintf(out, " held out\n");
     for (size_t f = 0; f < analysis->fit_count; f++)
-        if (analysis->fits[f].view == view) print_line(analysis, f, used, intervals, out);
+        if (in_columns(&analysis->fits[f], view)) print_line(analysis, f, used, intervals, out);
+}
+
+/* One parameter of a user's law, on a line of at most 100 columns. */
+static void print_word(const struct analysis_fit *fit, size_t i, int *column, FILE *out)
+{
+    enum { INDENT = 23, WIDEST = 100 };
+    char value[128], word[192];
+    with_interval(law_parameter_value(&fit->law, fit->fit.theta, i), &fit->intervals.raw[i], value, sizeof value);
+    snprintf(word, sizeof word, "%s %s", fit->law.parameters[i].symbol, fit->intervals.raw[i].identified ? value : "?");
+    if (*column + 2 + characters(word) > WIDEST) *column = fprintf(out, "\n%*s", INDENT, "") - 1;
+    *column += characters(word) + 2;
+    fprintf(out, "  %s", word);
+}
+
+static void print_user_law(const struct analysis *analysis, size_t index, FILE *out)
+{
+    const struct analysis_fit *fit = &analysis->fits[index];
+    char group[OBSERVATION_NAME + 32];
+    short_group(fit, group, sizeof group);
+    print_padded(out, group, METHOD_WIDTH);
+    fprintf(out, " %-9s", view_name(fit->view));
+    if (!fit->fitted) {
+        fprintf(out, " not fitted: %s\n", fit->why);
+        return;
+    }
+    int column = METHOD_WIDTH + 1 + 9;
+    for (size_t i = 0; i < fit->law.parameter_count; i++)
+        print_word(fit, i, &column, out);
+    if (fit->heldout.kind != HELDOUT_NONE) {
+        char error[32];
+        short_number(fit->heldout.error, 3, error);
+        fprintf(out, "%sheld out %s%s", column > 80 ? "\n                         " : "  ", error,
+                analysis_best(analysis, index) == index ? "*" : "");
+    }
+    fputc('\n', out);
+}
+
+static void print_user_laws(const struct analysis *analysis, FILE *out)
+{
+    for (size_t first = 0; first < analysis->fit_count; first++) {
+        const struct user_law *user = analysis->fits[first].law.user;
+        bool seen = !user;
+        for (size_t f = 0; f < first && !seen; f++)
+            seen = analysis->fits[f].law.user == user;
+        if (seen) continue;
+        fprintf(out, "\n%s: L = %s\n", user->name, user->expression.text);
+        for (size_t f = first; f < analysis->fit_count; f++)
+            if (analysis->fits[f].law.user == user) print_user_law(analysis, f, out);
+    }
 }
 
 static void staged_number(const struct staged_parameter *parameter, FILE *out)
@@ -251,11 +309,14 @@ static void print_crossings(const struct analysis *analysis, FILE *out)
 
 void print_table(const struct analysis *analysis, FILE *out)
 {
-    static const enum view_kind order[VIEWS] = {VIEW_JOINT, VIEW_MODEL, VIEW_PRETRAIN, VIEW_EXAMPLES, VIEW_TABLE};
+    static const enum view_kind order[VIEWS] = {VIEW_JOINT, VIEW_MODEL,    VIEW_PRETRAIN,
+                                                VIEW_PET,   VIEW_EXAMPLES, VIEW_TABLE};
     for (size_t i = 0; i < VIEWS; i++)
         print_section(analysis, order[i], out);
+    print_user_laws(analysis, out);
     print_staged(analysis, out);
     print_crossings(analysis, out);
+    print_choice(analysis, out);
     fprintf(out,
             "\nheld out: mean absolute deviation of the loss; *: the better law; ?: not identified by these points\n");
 }

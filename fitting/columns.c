@@ -146,11 +146,29 @@ VECTOR_INLINE vector loss_of(const struct columns *columns, size_t block, double
     return huber(*residual, delta, slope);
 }
 
+/* The objective of a user's law: point by point. */
+static double objective_of_text(const struct columns *columns, const double *weight, double delta, bool log_residuals,
+                                const double *theta, double *gradient)
+{
+    const size_t n = columns->law.parameter_count;
+    double sum = 0, point[LAW_PARAMETERS];
+    memset(gradient, 0, n * sizeof *gradient);
+    for (size_t i = 0; i < columns->count; i++) {
+        double r = columns_residual(columns, log_residuals, theta, i, point), size = fabs(r);
+        double slope = size <= delta ? r : copysign(delta, r);
+        sum += weight[i] * (size <= delta ? 0.5 * r * r : delta * (size - 0.5 * delta));
+        for (size_t p = 0; p < n; p++)
+            gradient[p] += weight[i] * slope * point[p];
+    }
+    return sum;
+}
+
 CLONES double columns_objective(const struct columns *columns, const double *weight, double delta, bool log_residuals,
                                 const double *theta, double *gradient)
 {
     const size_t terms = columns->law.term_count;
     vector sum = {0}, sums[LAW_PARAMETERS] = {{0}}, values[LAW_TERMS], shares[LAW_TERMS], residual, slope, scale;
+    if (columns->law.user) return objective_of_text(columns, weight, delta, log_residuals, theta, gradient);
     for (size_t block = 0; block < columns->padded / LANES; block++) {
         const vector loss = term_values(columns, theta, block, values, shares), weights = load(weight, block);
         sum += weights * loss_of(columns, block, delta, log_residuals, loss, &residual, &slope, &scale);

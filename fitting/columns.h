@@ -40,7 +40,7 @@ double columns_objective(const struct columns *columns, const double *weight, do
                          const double *theta, double *gradient);
 
 /* The same with the second derivatives, and the diagonal of the matrix that bounds them from above where the law is
- * linear (weights huber'(r)/r): the measure of a step. For laws without a knee. */
+ * linear (weights huber'(r)/r): the measure of a step. For laws of the table without a knee. */
 double columns_curvature(const struct columns *columns, const double *weight, double delta, bool log_residuals,
                          const double *theta, double *gradient, double hessian[LAW_PARAMETERS][LAW_PARAMETERS],
                          double *measure);

@@ -82,8 +82,9 @@ static int check_data(const struct law *law, const struct fit_data *data, const 
     return 0;
 }
 
-/* Mean log of each axis over the points; a law with a knee may have points at 0, which do not count. */
-static void middle(const struct fit_data *data, double mean[LAW_AXES])
+/* Mean log of each axis over the points; a law with a knee may have points at 0, which do not count. 0 for a law whose
+ * origin cannot be moved. */
+static void middle(const struct law *law, const struct fit_data *data, double mean[LAW_AXES])
 {
     for (size_t axis = 0; axis < LAW_AXES; axis++) {
         double sum = 0;
@@ -97,6 +98,7 @@ static void middle(const struct fit_data *data, double mean[LAW_AXES])
         }
         mean[axis] = finite ? sum / (double)finite : 0;
         if (same && finite) mean[axis] = data->log_x[0][axis]; /* a constant axis centres to exactly 0 */
+        if (!law_can_shift(law)) mean[axis] = 0;
     }
 }
 
@@ -104,7 +106,7 @@ static int problem_create(const struct law *law, const struct fit_data *data, co
                           double mean[LAW_AXES], struct problem *out)
 {
     *out = (struct problem){.law = law, .data = data, .options = options};
-    middle(data, mean);
+    middle(law, data, mean);
     if (columns_create(law, data, mean, &out->columns) || !(out->weight = columns_weights(&out->columns, data->weight)))
         return -1;
     out->descent = descent_of(&out->columns, out->weight, options);
@@ -181,8 +183,10 @@ static double largest_slope(const struct problem *problem, const double *theta)
 /* Hurvich and Tsai 1989, one more parameter for the width of the errors. */
 static double akaike(const struct problem *problem, const double *theta)
 {
-    double n = (double)problem->data->count, k = (double)problem->law->parameter_count + 1, sum = 0;
+    double n = (double)problem->data->count, k = 1, sum = 0;
     bool normal = isinf(problem->options->delta);
+    for (size_t p = 0; p < problem->law->parameter_count; p++)
+        k += !is_frozen(problem->options, p);
     if (n <= k + 1) return NAN;
     for (size_t i = 0; i < problem->data->count; i++) {
         double r = fabs(columns_residual(&problem->columns, problem->options->log_residuals, theta, i, NULL));
@@ -216,9 +220,13 @@ int fit_law(const struct law *law, const struct fit_data *data, const struct fit
     }
     scout(&problem, starts, count);
     choose(&problem, starts, count, fit);
-    if (options->absolute) fit->objective = absolute_settle(&problem.descent, fit->theta);
     fit->gradient = largest_slope(&problem, fit->theta);
-    fit->converged = fit->converged && isfinite(fit->objective) && (options->absolute || fit->gradient < 1e-5);
+    fit->converged = fit->converged && isfinite(fit->objective) && fit->gradient < 1e-5;
+    if (options->absolute) {
+        double before = absolute_settle(&problem.descent, fit->theta);
+        fit->objective = absolute_settle(&problem.descent, fit->theta);
+        fit->converged = isfinite(before) && fit->objective >= before * (1 - 1e-6);
+    }
     fit->akaike = akaike(&problem, fit->theta);
     law_shift(law, fit->theta, back);
     result = 0;

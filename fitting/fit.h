@@ -28,24 +28,26 @@ struct fit_options {
     bool log_residuals;  /* residuals of log L */
     bool absolute;       /* sum of absolute residuals instead; delta is not used */
     const double *start; /* NULL, or theta of one more start */
-    const bool *frozen;  /* NULL, or a mark a parameter: stays at its value in `start` (exponents and E alone) */
+    const bool *frozen;  /* NULL, or a mark a parameter: stays at its value in `start`; of a law whose axes are centred
+                            exponents and E alone */
     bool only_start;     /* no grid: `start` alone (resampling) */
 };
 
 struct fit {
     struct law law;
     double theta[LAW_PARAMETERS]; /* of the raw axes: coefficients and offset in logs */
-    double centre[LAW_AXES];      /* mean log of each axis over the points: the internal origin */
+    double centre[LAW_AXES];      /* mean log of each axis over the points: the internal origin; 0 of a user's law */
     double objective;
     double gradient; /* largest |d objective / d theta| at the end over the objective's own scale (weights · delta),
-                        centred coordinates */
+                        centred coordinates; of absolute residuals: at the end of the Huber fit before */
     double akaike; /* AICc: normal errors for delta = INFINITY, else Laplace's; compare laws of the same points alone */
     size_t points;
     size_t starts;   /* tried */
     size_t agreeing; /* starts, of those polished, that ended within 1e-6 (relative) of the best objective */
     size_t polished;
     size_t iterations; /* of the best start */
-    bool converged;    /* the last restart of the optimiser gained nothing and the gradient is small */
+    bool converged;    /* the last restart of the optimiser gained nothing and the gradient is small; of absolute
+                          residuals: doing it all again gained nothing */
 };
 
 /* Fit. -1 with *err where the data cannot be fitted at all: too few different cells, losses or axes that are not

@@ -92,7 +92,7 @@ static void explain_singular(const struct fit *fit, const struct fit_data *data,
 {
     const struct law *law = &fit->law;
     if (out->identified) return;
-    if (law->parameters[i].role == LAW_EXPONENT) {
+    if (!law->user && law->parameters[i].role == LAW_EXPONENT) {
         enum law_axis axis = exponent_axis(law, i);
         size_t levels = fit_levels(data, axis);
         snprintf(out->reason, sizeof out->reason, "%zu level%s of %s cannot tell it", levels, levels == 1 ? "" : "s",
@@ -133,7 +133,7 @@ static void check_jacobian(const struct fit *fit, const struct fit_data *data, s
         mark_moved(fit, vectors[k], false, out->centred);
     }
     for (size_t i = 0; i < n; i++) {
-        out->singular = out->singular || (law->parameters[i].role == LAW_EXPONENT && !out->raw[i].identified);
+        out->singular = out->singular || (law_is_shape(law, i) && !out->raw[i].identified);
         explain_singular(fit, data, i, &out->raw[i]);
         explain_singular(fit, data, i, &out->centred[i]);
     }
@@ -145,7 +145,7 @@ static void check_width(enum law_role role, struct interval *interval)
     if (!interval->identified) return;
     if (role == LAW_EXPONENT && interval->high - interval->low > WIDEST_EXPONENT)
         snprintf(interval->reason, sizeof interval->reason, "the interval is wider than %g", WIDEST_EXPONENT);
-    else if (role != LAW_EXPONENT && interval->high > WIDEST_RATIO * interval->low)
+    else if (role != LAW_EXPONENT && role != LAW_FREE && interval->high > WIDEST_RATIO * interval->low)
         snprintf(interval->reason, sizeof interval->reason, "the interval spans more than a factor of %g",
                  WIDEST_RATIO);
     else
@@ -323,7 +323,7 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
         summarise(&fit->law, samples, out->resamples, interval->level, out->raw);
         correlate(n, samples, out->resamples, out->correlation);
         for (size_t i = 0; i < n; i++)
-            out->vague = out->vague || (fit->law.parameters[i].role == LAW_EXPONENT && !out->raw[i].identified);
+            out->vague = out->vague || (law_is_shape(&fit->law, i) && !out->raw[i].identified);
         if (interval->keep && (out->samples = calloc(out->resamples * n, sizeof *samples)))
             memcpy(out->samples, samples, out->resamples * n * sizeof *samples);
         for (size_t r = 0; r < out->resamples; r++)
@@ -358,13 +358,13 @@ int interval_profile(const struct fit *fit, const struct fit_data *data, const s
     if (profile_create(fit, data, options, out->level, &profile, err)) return -1;
     for (size_t i = 0; i < law->parameter_count; i++) {
         out->raw[i].profile = profile_parameter(&profile, i, true);
-        out->centred[i].profile = law->parameters[i].role == LAW_EXPONENT || law->parameters[i].role == LAW_OFFSET
+        out->centred[i].profile = law_is_shape(law, i) || law->parameters[i].role == LAW_OFFSET
                                       ? out->raw[i].profile
                                       : profile_parameter(&profile, i, false);
         if (!alone) continue;
         take_profile(law->parameters[i].role, &out->raw[i]);
         take_profile(law->parameters[i].role, &out->centred[i]);
-        out->vague = out->vague || (law->parameters[i].role == LAW_EXPONENT && !out->raw[i].identified);
+        out->vague = out->vague || (law_is_shape(law, i) && !out->raw[i].identified);
     }
     profile_destroy(&profile);
     return 0;

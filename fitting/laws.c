@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "fitting/law_user.h"
+
 static const struct law laws[] = {
     {.name = "single",
      .term_count = 2,
@@ -95,6 +97,7 @@ static size_t copy_parameter(struct law *to, const struct law *from, size_t i)
 struct law law_restrict(const struct law *law, const bool varies[LAW_AXES])
 {
     struct law out = {.name = law->name};
+    if (law->user) return *law;
     for (size_t t = 0; t < law->term_count; t++) {
         const struct law_term *term = &law->terms[t];
         bool offset = law->parameters[term->coefficient].role == LAW_OFFSET;
@@ -112,7 +115,7 @@ struct law law_restrict(const struct law *law, const bool varies[LAW_AXES])
 struct law law_without_offset(const struct law *law)
 {
     struct law out = *law; /* E is the last term and the last parameter of every law */
-    if (law->parameters[law->parameter_count - 1].role != LAW_OFFSET || law->term_count < 2) return out;
+    if (law->user || law->parameters[law->parameter_count - 1].role != LAW_OFFSET || law->term_count < 2) return out;
     out.parameter_count--;
     out.term_count--;
     return out;
@@ -120,6 +123,7 @@ struct law law_without_offset(const struct law *law)
 
 bool law_allows_zero(const struct law *law, enum law_axis axis)
 {
+    if (law->user) return false;
     for (size_t t = 0; t < law->term_count; t++)
         if (law->terms[t].exponent[axis] && !law->terms[t].knee) return false;
     return true;
@@ -127,9 +131,25 @@ bool law_allows_zero(const struct law *law, enum law_axis axis)
 
 bool law_uses(const struct law *law, enum law_axis axis)
 {
+    if (law->user) return law->user->expression.uses[axis];
     for (size_t t = 0; t < law->term_count; t++)
         if (law->terms[t].exponent[axis]) return true;
     return false;
+}
+
+bool law_is_log(const struct law *law, size_t i)
+{
+    return !law_is_shape(law, i);
+}
+
+bool law_is_shape(const struct law *law, size_t i)
+{
+    return law->parameters[i].role == LAW_EXPONENT || law->parameters[i].role == LAW_FREE;
+}
+
+bool law_can_shift(const struct law *law)
+{
+    return !law->user;
 }
 
 /* log of the powers of a term, positive exponents: -INFINITY at an axis of 0 */
@@ -156,6 +176,7 @@ static double term_log(const struct law_term *term, const double *theta, const d
 double law_log_value(const struct law *law, const double *theta, const double log_x[LAW_AXES], double *gradient)
 {
     double logs[LAW_TERMS], shares[LAW_TERMS], largest = -INFINITY, sum = 0;
+    if (law->user) return user_law_log_value(law->user, theta, log_x, gradient);
     for (size_t t = 0; t < law->term_count; t++) {
         logs[t] = term_log(&law->terms[t], theta, log_x, &shares[t]);
         if (logs[t] > largest) largest = logs[t];
@@ -188,7 +209,7 @@ double law_value(const struct law *law, const double *theta, const double x[LAW_
 
 double law_parameter_value(const struct law *law, const double *theta, size_t i)
 {
-    return law->parameters[i].role == LAW_EXPONENT ? theta[i] : exp(theta[i]);
+    return law_is_log(law, i) ? exp(theta[i]) : theta[i];
 }
 
 void law_shift(const struct law *law, double *theta, const double shift[LAW_AXES])
@@ -206,6 +227,7 @@ void law_formula(const struct law *law, const char *x, char *out, size_t size)
 {
     size_t used = 0;
     out[0] = 0;
+    if (law->user) snprintf(out, size, "%s", law->user->expression.text);
     for (size_t t = 0; t < law->term_count && used < size; t++) {
         const struct law_term *term = &law->terms[t];
         const char *knee = term->knee ? law->parameters[term->knee].symbol : "";

@@ -2,17 +2,17 @@
  * in it. */
 #include "fitting/observations.h"
 
-#include <libconfig.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/store.h"
+#include "fitting/observations_internal.h"
 
 const char *omission_name(enum omission why)
 {
     static const char *const names[OMISSIONS] = {"not finished",
+                                                 "cut on the way",
                                                  "failed",
                                                  "diverged",
                                                  "another learning rate is better",
@@ -29,11 +29,14 @@ void observations_destroy(struct observations *observations)
     free(observations->base);
     free(observations->omitted);
     free(observations->config);
+    free(observations->classes);
+    free(observations->noise);
+    fit_settings_destroy(&observations->settings);
     *observations = (struct observations){0};
 }
 
-static void omit(struct observations *out, const struct observation *point, enum omission why, const char *status,
-                 const char *message)
+void observations_omit(struct observations *out, const struct observation *point, enum omission why, const char *status,
+                       const char *message)
 {
     struct observation_omitted *entry = &out->omitted[out->omitted_count++];
     entry->point = *point;
@@ -44,35 +47,55 @@ static void omit(struct observations *out, const struct observation *point, enum
     out->omitted_by[why]++;
 }
 
-/* What the sweep file says about fitting. A file that does not parse (it did once) gives the defaults. */
-static void read_config(const char *text, const char *x, struct observations *out)
+const char *const metric_names[METRICS] = {"test_loss", "valid_loss", "pretrain_loss"};
+
+/* Index of `word` among the names, or -1 with *err. */
+static int choose(const char *what, const char *word, const char *const *names, size_t count, struct error *err)
 {
-    config_t config;
-    config_init(&config);
-    const char *named = NULL;
-    if (config_read_string(&config, text) == CONFIG_TRUE) {
-        config_lookup_string(&config, "fit.x", &named);
-        config_lookup_float(&config, "fit.huber_delta", &out->huber_delta);
+    char allowed[160] = "";
+    for (size_t i = 0; i < count; i++) {
+        size_t used = strlen(allowed);
+        if (!strcmp(word, names[i])) return (int)i;
+        snprintf(allowed + used, sizeof allowed - used, "%s%s", i ? ", " : "", names[i]);
     }
-    snprintf(out->x_name, sizeof out->x_name, "%s", x ? x : named ? named : "parameters");
-    config_destroy(&config);
+    return error_set(err, "%s is \"%s\"; allowed: %s", what, word, allowed);
 }
 
-static int check_x(const struct observations *out, struct error *err)
+/* What the sweep file says about fitting, and over it what the caller says. */
+static int settle(const struct observation_options *options, struct observations *out, struct error *err)
 {
-    if (!strcmp(out->x_name, "parameters") || !strcmp(out->x_name, "non_embedding_parameters")) return 0;
-    return error_set(err, "x is \"%s\"; allowed: parameters, non_embedding_parameters", out->x_name);
+    static const struct observation_options none = {0};
+    const struct observation_options *said = options ? options : &none;
+    if (fit_settings_of_text(out->config, &out->settings, &out->settings_lost)) out->settings = fit_settings_default();
+    int x = said->x ? choose("x", said->x, settings_x_names, SETTINGS_XS, err) : (int)out->settings.x;
+    int seeds =
+        said->seeds ? choose("seeds", said->seeds, settings_seed_names, SETTINGS_SEEDS, err) : (int)out->settings.seeds;
+    int metric = said->metric ? choose("metric", said->metric, metric_names, METRICS, err) : METRIC_TEST;
+    if (x < 0 || seeds < 0 || metric < 0) return -1;
+    out->settings.x = (enum settings_x)x;
+    out->seeds = (enum settings_seeds)seeds;
+    out->metric = (enum metric)metric;
+    snprintf(out->x_name, sizeof out->x_name, "%s", settings_x_names[x]);
+    return 0;
 }
 
-static void describe(const struct store_point *point, bool non_embedding, struct observation *out)
+double observations_size(const struct store_point *point, enum settings_x x)
+{
+    const uint64_t sizes[SETTINGS_XS] = {point->parameters, point->non_embedding_parameters,
+                                         point->trainable_parameters};
+    return (double)sizes[x];
+}
+
+static void describe(const struct store_point *point, enum settings_x x, struct observation *out)
 {
     *out = (struct observation){
-        .parameters = (double)(non_embedding ? point->non_embedding_parameters : point->parameters),
+        .parameters = observations_size(point, x),
         .pretrain_tokens = (double)point->pretrain_tokens,
         .pet_size = (double)point->pet_size,
         .examples = (double)point->finetune_examples,
         .learning_rate = point->learning_rate,
         .seed = point->seed,
+        .replicates = 1,
         .held_out = point->held_out != 0,
     };
     store_text(out->identity, sizeof out->identity, point->identity, sizeof point->identity);
@@ -100,117 +123,83 @@ static void add_unfinished(const struct store *store, size_t index, const struct
     store_text(message, sizeof message, state.message, sizeof state.message);
     bool failed = state.status == STORE_OUT_OF_MEMORY || state.status == STORE_CRASHED ||
                   state.status == STORE_TIMED_OUT || state.status == STORE_SKIPPED;
-    omit(out, point, failed ? OMITTED_FAILED : OMITTED_UNFINISHED, store_status_name((enum store_status)state.status),
-         message);
+    enum omission why = failed ? OMITTED_FAILED : state.status == STORE_CUT ? OMITTED_CUT : OMITTED_UNFINISHED;
+    observations_omit(out, point, why, store_status_name((enum store_status)state.status), message);
 }
 
-static void add_point(const struct store *store, size_t index, size_t trunk, bool non_embedding,
-                      struct observations *out)
+/* Number of an execution class; the list grows. There is room for one a point. */
+static size_t find_class(struct observations *out, const struct store_execution *execution)
+{
+    char name[STORE_NAME + 1];
+    store_text(name, sizeof name, execution->execution_class, sizeof execution->execution_class);
+    for (size_t i = 0; i < out->class_count; i++)
+        if (!strcmp(out->classes[i], name)) return i;
+    memcpy(out->classes[out->class_count], name, sizeof name);
+    return out->class_count++;
+}
+
+static void add_measured(const struct store_result *result, const struct store_execution *execution,
+                         struct observation *row, struct observations *out)
+{
+    const double losses[METRICS] = {result->test_loss, result->valid_loss, result->pretrain_loss};
+    row->loss = losses[out->metric];
+    if (!isfinite(row->loss) || row->loss <= 0) {
+        observations_omit(out, row, OMITTED_LOSS, "done", "");
+        return;
+    }
+    row->valid_loss = result->valid_loss;
+    row->pretrain_loss = result->pretrain_loss > 0 ? result->pretrain_loss : NAN;
+    row->seconds = execution->seconds > 0 ? execution->seconds : 0;
+    row->execution_class = find_class(out, execution);
+    if (!strcmp(row->method, "none"))
+        out->base[out->base_count++] = *row;
+    else
+        out->rows[out->count++] = *row;
+}
+
+static void add_point(const struct store *store, size_t index, size_t trunk, struct observations *out)
 {
     struct observation row;
     struct store_result result;
     struct store_execution execution;
     struct error damage = {""};
     const struct store_point *point = store_point(store, index);
-    describe(point, non_embedding, &row);
+    describe(point, out->settings.x, &row);
     row.trunk = trunk;
     int committed = store_read(store, index, &result, &execution, NULL, &damage);
-    if (committed < 0) {
-        omit(out, &row, OMITTED_DAMAGED, "damaged", damage.text);
-    } else if (committed == 0) {
+    if (committed < 0)
+        observations_omit(out, &row, OMITTED_DAMAGED, "damaged", damage.text);
+    else if (committed == 0)
         add_unfinished(store, index, &row, out);
-    } else if (point->removed) {
-        omit(out, &row, OMITTED_REMOVED, "removed", "");
-    } else if (result.status == STORE_DIVERGED) {
-        omit(out, &row, OMITTED_DIVERGED, "diverged", "");
-    } else if (!isfinite(result.test_loss) || result.test_loss <= 0) {
-        omit(out, &row, OMITTED_LOSS, "done", "");
-    } else {
-        row.loss = result.test_loss;
-        row.valid_loss = result.valid_loss;
-        row.pretrain_loss = result.pretrain_loss > 0 ? result.pretrain_loss : NAN;
-        row.seconds = execution.seconds > 0 ? execution.seconds : 0;
-        if (!strcmp(row.method, "none"))
-            out->base[out->base_count++] = row;
-        else
-            out->rows[out->count++] = row;
-    }
+    else if (point->removed)
+        observations_omit(out, &row, OMITTED_REMOVED, "removed", "");
+    else if (result.status == STORE_DIVERGED)
+        observations_omit(out, &row, OMITTED_DIVERGED, "diverged", "");
+    else
+        add_measured(&result, &execution, &row, out);
 }
 
-/* Order that brings the learning rates of a cell, then its seeds, together. */
-static int compare_rows(const void *a, const void *b)
+/* Room for everything that a store of so many points can give. */
+static int make_room(const struct store *store, struct observations *out)
 {
-    const struct observation *x = a, *y = b;
-    int text = strcmp(x->method, y->method);
-    if (text) return text;
-    const double keys[][2] = {
-        {x->pet_size, y->pet_size}, {x->parameters, y->parameters},       {x->pretrain_tokens, y->pretrain_tokens},
-        {x->examples, y->examples}, {x->learning_rate, y->learning_rate}, {(double)x->seed, (double)y->seed}};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (keys[i][0] != keys[i][1]) return keys[i][0] < keys[i][1] ? -1 : 1;
-    text = strcmp(x->model, y->model);
-    return text ? text : strcmp(x->identity, y->identity);
+    size_t count = store_count(store);
+    out->rows = calloc(count + 1, sizeof *out->rows);
+    out->base = calloc(count + 1, sizeof *out->base);
+    out->omitted = calloc(count + 1, sizeof *out->omitted);
+    out->classes = calloc(count + 1, sizeof *out->classes);
+    out->config = strdup(store_config(store));
+    return out->rows && out->base && out->omitted && out->classes && out->config ? 0 : -1;
 }
 
-static bool same_cell(const struct observation *x, const struct observation *y)
-{
-    return !strcmp(x->method, y->method) && x->pet_size == y->pet_size && x->parameters == y->parameters &&
-           x->pretrain_tokens == y->pretrain_tokens && x->examples == y->examples;
-}
-
-/* The learning rate to keep of rows [first, end) of one cell. */
-static double best_rate(const struct observation *rows, size_t first, size_t end)
-{
-    double best = rows[first].learning_rate, best_mean = INFINITY;
-    size_t most = 0;
-    for (size_t i = first; i < end;) {
-        size_t next = i;
-        double sum = 0;
-        for (; next < end && rows[next].learning_rate == rows[i].learning_rate; next++)
-            sum += rows[next].valid_loss;
-        size_t seeds = next - i;
-        double mean = sum / (double)seeds;
-        if (seeds > most || (seeds == most && mean < best_mean)) {
-            best = rows[i].learning_rate;
-            best_mean = mean;
-            most = seeds;
-        }
-        i = next;
-    }
-    return best;
-}
-
-static void reduce_rates(struct observations *out)
-{
-    size_t kept = 0;
-    qsort(out->rows, out->count, sizeof *out->rows, compare_rows);
-    for (size_t first = 0, end; first < out->count; first = end) {
-        for (end = first + 1; end < out->count && same_cell(&out->rows[first], &out->rows[end]);)
-            end++;
-        double rate = best_rate(out->rows, first, end);
-        for (size_t i = first; i < end; i++) {
-            if (out->rows[i].learning_rate == rate)
-                out->rows[kept++] = out->rows[i];
-            else
-                omit(out, &out->rows[i], OMITTED_RATE, "done", "");
-        }
-    }
-    out->count = kept;
-}
-
-int observations_from_store(const char *path, const char *x, struct observations *out, struct error *err)
+int observations_from_store(const char *path, const struct observation_options *options, struct observations *out,
+                            struct error *err)
 {
     *out = (struct observations){0};
     struct store *store = store_open(path, false, err);
     if (!store) return -1;
     int result = -1;
-    size_t count = store_count(store);
-    size_t *first = calloc(count, sizeof *first);
-    out->rows = calloc(count, sizeof *out->rows);
-    out->base = calloc(count, sizeof *out->base);
-    out->omitted = calloc(count, sizeof *out->omitted);
-    out->config = strdup(store_config(store));
-    if (!first || !out->rows || !out->base || !out->omitted || !out->config) {
+    size_t count = store_count(store), *first = calloc(count + 1, sizeof *first);
+    if (!first || make_room(store, out)) {
         error_set(err, "%s: out of memory for %zu points", path, count);
         goto done;
     }
@@ -219,15 +208,13 @@ int observations_from_store(const char *path, const char *x, struct observations
     snprintf(out->source, sizeof out->source, "%s", path);
     snprintf(out->name, sizeof out->name, "%s", store_name(store));
     snprintf(out->dataset_digest, sizeof out->dataset_digest, "%s", store_dataset_digest(store));
-    read_config(out->config, x, out);
-    if (check_x(out, err)) goto done;
+    if (settle(options, out, err)) goto done;
     for (size_t i = 0; i < count; i++) {
         size_t trunk = find_trunk(store, i, first, &out->trunks);
-        add_point(store, i, trunk, !strcmp(out->x_name, "non_embedding_parameters"), out);
+        add_point(store, i, trunk, out);
     }
-    reduce_rates(out);
-    qsort(out->base, out->base_count, sizeof *out->base, compare_rows);
-    result = 0;
+    observations_reduce_rates(out);
+    result = observations_reduce_seeds(out, err);
 done:
     free(first);
     store_close(store);

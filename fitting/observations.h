@@ -2,8 +2,8 @@
  *
  * At full size: 10^5 rows. From a store: committed rows that are done. Of several learning rates of one cell the best
  * by validation loss is kept (mean over the cell's seeds, among the rates with the most finished seeds); seeds stay as
- * replicates; method none, the untuned model, is kept apart as the base. Nothing is dropped in silence: every other
- * point is listed with a reason. */
+ * replicates, or become one row with their mean; method none, the untuned model, is kept apart as the base. Nothing is
+ * dropped in silence: every other point is listed with a reason. */
 #ifndef TUNELAW_FITTING_OBSERVATIONS_H
 #define TUNELAW_FITTING_OBSERVATIONS_H
 
@@ -11,30 +11,35 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fitting/settings.h"
 #include "io/digest.h"
 #include "io/error.h"
+#include "io/store.h"
 
 #define OBSERVATION_NAME 64
 
 struct observation {
     char identity[DIGEST_HEX + 1]; /* of the point; of a table: "row 12" */
     char method[OBSERVATION_NAME], model[OBSERVATION_NAME], task[OBSERVATION_NAME];
-    double parameters;      /* X: all weights or those without embeddings, as chosen */
+    double parameters;      /* X: all weights, those without embeddings, or those that are trained, as chosen */
     double pretrain_tokens; /* P */
     double pet_size;        /* T: 0 where the method has none */
     double examples;        /* D: 0 for the base */
-    double loss;            /* test, nats per target token */
+    double loss;            /* the metric: of the test set, nats per target token, unless another was chosen */
     double valid_loss;
     double pretrain_loss; /* after finetuning, on the pretraining text; NAN: not measured */
     double seconds;       /* of training and evaluation; 0: not known */
     double learning_rate;
     uint64_t seed;
-    size_t trunk; /* number of the pretraining trunk, from 0 */
+    size_t replicates;      /* seeds in the loss: 1, or more where it is their mean */
+    size_t trunk;           /* number of the pretraining trunk, from 0 */
+    size_t execution_class; /* index into the observations' classes */
     bool held_out;
 };
 
 enum omission {
-    OMITTED_UNFINISHED = 0, /* pending, running, cut */
+    OMITTED_UNFINISHED = 0, /* pending, running */
+    OMITTED_CUT,            /* stopped on the way, by the wall time or a drain; goes on with the next run */
     OMITTED_FAILED,         /* out of memory, crashed, timed out, skipped */
     OMITTED_DIVERGED,
     OMITTED_RATE,    /* another learning rate of its cell has a lower validation loss */
@@ -52,27 +57,56 @@ struct observation_omitted {
     char message[192]; /* last error of the point, "" for none */
 };
 
+/* How far seeds of one cell lie apart. */
+struct observation_noise {
+    char task[OBSERVATION_NAME], method[OBSERVATION_NAME];
+    size_t cells, degrees; /* cells with several seeds; seeds in them less the cells */
+    double deviation;      /* standard deviation of log L within cells, pooled */
+};
+
+enum metric { METRIC_TEST = 0, METRIC_VALID, METRIC_PRETRAIN, METRICS };
+extern const char *const metric_names[METRICS]; /* "test_loss", "valid_loss", "pretrain_loss" */
+
+/* NULLs: as the sweep file says. */
+struct observation_options {
+    const char *x, *seeds; /* of settings_x_names, settings_seed_names */
+    const char *metric;    /* of metric_names; NULL: test_loss */
+};
+
 struct observations {
-    struct observation *rows; /* finetuned, to fit or held out */
+    struct observation *rows; /* finetuned, to fit or held out; in order of task, method, PET size, model size,
+                                 pretraining, examples */
     size_t count;
     struct observation *base; /* method none */
     size_t base_count;
     struct observation_omitted *omitted;
     size_t omitted_count, omitted_by[OMISSIONS];
-    size_t points, trunks; /* of the store */
+    size_t points, trunks;           /* of the store */
+    char (*classes)[STORE_NAME + 1]; /* execution classes of the rows */
+    size_t class_count;
+    struct observation_noise *noise; /* one a task and method that has cells with several seeds */
+    size_t noise_count;
+    size_t rate_cells, rate_edges; /* cells with several learning rates; those where the best is the lowest or the
+                                      highest that was tried */
     /* where they come from */
     char source[4096]; /* path */
     char name[OBSERVATION_NAME];
     char dataset_digest[DIGEST_HEX + 1];
-    char x_name[48];    /* "parameters", "non_embedding_parameters" */
-    char *config;       /* the sweep file's text, "" for a table */
-    uint64_t epoch;     /* generation of the store, 0 for a table */
-    double huber_delta; /* of the sweep file, 0 where it says nothing */
+    char x_name[48]; /* of settings_x_names; of a table the column's name */
+    enum metric metric;
+    enum settings_seeds seeds;
+    char *config;   /* the sweep file's text, "" for a table */
+    uint64_t epoch; /* generation of the store, 0 for a table */
+    struct fit_settings settings;
+    struct error settings_lost; /* why the sweep file's word on fitting is not known and the defaults hold, or "" */
 };
 
-/* Read a store (run directory or file). x: "parameters", "non_embedding_parameters", or NULL: as the sweep file says,
- * else "parameters". */
-int observations_from_store(const char *path, const char *x, struct observations *out, struct error *err);
+/* X of the model axis of a point. */
+double observations_size(const struct store_point *point, enum settings_x x);
+
+/* Read a store (run directory or file). options NULL: the defaults. */
+int observations_from_store(const char *path, const struct observation_options *options, struct observations *out,
+                            struct error *err);
 
 /* Read a CSV file with a header line. `columns` maps axes to columns: "N=params,D=tokens,L=loss" with X or N model
  * size, P pretraining tokens, T PET size, D examples or tokens, L loss (needed), M method, C cluster, H held out (0 or

@@ -39,6 +39,7 @@ static const char *axis_label(const struct analysis_fit *fit, size_t axis)
 {
     return axis == LAW_D                ? "finetuning examples"
            : fit->view == VIEW_PRETRAIN ? "pretraining tokens"
+           : fit->view == VIEW_PET      ? "size of the method"
                                         : "model size (parameters)";
 }
 
@@ -125,6 +126,7 @@ static void describe(const struct plot_place *place, const struct drawn *drawn, 
              residual                     ? "what the law leaves"
              : drawn->axis == LAW_D       ? "loss against examples"
              : fit->view == VIEW_PRETRAIN ? "loss against pretraining"
+             : fit->view == VIEW_PET      ? "loss against the method's size"
                                           : "loss against model size");
     char *text = plot->caption;
     size = sizeof plot->caption;

@@ -6,6 +6,7 @@
 
 #include "fitting/eigen.h"
 #include "fitting/preflight_parts.h"
+#include "fitting/starts.h"
 
 #define SINGULAR 1e-12 /* of the information: the square of the fits' rule */
 #define MOVES 1e-4
@@ -64,11 +65,11 @@ void preflight_errors(const struct law *law, const double *theta, double noise, 
                       size_t count, struct preflight_point *candidates, size_t candidate_count, struct preflight *out)
 {
     size_t n = law->parameter_count;
-    double centre[LAW_AXES], at[LAW_PARAMETERS], gradient[LAW_PARAMETERS];
+    double centre[LAW_AXES] = {0}, at[LAW_PARAMETERS], gradient[LAW_PARAMETERS];
     double information[EIGEN_LARGEST][EIGEN_LARGEST] = {{0}}, values[EIGEN_LARGEST];
     double vectors[EIGEN_LARGEST][EIGEN_LARGEST], largest = 0, row[LAW_PARAMETERS];
     *out = (struct preflight){0};
-    preflight_middle(points, count, centre);
+    if (law_can_shift(law)) preflight_middle(points, count, centre);
     memcpy(at, theta, n * sizeof *at);
     law_shift(law, at, centre);
     for (size_t i = 0; i < count; i++) {
@@ -105,6 +106,10 @@ void preflight_guess(const struct law *law, const struct preflight_point *points
 {
     double centre[LAW_AXES];
     preflight_middle(points, count, centre);
+    if (law->user) {
+        starts_user_guess(law, centre, 3, theta);
+        return;
+    }
     for (size_t axis = 0; axis < LAW_AXES; axis++)
         centre[axis] = -centre[axis];
     for (size_t i = 0; i < law->parameter_count; i++)

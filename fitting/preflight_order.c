@@ -82,7 +82,7 @@ int preflight_order(const struct law *law, const double *theta, double noise, co
     double gradient[LAW_PARAMETERS];
     struct candidate *heap = calloc(count + 1, sizeof *heap);
     if (!heap) return -1;
-    preflight_middle(points, count, table.centre);
+    if (law_can_shift(law)) preflight_middle(points, count, table.centre);
     memcpy(table.theta, theta, k.n * sizeof *theta);
     law_shift(law, table.theta, table.centre);
     for (size_t i = 0; i < k.n; i++)

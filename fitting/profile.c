@@ -186,7 +186,7 @@ static struct descent descent_here(const struct profile *profile)
 struct span profile_parameter(struct profile *profile, size_t i, bool raw)
 {
     const struct law *law = &profile->columns.law;
-    const bool exponent = law->parameters[i].role == LAW_EXPONENT;
+    const bool exponent = law_is_shape(law, i);
     double row[LAW_PARAMETERS] = {0}, best = 0;
     struct descent descent = descent_here(profile);
     row[i] = 1;

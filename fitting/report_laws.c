@@ -166,6 +166,7 @@ void report_laws(const struct report *report)
     law_table(report, VIEW_JOINT, "All points of a method");
     law_table(report, VIEW_MODEL, "Model size and finetuning examples, at one pretraining count");
     law_table(report, VIEW_PRETRAIN, "Pretraining tokens and finetuning examples, at one model size");
+    law_table(report, VIEW_PET, "Size of the method and finetuning examples, at one model and pretraining count");
     law_table(report, VIEW_EXAMPLES, "Finetuning examples alone");
     write_reasons(report);
 }

@@ -27,6 +27,7 @@ static size_t grid_size(const struct law *law)
 
 size_t starts_count(const struct law *law)
 {
+    if (law->user) return starts_user_count(law);
     size_t count = role_count(law, LAW_OFFSET) ? OFFSETS : 1;
     for (size_t i = 0, n = role_count(law, LAW_EXPONENT); i < n; i++)
         count *= grid_size(law);
@@ -57,6 +58,10 @@ void starts_get(const struct law *law, const struct fit_data *data, size_t i, do
 {
     double smallest, median;
     smallest_and_median(data, &smallest, &median);
+    if (law->user) {
+        starts_user_get(law, data, smallest, median, i, theta);
+        return;
+    }
     double offset = 0, share = 1, knee = 0;
     if (role_count(law, LAW_OFFSET)) {
         offset = smallest * offsets[i % OFFSETS];
@@ -90,6 +95,8 @@ void starts_get(const struct law *law, const struct fit_data *data, size_t i, do
                             : term == 0 ? share
                                         : (1 - share) / (double)(terms - 1)));
             term++;
+            break;
+        case LAW_FREE: /* of users' laws alone */
             break;
         }
     }

@@ -257,7 +257,7 @@ struct config_group config_open_root(struct config_file *file, const char *const
 {
     struct config_group group = {.file = file, .keys = keys, .present = !file->failed};
     group.setting = config_root_setting(&file->config);
-    if (group.present) check_keys(&group);
+    if (group.present && keys) check_keys(&group);
     return group;
 }
 

@@ -45,7 +45,8 @@ struct config_group {
     char path[160]; /* "methods[1]", "" for the root */
 };
 
-/* `keys`: all that are allowed; any other key is an error that lists them and guesses which was meant. */
+/* `keys`: all that are allowed; any other key is an error that lists them and guesses which was meant. Of the root
+ * NULL: any, for a reader that wants one group. */
 struct config_group config_open_root(struct config_file *file, const char *const *keys);
 struct config_group config_open_group(const struct config_group *parent, const char *key, const char *const *keys,
                                       bool required);

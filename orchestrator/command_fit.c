@@ -15,13 +15,27 @@ struct arguments {
     const char *table, *columns;
     bool json, verbose;
     double watch; /* seconds between fits; 0: once */
+    const char *expression, *free, *positive, *start;
     struct analysis_options options;
 };
 
 static const struct argp_option options[] = {
     {"law", 'l', "LAW", 0,
-     "fit this law alone: single, rectified, multiplicative, additive (or chinchilla), joint, joint_additive", 0},
-    {"x", 'x', "NAME", 0, "model size: parameters or non_embedding_parameters (as the sweep file says)", 0},
+     "fit this law alone: single, rectified, multiplicative, additive (or chinchilla), joint, joint_additive, or a law "
+     "of the sweep file",
+     0},
+    {"expression", 'e', "TEXT", 0,
+     "fit the law of this expression alone, such as \"A * N^-alpha * D^-beta + E\": names are parameters, N or X, P, "
+     "T, D "
+     "axes; + - * / ^ ( ) exp log sqrt",
+     0},
+    {"free", 'f', "NAMES", 0, "parameters of the expression that may be negative, such as a,b (those in exponents)", 0},
+    {"positive", 'p', "NAMES", 0, "parameters of the expression that are positive (those not in exponents)", 0},
+    {"start", 's', "VALUES", 0, "where parameters of the expression start, such as A=1:100,beta=0.1:0.3", 0},
+    {"x", 'x', "NAME", 0,
+     "model size: parameters, non_embedding_parameters or trainable_parameters (as the sweep file says)", 0},
+    {"seeds", 'S', "HOW", 0, "replicates: each seed is a point; mean: their mean is one (as the sweep file says)", 0},
+    {"metric", 'm', "NAME", 0, "the loss that is fitted: test_loss (default), valid_loss or pretrain_loss", 0},
     {"delta", 'd', "NUMBER", 0, "Huber's threshold, inf for least squares (as the sweep file says, else 1e-3)", 0},
     {"loss", 'o', "KIND", 0, "huber (default), l1 or l2", 0},
     {"no-offset", 'n', NULL, 0, "laws without the irreducible term E", 0},
@@ -49,6 +63,24 @@ static error_t parse(int key, char *word, struct argp_state *state)
         return 0;
     case 'x':
         arguments->options.x = word;
+        return 0;
+    case 'S':
+        arguments->options.seeds = word;
+        return 0;
+    case 'm':
+        arguments->options.metric = word;
+        return 0;
+    case 'e':
+        arguments->expression = word;
+        return 0;
+    case 'f':
+        arguments->free = word;
+        return 0;
+    case 'p':
+        arguments->positive = word;
+        return 0;
+    case 's':
+        arguments->start = word;
         return 0;
     case 'd':
         arguments->options.delta = command_number("delta", word, 1e-12, INFINITY, state);
@@ -106,11 +138,78 @@ static error_t parse(int key, char *word, struct argp_state *state)
             argp_error(state, "--resample seeds: a table names no seeds; allowed: trunks (its column C), points");
         if (!arguments->path == !arguments->table) argp_error(state, "give a run directory, or --table FILE");
         if (arguments->watch > 0 && arguments->table) argp_error(state, "--watch is for a run directory");
+        if (arguments->expression && arguments->options.law) argp_error(state, "give --law or --expression");
+        if (!arguments->expression && (arguments->free || arguments->positive || arguments->start))
+            argp_error(state, "--free, --positive and --start go with --expression");
+        if (arguments->expression && arguments->options.no_offset)
+            argp_error(state, "--no-offset is for laws of the table: write the expression without its offset");
+        if (arguments->table && (arguments->options.x || arguments->options.seeds || arguments->options.metric))
+            argp_error(state, "--x, --seeds and --metric are for a run directory; of a table --columns says it");
         if (!arguments->table != !arguments->columns) argp_error(state, "--table and --columns go together");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
+}
+
+/* "a,b": make each of these parameters positive, or free. */
+static int mark_names(struct user_law *law, const char *option, const char *names, bool positive, struct error *err)
+{
+    char *copy = names ? strdup(names) : NULL, *rest = copy;
+    int result = names && !copy ? error_set(err, "out of memory") : 0;
+    for (char *name; !result && (name = strsep(&rest, ","));)
+        if (user_law_mark(law, name, positive, err)) result = error_prefix(err, "--%s", option);
+    free(copy);
+    return result;
+}
+
+/* "1:100" -> values; -1: not numbers, or too many. */
+static int read_values(char *text, double values[USER_LAW_STARTS], size_t *count)
+{
+    *count = 0;
+    for (char *word; (word = strsep(&text, ":"));) {
+        char *end;
+        if (*count == USER_LAW_STARTS) return -1;
+        values[(*count)++] = strtod(word, &end);
+        if (end == word || *end) return -1;
+    }
+    return 0;
+}
+
+/* "A=1:100,beta=0.1" */
+static int set_starts(struct user_law *law, const char *starts, struct error *err)
+{
+    char *copy = starts ? strdup(starts) : NULL, *rest = copy;
+    int result = starts && !copy ? error_set(err, "out of memory") : 0;
+    for (char *word; !result && (word = strsep(&rest, ","));) {
+        double values[USER_LAW_STARTS];
+        size_t count = 0;
+        char *equals = strchr(word, '=');
+        if (equals) *equals = 0;
+        if (!equals || read_values(equals + 1, values, &count))
+            result = error_set(err, "--start: \"%s\"; allowed: NAME=NUMBER:NUMBER, up to %d numbers, separated by ','",
+                               word, USER_LAW_STARTS);
+        else if (user_law_start(law, word, values, count, err))
+            result = error_prefix(err, "--start");
+    }
+    free(copy);
+    return result;
+}
+
+/* The law of --expression; NULL with *err. */
+static struct user_law *make_law(const struct arguments *arguments, struct error *err)
+{
+    struct user_law *law = user_law_create("expression", arguments->expression, err);
+    if (!law) {
+        error_prefix(err, "--expression");
+        return NULL;
+    }
+    if (mark_names(law, "positive", arguments->positive, true, err) ||
+        mark_names(law, "free", arguments->free, false, err) || set_starts(law, arguments->start, err)) {
+        user_law_destroy(law);
+        return NULL;
+    }
+    return law;
 }
 
 /* fit.json lies in a run directory; a store given as a file, or a table, is only printed. */
@@ -128,8 +227,8 @@ static int count_points(const char *path, size_t *done, size_t *left, struct err
 {
     struct observations observations;
     if (observations_from_store(path, NULL, &observations, err)) return -1;
-    *done = observations.points - observations.omitted_by[OMITTED_UNFINISHED];
-    *left = observations.omitted_by[OMITTED_UNFINISHED];
+    *left = observations.omitted_by[OMITTED_UNFINISHED] + observations.omitted_by[OMITTED_CUT];
+    *done = observations.points - *left;
     observations_destroy(&observations);
     return 0;
 }
@@ -170,9 +269,14 @@ int command_fit(int argc, char **argv)
     struct error err = {""};
     if (argp_parse(&argp, argc, argv, 0, NULL, &arguments)) return 1;
     size_t seen = SIZE_MAX, left = 0;
+    struct user_law *law = NULL;
+    if (arguments.expression && !(law = make_law(&arguments, &err))) return command_fail(&err);
+    arguments.options.user = law;
+    int failed;
     do {
-        if (fit_once(&arguments, &seen, &left, &err)) return command_fail(&err);
-        if (arguments.watch > 0 && left) usleep((useconds_t)(arguments.watch * 1e6));
-    } while (arguments.watch > 0 && left);
-    return 0;
+        failed = fit_once(&arguments, &seen, &left, &err);
+        if (!failed && arguments.watch > 0 && left) usleep((useconds_t)(arguments.watch * 1e6));
+    } while (!failed && arguments.watch > 0 && left);
+    user_law_destroy(law);
+    return failed ? command_fail(&err) : 0;
 }

@@ -98,15 +98,6 @@ static void read_resources(const struct config_group *root, struct sweep_resourc
     resources->order = (enum sweep_order)config_take_choice(&group, "order", orders, 2, SWEEP_LONGEST_CHAIN);
 }
 
-static void read_fit(const struct config_group *root, struct sweep_fit *fit)
-{
-    static const char *const keys[] = {"x", "huber_delta", NULL};
-    static const char *const sizes[] = {"parameters", "non_embedding_parameters"};
-    struct config_group group = config_open_group(root, "fit", keys, false);
-    snprintf(fit->x, sizeof fit->x, "%s", sizes[config_take_choice(&group, "x", sizes, 2, 0)]);
-    fit->huber_delta = config_take_double_or(&group, "huber_delta", CONFIG_POSITIVE, 1e3, 1e-3);
-}
-
 static void read_sweep(struct config_file *file, struct sweep *sweep)
 {
     static const char *const keys[] = {"name",     "data", "models", "pretrain",      "finetune",  "methods", "exclude",
@@ -116,7 +107,7 @@ static void read_sweep(struct config_file *file, struct sweep *sweep)
     double epochs = 0.0;
     snprintf(sweep->name, sizeof sweep->name, "%s", config_take_name(&root, "name", SWEEP_NAME));
     read_resources(&root, &sweep->resources);
-    read_fit(&root, &sweep->fit);
+    fit_settings_read(&root, &sweep->fit);
     read_data(&root, sweep);
     if (!config_file_failed(file)) sweep_read_models(&root, sweep);
     if (!config_file_failed(file)) sweep_read_pretrain(&root, sweep);
@@ -199,6 +190,7 @@ void sweep_destroy(struct sweep *sweep)
     free(sweep->held_out);
     free(sweep->only);
     free(sweep->zips);
+    fit_settings_destroy(&sweep->fit);
     free(sweep->models);
     free(sweep->pretrain_tokens);
     free(sweep->pretrain_trained);

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fitting/settings.h"
 #include "io/dataset.h"
 #include "io/error.h"
 #include "workers/config.h"
@@ -78,12 +79,6 @@ struct sweep_resources {
     enum sweep_order order;
 };
 
-/* How laws are fitted by default (fitting/). */
-struct sweep_fit {
-    char x[32]; /* "parameters" or "non_embedding_parameters": X of the model axis */
-    double huber_delta;
-};
-
 /* A base that is read from a Hugging Face folder: a revision of a model. */
 struct sweep_import {
     uint32_t model;         /* index */
@@ -122,7 +117,7 @@ struct sweep {
     size_t only_count, zip_count;
     struct sweep_centre centre;
     struct sweep_resources resources;
-    struct sweep_fit fit;
+    struct fit_settings fit;  /* how laws are fitted, unless the command line says otherwise */
     struct dataset_info data; /* of the data set, as it was when the sweep was read */
     char *parameters;         /* every parameter as it was taken, one a line, defaults marked: for the log */
 };

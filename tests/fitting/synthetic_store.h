@@ -15,6 +15,8 @@ struct sweep_shape {
     double noise;
     bool held_out;       /* the largest model at the most examples */
     bool failures;       /* one point diverged, one crashed, one never ran */
+    bool cut;            /* the one that never ran was cut */
+    bool classes;        /* every other point is of another execution class */
     const char *name;    /* of the sweep; NULL: "synthetic" */
     const char *config;  /* NULL: a small one */
     bool run;            /* curves, costs, pretraining losses, and a second execution class */
@@ -51,7 +53,7 @@ static inline size_t synthetic_points(const struct sweep_shape *shape, struct st
                             char text[160];
                             point.parameters = (uint64_t)(1e5 * pow(2.5, (double)m));
                             point.non_embedding_parameters = point.parameters / 2;
-                            point.trainable_parameters = point.parameters;
+                            point.trainable_parameters = point.parameters / 4;
                             point.pretrain_tokens = (uint64_t)250000 << p;
                             point.finetune_examples = k ? (uint64_t)250 << d : 0;
                             point.pet_size = synthetic_methods[k].size;
@@ -138,9 +140,15 @@ static inline int synthetic_store(const char *dir, const struct sweep_shape *sha
             if (store_set_state(store, i, &crashed, err)) break;
             continue;
         }
-        if (shape->failures && i == 5) continue; /* pending */
+        if (shape->failures && i == 5) {
+            struct store_state cut = {.status = STORE_CUT, .attempts = 1};
+            if (shape->cut && store_set_state(store, i, &cut, err)) break;
+            continue;
+        }
         rows[done] = synthetic_row(&points[i], i, loss);
         if (shape->run) synthetic_run(&points[i], loss, &rows[done]);
+        if (shape->classes && i % 2)
+            store_field(rows[done].execution.execution_class, sizeof rows[done].execution.execution_class, "other");
         if (shape->failures && i == 7) {
             rows[done].result.status = STORE_DIVERGED;
             rows[done].result.test_loss = NAN;

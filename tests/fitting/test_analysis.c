@@ -185,15 +185,107 @@ static void the_file_holds_every_digit(void **state)
     analysis_destroy(&got);
 }
 
+static const char mine[] = "name = \"synthetic\";\nfit = { laws = ( { name = \"mine\"; expression = "
+                           "\"A * N^-alpha * D^-beta + E\"; } ); };\n";
+
+static size_t warnings_of(const struct analysis *analysis, enum warning_kind kind)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < analysis->warning_count; i++)
+        count += analysis->warnings[i].kind == kind;
+    return count;
+}
+
+static void a_law_of_the_sweep_file_is_fitted_beside_those_of_the_table(void **state)
+{
+    (void)state;
+    struct sweep_shape shape = {.models = 3, .pretrains = 1, .examples = 5, .noise = 1e-3, .held_out = true};
+    shape.config = mine;
+    struct analysis got = analyse(&shape, NULL);
+    const struct analysis_fit *text = find(&got, "full", VIEW_MODEL, "mine"),
+                              *table = find(&got, "full", VIEW_MODEL, "multiplicative");
+    assert_true(text->fitted && text->fit.converged);
+    near(text->fit.objective, table->fit.objective, 1e-5);
+    near(text->heldout.error, table->heldout.error, 0.01);
+    near(text->levels.error, table->levels.error, 0.01);
+    near(value_of(text, "alpha"), value_of(table, "alpha"), 0.01);
+    near(analysis_predict(text, &got.observations.rows[0]), analysis_predict(table, &got.observations.rows[0]), 1e-3);
+    struct analysis_choice choice;
+    size_t first = (size_t)(table - got.fits);
+    assert_int_equal(analysis_choose(&got, first, &choice), first + 3);
+    assert_true(choice.akaike[1] > 0 && fabs(choice.akaike[0] - choice.akaike[2]) < 0.1);
+    assert_true(text->heldout.kind == HELDOUT_CELLS && text->levels.kind == HELDOUT_LEVELS);
+    double mean, sum = 0;
+    assert_int_equal(analysis_mean_error(&got, VIEW_MODEL, "mine", true, &mean), 4);
+    for (size_t i = 0; i < got.fit_count; i++)
+        sum += got.fits[i].view == VIEW_MODEL && got.fits[i].law.user ? got.fits[i].heldout.error / 4 : 0;
+    near(mean, sum, 1e-12);
+    FILE *file = tmpfile();
+    analysis_print(&got, true, file);
+    rewind(file);
+    char page[1 << 16] = "";
+    assert_true(fread(page, 1, sizeof page - 1, file) > 0);
+    assert_non_null(strstr(page, "mine: L = A * N^-alpha * D^-beta + E"));
+    assert_non_null(strstr(page, "which law"));
+    fclose(file);
+    analysis_destroy(&got);
+    got = analyse(&shape, "mine");
+    for (size_t i = 0; i < got.fit_count; i++)
+        assert_string_equal(got.fits[i].law.name, "mine");
+    assert_int_equal(got.fit_count, 4);
+    analysis_destroy(&got);
+}
+
+static void the_axis_of_pet_sizes_has_a_view(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 2, .pretrains = 2, .examples = 5};
+    struct analysis got = analyse(&shape, NULL);
+    const struct analysis_fit *fit = find(&got, "lora, all sizes", VIEW_PET, "multiplicative");
+    assert_true(fit->fitted && fit->pretrain_tokens == 5e5 && fit->parameters == 2.5e5);
+    assert_int_equal(fit->fitted_count, 2 * 5);
+    near(value_of(fit, "alpha"), 0.02 / log(4), 0.1);
+    analysis_destroy(&got);
+}
+
+static void shared_trunks_and_other_classes_are_said(void **state)
+{
+    (void)state;
+    struct sweep_shape shape = {.models = 3, .pretrains = 1, .examples = 5, .noise = 1e-3};
+    struct analysis got = analyse(&shape, NULL);
+    size_t fits = warnings_of(&got, WARN_TRUNKS);
+    assert_true(fits > 0 && warnings_of(&got, WARN_CLASSES) == 0);
+    const struct analysis_fit *fit = find(&got, "full", VIEW_MODEL, "multiplicative");
+    assert_int_equal(fit->trunks, 3);
+    assert_int_equal(fit->classes, 1);
+    analysis_destroy(&got);
+    shape.classes = true;
+    got = analyse(&shape, NULL);
+    assert_int_equal(warnings_of(&got, WARN_CLASSES), fits);
+    FILE *file = tmpfile();
+    analysis_print(&got, false, file);
+    rewind(file);
+    char page[1 << 15] = "";
+    assert_true(fread(page, 1, sizeof page - 1, file) > 0);
+    assert_non_null(strstr(page, "share trunks"));
+    assert_non_null(strstr(page, "are of several execution classes (2 a fit)"));
+    fclose(file);
+    analysis_destroy(&got);
+}
+
 static void what_is_asked_wrongly_is_refused(void **state)
 {
     (void)state;
     struct analysis got;
     struct error err = {""};
     struct analysis_options options = analysis_defaults();
+    const struct sweep_shape shape = {.models = 2, .pretrains = 1, .examples = 3, .config = mine};
     options.law = "cubic";
+    remove(temporary_path("results.h5"));
+    assert_int_equal(synthetic_store(temporary_folder, &shape, &err), 0);
     assert_int_equal(fitting_fit_store(temporary_folder, &options, &got, &err), -1);
     assert_non_null(strstr(err.text, "no law is called \"cubic\""));
+    assert_non_null(strstr(err.text, "rectified, mine"));
     options = analysis_defaults();
     assert_int_equal(fitting_fit_store("/nonexistent", &options, &got, &err), -1);
     assert_non_null(strstr(err.text, "/nonexistent"));
@@ -208,6 +300,9 @@ int main(void)
         cmocka_unit_test(a_young_sweep_says_that_there_is_too_little),
         cmocka_unit_test(the_table_is_narrow_and_without_numbers_that_mean_nothing),
         cmocka_unit_test(the_file_holds_every_digit),
+        cmocka_unit_test(a_law_of_the_sweep_file_is_fitted_beside_those_of_the_table),
+        cmocka_unit_test(the_axis_of_pet_sizes_has_a_view),
+        cmocka_unit_test(shared_trunks_and_other_classes_are_said),
         cmocka_unit_test(what_is_asked_wrongly_is_refused),
     };
     return cmocka_run_group_tests(tests, temporary_create, temporary_remove);

@@ -70,6 +70,31 @@ static void an_outlier_does_not_move_a_robust_fit(void **state)
     grid_free(&data);
 }
 
+/* By absolute residuals, too: the last step of that fit solves for the parameters directly. */
+static void what_is_frozen_stays(void **state)
+{
+    (void)state;
+    const struct law *law = law_find("multiplicative", NULL);
+    struct grid grid = {.models = 5, .examples = 8, .noise = 3e-3};
+    struct fit_data data = grid_make(law, multiplicative_truth, &grid);
+    const double start[] = {4, 0.3, 0.15, -0.3};
+    const bool frozen[LAW_PARAMETERS] = {false, false, true, true};
+    const struct fit_options how[] = {{.delta = 1e-3, .start = start, .frozen = frozen},
+                                      {.absolute = true, .start = start, .frozen = frozen}};
+    for (size_t i = 0; i < 2; i++) {
+        struct fit fit, free_fit;
+        struct fit_options unbound = how[i];
+        unbound.start = NULL;
+        unbound.frozen = NULL;
+        assert_int_equal(fit_law(law, &data, &how[i], &fit, NULL), 0);
+        assert_int_equal(fit_law(law, &data, &unbound, &free_fit, NULL), 0);
+        assert_true(fit.converged);
+        assert_true(fit.theta[2] == 0.15 && fit.theta[3] == -0.3);
+        assert_true(fit.objective > free_fit.objective && fit.theta[1] != 0.3);
+    }
+    grid_free(&data);
+}
+
 static void the_same_points_give_the_same_bits(void **state)
 {
     (void)state;
@@ -266,6 +291,7 @@ int main(void)
         cmocka_unit_test(exact_points_give_exact_parameters),
         cmocka_unit_test(noisy_points_give_near_parameters),
         cmocka_unit_test(an_outlier_does_not_move_a_robust_fit),
+        cmocka_unit_test(what_is_frozen_stays),
         cmocka_unit_test(the_same_points_give_the_same_bits),
         cmocka_unit_test(too_few_cells_are_refused),
         cmocka_unit_test(published_points_give_the_published_minimum),

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzz targets of the readers (libFuzzer, clang 14, address and undefined sanitizers).
-#   fuzz.sh run NAME SECONDS   store, checkpoint, dataset, safetensors or config; the corpus and crashes stay in build/fuzz
+#   fuzz.sh run NAME SECONDS   store, checkpoint, dataset, safetensors, config or expression; the corpus and crashes stay in build/fuzz
 #   fuzz.sh smoke RUNS         RUNS inputs for each of them, the same ones every time; exit code 77 where there is no clang with libFuzzer
 #   fuzz.sh build              compile all of them
 set -euo pipefail
@@ -8,7 +8,7 @@ source=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd)
 build=${FUZZ_BUILD:-$source/build}
 out=$build/fuzz
 clang=$(command -v clang-14 || command -v clang) || { echo "skipped: no clang"; exit 77; }
-targets="store checkpoint dataset safetensors config"
+targets="store checkpoint dataset safetensors config expression"
 libraries="hdf5 libconfig jansson libxxhash"
 fixed=""
 mkdir -p "$out/object"
@@ -18,7 +18,8 @@ cd "$source"
 sources() {
     case $1 in
     config) echo io/{config,config_scan,config_values,error,digest,text,dataset_format}.c orchestrator/{sweep*,grid}.c \
-        workers/{config,recipe,architecture}.c ;;
+        workers/{config,recipe,architecture}.c fitting/{settings,law_user,expression,laws}.c ;;
+    expression) echo io/{error,digest}.c fitting/{law_user,expression,laws}.c ;;
     *) ls io/*.c | grep -v -e tokenizer -e dataset_build -e version ;;
     esac
     echo "tests/fuzz/fuzz_$1.c"
@@ -30,7 +31,7 @@ object() { echo "$out/object/${1//\//_}.o"; }
 compile_one() {
     local object newest
     object=$(object "$1")
-    newest=$(ls -t "$1" io/*.h orchestrator/*.h workers/*.h tests/fuzz/fuzz.h tests/io/forge.h | head -n 1)
+    newest=$(ls -t "$1" io/*.h orchestrator/*.h workers/*.h fitting/*.h tests/fuzz/fuzz.h tests/io/forge.h | head -n 1)
     [ "$object" -nt "$newest" ] && return
     # shellcheck disable=SC2046,SC2086 # lists of words
     "$clang" -std=gnu17 -g -O1 -D_GNU_SOURCE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -I. -I"$build/generated" \
@@ -55,6 +56,10 @@ compile() {
 seeds() {
     case $1 in
     config) cp configs/*.cfg "$2" ;;
+    expression)
+        echo -n 'A * N^-alpha * D^-beta + E + c*log(P)' >"$2/product"
+        echo -n 'B / (S + D^beta) + exp(-k*sqrt(T)) - 1e-3*(X/2)^2' >"$2/functions"
+        ;;
     *) FUZZ_SEEDS=$2 ASAN_OPTIONS=detect_leaks=0 "$out/fuzz_$1" ;; # HDF5 keeps what it has at exit
     esac
 }

@@ -190,6 +190,62 @@ static void mistakes_in_cells(void **state)
         "examples, size, seed");
 }
 
+static void laws_arrive(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.tail =
+        "fit = { x = \"trainable_parameters\"; seeds = \"mean\"; laws = (\n"
+        "{ name = \"mine\"; expression = \"A * N^-alpha + E + c*log(P)\"; free = [ \"c\" ]; positive = \"alpha\";\n"
+        "  start = { A = [ 1, 100 ]; c = -0.5; }; },\n"
+        "{ name = \"other\"; expression = \"A * D^-beta\"; } ); };";
+    struct sweep *sweep = sweep_make(&t);
+    const struct fit_settings *fit = &sweep->fit;
+    assert_int_equal(fit->x, SETTINGS_TRAINABLE);
+    assert_int_equal(fit->seeds, SETTINGS_MEAN);
+    assert_int_equal(fit->law_count, 2);
+    const struct user_law *law = fit->laws[0];
+    assert_string_equal(law->law.name, "mine");
+    assert_true(law_is_log(&law->law, 1) && !law_is_log(&law->law, 3)); /* alpha, c */
+    assert_int_equal(law->start_count[0], 2);
+    assert_true(law->starts[0][1] == 100 && law->starts[3][0] == -0.5);
+    assert_non_null(strstr(sweep->parameters, "fit.laws[0].expression = \"A * N^-alpha + E + c*log(P)\""));
+    sweep_destroy(sweep);
+}
+
+static void mistakes_in_laws(void **state)
+{
+    (void)state;
+    static const char *const wrong[][2] = {
+        {"name = \"additive\"; expression = \"A*D\";",
+         ":11: fit.laws[0].name: \"additive\" is a law of the table; allowed: another name"},
+        {"expression = \"A*D\";", ":11: fit.laws[0]: key \"name\" is missing"},
+        {"name = \"a\"; expression = \"A*D +\";", ":11: fit.laws[0].expression: character 6: something is missing at "
+                                                  "the end; allowed: a number, a parameter, N or "
+                                                  "X, P, T, D, exp, log, sqrt, \"(\""},
+        {"name = \"a\"; expression = \"A*D\"; free = [ \"A\", \"B\" ];",
+         ":11: fit.laws[0].free[1]: the expression has no parameter \"B\"; allowed: A"},
+        {"name = \"a\"; expression = \"A*D\"; free = \"A\"; positive = \"A\";",
+         ":11: fit.laws[0].free: A is named twice; allowed: either positive or free"},
+        {"name = \"a\"; expression = \"A*D\"; start = { A = 0; };",
+         ":11: fit.laws[0].start.A: a start of A at 0; allowed: above 0, as it is positive"},
+        {"name = \"a\"; expression = \"A*D\"; start = { B = 1; };",
+         ":11: fit.laws[0].start.B: unknown key; allowed: A"},
+        {"name = \"a\"; expression = \"A*D\"; }, { name = \"a\"; expression = \"A*D\";",
+         ":11: fit.laws[1].name: \"a\" is there twice"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct sweep_text t = sweep_right;
+        char tail[512];
+        snprintf(tail, sizeof tail, "fit = { laws = (\n{ %s } ); };", wrong[i][0]);
+        t.tail = tail;
+        sweep_refused(&t, wrong[i][1]);
+    }
+    struct sweep_text t = sweep_right;
+    t.tail = "fit = { seeds = \"median\"; };";
+    sweep_refused(&t, ":10: fit.seeds: \"median\" is unknown, did you mean mean?; allowed: replicates, mean");
+}
+
 static void absurdly_many_points_are_refused(void **state)
 {
     (void)state;
@@ -284,6 +340,8 @@ int main(void)
         cmocka_unit_test(mistakes_in_axes_of_data),
         cmocka_unit_test(mistakes_in_methods),
         cmocka_unit_test(mistakes_in_cells),
+        cmocka_unit_test(laws_arrive),
+        cmocka_unit_test(mistakes_in_laws),
         cmocka_unit_test(absurdly_many_points_are_refused),
         cmocka_unit_test(a_file_is_read_from_its_own_folder),
         cmocka_unit_test(the_example_is_right_and_every_key_is_documented),

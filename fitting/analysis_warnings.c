@@ -1,0 +1,146 @@
+/* Fitting: what a reader must know before believing the laws of an analysis. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fitting/analysis.h"
+#include "fitting/analysis_internal.h"
+
+const char *warning_name(enum warning_kind kind)
+{
+    static const char *const names[WARNINGS] = {"shared_trunks", "execution_classes", "not_identified",
+                                                "not_converged", "learning_rates",    "settings"};
+    return names[kind];
+}
+
+static int warn(struct analysis *analysis, enum warning_kind kind, size_t fit, struct error *err, const char *format,
+                ...) __attribute__((format(printf, 5, 6)));
+static int warn(struct analysis *analysis, enum warning_kind kind, size_t fit, struct error *err, const char *format,
+                ...)
+{
+    struct analysis_warning *warnings =
+        realloc(analysis->warnings, (analysis->warning_count + 1) * sizeof *analysis->warnings);
+    if (!warnings) return error_set(err, "out of memory for the warnings");
+    analysis->warnings = warnings;
+    struct analysis_warning *added = &warnings[analysis->warning_count++];
+    *added = (struct analysis_warning){.kind = kind, .fit = fit};
+    va_list args;
+    va_start(args, format);
+    vsnprintf(added->text, sizeof added->text, format, args);
+    va_end(args);
+    return 0;
+}
+
+static int warn_of_sweep(struct analysis *analysis, struct error *err)
+{
+    const struct observations *observations = &analysis->observations;
+    if (observations->settings_lost.text[0] && *observations->config &&
+        warn(analysis, WARN_SETTINGS, SIZE_MAX, err, "defaults hold, as the group fit cannot be read: %.200s",
+             observations->settings_lost.text))
+        return -1;
+    if (2 * observations->rate_edges > observations->rate_cells &&
+        warn(analysis, WARN_RATES, SIZE_MAX, err,
+             "in %zu of %zu cells the best learning rate is the lowest or the highest that was tried",
+             observations->rate_edges, observations->rate_cells))
+        return -1;
+    return 0;
+}
+
+/* "α, E: 2 levels of X cannot tell it": the reason is of the first. */
+static int warn_identified(struct analysis *analysis, size_t index, struct error *err)
+{
+    const struct analysis_fit *fit = &analysis->fits[index];
+    char names[160] = "";
+    const char *reason = NULL;
+    for (size_t p = 0; p < fit->law.parameter_count; p++) {
+        size_t used = strlen(names);
+        if (fit->intervals.raw[p].identified) continue;
+        snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", fit->law.parameters[p].symbol);
+        if (!reason) reason = fit->intervals.raw[p].reason;
+    }
+    if (!reason) return 0;
+    return warn(analysis, WARN_NOT_IDENTIFIED, index, err, "not identified: %s; %s", names, reason);
+}
+
+static int warn_of_fit(struct analysis *analysis, size_t index, struct error *err)
+{
+    const struct analysis_fit *fit = &analysis->fits[index];
+    if (!fit->fitted) return 0;
+    if (fit->trunks < fit->fitted_count && fit->view != VIEW_TABLE &&
+        warn(analysis, WARN_TRUNKS, index, err, "%zu rows of %zu pretraining trunk%s: their errors are correlated%s",
+             fit->fitted_count, fit->trunks, fit->trunks == 1 ? "" : "s",
+             fit->trunks == 1 ? ", and what that trunk did to them all is in no interval" : ""))
+        return -1;
+    if (fit->trunks < fit->fitted_count && fit->view == VIEW_TABLE &&
+        warn(analysis, WARN_TRUNKS, index, err, "%zu rows of %zu cluster%s: their errors are correlated",
+             fit->fitted_count, fit->trunks, fit->trunks == 1 ? "" : "s"))
+        return -1;
+    if (fit->classes > 1 &&
+        warn(analysis, WARN_CLASSES, index, err,
+             "rows of %zu execution classes: other devices, degrees or libraries may have moved their losses",
+             fit->classes))
+        return -1;
+    if (!fit->fit.converged && warn(analysis, WARN_NOT_CONVERGED, index, err, "the fit has not converged")) return -1;
+    return warn_identified(analysis, index, err);
+}
+
+int analysis_warn(struct analysis *analysis, struct error *err)
+{
+    if (warn_of_sweep(analysis, err)) return -1;
+    for (size_t i = 0; i < analysis->fit_count; i++)
+        if (warn_of_fit(analysis, i, err)) return -1;
+    return 0;
+}
+
+static size_t count_kind(const struct analysis *analysis, enum warning_kind kind)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < analysis->warning_count; i++)
+        count += analysis->warnings[i].kind == kind && analysis->warnings[i].fit != SIZE_MAX;
+    return count;
+}
+
+/* Fewest and most trunks, or classes, of the fits that a kind of warning is about: "2 to 4". */
+static void range_of(const struct analysis *analysis, enum warning_kind kind, char out[64])
+{
+    size_t low = SIZE_MAX, high = 0;
+    for (size_t i = 0; i < analysis->warning_count; i++) {
+        if (analysis->warnings[i].kind != kind) continue;
+        const struct analysis_fit *fit = &analysis->fits[analysis->warnings[i].fit];
+        size_t value = kind == WARN_TRUNKS ? fit->trunks : fit->classes;
+        low = value < low ? value : low;
+        high = value > high ? value : high;
+    }
+    if (low == high)
+        snprintf(out, 64, "%zu", low);
+    else
+        snprintf(out, 64, "%zu to %zu", low, high);
+}
+
+void print_warnings(const struct analysis *analysis, FILE *out)
+{
+    char range[64];
+    size_t fitted = 0, count;
+    for (size_t i = 0; i < analysis->fit_count; i++)
+        fitted += analysis->fits[i].fitted;
+    for (size_t i = 0; i < analysis->warning_count; i++)
+        if (analysis->warnings[i].fit == SIZE_MAX) fprintf(out, "warning: %s\n", analysis->warnings[i].text);
+    if ((count = count_kind(analysis, WARN_TRUNKS))) {
+        range_of(analysis, WARN_TRUNKS, range);
+        fprintf(out, "warning: rows of %zu of %zu fits share trunks (%s a fit): their errors are correlated\n", count,
+                fitted, range);
+    }
+    if ((count = count_kind(analysis, WARN_CLASSES))) {
+        range_of(analysis, WARN_CLASSES, range);
+        fprintf(out, "warning: rows of %zu of %zu fits are of several execution classes (%s a fit)\n", count, fitted,
+                range);
+    }
+    if ((count = count_kind(analysis, WARN_NOT_IDENTIFIED)))
+        fprintf(out, "warning: %zu of %zu fits have a parameter that their points do not tell (--verbose: why)\n",
+                count, fitted);
+    if ((count = count_kind(analysis, WARN_NOT_CONVERGED)))
+        fprintf(out, "warning: %zu of %zu fits have not converged (--verbose: which)\n", count, fitted);
+}

@@ -1,0 +1,105 @@
+"""`tunelaw fit` as a user calls it: laws written as expressions, and what is asked wrongly."""
+import json
+import math
+import os
+import random
+import subprocess
+import tempfile
+import unittest
+
+PROGRAM = os.environ['TUNELAW']
+
+
+def call(*words, code=0):
+    done = subprocess.run([PROGRAM, 'fit', *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+    if done.returncode != code:
+        raise AssertionError(f'{words}: exit {done.returncode}, not {code}\n{done.stdout}\n{done.stderr}')
+    return done
+
+
+class Expressions(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix='tunelaw-')
+        cls.table = f'{cls.folder.name}/points.csv'
+        rng = random.Random(1)
+        with open(cls.table, 'w') as f:
+            f.write('size,tokens,loss,trunk\n')
+            for n in (1e6, 3e6, 1e7, 3e7, 1e8):
+                for d in (1e3, 1e4, 1e5, 1e6, 1e7):
+                    loss = (40 * n ** -0.2 * d ** -0.1 + 0.7) * math.exp(rng.gauss(0, 1e-3))
+                    f.write(f'{n},{d},{loss:.12f},{n}\n')
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def fit(self, *words, code=0):
+        return call('--table', self.table, '--columns', 'N=size,D=tokens,L=loss,C=trunk', *words, code=code)
+
+    def json(self, *words):
+        return json.loads(self.fit('--json', *words).stdout)
+
+    def test_a_law_of_the_table_as_text_is_that_law(self):
+        text = self.json('--expression', 'A * N^-alpha * D^-beta + E')['fits']
+        table = self.json('--law', 'multiplicative')['fits']
+        self.assertEqual((len(text), text[0]['law'], text[0]['formula']), (1, 'expression', 'A * N^-alpha * D^-beta + E'))
+        self.assertTrue(text[0]['converged'])
+        self.assertAlmostEqual(text[0]['objective'] / table[0]['objective'], 1, places=5)
+        self.assertAlmostEqual(text[0]['akaike'], table[0]['akaike'], places=2)
+        for name, parameter in table[0]['parameters'].items():
+            self.assertAlmostEqual(text[0]['parameters'][name]['value'] / parameter['value'], 1, places=2)
+            self.assertAlmostEqual(text[0]['parameters'][name]['low'] / parameter['low'], 1, places=1)
+        self.assertAlmostEqual(text[0]['levels_left_out']['mean_absolute_deviation'],
+                               table[0]['levels_left_out']['mean_absolute_deviation'], places=4)
+
+    def test_free_positive_start(self):
+        fit = self.json('--expression', 'A * N^-alpha * D^-beta + E + c*log(N)', '--free', 'c', '--positive', 'alpha', '--start',
+                        'A=10:100,c=0')['fits'][0]
+        self.assertIn('log', fit['parameters']['alpha'])
+        self.assertNotIn('log', fit['parameters']['c'])
+        self.assertLess(abs(fit['parameters']['c']['value']), 0.02)
+        page = self.fit('--expression', 'A * N^-alpha + E').stdout
+        self.assertIn('expression: L = A * N^-alpha + E', page)
+        self.assertLessEqual(max(map(len, page.splitlines())), 100)
+
+    def test_profile_intervals(self):
+        text = self.json('--expression', 'A * N^-alpha * D^-beta + E', '--intervals', 'profile')['fits'][0]['parameters']
+        table = self.json('--law', 'multiplicative', '--intervals', 'profile')['fits'][0]['parameters']
+        for name in table:
+            for end in ('low', 'high'):
+                self.assertAlmostEqual(text[name]['profile'][end] / table[name]['profile'][end], 1, places=2)
+
+    def test_the_choice_between_laws(self):
+        said = self.json()
+        views = said['model_choice']
+        self.assertEqual([law['law'] for law in views[0]['laws']], ['multiplicative', 'additive'])
+        self.assertEqual(views[0]['better'], 'multiplicative')
+        self.assertEqual(views[0]['laws'][0]['akaike_difference'], 0)
+        self.assertGreater(views[0]['laws'][1]['akaike_difference'], 0)
+        self.assertEqual({w['kind'] for w in said['warnings']} & {'shared_trunks'}, {'shared_trunks'})
+        page = self.fit().stdout
+        self.assertIn('which law', page)
+        self.assertIn('share trunks (5 a fit)', page)
+
+    def test_what_is_wrong_is_said(self):
+        for words, says in (
+                (('--expression', 'A * D^-beta)'), '--expression: character 12: an operator is expected; allowed: + - * / ^'),
+                (('--expression', 'A*sin(D)'), 'no function is called sin; allowed: exp, log, sqrt'),
+                (('--expression', 'A*D', '--free', 'B'), '--free: the expression has no parameter "B"; allowed: A'),
+                (('--expression', 'A*D', '--free', 'A', '--positive', 'A'), 'A is named twice'),
+                (('--expression', 'A*D', '--start', 'A=x'), '--start: "A"; allowed: NAME=NUMBER:NUMBER'),
+                (('--expression', 'A*D', '--start', 'A=0'), '--start: a start of A at 0; allowed: above 0'),
+                (('--expression', 'A*D', '--law', 'single'), 'give --law or --expression'),
+                (('--expression', 'A*D', '--no-offset'), 'write the expression without its offset'),
+                (('--free', 'A'), 'go with --expression'),
+                (('--seeds', 'mean'), 'are for a run directory'),
+                (('--law', 'cubic'), 'no law is called "cubic"; allowed: single'),
+                (('--expression', '(' * 300), 'too deep; allowed: 48 levels')):
+            done = self.fit(*words, code=1)
+            self.assertIn(says, done.stderr)
+            self.assertEqual(done.stdout, '')
+
+
+if __name__ == '__main__':
+    unittest.main()
