@@ -146,7 +146,8 @@ static void scripts_of_an_array(void **state)
     for (int kind = 0; kind < SLURM_KINDS; kind++) {
         job.kind = (enum slurm_kind)kind;
         write_file(&job, path);
-        snprintf(command, sizeof command, "bash -n %s && %s %s", path, checked ? "shellcheck -s bash -e SC2016" : "true", path);
+        snprintf(command, sizeof command, "bash -n %s && %s %s", path,
+                 checked ? "shellcheck -s bash -e SC2016" : "true", path);
         if (system(command)) fail_msg("%s", slurm_script_name(job.kind));
         for (size_t i = 0; i < 4 && expected[kind].has[i]; i++)
             if (!has(path, expected[kind].has[i]))
