@@ -1,7 +1,7 @@
 
 # --- the same for every sweep from here on ---
-# Everything is in functions, so that bash has read it all before the warning can come: while it reads, it has been seen to take a trap for
-# a part of what it reads. Only USR1 is trapped: with more traps it has been seen to lose it.
+# Two shells: this one waits for Slurm's warning and does nothing else, a child does the work. A trap that comes while bash 5.2 reads a
+# script or substitutes a command has been seen to end the script with a syntax error; with more traps than one, signals have been seen lost.
 trap '' USR1
 
 slurm=$dir/slurm
@@ -16,13 +16,6 @@ fi
 
 unit=points
 [ "$kind" != trunks ] || unit=stages
-
-# Slurm's warning, before the time limit or a preemption: left where the run looks, since mpirun loses signals while it starts.
-# shellcheck disable=SC2317 # the trap calls it
-on_warning() {
-    warned=yes
-    : >"$slurm/drain"
-}
 
 say() {
     printf '== %s job %s: %s\n' "$(date '+%F %T')" "$job" "$*"
@@ -97,26 +90,17 @@ end_of_job() {
 }
 
 main() {
-    local end run code left known=
+    local end code left known=
     [ -e "$dir/results.h5" ] || known="at most "
-    warned=no
-    rm -f "$slurm/drain"
-    trap on_warning USR1
     say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST, $known$(points_left) $unit left"
     stop_if_cancelled
     count_start
     end=$(end_of_job)
-    [ $warned = no ] || queue_again
+    [ ! -e "$slurm/drain" ] || queue_again
 
     "${launcher[@]}" "$program" run "$sweep" --dir "$dir" "${part[@]}" --drain-file "$slurm/drain" \
-        --end-time "${end:-0}" --grace "$grace" --wait 120 &
-    run=$!
-    while
-        wait "$run" # until it has ended, or a trap has run
-        code=$?
-        kill -0 "$run" 2>/dev/null
-    do :; done
-
+        --end-time "${end:-0}" --grace "$grace" --wait 120
+    code=$?
     left=$(points_left)
     [ "$kind$code" != trunks0 ] || left=0
     say "the run has ended with code $code, $left $unit left"
@@ -125,4 +109,21 @@ main() {
     exit "$code"
 }
 
-main
+# Slurm's warning, before the time limit or a preemption, is left where the run looks: mpirun loses signals while it starts.
+wait_for_warning() {
+    trap ': >"$slurm/drain"' USR1
+    (
+        trap '' USR1
+        main
+    ) &
+    work=$!
+    while
+        wait "$work" # until it has ended, or the trap has run
+        code=$?
+        kill -0 "$work" 2>/dev/null
+    do :; done
+    exit "$code"
+}
+
+rm -f "$slurm/drain"
+wait_for_warning
