@@ -21,6 +21,7 @@
 #ifndef TUNELAW_IO_DATASET_H
 #define TUNELAW_IO_DATASET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -79,7 +80,9 @@ struct dataset_sources {
     size_t valid_text_count;
     const char *pairs[SPLITS]; /* NULL: none */
     const char *tokenizer;     /* sentencepiece model file, or NULL: train one on text and training pairs */
-    size_t vocabulary;         /* wanted size when training */
+    size_t vocabulary;         /* wanted size when training; with `ids` that of their tokenizer */
+    bool ids; /* the files hold token ids of another tokenizer, as decimal numbers between spaces: nothing is added to
+                 them, and the data set has no tokenizer (separator: 0) */
     const char *task, *description;
 };
 /* Build PATH. All input is checked first; malformed input (not UTF-8, a missing column, an empty file or line) is

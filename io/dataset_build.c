@@ -1,6 +1,7 @@
 /* From text to a tokenised dataset: check all input, train or load the tokenizer, tokenise into spools, assemble,
  * rename. */
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -47,7 +48,9 @@ static int check_sources(const struct dataset_sources *sources, struct error *er
         return error_set(err, "the description is too long; allowed: 1023 bytes");
     if (sources->text_count == 0 && !sources->pairs[SPLIT_TRAIN])
         return error_set(err, "nothing to build from; text files or training pairs are needed");
-    if (!sources->tokenizer && (sources->vocabulary < 300 || sources->vocabulary > 1000000))
+    if (sources->ids && (sources->vocabulary < 2 || sources->vocabulary > 1000000))
+        return error_set(err, "vocabulary %zu of the ids; allowed: 2..1000000", sources->vocabulary);
+    if (!sources->ids && !sources->tokenizer && (sources->vocabulary < 300 || sources->vocabulary > 1000000))
         return error_set(err, "vocabulary %zu; allowed: 300..1000000", sources->vocabulary);
     if (check_files(sources->valid_text, sources->valid_text_count, &lines, err) != 0 ||
         check_files(sources->text, sources->text_count, &lines, err) != 0)
@@ -112,6 +115,8 @@ static int train_model(struct build *build, struct error *err)
 static int prepare_tokenizer(struct build *build, struct error *err)
 {
     const char *path = build->sources->tokenizer;
+    build->vocabulary = build->sources->vocabulary;
+    if (build->sources->ids) return 0;
     if ((path ? read_model(path, &build->model, &build->model_size, err) : train_model(build, err)) != 0) return -1;
     build->tokenizer = tokenizer_create(build->model, build->model_size, err);
     if (!build->tokenizer) return path ? error_prefix(err, "%s", path) : -1;
@@ -127,18 +132,44 @@ static int open_spools(struct build *build, struct error *err)
 {
     for (int i = 0; i < PARTS; i++)
         if (spool_open(&build->spools[i], &dataset_parts[i], build->vocabulary, build->path, err) != 0) return -1;
-    if (spool_add(&build->spools[PART_TOKENIZER], build->model, build->model_size, err) != 0) return -1;
+    if (build->model && spool_add(&build->spools[PART_TOKENIZER], build->model, build->model_size, err) != 0) return -1;
     const uint64_t zero = 0;
     for (int split = 0; split < SPLITS; split++)
         if (spool_add(&build->spools[part_example(split, EXAMPLE_OFFSETS)], &zero, 1, err) != 0) return -1;
     return 0;
 }
 
-/* Tokens of `text`, and a last one where `close` is not negative, behind the part. */
+/* Decimal numbers between spaces, each below the vocabulary. *ids is malloc'ed. */
+static int parse_ids(const char *text, size_t size, size_t vocabulary, int32_t **ids, size_t *count, struct error *err)
+{
+    *count = 0;
+    *ids = malloc((size / 2 + 1) * sizeof **ids); /* a digit and a space each */
+    if (!*ids) return error_set(err, "out of memory");
+    for (size_t at = 0; at < size;) {
+        uint64_t id = 0;
+        size_t digits = 0;
+        for (; at < size && text[at] >= '0' && text[at] <= '9' && id < vocabulary; at++, digits++)
+            id = 10 * id + (uint64_t)(text[at] - '0');
+        if (id >= vocabulary) return error_set(err, "token id %" PRIu64 "...; allowed: 0..%zu", id, vocabulary - 1);
+        if (digits) (*ids)[(*count)++] = (int32_t)id;
+        if (at < size && text[at] != ' ') return error_set(err, "what is no token id; allowed: numbers and spaces");
+        at++;
+    }
+    return 0;
+}
+
+/* Tokens of `text` behind the part, and `close`; ids are taken as they are. */
 static int add_text(struct build *build, enum part part, const char *text, size_t size, int32_t close, size_t *added,
                     struct error *err)
 {
     int32_t *ids = NULL;
+    if (build->sources->ids) {
+        int parsed = parse_ids(text, size, build->vocabulary, &ids, added, err);
+        if (parsed == 0 && *added == 0) parsed = error_set(err, "there are no tokens");
+        if (parsed == 0) parsed = spool_add_tokens(&build->spools[part], ids, *added, err);
+        free(ids);
+        return parsed;
+    }
     if (tokenizer_encode(build->tokenizer, text, size, &ids, added, err) != 0) return -1;
     int result = *added == 0 ? error_set(err, "the text has no tokens") : 0;
     if (result == 0) result = spool_add_tokens(&build->spools[part], ids, *added, err);
@@ -172,11 +203,12 @@ static int add_pair(struct build *build, enum dataset_split split, const struct 
     enum part tokens = part_example(split, EXAMPLE_TOKENS);
     int32_t begin = TOKEN_BEGIN;
     size_t source = 0, target = 0;
-    if (spool_add_tokens(&build->spools[tokens], &begin, 1, err) != 0 ||
+    size_t begins = build->sources->ids ? 0 : 1;
+    if (spool_add_tokens(&build->spools[tokens], &begin, begins, err) != 0 ||
         add_text(build, tokens, pair->source, pair->source_size, build->separator, &source, err) != 0 ||
         add_text(build, tokens, pair->target, pair->target_size, TOKEN_END, &target, err) != 0)
         return -1;
-    uint32_t before = (uint32_t)(source + 1);
+    uint32_t before = (uint32_t)(source + begins);
     if (spool_add(&build->spools[part_example(split, EXAMPLE_SOURCES)], &before, 1, err) != 0) return -1;
     return spool_add(&build->spools[part_example(split, EXAMPLE_OFFSETS)], &build->spools[tokens].count, 1, err);
 }

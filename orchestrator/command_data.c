@@ -28,6 +28,7 @@ enum {
     KEY_VALID_TEXT,
     KEY_TOKENIZER,
     KEY_VOCABULARY,
+    KEY_IDS,
     KEY_TASK,
     KEY_DESCRIPTION,
     KEY_VERIFY
@@ -42,7 +43,9 @@ static const struct argp_option options[] = {
     {"valid-text", KEY_VALID_TEXT, "FILE", 0,
      "validation text; without it documents 1, 201, 401... of the text are held back", 1},
     {"tokenizer", KEY_TOKENIZER, "MODEL", 0, "a sentencepiece model; without it one is trained", 1},
-    {"vocabulary", KEY_VOCABULARY, "N", 0, "pieces of a trained tokenizer (8192)", 1},
+    {"vocabulary", KEY_VOCABULARY, "N", 0, "pieces of a trained tokenizer (8192); with --ids those of the ids", 1},
+    {"ids", KEY_IDS, NULL, 0,
+     "all files hold token ids of another tokenizer, numbers between spaces, that are taken as they are", 1},
     {"task", KEY_TASK, "NAME", 0, "name of the task in results (translation)", 1},
     {"description", KEY_DESCRIPTION, "TEXT", 0, "kept with the data, not part of its digest", 1},
     {"out", 'o', "FILE", 0, "the data set to write, HDF5", 1},
@@ -60,6 +63,8 @@ static const char about[] = "Turn text into a tokenised data set, or say what a 
                             "  tunelaw data --text en.txt --text de.txt --pairs-train train.tsv\n"
                             "      --pairs-valid valid.tsv --pairs-test test.tsv --out data/ende.h5\n"
                             "  tunelaw data --text more.txt --tokenizer my.model --out data/more.h5\n"
+                            "  tunelaw data --ids --vocabulary 50304 --text ids.txt --pairs-train ids.tsv\n"
+                            "      --pairs-valid valid.tsv --pairs-test test.tsv --out data/pythia.h5\n"
                             "  tunelaw data data/ende.h5 --verify\n"
                             "  tunelaw data data/ende.h5 --json";
 
@@ -100,6 +105,9 @@ static bool parse_build(struct arguments *arguments, int key, const char *word, 
         sources->vocabulary = parse_count(word, state);
         arguments->has_vocabulary = true;
         return true;
+    case KEY_IDS:
+        sources->ids = true;
+        return true;
     case KEY_TASK:
         sources->task = word;
         return true;
@@ -122,6 +130,8 @@ static void check_words(const struct arguments *arguments, const struct argp_sta
         argp_error(state, "%s: building takes options only (--text, --pairs-train...)", arguments->path);
     if (arguments->builds && !arguments->out) argp_error(state, "--out FILE says where the data set goes");
     if (arguments->builds && arguments->verify) argp_error(state, "--verify is for a data set that is there");
+    if (arguments->sources.ids && (arguments->sources.tokenizer || !arguments->has_vocabulary))
+        argp_error(state, "--ids wants --vocabulary N of the tokenizer that made them, and no --tokenizer");
     if (arguments->sources.tokenizer && arguments->has_vocabulary)
         argp_error(state, "--vocabulary is for a trained tokenizer, --tokenizer brings its own");
 }

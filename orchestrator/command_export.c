@@ -1,4 +1,5 @@
-/* tunelaw export: every point with everything that is known about it, as CSV or JSON. */
+/* tunelaw export: every point with everything that is known about it, as CSV or JSON; or the model of one point as a
+ * Hugging Face folder. */
 #include <argp.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -8,7 +9,9 @@
 
 #include "orchestrator/column.h"
 #include "orchestrator/command.h"
+#include "orchestrator/rebuilt.h"
 #include "orchestrator/view.h"
+#include "workers/stage.h"
 
 /* A row is put together here and written at once: 10^5 rows have millions of fields. */
 struct line {
@@ -113,8 +116,24 @@ static int write_file(const struct view *view, bool json, const char *path, stru
     return result;
 }
 
+/* The model that a row's result was measured with. */
+static int write_model(const struct view *view, const char *point, const char *dir, struct view_row *row,
+                       struct error *err)
+{
+    size_t index = 0;
+    struct rebuilt rebuilt;
+    if (view_find(view, point, &index, err) || view_read(view, index, row, err)) return -1;
+    if (!row->committed) return error_set(err, "row %zu has no result: it is %s", row->index, view_status(row));
+    struct stage *stage = rebuilt_create(&rebuilt, view, err) ? NULL : rebuilt_stage(&rebuilt, view, &row->point, err);
+    int result = stage ? stage_export(stage, &row->result, dir, err) : -1;
+    if (stage && result) error_prefix(err, "row %zu", row->index);
+    free(stage);
+    rebuilt_destroy(&rebuilt);
+    return result;
+}
+
 struct arguments {
-    const char *path, *out;
+    const char *path, *out, *point, *folder;
     bool json;
 };
 
@@ -128,6 +147,17 @@ static error_t parse(int key, char *word, struct argp_state *state)
         return 0;
     case 'o':
         arguments->out = word;
+        return 0;
+    case 'p':
+        arguments->point = word;
+        return 0;
+    case 'm':
+        arguments->folder = word;
+        return 0;
+    case ARGP_KEY_END:
+        if (!arguments->point != !arguments->folder) argp_error(state, "--point and --hf belong together");
+        if (arguments->folder && (arguments->out || arguments->json))
+            argp_error(state, "--hf writes a model, not rows: no --out or --format");
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->path) argp_error(state, "one run directory, not also %s", word);
@@ -143,9 +173,12 @@ static error_t parse(int key, char *word, struct argp_state *state)
 
 int command_export(int argc, char **argv)
 {
-    static const struct argp_option options[] = {{"format", 'f', "FORMAT", 0, "csv (the default) or json", 0},
-                                                 {"out", 'o', "FILE", 0, "write to FILE instead of the terminal", 0},
-                                                 {0}};
+    static const struct argp_option options[] = {
+        {"format", 'f', "FORMAT", 0, "csv (the default) or json", 0},
+        {"out", 'o', "FILE", 0, "write to FILE instead of the terminal", 0},
+        {"point", 'p', "ROW", 0, "with --hf: a row's number, or the beginning of its identity", 0},
+        {"hf", 'm', "OUT", 0, "write the model of one point to a new folder that transformers loads", 0},
+        {0}};
     static const struct argp argp = {
         options,
         parse,
@@ -153,7 +186,10 @@ int command_export(int argc, char **argv)
         "All points of the run in DIR (or of a store file), one a row, with their results, execution and state.\v"
         "CSV is that of RFC 4180; a field is empty where a point has no result yet. JSON is an array of objects, null "
         "there and for "
-        "numbers that are not finite.",
+        "numbers that are not finite.\n\n"
+        "A model is written as it was tested: with its best weights, LoRA merged into them; of the method none, the "
+        "base. "
+        "A prompt is no part of a model that transformers has.",
         NULL,
         NULL,
         NULL};
@@ -165,7 +201,9 @@ int command_export(int argc, char **argv)
     if (view_open(&view, arguments.path, &err)) return command_fail(&err);
     struct view_row *row = malloc(sizeof *row);
     int failed = row ? 0 : error_set(&err, "out of memory");
-    if (!failed && arguments.out)
+    if (!failed && arguments.folder)
+        failed = write_model(&view, arguments.point, arguments.folder, row, &err);
+    else if (!failed && arguments.out)
         failed = write_file(&view, arguments.json, arguments.out, row, &err);
     else if (!failed)
         failed = write_rows(&view, arguments.json, stdout, row, &err);

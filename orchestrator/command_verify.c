@@ -12,8 +12,7 @@
 #include "io/checkpoint.h"
 #include "io/version.h"
 #include "orchestrator/command.h"
-#include "orchestrator/plan.h"
-#include "orchestrator/sweep.h"
+#include "orchestrator/rebuilt.h"
 #include "orchestrator/view.h"
 #include "workers/worker.h"
 
@@ -134,47 +133,14 @@ static int verify(const struct view *view, struct error *err)
     return result;
 }
 
-/* What verify needs of a sweep to run a stage's evaluation again. */
-struct rebuilt {
-    struct sweep *sweep;
-    struct plan *plan;
-};
-
-static int rebuild(const struct view *view, struct rebuilt *rebuilt, struct error *err)
-{
-    const char *text = store_config(view->store);
-    rebuilt->sweep = sweep_parse(store_config_path(view->store), text, strlen(text), err);
-    if (!rebuilt->sweep) return -1;
-    if (strcmp(sweep_dataset(rebuilt->sweep)->digest.hex, store_dataset_digest(view->store)))
-        return error_set(err, "%s is not the data set of this run: its digest is %.12s, the run's is %.12s",
-                         rebuilt->sweep->dataset, sweep_dataset(rebuilt->sweep)->digest.hex,
-                         store_dataset_digest(view->store));
-    rebuilt->plan = plan_create(rebuilt->sweep, 1e9, err);
-    return rebuilt->plan ? 0 : -1;
-}
-
-static int find_stage(const struct plan *plan, const struct store_point *point, size_t *stage, struct error *err)
-{
-    for (size_t i = 0; i < plan->point_count; i++)
-        if (!memcmp(plan->points[i].identity, point->identity, DIGEST_HEX)) {
-            *stage = plan->stage_of_point[i];
-            return 0;
-        }
-    return error_set(err, "point %.12s is no longer in the sweep: this version plans it otherwise, or it was taken out",
-                     point->identity);
-}
-
 /* As verify: 0, 1 or -1. */
 static int reevaluate(const struct view *view, const struct rebuilt *rebuilt, const struct view_row *row,
                       struct error *err)
 {
-    size_t index = 0;
     double loss;
     if (!row->committed) return error_set(err, "row %zu has no result: it is %s", row->index, view_status(row));
-    if (find_stage(rebuilt->plan, &row->point, &index, err)) return -1;
-    struct stage *stage = malloc(sizeof *stage);
-    if (!stage) return error_set(err, "out of memory");
-    plan_stage_describe(rebuilt->plan, index, view->dir, 1, stage);
+    struct stage *stage = rebuilt_stage(rebuilt, view, &row->point, err);
+    if (!stage) return -1;
     int result = stage_reevaluate(stage, &row->result, &loss, err);
     free(stage);
     if (result) return error_prefix(err, "row %zu", row->index);
@@ -202,7 +168,7 @@ static int reevaluate_points(const struct view *view, const char *word, struct e
     last = all ? store_count(view->store) : first + 1;
     struct view_row *row = malloc(sizeof *row);
     if (!row) return error_set(err, "out of memory");
-    if (rebuild(view, &rebuilt, err)) result = -1;
+    if (rebuilt_create(&rebuilt, view, err)) result = -1;
     for (size_t i = first; i < last && result >= 0; i++) {
         int found = view_read(view, i, row, err);
         if (!found && !(all && (!row->committed || row->result.status != STORE_DONE)))
@@ -210,8 +176,7 @@ static int reevaluate_points(const struct view *view, const char *word, struct e
         if (found) result = found;
     }
     free(row);
-    plan_destroy(rebuilt.plan);
-    sweep_destroy(rebuilt.sweep);
+    rebuilt_destroy(&rebuilt);
     return result;
 }
 

@@ -63,6 +63,10 @@ struct method {
     void (*linear_backward)(const struct method_context *context, const struct linear *linear, size_t tokens,
                             const float *x, const float *dy, float *dx);
 
+    /* On a linear layer: weight += what the method adds beside it. NULL: a method with tensors of its own that no
+     * weight can take up (a prompt). */
+    void (*linear_merge)(const struct method_context *context, const struct linear *linear);
+
     /* On the embeddings: the table that ids -1, -2, ... of a batch mean. */
     struct parameter *(*prompt)(const struct parameters *parameters);
 };

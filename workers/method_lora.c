@@ -88,6 +88,14 @@ static void lora_backward(const struct method_context *context, const struct lin
     if (dx) k->matmul(device, false, false, tokens, in, rank, 1, du, rank, a->value, in, 1, dx, in);
 }
 
+static void lora_merge(const struct method_context *context, const struct linear *linear)
+{
+    size_t rank = context->config->size, in = linear->in, out = linear->out;
+    const float *a = linear->adapter[0]->value, *b = linear->adapter[1]->value;
+    context->kernels->matmul(context->device, false, false, out, in, rank, lora_scale(context->config), b, rank, a, in,
+                             1, linear->weight->value, in);
+}
+
 const struct method method_lora = {
     .keeps_linear_inputs = true,
     .parameters = lora_parameters,
@@ -96,4 +104,5 @@ const struct method method_lora = {
     .linear_kept = lora_kept,
     .linear_forward = lora_forward,
     .linear_backward = lora_backward,
+    .linear_merge = lora_merge,
 };

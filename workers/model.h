@@ -43,6 +43,10 @@ int model_evaluate(struct model *model, const struct batch *batch, double *loss,
  * yet summed over ranks. *loss as above. */
 int model_train(struct model *model, const struct batch *batch, float scale, double *loss, struct error *err);
 
+/* Weights of the base += what the method adds beside them, so that the base alone is the finetuned model. -1: the
+ * method adds what no weight can take up. */
+int model_merge(struct model *model, struct error *err);
+
 /* Gradients: zero them; sum the partial ones over ranks; their global norm (each tensor once). */
 void parameters_zero_gradients(struct parameters *parameters);
 int parameters_reduce_gradients(struct parameters *parameters, struct error *err);

@@ -6,6 +6,19 @@ static struct method_context context_of(const struct model *model)
     return (struct method_context){model->kernels, model->device, &model->method_config, model->method_scratch};
 }
 
+int model_merge(struct model *model, struct error *err)
+{
+    const struct method *method = model->method;
+    struct method_context context = context_of(model);
+    if (!method->parameters) return 0;
+    if (!method->linear_merge)
+        return error_set(err, "what %s adds cannot be taken up by the weights", method_name(model->method_config.kind));
+    for (uint32_t i = 0; i < model->config.layers; i++)
+        for (int kind = 0; kind < LINEARS; kind++)
+            if (model->layers[i].linears[kind].weight) method->linear_merge(&context, &model->layers[i].linears[kind]);
+    return model->kernels->synchronise(model->device, err);
+}
+
 void linear_forward(const struct model *model, const struct linear *linear, size_t tokens, const float *x, float *y)
 {
     size_t in = linear->in, out = linear->out;

@@ -86,4 +86,9 @@ struct stage_progress {
     uint64_t checkpoint_step; /* newest state on disk, counted as `step` */
 };
 
+/* Write the model that a committed result was measured with as a Hugging Face folder (huggingface_save): the base and
+ * its best weights, adapters merged into them. On one device, whatever the stage's degree. -1: also for methods whose
+ * adapter no weight can take up, and for diverged points. */
+int stage_export(const struct stage *stage, const struct store_result *result, const char *dir, struct error *err);
+
 #endif

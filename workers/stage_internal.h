@@ -65,6 +65,12 @@ int member_load_trainable(struct member *member, const struct checkpoint *checkp
 /* The weights with which this attempt begins. */
 int member_load(struct member *member, struct error *err);
 
+/* stage_run.c: open what training and evaluation share; close everything. */
+int run_open(struct run *run, const struct stage *stage, bool training, struct error *err);
+void run_close(struct run *run);
+/* The weights that a committed result was measured with. Collective. */
+int member_load_result(struct member *member, const struct store_result *result, struct error *err);
+
 /* stage_state.c: checkpoints of a stage. Saving is collective over the gang. */
 int run_parent(struct run *run, struct error *err); /* open the parent's end state, where there is a parent */
 int run_resume(struct run *run, struct error *err);

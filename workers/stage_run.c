@@ -13,7 +13,7 @@
 #include "workers/stage_files.h"
 #include "workers/stage_internal.h"
 
-static void run_close(struct run *run)
+void run_close(struct run *run)
 {
     checkpoint_writer_destroy(run->writer);
     safetensors_close(run->weights);
@@ -53,7 +53,7 @@ static int open_import(struct run *run, struct error *err)
 }
 
 /* What training and evaluation share. */
-static int run_open(struct run *run, const struct stage *stage, bool training, struct error *err)
+int run_open(struct run *run, const struct stage *stage, bool training, struct error *err)
 {
     *run = (struct run){.stage = stage, .training = training, .started = clock_elapsed()};
     pthread_mutex_init(&run->io, NULL);
@@ -184,7 +184,7 @@ struct reevaluation {
     double loss;
 };
 
-static int reevaluate_weights(struct member *member, const struct store_result *result, struct error *err)
+int member_load_result(struct member *member, const struct store_result *result, struct error *err)
 {
     struct run *run = member->run;
     if (member_load(member, err)) return -1;
@@ -205,7 +205,7 @@ static int reevaluate_main(void *context, const struct collective *collective, s
     struct reevaluation *work = context;
     int status = member_create(&member, &work->run, collective, err);
     member.tick = (struct tick){.call = NULL};
-    if (status == 0) status = reevaluate_weights(&member, work->result, err);
+    if (status == 0) status = member_load_result(&member, work->result, err);
     if (status == 0) status = evaluate(member.model, member.test, &member.buffer, NULL, &loss, &targets, err);
     if (status == 0 && collective->rank == 0) work->loss = loss;
     member_destroy(&member);

@@ -275,6 +275,54 @@ static void test_tokenizer_from_a_file(void **state)
 }
 
 /* People read the file with h5py: the layout is what io/dataset.h says. */
+/* Ids of another tokenizer are taken as they are, and none outside of its vocabulary. */
+static void test_token_ids(void **state)
+{
+    (void)state;
+    static const char text[] = "1 2 3\n70000 0\n", pairs[] = "5 6 7\t8 9\n4\t69999 2\n";
+    const char *text_path = temporary_write("ids.txt", text, sizeof text - 1);
+    const char *pairs_path = temporary_write("ids.tsv", pairs, sizeof pairs - 1);
+    const char *const texts[] = {text_path};
+    struct dataset_sources sources = {.text = texts,
+                                      .text_count = 1,
+                                      .valid_text = texts,
+                                      .valid_text_count = 1,
+                                      .pairs = {pairs_path, pairs_path, pairs_path},
+                                      .ids = true,
+                                      .vocabulary = 70001};
+    struct error err = {""};
+    struct dataset_info info;
+    const char *path = temporary_path("ids.h5");
+    if (dataset_build(path, &sources, &info, &err)) fail_msg("%s", err.text);
+    assert_int_equal(info.vocabulary, 70001);
+    assert_int_equal(info.example_targets[SPLIT_TRAIN], 4);
+    struct dataset *dataset = dataset_open(path, &err);
+    assert_non_null(dataset);
+    assert_int_equal(dataset_verify(dataset, &err), 0);
+    static const int32_t whole[] = {1, 2, 3, 70000, 0}, first[] = {5, 6, 7, 8, 9}, second[] = {4, 69999, 2};
+    int32_t ids[8];
+    size_t source, size;
+    dataset_text(dataset, SPLIT_TRAIN, 0, 5, ids);
+    assert_memory_equal(ids, whole, sizeof whole);
+    assert_int_equal(dataset_example(dataset, SPLIT_TRAIN, 0, 8, ids, &source), 5);
+    assert_memory_equal(ids, first, sizeof first);
+    assert_int_equal(source, 3);
+    assert_int_equal(dataset_example(dataset, SPLIT_TEST, 1, 8, ids, &source), 3);
+    assert_memory_equal(ids, second, sizeof second);
+    assert_int_equal(source, 1);
+    dataset_tokenizer(dataset, &size);
+    assert_int_equal(size, 0);
+    dataset_close(dataset);
+
+    sources.vocabulary = 70000;
+    assert_refused(&sources, located("ids.txt", "2: token id 70000...; allowed: 0..69999"));
+    sources.vocabulary = 70001;
+    temporary_write("ids.txt", "1 x\n", 4);
+    assert_refused(&sources, located("ids.txt", "1: what is no token id"));
+    temporary_write("ids.txt", "99999999999999999999999999\n", 27);
+    assert_refused(&sources, located("ids.txt", "1: token id"));
+}
+
 static void test_h5py_reads_it(void **state)
 {
     (void)state;
@@ -319,6 +367,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refused_requests, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_failure_keeps_the_old_file, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_tokenizer_from_a_file, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_token_ids, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_h5py_reads_it, temporary_create, temporary_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

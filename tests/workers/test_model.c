@@ -155,6 +155,40 @@ static void window(void **state)
     assert_non_null(strstr(err.text, "sequences of 11 tokens are longer than the 10 that attention sees"));
 }
 
+/* A model with its adapter merged is the base alone, with the same losses; a prompt cannot be merged. */
+static void merged_adapters(void **state)
+{
+    (void)state;
+    struct method_config method = method_lora_config();
+    struct error err = {""};
+    for (int i = 0; i < VARIANTS; i++) {
+        struct model_config config = variant_model(i, 4, 2, true);
+        struct sample *s = sample_default(&method, config.vocabulary);
+        struct batch_capacity capacity = capacity_of(&s->batch);
+        struct rank r = rank_alone("reference", &config, &method, &capacity, false);
+        double adapted = loss_of(&r, &s->batch);
+        if (model_merge(r.model, &err)) fail_msg("%s", err.text);
+        double both = loss_of(&r, &s->batch);
+        for (size_t p = 0; p < r.parameters->count; p++)
+            if (r.parameters->list[p].adapter)
+                parameter_fill(r.parameters, &r.parameters->list[p], INITIAL_CONSTANT, 0, 0);
+        double merged = loss_of(&r, &s->batch);
+        if (!(fabs(both / adapted - 1) > 2e-5)) fail_msg("%s: the adapter does nothing: %.9g", variants[i].what, both);
+        if (!(fabs(merged / adapted - 1) < 1e-5)) fail_msg("%s: %.9g, not %.9g", variants[i].what, merged, adapted);
+        rank_destroy(&r);
+        free(s);
+    }
+    struct method_config prompt_method = method_prompt_config();
+    struct model_config config = small_model(4, 2, true);
+    struct sample *s = sample_default(&prompt_method, config.vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    struct rank r = rank_alone("reference", &config, &prompt_method, &capacity, false);
+    assert_int_equal(model_merge(r.model, &err), -1);
+    assert_non_null(strstr(err.text, "prompt"));
+    rank_destroy(&r);
+    free(s);
+}
+
 /* Gradients are those of scale * loss, and add up over micro-batches. */
 static void scale_and_accumulation(void **state)
 {
@@ -374,6 +408,7 @@ int main(void)
         cmocka_unit_test(prompt),
         cmocka_unit_test(variants_of_the_architecture),
         cmocka_unit_test(window),
+        cmocka_unit_test(merged_adapters),
         cmocka_unit_test(scale_and_accumulation),
         cmocka_unit_test(packed_batch_is_its_sequences),
         cmocka_unit_test(causality),

@@ -1,0 +1,49 @@
+/* From a run directory back to its plan. */
+#include "orchestrator/rebuilt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int rebuilt_create(struct rebuilt *rebuilt, const struct view *view, struct error *err)
+{
+    const char *text = store_config(view->store);
+    *rebuilt = (struct rebuilt){NULL, NULL};
+    rebuilt->sweep = sweep_parse(store_config_path(view->store), text, strlen(text), err);
+    if (!rebuilt->sweep) return -1;
+    if (strcmp(sweep_dataset(rebuilt->sweep)->digest.hex, store_dataset_digest(view->store)))
+        return error_set(err, "%s is not the data set of this run: its digest is %.12s, the run's is %.12s",
+                         rebuilt->sweep->dataset, sweep_dataset(rebuilt->sweep)->digest.hex,
+                         store_dataset_digest(view->store));
+    rebuilt->plan = plan_create(rebuilt->sweep, 1e9, err);
+    return rebuilt->plan ? 0 : -1;
+}
+
+void rebuilt_destroy(struct rebuilt *rebuilt)
+{
+    plan_destroy(rebuilt->plan);
+    sweep_destroy(rebuilt->sweep);
+}
+
+static int find_stage(const struct plan *plan, const struct store_point *point, size_t *stage, struct error *err)
+{
+    for (size_t i = 0; i < plan->point_count; i++)
+        if (!memcmp(plan->points[i].identity, point->identity, DIGEST_HEX)) {
+            *stage = plan->stage_of_point[i];
+            return 0;
+        }
+    return error_set(err, "point %.12s is no longer in the sweep: this version plans it otherwise, or it was taken out",
+                     point->identity);
+}
+
+struct stage *rebuilt_stage(const struct rebuilt *rebuilt, const struct view *view, const struct store_point *point,
+                            struct error *err)
+{
+    size_t index = 0;
+    if (find_stage(rebuilt->plan, point, &index, err)) return NULL;
+    struct stage *stage = malloc(sizeof *stage);
+    if (stage)
+        plan_stage_describe(rebuilt->plan, index, view->dir, 1, stage);
+    else
+        error_set(err, "out of memory");
+    return stage;
+}
