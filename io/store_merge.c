@@ -16,8 +16,13 @@ enum { CONFLICTS_LISTED = 1000 };
 /* A row of an input. */
 struct entry {
     uint32_t input;
-    bool committed;
     size_t row;
+};
+
+/* One of the results of a point. */
+struct candidate {
+    const struct entry *entry;
+    struct store_slots slots;
 };
 
 struct merge {
@@ -26,6 +31,8 @@ struct merge {
     const struct store_merge_options *options;
     struct entry *entries; /* sorted by identity, then input, row */
     size_t entry_count;
+    struct candidate *candidates; /* of the point at hand */
+    size_t candidate_capacity;
     struct store_point *points;
     struct store_origin *origins;
     size_t count;
@@ -79,6 +86,15 @@ static int compare_slots(const struct store_slots *a, const struct store_slots *
     return memcmp(a, b, sizeof *a);
 }
 
+/* The one that the rule keeps comes first. */
+static int compare_candidates(const void *a, const void *b, void *context)
+{
+    const struct candidate *x = a, *y = b;
+    const struct merge *merge = context;
+    int order = compare_slots(&x->slots, &y->slots);
+    return merge->options->rule == STORE_RULE_NEWEST ? -order : order;
+}
+
 static bool same_result(const struct store_slots *a, const struct store_slots *b)
 {
     return memcmp(a->result, b->result, sizeof a->result) == 0 && memcmp(a->curve, b->curve, sizeof a->curve) == 0;
@@ -107,47 +123,65 @@ static bool close_results(const struct store_slots *a, const struct store_slots 
            close_numbers(x.pretrain_loss, y.pretrain_loss, tolerance);
 }
 
-static int list_conflict(struct store_merge_report *report, const struct entry *kept, const struct entry *other,
-                         bool one_class, struct error *err)
+/* Equal, or computed in different execution classes and close. */
+static bool agree(const struct store_slots *a, const struct store_slots *b, double tolerance)
+{
+    return same_result(a, b) || (!same_class(a, b) && close_results(a, b, tolerance));
+}
+
+static int list_conflict(struct store_merge_report *report, const struct candidate *first,
+                         const struct candidate *second, bool kept, struct error *err)
 {
     report->conflicts++;
     if (report->listed == CONFLICTS_LISTED) return 0;
     if (!report->list) report->list = calloc(CONFLICTS_LISTED, sizeof *report->list);
     if (!report->list) return error_set(err, "out of memory");
-    report->list[report->listed++] =
-        (struct store_conflict){kept->input, kept->row, other->input, other->row, one_class};
+    report->list[report->listed++] = (struct store_conflict){first->entry->input,
+                                                             first->entry->row,
+                                                             second->entry->input,
+                                                             second->entry->row,
+                                                             kept,
+                                                             same_class(&first->slots, &second->slots)};
     return 0;
 }
 
-/* The entry whose result is kept, or NULL where none has one; *slots are its bytes. */
-static int result_choose(struct merge *merge, struct entry *entries, size_t count, const struct entry **kept,
-                         struct error *err)
+/* The committed rows of a point: merge->candidates[*found], the one that is kept first. */
+static int candidates_read(struct merge *merge, const struct entry *entries, size_t count, size_t *found,
+                           struct error *err)
 {
-    struct store_slots best, slots;
-    bool newest = merge->options->rule == STORE_RULE_NEWEST;
-    *kept = NULL;
-    for (size_t i = 0; i < count; i++) {
-        int found = store_read_slots(merge->inputs[entries[i].input], entries[i].row, &slots, NULL);
-        merge->report->damaged += found < 0;
-        entries[i].committed = found == 1;
-        if (found != 1) continue;
-        int order = *kept ? compare_slots(&slots, &best) : -1;
-        if (*kept && (newest ? order <= 0 : order >= 0)) continue;
-        best = slots;
-        *kept = &entries[i];
+    if (count > merge->candidate_capacity) {
+        struct candidate *grown = reallocarray(merge->candidates, count, sizeof *grown);
+        if (!grown) return error_set(err, "out of memory for %zu results of a point", count);
+        merge->candidates = grown;
+        merge->candidate_capacity = count;
     }
+    *found = 0;
     for (size_t i = 0; i < count; i++) {
-        if (!entries[i].committed || &entries[i] == *kept) continue;
-        if (store_read_slots(merge->inputs[entries[i].input], entries[i].row, &slots, err) != 1)
-            return error_set(err, "%s: row %zu has changed while it was read", merge->inputs[entries[i].input]->path,
-                             entries[i].row);
-        bool one_class = same_class(&best, &slots);
-        if (same_result(&best, &slots))
+        struct candidate *candidate = &merge->candidates[*found];
+        int state = store_read_slots(merge->inputs[entries[i].input], entries[i].row, &candidate->slots, NULL);
+        merge->report->damaged += state < 0;
+        candidate->entry = &entries[i];
+        *found += state == 1;
+    }
+    if (*found > 1) qsort_r(merge->candidates, *found, sizeof *merge->candidates, compare_candidates, merge);
+    return 0;
+}
+
+/* How the results of one point stand to each other: every two of them are compared, so that it does not matter which of
+ * them is kept. */
+static int candidates_judge(struct merge *merge, size_t count, struct error *err)
+{
+    const struct candidate *all = merge->candidates;
+    for (size_t i = 1; i < count; i++) {
+        size_t against = 0;
+        while (against < i && agree(&all[against].slots, &all[i].slots, merge->options->tolerance))
+            against++;
+        if (against < i && list_conflict(merge->report, &all[against], &all[i], against == 0, err) != 0) return -1;
+        if (against < i) continue;
+        if (same_result(&all[0].slots, &all[i].slots))
             merge->report->equal++;
-        else if (!one_class && close_results(&best, &slots, merge->options->tolerance))
+        else
             merge->report->close++;
-        else if (list_conflict(merge->report, *kept, &entries[i], one_class, err) != 0)
-            return -1;
     }
     return 0;
 }
@@ -195,16 +229,17 @@ static struct store_state state_choose(const struct merge *merge, const struct e
     return best;
 }
 
-static int group_join(struct merge *merge, struct entry *entries, size_t count, struct error *err)
+static int group_join(struct merge *merge, const struct entry *entries, size_t count, struct error *err)
 {
-    const struct entry *kept;
+    size_t found = 0;
     struct store_result result;
-    if (result_choose(merge, entries, count, &kept, err) != 0) return -1;
+    if (candidates_read(merge, entries, count, &found, err) != 0 || candidates_judge(merge, found, err) != 0) return -1;
     struct store_state state = state_choose(merge, entries, count);
+    const struct entry *kept = found > 0 ? merge->candidates[0].entry : NULL;
     const struct entry *from = kept ? kept : &entries[0];
     const struct store *store = merge->inputs[from->input];
     if (kept) {
-        if (store_read(store, kept->row, &result, NULL, NULL, err) != 1) return -1;
+        memcpy(&result, merge->candidates[0].slots.result, sizeof result);
         state.status = result.status;
         state.progress = 1.0;
         merge->report->committed++;
@@ -347,12 +382,14 @@ int store_merge(const struct store *const *inputs, size_t count, const struct st
     if (entries_collect(&merge, err) != 0 || groups_join(&merge, err) != 0) goto done;
     report->points = merge.count;
     if (report->conflicts > 0 && options->rule == STORE_RULE_FAIL)
-        error_set(err, "%zu points have results that differ; --rule earliest or --rule newest keeps one of them",
+        error_set(err,
+                  "%zu results differ from others of their points; --rule earliest or --rule newest keeps one of them",
                   report->conflicts);
     else if (points_sort(&merge, err) == 0)
         result = merge_write(&merge, out, version, err);
 done:
     free(merge.entries);
+    free(merge.candidates);
     free(merge.points);
     free(merge.origins);
     return result;

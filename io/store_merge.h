@@ -2,8 +2,10 @@
  * from.
  *
  * The merge is a join in the sense of a lattice: the same stores in any order and any grouping give the same rows, and
- * a store merged with itself is itself. At full size: tens of stores of 10^5 points; every result is read once with its
- * checksum, memory is a few hundred bytes a point and input. */
+ * a store merged with itself is itself. Whether results conflict is judged of every two of a point, so that the order
+ * does not matter for that either; but a store no longer has the results that were close to the ones it kept, so that
+ * STORE_RULE_FAIL may accept in one grouping what it refuses in another. At full size: tens of stores of 10^5 points;
+ * every result is read once with its checksum, memory is a few hundred bytes a point and input. */
 #ifndef TUNELAW_IO_STORE_MERGE_H
 #define TUNELAW_IO_STORE_MERGE_H
 
@@ -19,7 +21,8 @@ enum store_rule {
 
 /* The same point with different results. */
 struct store_conflict {
-    size_t kept_input, kept_row, other_input, other_row;
+    size_t first_input, first_row, other_input, other_row;
+    bool kept;       /* the first is the one that the rule keeps; else neither is, a third one is */
     bool same_class; /* of one execution class, where results are equal bit for bit */
 };
 
@@ -35,7 +38,7 @@ struct store_merge_report {
     size_t damaged;   /* committed rows whose checksum is wrong: not taken */
     size_t renamed;   /* points that the inputs name or mark differently */
     size_t configs;   /* different sweep files among the inputs */
-    size_t conflicts; /* results that differ; conflicts[] lists the first of them */
+    size_t conflicts; /* results that differ from one that comes before them by the rule; list[] has the first ones */
     struct store_conflict *list;
     size_t listed;
 };

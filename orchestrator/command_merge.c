@@ -141,12 +141,12 @@ static void print_conflicts(const struct inputs *inputs, const struct store_merg
 {
     for (size_t i = 0; i < report->listed && i < CONFLICTS_SHOWN; i++) {
         const struct store_conflict *c = &report->list[i];
-        const struct store_point *point = store_point(inputs->stores[c->kept_input], c->kept_row);
+        const struct store_point *point = store_point(inputs->stores[c->first_input], c->first_row);
         char what[256];
         view_describe(point, what, sizeof what);
         printf("  conflict: %.12s %s: %s\n", point->identity, what,
                c->same_class ? "results of one execution class differ" : "losses differ by more than the tolerance");
-        print_result(inputs, c->kept_input, c->kept_row, resolved);
+        print_result(inputs, c->first_input, c->first_row, resolved && c->kept);
         print_result(inputs, c->other_input, c->other_row, false);
     }
     if (report->conflicts > CONFLICTS_SHOWN) printf("  and %zu more conflicts\n", report->conflicts - CONFLICTS_SHOWN);

@@ -189,6 +189,50 @@ static void test_conflicts(void **state)
     }
 }
 
+/* Three classes, the ends further apart than the tolerance, the middle close to both: whichever was finished first, and
+ * in whichever order they are named, they are in conflict. */
+static void test_straddling(void **state)
+{
+    struct fixture *fixture = *state;
+    static const size_t numbers[] = {7},
+                        orders[][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+    static const char *const names[] = {"a", "b", "c"}, *const classes[] = {"cpu", "gpu", "tpu"};
+    for (size_t finished = 0; finished < 6; finished++) {
+        struct store *stores[3];
+        for (size_t i = 0; i < 3; i++) {
+            stores[i] = make(fixture, names[i], numbers, 1, NULL);
+            struct store_row row = row_of(0, 7, 100 + (double)orders[finished][i], classes[i], 4e-3 * (double)i);
+            commit(stores[i], &row);
+        }
+        for (size_t order = 0; order < 6; order++) {
+            const struct store *inputs[3];
+            struct store_merge_report report;
+            for (size_t i = 0; i < 3; i++)
+                inputs[i] = stores[orders[order][i]];
+            assert_null(merge(fixture, "out", &failing, inputs, 3, &report));
+            assert_int_equal(report.conflicts, 1);
+            assert_int_equal(report.close, 1);
+            /* the ends, and of these the one that the rule would keep is said to be kept */
+            const struct store_conflict *c = report.list;
+            double off = (double)orders[order][c->first_input] - (double)orders[order][c->other_input];
+            assert_true(fabs(off) == 2);
+            assert_int_equal(c->kept, orders[finished][1] != 0);
+            assert_false(c->same_class);
+            store_merge_report_free(&report);
+            struct store *out = merge(fixture, "out", &earliest, inputs, 3, NULL);
+            struct store_execution execution;
+            struct store_result result;
+            assert_int_equal(store_read(out, 0, &result, &execution, NULL, NULL), 1);
+            assert_true(execution.finished == 100);
+            store_close(out);
+        }
+        for (size_t i = 0; i < 3; i++) {
+            unlink(stores[i]->path);
+            store_close(stores[i]);
+        }
+    }
+}
+
 static void test_damaged_rows_are_not_taken(void **state)
 {
     struct fixture *fixture = *state;
@@ -239,10 +283,13 @@ static void test_marks(void **state)
     store_close(out);
 }
 
-/* A store of random points with random results: two values, three times, two classes a point. */
-static struct store *random_store(struct fixture *fixture, size_t which, unsigned *seed)
+/* A store of random points with random results: three times and, by `kind`, either two values far apart in two classes,
+ * or one value in each of four classes, all within the tolerance. */
+enum results { CONFLICTING, CLOSE };
+static struct store *random_store(struct fixture *fixture, size_t which, enum results kind, unsigned *seed)
 {
     static const char *const configs[] = {"a = 1;\n", "a = 2;\n", "longer = 3;\n"};
+    static const char *const classes[] = {"cpu", "gpu", "cpu two threads", "gpu degree 2"};
     static const double offs[] = {0, 0.3};
     size_t numbers[UNIVERSE], count = 0;
     char name[16];
@@ -256,8 +303,9 @@ static struct store *random_store(struct fixture *fixture, size_t which, unsigne
                                     rand_r(seed) % 3, 0.5, ""};
         if (rand_r(seed) % 2) assert_int_equal(store_set_state(store, i, &state, NULL), 0);
         if (rand_r(seed) % 2) continue;
-        double off = offs[rand_r(seed) % 8 == 0];
-        struct store_row row = row_of(i, numbers[i], 100 + rand_r(seed) % 3, rand_r(seed) % 2 ? "cpu" : "gpu", off);
+        size_t class = (size_t)rand_r(seed) % (kind == CLOSE ? 4 : 2);
+        double off = kind == CLOSE ? 1e-3 * (double)class : offs[rand_r(seed) % 8 == 0];
+        struct store_row row = row_of(i, numbers[i], 100 + rand_r(seed) % 3, classes[class], off);
         commit(store, &row);
     }
     return store;
@@ -296,16 +344,18 @@ static void test_associative_commutative_idempotent(void **state)
     struct fixture *fixture = *state;
     unsigned seed = 11;
     size_t refused = 0;
-    for (int round = 0; round < 12; round++) {
+    for (int round = 0; round < 20; round++) {
+        enum results kind = round < 12 ? CONFLICTING : CLOSE;
         struct store *stores[STORES];
         for (size_t i = 0; i < STORES; i++)
-            stores[i] = random_store(fixture, i, &seed);
+            stores[i] = random_store(fixture, i, kind, &seed);
         const struct store *const inputs[] = {stores[0], stores[1], stores[2]};
         check_lattice(fixture, &earliest, inputs);
         check_lattice(fixture, &newest, inputs);
         check_lattice(fixture, &failing, inputs);
         struct store *strict = merge(fixture, "strict", &failing, inputs, 3, NULL);
         refused += !strict;
+        if (kind == CLOSE) assert_non_null(strict);
         store_close(strict);
         for (size_t i = 0; i < STORES; i++) {
             unlink(stores[i]->path);
@@ -320,11 +370,9 @@ static void test_associative_commutative_idempotent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_shards),
-        TEST(test_conflicts),
-        TEST(test_damaged_rows_are_not_taken),
-        TEST(test_marks),
-        TEST(test_associative_commutative_idempotent),
+        TEST(test_shards),     TEST(test_conflicts),
+        TEST(test_straddling), TEST(test_damaged_rows_are_not_taken),
+        TEST(test_marks),      TEST(test_associative_commutative_idempotent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

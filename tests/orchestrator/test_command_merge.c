@@ -47,7 +47,7 @@ static void test_conflict(void **state)
     make_run(fixture, "a", 2.5, 100);
     make_run(fixture, "b", 2.25, 200);
     snprintf(out, sizeof out, "%s/out.h5", dir);
-    check(program_run(dir, "merge %s %s/a %s/b", out, dir, dir), 1, "conflict: ", "1 points have results that differ");
+    check(program_run(dir, "merge %s %s/a %s/b", out, dir, dir), 1, "conflict: ", "1 results differ");
     assert_int_equal(access(out, F_OK), -1);
     check(program_run(dir, "merge %s %s/a %s/b --rule earliest", out, dir, dir), 0, "test loss 2.5,", "");
     assert_true(loss_of(fixture, out) == 2.5);
