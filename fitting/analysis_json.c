@@ -1,15 +1,13 @@
 /* Fitting: the analysis as a program reads it, and as it is kept in DIR/fit.json. */
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "fitting/analysis.h"
 #include "fitting/analysis_json.h"
+#include "io/file.h"
 #include "io/version.h"
 
 enum { FIT_VERSION = 1 };
@@ -217,15 +215,11 @@ int analysis_print_json(const struct analysis *analysis, FILE *out, struct error
 
 int analysis_write(const struct analysis *analysis, const char *dir, struct error *err)
 {
-    char path[4096 + 16], beside[4096 + 32];
+    char path[4096 + 16];
+    struct file_draft draft;
     snprintf(path, sizeof path, "%.4096s/fit.json", dir);
-    snprintf(beside, sizeof beside, "%s.tmp", path);
-    FILE *file = fopen(beside, "w");
-    if (!file) return error_set_errno(err, "%s", beside);
-    int failed = analysis_print_json(analysis, file, err);
-    if (!failed && fsync(fileno(file))) failed = error_set_errno(err, "%s", beside);
-    if (fclose(file) && !failed) failed = error_set_errno(err, "%s", beside);
-    if (!failed && rename(beside, path)) failed = error_set_errno(err, "%s", path);
-    if (failed) unlink(beside);
-    return failed ? -1 : 0;
+    if (file_draft_open(&draft, path, 0666, err)) return -1;
+    if (!analysis_print_json(analysis, draft.file, err)) return file_draft_publish(&draft, true, err);
+    file_draft_discard(&draft);
+    return -1;
 }

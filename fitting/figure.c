@@ -81,7 +81,7 @@ static FILE *open_part(const char *folder, const char *name, const char *suffix,
 {
     char path[4096 + 64];
     snprintf(path, sizeof path, "%.4000s/%s%s", folder, name, suffix);
-    FILE *file = fopen(path, "w");
+    FILE *file = fopen(path, "we");
     if (!file) error_set_errno(err, "%s", path);
     return file;
 }
@@ -260,7 +260,8 @@ int figure_close(struct figure *figure, size_t *series, struct error *err)
     free(figure);
     return failed ? -1 : 0;
 }
-static int wait_for(pid_t child, const char *folder, struct error *err)
+
+static int wait_for(pid_t child, struct error *err)
 {
     int status;
     while (waitpid(child, &status, 0) < 0)
@@ -268,8 +269,7 @@ static int wait_for(pid_t child, const char *folder, struct error *err)
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
         return error_set(
             err, "gnuplot is not installed, and the report's plots need it; on Debian: apt-get install gnuplot-nox");
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return error_set(err, "gnuplot failed; see %s/gnuplot.log", folder);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return error_set(err, "gnuplot failed; see report/gnuplot.log");
     return 0;
 }
 
@@ -278,7 +278,7 @@ int figures_draw(const char *folder, const char (*names)[32], size_t count, stru
     if (!count) return 0;
     int result = -1;
     char(*scripts)[40] = calloc(count, sizeof *scripts);
-    char **words = calloc(count + 2, sizeof *words);
+    char **words = calloc(count + 3, sizeof *words);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     if (!scripts || !words) {
@@ -286,9 +286,10 @@ int figures_draw(const char *folder, const char (*names)[32], size_t count, stru
         goto done;
     }
     words[0] = "gnuplot";
+    words[1] = "--default-settings"; /* nobody's .gnuplot has a say */
     for (size_t i = 0; i < count; i++) {
         snprintf(scripts[i], sizeof scripts[i], "%s.gp", names[i]);
-        words[i + 1] = scripts[i];
+        words[i + 2] = scripts[i];
     }
     posix_spawn_file_actions_addchdir_np(&actions, folder);
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
@@ -306,7 +307,7 @@ int figures_draw(const char *folder, const char (*names)[32], size_t count, stru
         error_set_errno(err, "gnuplot cannot be started");
         goto done;
     }
-    result = wait_for(child, folder, err);
+    result = wait_for(child, err);
 done:
     posix_spawn_file_actions_destroy(&actions);
     free(words);

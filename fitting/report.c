@@ -1,7 +1,9 @@
 /* Fitting, the end of the way of the data: an analysis in, one page out, plots drawn beside it and set into it. */
 #include "fitting/report.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,6 +12,7 @@
 #include "fitting/figure.h"
 #include "fitting/html.h"
 #include "fitting/report_internal.h"
+#include "io/file.h"
 
 static int write_figure(struct report *report, const struct plot *plot, struct error *err)
 {
@@ -193,32 +196,55 @@ static int write_page(struct report *report, struct error *err)
 
 static int write_beside(struct report *report, const char *path, struct error *err)
 {
-    char beside[4096 + 64];
-    snprintf(beside, sizeof beside, "%.4090s.tmp", path);
-    FILE *out = report->out = fopen(beside, "w");
-    if (!out) return error_set_errno(err, "%s", beside);
-    int failed = write_page(report, err);
-    if (!failed && (fflush(out) || ferror(out) || fsync(fileno(out)))) failed = error_set_errno(err, "%s", beside);
-    if (fclose(out) && !failed) failed = error_set_errno(err, "%s", beside);
-    if (!failed && rename(beside, path)) failed = error_set_errno(err, "%s", path);
-    if (failed) unlink(beside);
-    return failed;
+    struct file_draft draft;
+    if (file_draft_open(&draft, path, 0666, err)) return -1;
+    report->out = draft.file;
+    if (!write_page(report, err)) return file_draft_publish(&draft, true, err);
+    file_draft_discard(&draft);
+    return -1;
+}
+
+/* Move every file of the folder `from` into `to`, and remove `from`. */
+static int keep_drawings(const char *from, const char *to, struct error *err)
+{
+    int result = 0;
+    DIR *drawn = opendir(from);
+    int kept = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (!drawn || kept < 0) result = error_set_errno(err, "%s", drawn ? to : from);
+    for (struct dirent *entry; !result && (entry = readdir(drawn));)
+        if (entry->d_name[0] != '.' && renameat(dirfd(drawn), entry->d_name, kept, entry->d_name))
+            result = error_set_errno(err, "%s/%s", to, entry->d_name);
+    if (kept >= 0) close(kept);
+    if (drawn) closedir(drawn);
+    if (!result && rmdir(from)) result = error_set_errno(err, "%s", from);
+    return result;
 }
 
 int report_write(const char *dir, const char *path, const struct analysis *analysis, struct error *err)
 {
-    char folder[4096 + 32], page[4096 + 32];
+    char folder[4096 + 32], drawing[4096 + 32], page[4096 + 32];
     struct plots plots = {0};
     struct run_record run = {0};
+    struct error why;
     snprintf(folder, sizeof folder, "%.4090s/report", dir);
+    snprintf(drawing, sizeof drawing, "%.4090s/report.XXXXXX", dir);
     snprintf(page, sizeof page, "%.4090s/report.html", dir);
     if (mkdir(folder, 0777) && errno != EEXIST) return error_set_errno(err, "%s", folder);
     if (run_record_read(dir, &run, err)) return -1;
+    /* gnuplot would follow a link that somebody has put where it draws: it gets a folder that is new and ours alone */
+    if (!mkdtemp(drawing)) {
+        run_record_destroy(&run);
+        return error_set_errno(err, "%s", drawing);
+    }
     size_t *predicting = plots_predicting_fits(analysis, err);
     struct report report = {
-        .analysis = analysis, .run = &run, .plots = &plots, .predicting = predicting, .dir = dir, .folder = folder};
-    int result = predicting ? plots_make(analysis, &run, folder, &plots, err) : -1;
+        .analysis = analysis, .run = &run, .plots = &plots, .predicting = predicting, .dir = dir, .folder = drawing};
+    int result = predicting ? plots_make(analysis, &run, drawing, &plots, err) : -1;
     if (!result) result = write_beside(&report, path ? path : page, err);
+    if (keep_drawings(drawing, folder, &why) && !result) {
+        *err = why;
+        result = -1;
+    }
     plots_destroy(&plots);
     free(predicting);
     run_record_destroy(&run);

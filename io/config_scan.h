@@ -1,4 +1,4 @@
-/* The pass over a config's text before libconfig parses it. Private to io/config.c. */
+/* The pass over a config's text before libconfig parses it. For whoever hands a text to libconfig. */
 #ifndef TUNELAW_IO_CONFIG_SCAN_H
 #define TUNELAW_IO_CONFIG_SCAN_H
 

@@ -65,3 +65,78 @@ int file_publish(const char *from, const char *to, struct error *err)
     if (rename(from, to) != 0) return error_set_errno(err, "%s: cannot rename to %s", from, to);
     return file_sync_parent(to, err);
 }
+
+int file_open_write(const char *path, int flags)
+{
+    struct stat status;
+    /* O_NONBLOCK: a fifo of this name must not block */
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | flags, 0666);
+    if (fd < 0) return -1;
+    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) return fd;
+    close(fd);
+    errno = EEXIST;
+    return -1;
+}
+
+static void draft_free(struct file_draft *draft)
+{
+    int saved = errno;
+    if (draft->file) fclose(draft->file);
+    free(draft->path);
+    free(draft->temporary);
+    *draft = (struct file_draft){NULL, NULL, NULL};
+    errno = saved;
+}
+
+/* The temporary name is still this file's: another that makes the same file has taken it where it is not. */
+static bool draft_is_named(const struct file_draft *draft)
+{
+    struct stat mine, named;
+    return fstat(fileno(draft->file), &mine) == 0 && lstat(draft->temporary, &named) == 0 &&
+           mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
+}
+
+int file_draft_open(struct file_draft *draft, const char *path, mode_t mode, struct error *err)
+{
+    *draft = (struct file_draft){.path = strdup(path)};
+    if (!draft->path || asprintf(&draft->temporary, "%s.tmp", path) < 0) {
+        draft->temporary = NULL;
+        draft_free(draft);
+        return error_set(err, "%s: out of memory", path);
+    }
+    int fd = -1;
+    if (unlink(draft->temporary) == 0 || errno == ENOENT)
+        fd = open(draft->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+    if (fd >= 0) draft->file = fdopen(fd, "w");
+    if (draft->file) return 0;
+    error_set_errno(err, "%s", draft->temporary);
+    if (fd >= 0) {
+        close(fd);
+        unlink(draft->temporary);
+    }
+    draft_free(draft);
+    return -1;
+}
+
+int file_draft_publish(struct file_draft *draft, bool sync, struct error *err)
+{
+    int result = 0;
+    if (fflush(draft->file) != 0 || ferror(draft->file) || (sync && fsync(fileno(draft->file)) != 0))
+        result = error_set_errno(err, "%s", draft->temporary);
+    else if (!draft_is_named(draft))
+        result = error_set(err, "%s: another process writes it at the same time", draft->path);
+    else if (rename(draft->temporary, draft->path) != 0)
+        result = error_set_errno(err, "%s", draft->path);
+    if (result != 0)
+        file_draft_discard(draft);
+    else
+        draft_free(draft);
+    return result;
+}
+
+void file_draft_discard(struct file_draft *draft)
+{
+    if (!draft->file) return;
+    if (draft_is_named(draft)) unlink(draft->temporary);
+    draft_free(draft);
+}

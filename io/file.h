@@ -1,9 +1,14 @@
-/* Whole reads and writes at an offset, and publishing a finished file under its name. */
+/* Whole reads and writes at an offset, and the one way in which files of ours come to be: logs that grow, and files
+ * that are written beside their name and take it when they are whole. Neither goes through a symbolic link, so that in
+ * a folder where others may write nobody leads us to another file. Modes are 0666 (or as given) less the umask. */
 #ifndef TUNELAW_IO_FILE_H
 #define TUNELAW_IO_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
 
 #include "io/error.h"
 
@@ -17,5 +22,22 @@ int file_sync_parent(const char *path, struct error *err);
 
 /* Rename `from` (complete and synced) to `to` in the same directory, and sync the directory. */
 int file_publish(const char *from, const char *to, struct error *err);
+
+/* Open a file of ours for writing, made where it is missing; flags: 0, O_APPEND or O_TRUNC. -1 with errno: ELOOP where
+ * its name is a symbolic link, EEXIST where it is no plain file. */
+int file_open_write(const char *path, int flags);
+
+/* A file in the making: PATH.tmp, always new. Two that make the same file at once do no harm: one of them fails. */
+struct file_draft {
+    FILE *file; /* write here */
+    char *path, *temporary;
+};
+
+/* mode: 0666, or 0777 for a script. On failure there is nothing to discard. */
+int file_draft_open(struct file_draft *draft, const char *path, mode_t mode, struct error *err);
+/* Close it and give it its name; sync: only when it is on the disk. On failure it is discarded, and PATH is as it was.
+ */
+int file_draft_publish(struct file_draft *draft, bool sync, struct error *err);
+void file_draft_discard(struct file_draft *draft);
 
 #endif

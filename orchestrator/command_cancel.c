@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "orchestrator/command.h"
 #include "orchestrator/slurm.h"
 
@@ -38,7 +39,7 @@ static int leave_word(const char *dir, struct error *err)
 {
     char path[PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/slurm/cancelled", dir);
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    int fd = file_open_write(path, 0);
     if (fd < 0) return error_set_errno(err, "%s", path);
     close(fd);
     return 0;

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "io/file.h"
+
 extern char **environ;
 
 /* Up to three numbers with colons between them. */
@@ -129,18 +131,13 @@ int slurm_call(char *const argv[], char *out, size_t size, struct error *err)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 
-static FILE *open_jobs(const char *dir, const char *mode)
-{
-    char path[PATH_MAX + 16];
-    snprintf(path, sizeof path, "%s/slurm/jobs", dir);
-    return fopen(path, mode);
-}
-
 int slurm_jobs_read(const char *dir, char ids[][SLURM_ID], size_t limit, size_t *count, struct error *err)
 {
     char line[SLURM_ID + 2];
     *count = 0;
-    FILE *file = open_jobs(dir, "re");
+    char path[PATH_MAX + 16];
+    snprintf(path, sizeof path, "%s/slurm/jobs", dir);
+    FILE *file = fopen(path, "re");
     if (!file) return errno == ENOENT ? 0 : error_set_errno(err, "%s/slurm/jobs", dir);
     while (fgets(line, sizeof line, file)) {
         size_t digits = strspn(line, "0123456789");
@@ -156,10 +153,13 @@ int slurm_jobs_read(const char *dir, char ids[][SLURM_ID], size_t limit, size_t 
 
 int slurm_jobs_add(const char *dir, const char *id, struct error *err)
 {
-    FILE *file = open_jobs(dir, "ae");
-    if (!file) return error_set_errno(err, "%s/slurm/jobs", dir);
-    fprintf(file, "%s\n", id);
-    return fclose(file) ? error_set_errno(err, "%s/slurm/jobs", dir) : 0;
+    char path[PATH_MAX + 16];
+    snprintf(path, sizeof path, "%s/slurm/jobs", dir);
+    int fd = file_open_write(path, O_APPEND);
+    bool failed = fd < 0 || dprintf(fd, "%s\n", id) < 0;
+    if (failed) error_set_errno(err, "%s", path);
+    if (fd >= 0) close(fd);
+    return failed ? -1 : 0;
 }
 
 /* The text up to the next '|' or the end of the line; *text moves behind it. */
