@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "io/checkpoint.h"
 
 static void record_path(const char *dir, const char *suffix, char out[PATH_MAX])
@@ -38,18 +39,16 @@ int array_read(const char *dir, struct array_record *record, struct error *err)
 
 int array_write(const char *dir, const struct array_record *record, struct error *err)
 {
-    char path[PATH_MAX], temporary[PATH_MAX];
+    char path[PATH_MAX];
+    struct file_draft draft;
     record_path(dir, "", path);
-    record_path(dir, ".tmp", temporary);
-    FILE *file = fopen(temporary, "we");
-    if (!file) return error_set_errno(err, "%s", temporary);
+    if (file_draft_open(&draft, path, 0666, err)) return -1;
+    FILE *file = draft.file;
     fprintf(file, "tasks %" PRIu32 "\nplan %s\n", record->tasks, record->plan.hex);
     if (record->trunks[0]) fprintf(file, "trunks %s\n", record->trunks);
     if (record->array[0]) fprintf(file, "array %s\n", record->array);
     if (record->merge[0]) fprintf(file, "merge %s\n", record->merge);
-    bool failed = ferror(file) != 0;
-    if (fclose(file) != 0 || failed || rename(temporary, path) != 0) return error_set_errno(err, "%s", path);
-    return 0;
+    return file_draft_publish(&draft, false, err);
 }
 
 int array_forget(const char *dir, struct error *err)

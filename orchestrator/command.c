@@ -1,4 +1,5 @@
-/* What every command shares on its way out: how an error reaches the person at the terminal. */
+/* What the commands share: how the words that several of them take are read, and how an error reaches the person at the
+ * terminal. */
 #include "orchestrator/command.h"
 
 #include <stdio.h>
@@ -18,3 +19,44 @@ double command_number(const char *name, const char *text, double low, double hig
         argp_error(state, "--%s is \"%s\"; allowed: %g to %g", name, text, low, high);
     return value;
 }
+
+error_t command_parse_path(int key, char *word, struct argp_state *state, const char **path)
+{
+    switch (key) {
+    case ARGP_KEY_ARG:
+        if (*path) argp_error(state, "one run directory or store file, not also %s", word);
+        *path = word;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "which run directory or store file?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t parse_sweep(int key, char *word, struct argp_state *state)
+{
+    struct command_sweep *sweep = state->input;
+    switch (key) {
+    case 'd':
+        sweep->dir = word;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (sweep->file) argp_error(state, "one sweep file, not also %s", word);
+        sweep->file = word;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "which sweep file?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option sweep_options[] = {
+    {"dir", 'd', "DIR", 0,
+     "run directory: results.h5, checkpoints/, logs/ (default: runs/NAME, after the sweep's name)", 0},
+    {0}};
+static const struct argp sweep_argp = {.options = sweep_options, .parser = parse_sweep};
+const struct argp_child command_sweep_children[] = {{&sweep_argp, 0, NULL, 0}, {0}};

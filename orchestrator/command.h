@@ -29,4 +29,16 @@ int command_fail(const struct error *err);
 /* The number of an option's word; ends the program with a line that says what is allowed, where it is none. */
 double command_number(const char *name, const char *text, double low, double high, struct argp_state *state);
 
+/* The one argument of the reading commands, a run directory or a store file: for a parser's `default`. *path is NULL
+ * before. */
+error_t command_parse_path(int key, char *word, struct argp_state *state, const char **path);
+
+/* FILE and --dir of the commands that run a sweep: the children of their argp, whose parsers set
+ * state->child_inputs[0] to this at ARGP_KEY_INIT. */
+struct command_sweep {
+    const char *file;
+    const char *dir; /* NULL: runs/NAME */
+};
+extern const struct argp_child command_sweep_children[];
+
 #endif

@@ -60,16 +60,11 @@ static error_t parse(int key, char *word, struct argp_state *state)
     case 'c':
         arguments->options.level = command_number("level", word, 1, 99.9, state) / 100;
         return 0;
-    case ARGP_KEY_ARG:
-        if (arguments->path) argp_error(state, "one run directory, not \"%s\" too", word);
-        arguments->path = word;
-        return 0;
     case ARGP_KEY_END:
-        if (!arguments->path) argp_error(state, "give a run directory");
         if (!(arguments->question.examples > 0)) argp_error(state, "give --examples N");
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return command_parse_path(key, word, state, &arguments->path);
     }
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "orchestrator/column.h"
 #include "orchestrator/command.h"
 #include "orchestrator/rebuilt.h"
@@ -103,17 +104,12 @@ static int write_rows(const struct view *view, bool json, FILE *out, struct view
 /* written beside and renamed: FILE is whole or as it was */
 static int write_file(const struct view *view, bool json, const char *path, struct view_row *row, struct error *err)
 {
-    char temporary[PATH_MAX];
-    if (snprintf(temporary, sizeof temporary, "%s.tmp", path) >= (int)sizeof temporary)
-        return error_set(err, "%s: the path is too long", path);
-    FILE *out = fopen(temporary, "w");
-    if (!out) return error_set_errno(err, "%s", temporary);
-    int result = write_rows(view, json, out, row, err);
-    if (result) error_prefix(err, "%s", temporary);
-    if (fclose(out) && !result) result = error_set_errno(err, "%s", temporary);
-    if (!result && rename(temporary, path)) result = error_set_errno(err, "%s", path);
-    if (result) unlink(temporary);
-    return result;
+    struct file_draft draft;
+    if (file_draft_open(&draft, path, 0666, err)) return -1;
+    if (!write_rows(view, json, draft.file, row, err)) return file_draft_publish(&draft, false, err);
+    error_prefix(err, "%s", draft.temporary);
+    file_draft_discard(&draft);
+    return -1;
 }
 
 /* The model that a row's result was measured with. */
@@ -159,15 +155,8 @@ static error_t parse(int key, char *word, struct argp_state *state)
         if (arguments->folder && (arguments->out || arguments->json))
             argp_error(state, "--hf writes a model, not rows: no --out or --format");
         return 0;
-    case ARGP_KEY_ARG:
-        if (arguments->path) argp_error(state, "one run directory, not also %s", word);
-        arguments->path = word;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which run directory?");
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return command_parse_path(key, word, state, &arguments->path);
     }
 }
 

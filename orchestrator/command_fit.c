@@ -129,9 +129,7 @@ static error_t parse(int key, char *word, struct argp_state *state)
     case 'j':
         arguments->json = true;
         return 0;
-    case ARGP_KEY_ARG:
-        if (arguments->path) argp_error(state, "one run directory, not \"%s\" too", word);
-        arguments->path = word;
+    case ARGP_KEY_NO_ARGS: /* --table has none */
         return 0;
     case ARGP_KEY_END:
         if (arguments->table && arguments->options.resample == CLUSTER_SEEDS)
@@ -148,7 +146,7 @@ static error_t parse(int key, char *word, struct argp_state *state)
         if (!arguments->table != !arguments->columns) argp_error(state, "--table and --columns go together");
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return command_parse_path(key, word, state, &arguments->path);
     }
 }
 

@@ -45,15 +45,8 @@ static error_t parse(int key, char *word, struct argp_state *state)
         if (end == word || *end || *word == '-' || arguments->options.resamples > 1000000)
             argp_error(state, "--bootstrap is \"%s\"; allowed: 0 to 1000000", word);
         return 0;
-    case ARGP_KEY_ARG:
-        if (arguments->dir) argp_error(state, "one run directory, not \"%s\" too", word);
-        arguments->dir = word;
-        return 0;
-    case ARGP_KEY_END:
-        if (!arguments->dir) argp_error(state, "give a run directory");
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return command_parse_path(key, word, state, &arguments->dir);
     }
 }
 

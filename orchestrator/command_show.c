@@ -134,18 +134,16 @@ static error_t parse(int key, char *word, struct argp_state *state)
         arguments->json = true;
         return 0;
     case ARGP_KEY_ARG:
-        if (state->arg_num == 0)
-            arguments->path = word;
-        else if (state->arg_num == 1)
-            arguments->point = word;
-        else
-            argp_error(state, "one point, not also %s", word);
+        if (state->arg_num == 0) return command_parse_path(key, word, state, &arguments->path);
+        if (state->arg_num > 1) argp_error(state, "one point, not also %s", word);
+        arguments->point = word;
         return 0;
     case ARGP_KEY_END:
-        if (!arguments->point) argp_error(state, "which run directory and which point?");
+        if (arguments->path && !arguments->point)
+            argp_error(state, "which point? A row number or the beginning of an identity");
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return command_parse_path(key, word, state, &arguments->path);
     }
 }
 

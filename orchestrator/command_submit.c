@@ -41,7 +41,6 @@ static const char *name_of(struct argp_state *state, const char *option, const c
 enum { KEY_GPUS = 256, KEY_QOS, KEY_MAIL, KEY_LAUNCHER, KEY_GRACE };
 
 static const struct argp_option option_list[] = {
-    {"dir", 'd', "DIR", 0, "run directory (default: runs/NAME, after the sweep's name)", 0},
     {"nodes", 'N', "N", 0, "nodes of a job (default: from the plan, at most 32)", 0},
     {"array", 'a', "N", 0,
      "run as an array of N jobs of their own; 1: one job (default: so many that none needs more than 32 nodes)", 0},
@@ -72,8 +71,8 @@ static error_t parse_option(int key, char *word, struct argp_state *state)
     struct submit_options *o = state->input;
     struct error err;
     switch (key) {
-    case 'd':
-        o->dir = word;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->sweep;
         return 0;
     case 'N':
         o->nodes = count_of(state, "--nodes", word, 100000);
@@ -113,13 +112,6 @@ static error_t parse_option(int key, char *word, struct argp_state *state)
     case 'y':
         o->yes = true;
         return 0;
-    case ARGP_KEY_ARG:
-        if (o->file) argp_error(state, "one sweep file, not also %s; options of sbatch come after --", word);
-        o->file = word;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which sweep file?");
-        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -137,8 +129,8 @@ static const struct argp argp = {
     "  tunelaw submit sweep.cfg -p long -t 2-00 -- --constraint=fast\n\n"
     "A sweep that is worth more than 32 nodes becomes an array: pretraining that several of its tasks need is a job "
     "before it, and a job after it joins the results and fits. The scripts stay in DIR/slurm. `tunelaw status DIR` "
-    "shows the job, `tunelaw cancel DIR` ends it.",
-    NULL,
+    "shows the job, `tunelaw cancel DIR` ends it. Options of sbatch come after --.",
+    command_sweep_children,
     NULL,
     NULL};
 
@@ -169,10 +161,10 @@ static int submit_sweep(const struct submit_options *options, const struct sweep
 {
     char word[PATH_MAX], dir[PATH_MAX], program[PATH_MAX], file[PATH_MAX], folder[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length < 0 || !realpath(options->file, file) || !getcwd(folder, sizeof folder))
-        return error_set_errno(err, "%s", options->file);
+    if (length < 0 || !realpath(options->sweep.file, file) || !getcwd(folder, sizeof folder))
+        return error_set_errno(err, "%s", options->sweep.file);
     program[length] = 0;
-    snprintf(word, sizeof word, "%s%s", options->dir ? options->dir : "runs/", options->dir ? "" : sweep->name);
+    snprintf(word, sizeof word, "%s%s", options->sweep.dir ? options->sweep.dir : "runs/", options->sweep.dir ? "" : sweep->name);
     if (slurm_name_check("name", sweep->name, err) || run_path(word, dir, err)) return -1;
     struct submit submit = {.options = options,
                             .sweep = sweep,
@@ -203,7 +195,7 @@ int command_submit(int argc, char **argv)
     struct error err = {""};
     argc = split_words(argc, argv, &options);
     if (argp_parse(&argp, argc, argv, 0, NULL, &options)) return 1;
-    struct sweep *sweep = sweep_load(options.file, &err);
+    struct sweep *sweep = sweep_load(options.sweep.file, &err);
     struct plan *plan = NULL;
     double rate = options.gflops * 1e9;
     int rc = -1;

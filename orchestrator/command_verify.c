@@ -214,15 +214,8 @@ static error_t parse(int key, char *word, struct argp_state *state)
     case 's':
         arguments->salvage = word;
         return 0;
-    case ARGP_KEY_ARG:
-        if (arguments->path) argp_error(state, "one run directory, not also %s", word);
-        arguments->path = word;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which run directory?");
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return command_parse_path(key, word, state, &arguments->path);
     }
 }
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "orchestrator/array.h"
 #include "orchestrator/losses.h"
 #include "orchestrator/run_directory.h"
@@ -126,12 +127,12 @@ int submit_agreed(const struct submit *submit, struct error *err)
 
 static int write_script(const struct slurm_job *job, const char *path, struct error *err)
 {
-    FILE *file = fopen(path, "we");
-    if (!file) return error_set_errno(err, "%s", path);
-    int failed = slurm_script_write(job, file);
-    if (fclose(file)) failed = -1;
-    if (!failed && chmod(path, 0755)) failed = -1;
-    return failed ? error_set_errno(err, "%s", path) : 0;
+    struct file_draft draft;
+    if (file_draft_open(&draft, path, 0777, err)) return -1;
+    if (!slurm_script_write(job, draft.file)) return file_draft_publish(&draft, false, err);
+    error_set_errno(err, "%s", draft.temporary);
+    file_draft_discard(&draft);
+    return -1;
 }
 
 int submit_forget(const char *dir, struct error *err)

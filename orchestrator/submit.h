@@ -3,13 +3,14 @@
 #ifndef TUNELAW_ORCHESTRATOR_SUBMIT_H
 #define TUNELAW_ORCHESTRATOR_SUBMIT_H
 
+#include "orchestrator/command.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/slurm.h"
 
 #define SUBMIT_NODES 32 /* of a job by default: with Open MPI 4.1 the loss of a node ends its job */
 
 struct submit_options {
-    const char *file, *dir;
+    struct command_sweep sweep;
     const char *partition, *account, *qos, *mail;
     size_t nodes, gpus;
     uint32_t tasks;                /* of an array; 1: one job; 0: not said */
