@@ -70,7 +70,10 @@ void checkpoint_writer_destroy(struct checkpoint_writer *writer); /* frees and r
  * *removed files (may be NULL). A directory that does not exist has none. */
 int checkpoint_remove_unfinished(const char *dir, size_t *removed, struct error *err);
 
-/* Reading. Open checks the header, the version and every checksum: a file that opens is whole. */
+/* Reading. Open checks the header, the version and every checksum: a file that opens is whole. Where it fails errno
+ * says whether the file is to blame: EBADMSG, it is no whole checkpoint of this version; ENOENT, there is none;
+ * anything else (EMFILE, EACCES, ENOMEM, EIO...), it could not be looked at and may be good. The same holds for peek.
+ */
 struct checkpoint;
 struct checkpoint *checkpoint_open(const char *path, struct error *err);
 void checkpoint_close(struct checkpoint *checkpoint);

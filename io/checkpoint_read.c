@@ -123,10 +123,18 @@ static struct checkpoint *checkpoint_begin(const char *path, struct error *err)
     return NULL;
 }
 
+/* errno after a failure that followed `errno = 0`: the file is to blame where no call of the system has failed, or has
+ * found less of it than it should hold. */
+static void blame(void)
+{
+    if (errno == 0 || errno == ENODATA) errno = EBADMSG;
+}
+
 struct checkpoint *checkpoint_open(const char *path, struct error *err)
 {
     struct checkpoint *checkpoint = checkpoint_begin(path, err);
     if (!checkpoint) return NULL;
+    errno = 0;
     if (checkpoint_load(checkpoint, err) != 0) goto failed;
     checkpoint->curve = rows_read(checkpoint, CHECKPOINT_CURVE, err);
     checkpoint->tensors = rows_read(checkpoint, CHECKPOINT_INDEX, err);
@@ -134,6 +142,7 @@ struct checkpoint *checkpoint_open(const char *path, struct error *err)
     if (index_check(checkpoint, err) != 0 || tensors_verify(checkpoint, err) != 0) goto failed;
     return checkpoint;
 failed:
+    blame();
     checkpoint_close(checkpoint);
     return NULL;
 }
@@ -154,8 +163,12 @@ int checkpoint_peek(const char *path, struct checkpoint_header *header, struct e
 {
     struct checkpoint *checkpoint = checkpoint_begin(path, err);
     if (!checkpoint) return errno == ENOENT ? 0 : -1;
+    errno = 0;
     int result = checkpoint_load(checkpoint, err) == 0 ? 1 : -1;
-    if (result == 1) *header = checkpoint->header;
+    if (result == 1)
+        *header = checkpoint->header;
+    else
+        blame();
     checkpoint_close(checkpoint);
     return result;
 }

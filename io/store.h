@@ -201,6 +201,10 @@ int store_committed(const struct store *store, unsigned char *committed, struct 
  */
 bool store_is_replaced(const struct store *store);
 
+/* What tells the generation in DIR from every other: the checksum of its first block, which is written once. 0 where it
+ * cannot be read. */
+uint64_t store_stamp(const char *dir);
+
 /* Commit a group of rows under one pair of fdatasync. A row that is already committed is an error. On success every row
  * is durable. */
 int store_commit(struct store *store, const struct store_row *rows, size_t count, struct error *err);

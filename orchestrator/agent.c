@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "io/log.h"
 #include "io/store.h"
 #include "workers/worker.h"
@@ -170,7 +171,7 @@ static int send_failure(struct agent *agent, uint32_t stage_index, const struct 
     snprintf(outcome->message, sizeof outcome->message, "%s", reason);
     char path[PATH_MAX];
     stage_log_path(stage, path);
-    int log = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    int log = file_open_write(path, O_APPEND);
     if (log >= 0) {
         dprintf(log, "attempt %u failed: %s\n", stage->attempt, reason);
         close(log);

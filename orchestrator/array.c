@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/file.h"
 #include "io/checkpoint.h"
+#include "io/file.h"
 
 static void record_path(const char *dir, const char *suffix, char out[PATH_MAX])
 {

@@ -207,7 +207,10 @@ static int narrow(const struct sweep *sweep, struct plan **plan, const struct op
     if (options->task && (shard_parse(options->task, true, &shard, err) || replace(plan, &shard, err))) return -1;
     shard_label(&shard, part);
     if (!options->dir) return 0;
-    return drift_check(options->dir, sweep, *plan, part, false, options->json ? stderr : stdout, err);
+    struct drift_question question = {.dir = options->dir, .shard = part};
+    int result = drift_check(&question, sweep, *plan, options->json ? stderr : stdout, err);
+    free(question.said);
+    return result;
 }
 
 int command_plan(int argc, char **argv)

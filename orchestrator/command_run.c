@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "io/log.h"
 #include "io/version.h"
 #include "kernels/kernels.h"
@@ -30,7 +31,8 @@
 #define POLL_ALONE_MS 200
 
 struct arguments {
-    const char *file, *dir, *shard, *task, *bases, *drain_file;
+    struct command_sweep sweep;
+    const char *shard, *task, *bases, *drain_file;
     bool fail_fast, accept_drift;
     double end_time, grace, wait;
 };
@@ -41,6 +43,22 @@ static void on_signal(int number)
 {
     (void)number;
     signalled++;
+}
+
+/* From here on they drain. main.c has held them back since the process began: mpirun hands a signal on to ranks that it
+ * has only just started. */
+static void catch_signals(void)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGUSR1};
+    const struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}; /* but poll ends */
+    sigset_t held;
+    sigemptyset(&held);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        sigaction(numbers[i], &action, NULL);
+        sigaddset(&held, numbers[i]);
+    }
+    signal(SIGPIPE, SIG_IGN);
+    sigprocmask(SIG_UNBLOCK, &held, NULL);
 }
 
 static double seconds_of(struct argp_state *state, const char *option, const char *text, double most)
@@ -56,8 +74,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct arguments *a = state->input;
     switch (key) {
-    case 'd':
-        a->dir = arg;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &a->sweep;
         return 0;
     case 'f':
         a->fail_fast = true;
@@ -86,13 +104,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case 'b':
         a->bases = arg;
         return 0;
-    case ARGP_KEY_ARG:
-        if (a->file) argp_error(state, "one sweep file, please");
-        a->file = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which sweep file?");
-        return 0;
     case ARGP_KEY_END:
         if (a->shard && a->task) argp_error(state, "--shard or --array-task, not both");
         return 0;
@@ -102,8 +113,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option options[] = {
-    {"dir", 'd', "DIR", 0,
-     "run directory: results.h5, checkpoints/, logs/ (default: runs/NAME, after the sweep's name)", 0},
     {"fail-fast", 'f', NULL, 0, "drain when the first stage is given up", 0},
     {"end-time", 'e', "TIME", 0,
      "when the job is ended, seconds since 1970: nothing starts that would not reach a checkpoint", 0},
@@ -130,16 +139,18 @@ static const struct argp argp = {
     "SIGTERM, SIGINT and SIGUSR1 drain: running stages checkpoint and stop; exit code 3. Under mpirun send SIGUSR1 to "
     "mpirun, which hands it on; after the other two mpirun kills the ranks within a second or two. Either way the "
     "same command goes on.",
-    NULL,
+    command_sweep_children,
     NULL,
     NULL};
 
-static void open_rank_log(const char *dir, int rank)
+static int open_rank_log(const char *dir, int rank, struct error *err)
 {
     char path[PATH_MAX + 64];
     snprintf(path, sizeof path, "%s/logs/rank-%d.log", dir, rank);
-    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    if (fd >= 0) log_open(fd, rank);
+    int fd = file_open_write(path, O_APPEND);
+    if (fd < 0) return error_set_errno(err, "%s", path);
+    log_open(fd, rank);
+    return 0;
 }
 
 /* What only rank 0 has. */
@@ -147,23 +158,22 @@ struct run {
     struct sweep *sweep;
     struct plan *plan;
     struct master *master;
-    struct shard_array array; /* task 0 of an array: which stages are run */
-    bool looping;             /* the ranks are at work: one that fails now must not wait for the others */
+    struct shard_array array;              /* task 0 of an array: which stages are run */
+    char dir[PATH_MAX], part[SHARD_LABEL]; /* as given or by default; of a shard "2/4" */
+    struct drift_question drift;
+    bool looping; /* the ranks are at work: one that fails now must not wait for the others */
 };
 
 /* DIR/logs/parameters.txt: every parameter as it was taken, those left at their default marked. */
 static int write_parameters(const struct run *run, const char *dir, struct error *err)
 {
-    char path[PATH_MAX + 32], temporary[PATH_MAX + 32];
+    char path[PATH_MAX + 32];
+    struct file_draft draft;
     snprintf(path, sizeof path, "%s/logs/parameters.txt", dir);
-    snprintf(temporary, sizeof temporary, "%s/logs/parameters.txt.tmp", dir);
-    FILE *file = fopen(temporary, "we");
-    if (!file) return error_set_errno(err, "%s", temporary);
-    fprintf(file, "# %s, version %s, plan %s\n%s", run->sweep->path, version_string(), run->plan->identity.hex,
+    if (file_draft_open(&draft, path, 0666, err) != 0) return -1;
+    fprintf(draft.file, "# %s, version %s, plan %s\n%s", run->sweep->path, version_string(), run->plan->identity.hex,
             run->sweep->parameters);
-    bool failed = ferror(file) != 0;
-    if (fclose(file) != 0 || failed || rename(temporary, path) != 0) return error_set_errno(err, "%s", path);
-    return 0;
+    return file_draft_publish(&draft, false, err);
 }
 
 /* The part of the sweep that is run, what its store says of itself, and where it is by default. */
@@ -180,7 +190,8 @@ static int narrow(struct run *run, const struct arguments *a, char dir[PATH_MAX]
     shard_label(&shard, part);
     if (shard.index > 0)
         snprintf(suffix, sizeof suffix, shard.array ? "/shards/%u" : ".%u-of-%u", shard.index, shard.count);
-    snprintf(dir, PATH_MAX, "%s%s%s", a->dir ? a->dir : "runs/", a->dir ? "" : run->sweep->name, a->dir ? "" : suffix);
+    snprintf(dir, PATH_MAX, "%s%s%s", a->sweep.dir ? a->sweep.dir : "runs/", a->sweep.dir ? "" : run->sweep->name,
+             a->sweep.dir ? "" : suffix);
     return 0;
 }
 
@@ -189,7 +200,7 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
                    struct error *err)
 {
     char dataset[PATH_MAX];
-    run->sweep = sweep_load(a->file, err);
+    run->sweep = sweep_load(a->sweep.file, err);
     if (!run->sweep || run_path(run->sweep->dataset, dataset, err) != 0) return -1;
     strcpy(run->sweep->dataset, dataset);
     double rate;
@@ -197,15 +208,16 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     if (probe_rate(run->sweep->resources.backend, run->sweep->resources.threads, &rate, err) != 0) return -1;
     run->plan = plan_create(run->sweep, rate, err);
     if (!run->plan) return -1;
-    char dir[PATH_MAX], bases[PATH_MAX], part[SHARD_LABEL];
-    if (narrow(run, a, dir, part, err) != 0 || (a->bases && run_path(a->bases, bases, err) != 0)) return -1;
-    if (drift_check(dir, run->sweep, run->plan, part, a->accept_drift, stdout, err) != 0) return -1;
-    if (run_directory_make(dir, start->dir, err) != 0) return -1;
-    open_rank_log(start->dir, 0);
-    LOG("%s; %s: %zu points, %zu stages, plan %s", version_string(), a->file, run->plan->point_count,
+    char bases[PATH_MAX];
+    if (narrow(run, a, run->dir, run->part, err) != 0 || (a->bases && run_path(a->bases, bases, err) != 0)) return -1;
+    run->drift = (struct drift_question){.dir = run->dir, .shard = run->part, .accepted = a->accept_drift};
+    if (drift_check(&run->drift, run->sweep, run->plan, stdout, err) != 0) return -1;
+    if (run_directory_make(run->dir, start->dir, err) != 0) return -1;
+    if (open_rank_log(start->dir, 0, err) != 0) return -1;
+    LOG("%s; %s: %zu points, %zu stages, plan %s", version_string(), a->sweep.file, run->plan->point_count,
         run->plan->stage_count, run->plan->identity.hex);
     struct master_options o = {.dir = start->dir,
-                               .shard = part,
+                               .drift = &run->drift,
                                .only = run->array.shared,
                                .bases = a->bases ? bases : NULL,
                                .fail_fast = a->fail_fast,
@@ -229,6 +241,7 @@ static void release(struct run *run)
 {
     master_destroy(run->master);
     shard_array_free(&run->array);
+    free(run->drift.said);
     plan_destroy(run->plan);
     sweep_destroy(run->sweep);
 }
@@ -321,7 +334,7 @@ static int run_ranks(const struct arguments *a, struct launcher *launcher, struc
     if (start.outcome_size != sizeof(struct stage_outcome) || memcmp(start.version, mine, sizeof mine) != 0)
         return error_set(err, "rank %d is another build (%s) than rank 0", transport->rank, version_string());
     if (check_shared(start.dir, transport->rank, err) != 0) return -1;
-    if (transport->rank != 0) open_rank_log(start.dir, transport->rank);
+    if (transport->rank != 0 && open_rank_log(start.dir, transport->rank, err) != 0) return -1;
     struct gpus gpus;
     if (start.gpus && gpus_find(&gpus, err) != 0) return -1;
     const struct agent_devices devices = {start.devices, start.threads, start.gpus ? &gpus : NULL, a->wait, start.dir};
@@ -339,11 +352,7 @@ int command_run(int argc, char **argv)
     struct launcher launcher = {0};
     struct transport transport = {0};
     struct run run = {0};
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}; /* but poll ends */
-    sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGUSR1, &action, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    catch_signals();
     clock_elapsed();
     int code = 1;
     if (launcher_start(&launcher, &err) != 0) return command_fail(&err);

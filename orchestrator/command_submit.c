@@ -164,7 +164,8 @@ static int submit_sweep(const struct submit_options *options, const struct sweep
     if (length < 0 || !realpath(options->sweep.file, file) || !getcwd(folder, sizeof folder))
         return error_set_errno(err, "%s", options->sweep.file);
     program[length] = 0;
-    snprintf(word, sizeof word, "%s%s", options->sweep.dir ? options->sweep.dir : "runs/", options->sweep.dir ? "" : sweep->name);
+    snprintf(word, sizeof word, "%s%s", options->sweep.dir ? options->sweep.dir : "runs/",
+             options->sweep.dir ? "" : sweep->name);
     if (slurm_name_check("name", sweep->name, err) || run_path(word, dir, err)) return -1;
     struct submit submit = {.options = options,
                             .sweep = sweep,

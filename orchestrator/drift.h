@@ -47,9 +47,16 @@ void drift_free(struct drift *drift); /* what it holds */
 bool drift_any(const struct drift *drift);
 void drift_print(const struct drift *drift, const char *dir, FILE *out);
 
-/* What a run in `dir` would say: nothing where there is no store; otherwise the verdict is printed to `out`, and -1
- * with *err where the run is refused, or needs an acceptance that is not given. */
-int drift_check(const char *dir, const struct sweep *sweep, const struct plan *plan, const char *shard, bool accepted,
-                FILE *out, struct error *err);
+/* Asked before a run writes anything, and again once it has the lock, since another run may have gone on meanwhile. */
+struct drift_question {
+    const char *dir, *shard; /* shard: "" for the whole sweep */
+    bool accepted;           /* --accept-drift */
+    char *said;              /* malloc'ed: what was printed last; it is printed again only where it differs */
+};
+
+/* What a run in the directory would say: nothing where there is no store; otherwise the verdict is printed to `out`,
+ * and -1 with *err where the run is refused, or needs an acceptance that is not given. */
+int drift_check(struct drift_question *question, const struct sweep *sweep, const struct plan *plan, FILE *out,
+                struct error *err);
 
 #endif

@@ -1,6 +1,7 @@
 /* The verdict on a changed sweep file, for a person, before anything runs. */
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -67,10 +68,29 @@ static int verdict(const struct drift *drift, const char *dir, bool accepted, st
                      dir, drift->left, drift->again);
 }
 
-int drift_check(const char *dir, const struct sweep *sweep, const struct plan *plan, const char *shard, bool accepted,
-                FILE *out, struct error *err)
+/* Print what there is to tell, unless it was told. */
+static int tell(struct drift_question *question, const struct drift *drift, FILE *out, struct error *err)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *memory = open_memstream(&text, &size);
+    if (memory && drift_any(drift)) drift_print(drift, question->dir, memory);
+    if (!memory || fclose(memory) != 0) {
+        free(text);
+        return error_set(err, "out of memory");
+    }
+    if (strcmp(text, question->said ? question->said : "") != 0) fputs(text, out);
+    fflush(out);
+    free(question->said);
+    question->said = text;
+    return 0;
+}
+
+int drift_check(struct drift_question *question, const struct sweep *sweep, const struct plan *plan, FILE *out,
+                struct error *err)
 {
     char path[PATH_MAX];
+    const char *dir = question->dir;
     struct stat status;
     struct drift drift;
     if (snprintf(path, sizeof path, "%s/results.h5", dir) >= (int)sizeof path)
@@ -78,14 +98,11 @@ int drift_check(const char *dir, const struct sweep *sweep, const struct plan *p
     if (stat(path, &status) != 0 && errno == ENOENT) return 0;
     struct store *store = store_open(path, false, err);
     if (!store) return error_prefix(err, "`tunelaw verify` says what is left of it");
-    int result = drift_compare(store, sweep, plan, shard, &drift, err);
+    int result = drift_compare(store, sweep, plan, question->shard, &drift, err);
     store_close(store);
     if (result != 0) return -1;
-    if (drift_any(&drift)) {
-        drift_print(&drift, dir, out);
-        fflush(out);
-    }
-    result = verdict(&drift, dir, accepted, err);
+    result = tell(question, &drift, out, err);
+    if (result == 0) result = verdict(&drift, dir, question->accepted, err);
     drift_free(&drift);
     return result;
 }

@@ -116,7 +116,8 @@ static int write_anew(struct losses *losses, struct error *err)
     char path[PATH_MAX + 32], temporary[PATH_MAX + 32];
     path_of(losses->dir, path, "");
     path_of(losses->dir, temporary, ".tmp");
-    losses->file = fopen(temporary, "we");
+    unlink(temporary);
+    losses->file = fopen(temporary, "wxe"); /* new, never through a link */
     if (!losses->file) return error_set_errno(err, "%s", temporary);
     for (uint32_t i = 0; i < losses->plan->stage_count; i++) {
         struct flight *flight = &losses->flights[i];

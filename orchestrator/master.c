@@ -1,7 +1,6 @@
 /* The master: from the plan to committed rows. Stages become ready when their parent is complete, go to agents, come
  * back as outcomes. */
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +12,6 @@
 #include "orchestrator/master_internal.h"
 #include "orchestrator/run_directory.h"
 
-#define LOCK_SLICE 1.0       /* seconds between looks at the signals while the lock is waited for */
 #define STATE_INTERVAL 5.0   /* seconds between rewrites of a running point's /state row */
 #define STORE_INTERVAL 1.0   /* seconds between looks at the store's name */
 #define REQUEST_INTERVAL 0.2 /* seconds between looks for files that ask for something */
@@ -22,6 +20,7 @@
 struct stage *master_describe(struct master *master, uint32_t index)
 {
     plan_stage_describe(master->plan, index, master->options.dir, master->stages[index].attempts, master->scratch);
+    master->scratch->generation = master->generation;
     return master->scratch;
 }
 
@@ -68,13 +67,16 @@ static int list_children(struct master *master, struct error *err)
 }
 
 /* A pretraining stage is needed, and its ancestors down to one whose state is on disk. */
-static void need(struct master *master, uint32_t index)
+static int need(struct master *master, uint32_t index, struct error *err)
 {
     for (; index != PLAN_NONE && master->stages[index].state == STAGE_UNNEEDED;
          index = master->plan->stages[index].parent) {
-        master->stages[index].state = master_state_finished(master, index) ? STAGE_COMPLETE : STAGE_WAITING;
-        if (master->stages[index].state == STAGE_COMPLETE) return;
+        bool finished;
+        if (master_state_finished(master, index, &finished, err) != 0) return -1;
+        master->stages[index].state = finished ? STAGE_COMPLETE : STAGE_WAITING;
+        if (finished) return 0;
     }
+    return 0;
 }
 
 /* What is left to do: stages of uncommitted points, or those that alone are to be run, with what they need. */
@@ -88,10 +90,10 @@ static int find_work(struct master *master, struct error *err)
         if (master->committed[p] || master->options.only) continue;
         uint32_t index = plan->stage_of_point[p];
         master->stages[index].state = STAGE_WAITING;
-        need(master, plan->stages[index].parent);
+        if (need(master, plan->stages[index].parent, err) != 0) return -1;
     }
     for (uint32_t i = 0; master->options.only && i < plan->stage_count; i++)
-        if (master->options.only[i]) need(master, i);
+        if (master->options.only[i] && need(master, i, err) != 0) return -1;
     if (master_give_up_lost(master, err) != 0) return -1;
     for (uint32_t i = 0; i < plan->stage_count; i++) {
         if (master->stages[i].state != STAGE_WAITING) continue;
@@ -117,52 +119,9 @@ static int count_committed(struct master *master, struct error *err)
     return 0;
 }
 
-static bool drain_file_is_there(const struct master *master)
+bool master_drain_file(const struct master *master)
 {
     return master->options.drain_file && access(master->options.drain_file, F_OK) == 0;
-}
-
-/* An earlier run of this directory may take its time to end; who asks for a drain ends the waiting. */
-static int take_lock(struct master *master, struct error *err)
-{
-    const struct master_options *o = &master->options;
-    double end = clock_elapsed() + o->lock_wait;
-    bool told = false;
-    while (store_lock(o->dir, LOCK_SLICE, &master->lock_fd, err) != 0) {
-        bool asked = errno != EAGAIN || (o->signalled && *o->signalled) || drain_file_is_there(master);
-        if (asked || clock_elapsed() >= end) return -1;
-        if (!told) printf("waiting up to %.0f s: %s\n", o->lock_wait, err->text);
-        told = true;
-        fflush(stdout);
-    }
-    return 0;
-}
-
-static int open_store(struct master *master, struct error *err)
-{
-    const char *dir = master->options.dir;
-    if (take_lock(master, err) != 0) return -1;
-    char checkpoints[PATH_MAX];
-    size_t removed;
-    snprintf(checkpoints, sizeof checkpoints, "%s/checkpoints", dir);
-    if (checkpoint_remove_unfinished(checkpoints, &removed, err) != 0) return -1;
-    if (removed) LOG("%zu unfinished checkpoint files of killed workers removed", removed);
-    /* what was asked of an earlier run */
-    if (request_withdraw(dir, REQUEST_DRAIN, err) != 0 || request_withdraw(dir, REQUEST_PAUSE, err) != 0) return -1;
-    struct store_generation_report report;
-    if (run_directory_store(dir, master->sweep, master->plan, master->options.shard, &report, err) != 0) return -1;
-    LOG("generation %llu: %zu committed rows kept, %zu points added, %zu removed from the sweep, %zu damaged",
-        (unsigned long long)report.epoch, report.kept, report.added, report.removed, report.damaged);
-    if (report.epoch > 1)
-        printf("resuming %s: %zu of %zu points are done, %zu new, %zu no longer in the sweep%s\n", dir,
-               report.kept - report.removed, master->plan->point_count, report.added, report.removed,
-               report.damaged ? ", DAMAGED ROWS RUN AGAIN" : "");
-    master->store = store_open(dir, true, err);
-    if (!master->store) return -1;
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/logs/stages.jsonl", dir);
-    master->log_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-    return master->log_fd >= 0 ? 0 : error_set_errno(err, "%s", path);
 }
 
 struct master *master_create(const struct sweep *sweep, const struct plan *plan, struct transport *transport,
@@ -193,10 +152,14 @@ struct master *master_create(const struct sweep *sweep, const struct plan *plan,
         error_set(err, "out of memory");
         goto failed;
     }
-    if (open_store(master, err) != 0 || !(master->losses = losses_open(options->dir, plan, err)) ||
+    if (master_open_store(master, err) != 0 || !(master->losses = losses_open(options->dir, plan, err)) ||
         list_children(master, err) != 0 || find_work(master, err) != 0 || count_committed(master, err) != 0 ||
         master_remove_leftovers(master, err) != 0)
         goto failed;
+    if (master->schedule.count > 0) {
+        master->data_check = data_check_start(sweep->dataset, &sweep_dataset(sweep)->digest, err);
+        if (!master->data_check) goto failed;
+    }
     return master;
 failed:
     master_destroy(master);
@@ -206,6 +169,7 @@ failed:
 void master_destroy(struct master *master)
 {
     if (!master) return;
+    data_check_destroy(master->data_check);
     store_close(master->store);
     losses_close(master->losses);
     if (master->log_fd >= 0) close(master->log_fd);
@@ -281,9 +245,11 @@ static int make_ready_or_wait(struct master *master, uint32_t index, struct erro
 {
     for (;;) {
         uint32_t parent = master->plan->stages[index].parent;
+        bool finished = false;
         if (parent != PLAN_NONE && master->stages[parent].state == STAGE_UNNEEDED &&
-            master_state_finished(master, parent))
-            master->stages[parent].state = STAGE_COMPLETE;
+            master_state_finished(master, parent, &finished, err) != 0)
+            return -1;
+        if (finished) master->stages[parent].state = STAGE_COMPLETE;
         if (master_parent_complete(master, index)) return make_ready(master, index, err);
         master->stages[index].state = STAGE_WAITING;
         if (master->stages[parent].state != STAGE_UNNEEDED) return 0;
@@ -291,21 +257,39 @@ static int make_ready_or_wait(struct master *master, uint32_t index, struct erro
     }
 }
 
-/* A stage has failed: if that is because its parent's state is damaged, the parent runs again. */
+/* A run that was taken for dead (its node was cut off, its lock was lost) sees here that another goes on in its place.
+ * What it has written since went to a file without a name. */
+static int check_store(struct master *master, struct error *err)
+{
+    double now = clock_elapsed();
+    if (master->row_count == 0 && now - master->store_checked < STORE_INTERVAL) return 0;
+    master->store_checked = now;
+    if (!store_is_replaced(master->store)) return 0;
+    return error_set(err, "%s: another run has taken this directory over; this one ends", master->options.dir);
+}
+
+/* A stage has failed: where its parent's state is proven to be damaged, that is put aside and the parent runs again. A
+ * state that cannot be opened for another reason (no more descriptors, no permission, no memory) is left alone. */
 static int check_parent(struct master *master, uint32_t index, struct error *err)
 {
     uint32_t parent = master->plan->stages[index].parent;
     if (parent == PLAN_NONE || master->stages[parent].state != STAGE_COMPLETE) return 0;
-    char path[PATH_MAX];
+    char path[PATH_MAX], aside[PATH_MAX + 16];
     struct error why;
     stage_state_path(master_describe(master, parent), path);
     struct checkpoint *checkpoint = checkpoint_open(path, &why);
-    if (checkpoint) {
-        checkpoint_close(checkpoint);
+    int reason = errno;
+    bool whole = checkpoint != NULL;
+    checkpoint_close(checkpoint);
+    if (whole) return 0;
+    if (reason != EBADMSG && reason != ENOENT) {
+        master_say(master, "stage %.12s is left as it is: %s", master->plan->stages[parent].identity.hex, why.text);
         return 0;
     }
+    if (store_is_replaced(master->store)) return check_store(master, err); /* it is another run's by now */
     master_say(master, "stage %.12s runs again: %s", master->plan->stages[parent].identity.hex, why.text);
-    unlink(path);
+    snprintf(aside, sizeof aside, "%s.damaged", path);
+    if (reason == EBADMSG && rename(path, aside) != 0) return error_set_errno(err, "%s: cannot put it aside", path);
     return make_ready_or_wait(master, parent, err);
 }
 
@@ -337,6 +321,25 @@ static int stage_failed(struct master *master, uint32_t index, const struct stag
     }
     if (master_skip_below(master, index, err) != 0) return -1;
     return master->options.fail_fast ? master_drain(master, "a stage was given up (--fail-fast)", err) : 0;
+}
+
+/* What a worker has found is so for every stage: the run ends, and the point is not to blame. */
+static int data_changed(struct master *master, uint32_t index, struct error *err)
+{
+    uint32_t point = master->plan->stages[index].point;
+    if (point != PLAN_NONE &&
+        master_set_state(master, point, STORE_PENDING, 0, false, "the data set has changed", err) != 0)
+        return -1;
+    return error_set(err,
+                     "%.900s: the data set has changed since this run began; put it back, or run what it is now with "
+                     "another --dir",
+                     master->sweep->dataset);
+}
+
+/* 1: the data set is what it was planned as, 0: not known yet, -1: it is not. */
+static int check_data(const struct master *master, struct error *err)
+{
+    return master->data_check ? data_check_poll(master->data_check, err) : 1;
 }
 
 static int queue_row(struct master *master, uint32_t index, uint32_t node, const struct stage_outcome *outcome,
@@ -385,23 +388,14 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
                    ? 0
                    : master_set_state(master, stage->point, STORE_CUT, 0, false, outcome->message, err);
     }
-    return stage_failed(master, index, outcome, err);
-}
-
-/* A run that was taken for dead (its node was cut off, its lock was lost) sees here that another goes on in its place.
- * What it has written since went to a file without a name. */
-static int check_store(struct master *master, struct error *err)
-{
-    double now = clock_elapsed();
-    if (master->row_count == 0 && now - master->store_checked < STORE_INTERVAL) return 0;
-    master->store_checked = now;
-    if (!store_is_replaced(master->store)) return 0;
-    return error_set(err, "%s: another run has taken this directory over; this one ends", master->options.dir);
+    return outcome->data_changed ? data_changed(master, index, err) : stage_failed(master, index, outcome, err);
 }
 
 /* Commit the rows that have arrived; then, and only then, what they made useless is removed. */
 static int commit_rows(struct master *master, struct error *err)
 {
+    int known = check_data(master, err);
+    if (known <= 0) return known;
     for (size_t first = 0; first < master->row_count; first += COMMIT_GROUP) {
         size_t count = master->row_count - first < COMMIT_GROUP ? master->row_count - first : COMMIT_GROUP;
         if (store_commit(master->store, master->rows + first, count, err) != 0) return -1;
@@ -514,7 +508,7 @@ static int watch_requests(struct master *master, struct error *err)
     if (paused != master->paused)
         master_say(master, paused ? "paused: nothing new starts; running stages go on" : "no longer paused");
     master->paused = paused;
-    if (drain_file_is_there(master)) return master_drain(master, "asked for by --drain-file", err);
+    if (master_drain_file(master)) return master_drain(master, "asked for by --drain-file", err);
     if (request_present(master->options.dir, REQUEST_DRAIN))
         return master_drain(master, "asked for by drain.request", err);
     return 0;

@@ -12,14 +12,15 @@
 #include <stddef.h>
 
 #include "io/store.h"
+#include "orchestrator/drift.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/transport.h"
 
 struct master_options {
-    const char *dir;           /* absolute run directory; exists, with checkpoints/ and logs/ */
-    bool fail_fast;            /* the first point given up drains the sweep */
-    const char *shard;         /* "2/4": the plan is this part of the sweep; NULL: the whole */
-    const unsigned char *only; /* [stages] 1: these are run, and no point; NULL: the points and all that they need */
+    const char *dir;              /* absolute run directory; exists, with checkpoints/ and logs/ */
+    bool fail_fast;               /* the first point given up drains the sweep */
+    struct drift_question *drift; /* answered once before; asked again under the lock. Names the shard, too */
+    const unsigned char *only;    /* [stages] 1: these are run, and no point; NULL: the points and all that they need */
     const char *bases;  /* absolute; a run directory whose end states of pretraining are taken; NULL: there is none */
     bool progress_line; /* a line that rewrites itself on stderr; otherwise plain lines on stdout */
     double lock_wait;   /* seconds to wait for another run of DIR to end */
@@ -31,8 +32,8 @@ struct master_options {
 
 struct master;
 
-/* Takes DIR's lock, writes the store's next generation, finds out what is left to do. sweep, plan and transport are
- * borrowed. NULL with *err. */
+/* Takes DIR's lock, looks at the drift again, writes the store's next generation, finds out what is left to do, begins
+ * to verify the data set where anything is. sweep, plan and transport are borrowed. NULL with *err. */
 struct master *master_create(const struct sweep *sweep, const struct plan *plan, struct transport *transport,
                              const struct master_options *options, struct error *err);
 void master_destroy(struct master *master);

@@ -4,6 +4,7 @@
 #define TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
 
 #include "orchestrator/calibration.h"
+#include "orchestrator/data_check.h"
 #include "orchestrator/losses.h"
 #include "orchestrator/master.h"
 #include "orchestrator/protocol.h"
@@ -71,7 +72,9 @@ struct master {
     struct transport *transport;
     struct master_options options;
     struct store *store;
-    int lock_fd, log_fd; /* log_fd: logs/stages.jsonl */
+    uint64_t generation;           /* store_stamp of it */
+    struct data_check *data_check; /* NULL: nothing is left to run */
+    int lock_fd, log_fd;           /* log_fd: logs/stages.jsonl */
     struct master_stage *stages;
     uint32_t *child_first, *children; /* children of stage s: children[child_first[s] .. child_first[s+1]-1] */
     unsigned char *committed;         /* [rows of the store] */
@@ -115,9 +118,16 @@ int master_assign(struct master *master, double seconds_left, struct error *err)
  * person asks for another try. */
 int master_give_up_lost(struct master *master, struct error *err);
 
-/* Whether a pretraining stage's end state is on disk. A damaged file is as none: the stage runs again. Where there is
- * none at all, that of options.bases is taken, as a link: files of states never change once they have their name. */
-bool master_state_finished(struct master *master, uint32_t index);
+/* Whether a pretraining stage's end state is on disk. A damaged file is as none: the stage runs again; one that cannot
+ * be looked at may be good: -1. Where there is none at all, that of options.bases is taken, as a link: files of states
+ * never change once they have their name. */
+int master_state_finished(struct master *master, uint32_t index, bool *finished, struct error *err);
+
+/* Whether the file is there that asks for a drain. */
+bool master_drain_file(const struct master *master);
+
+/* The lock, the drift once more, the next generation of the store, the log of stages. */
+int master_open_store(struct master *master, struct error *err);
 
 /* Remove files of committed points that a kill has kept from being removed. */
 int master_remove_leftovers(struct master *master, struct error *err);

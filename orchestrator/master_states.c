@@ -8,12 +8,13 @@
 #include "io/log.h"
 #include "orchestrator/master_internal.h"
 
-/* Whether the file is the stage's end state; *missing: there is no file. */
-static bool look(const char *path, const struct stage *stage, bool *missing)
+/* 1: the file is the stage's end state, 0: it is not, *missing: there is no file, -1: it cannot be looked at. */
+static int look(const char *path, const struct stage *stage, bool *missing, struct error *err)
 {
     struct checkpoint_header header;
     struct error why;
     int found = checkpoint_peek(path, &header, &why);
+    if (found < 0 && errno != EBADMSG) return error_set(err, "%s", why.text);
     if (found < 0) LOG("%s", why.text);
     *missing = found == 0;
     return found > 0 && header.finished && strcmp(header.stage, stage->identity.hex) == 0;
@@ -27,7 +28,7 @@ static bool borrow(struct stage *stage, const char *bases, const char *path)
     bool missing;
     snprintf(stage->dir, sizeof stage->dir, "%s", bases);
     stage_state_path(stage, from);
-    if (!look(from, stage, &missing)) return false;
+    if (look(from, stage, &missing, NULL) != 1) return false;
     if (link(from, path) != 0 && (errno == EEXIST || symlink(from, path) != 0)) {
         LOG("%s cannot be linked to %s: %s", path, from, strerror(errno));
         return false;
@@ -36,12 +37,14 @@ static bool borrow(struct stage *stage, const char *bases, const char *path)
     return true;
 }
 
-bool master_state_finished(struct master *master, uint32_t index)
+int master_state_finished(struct master *master, uint32_t index, bool *finished, struct error *err)
 {
     char path[PATH_MAX];
     bool missing;
     struct stage *stage = master_describe(master, index);
     stage_state_path(stage, path);
-    if (look(path, stage, &missing)) return true;
-    return missing && master->options.bases && borrow(stage, master->options.bases, path);
+    int found = look(path, stage, &missing, err);
+    if (found < 0) return -1;
+    *finished = found || (missing && master->options.bases && borrow(stage, master->options.bases, path));
+    return 0;
 }

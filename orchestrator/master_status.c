@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "io/log.h"
 #include "orchestrator/master_internal.h"
 
@@ -97,14 +98,16 @@ static void write_status(struct master *master)
         master_eta(master), "draining", (int)master->draining, "paused", (int)master->paused, "finished",
         (int)master_finished(master), "ranks", master->transport->size, "running", running, "calibration",
         calibration_json(master), "nodes", nodes_json(master), "failures", failures_json(master));
-    char path[PATH_MAX + 32], temporary[PATH_MAX + 32];
+    char path[PATH_MAX + 32];
+    struct file_draft draft;
+    struct error why = {""};
     snprintf(path, sizeof path, "%s/status.json", master->options.dir);
-    snprintf(temporary, sizeof temporary, "%s/status.json.tmp", master->options.dir);
     /* only a view: a failure here (a full disk) must not end the sweep */
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
-    bool written = fd >= 0 && status && json_dumpfd(status, fd, JSON_INDENT(1)) == 0;
-    if (fd >= 0) close(fd);
-    if (written && rename(temporary, path) != 0) LOG("%s cannot be renamed", temporary);
+    if (status && file_draft_open(&draft, path, 0666, &why) == 0) {
+        json_dumpf(status, draft.file, JSON_INDENT(1));
+        file_draft_publish(&draft, false, &why);
+    }
+    if (why.text[0]) LOG("%s", why.text);
     json_decref(status);
 }
 

@@ -33,7 +33,9 @@ int transport_open(struct transport *transport, int *argc, char ***argv, struct 
     transport->queue = calloc(1, sizeof *transport->queue);
     if (!transport->queue) return error_set(err, "out of memory");
     if (transport->mpi) {
-        if (MPI_Init(argc, argv) != MPI_SUCCESS) return error_set(err, "MPI_Init failed");
+        int level; /* rank 0 has a thread that never calls MPI */
+        if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &level) != MPI_SUCCESS)
+            return error_set(err, "MPI_Init failed");
         MPI_Comm_rank(MPI_COMM_WORLD, &transport->rank);
         MPI_Comm_size(MPI_COMM_WORLD, &transport->size);
         MPI_Comm host;

@@ -43,6 +43,7 @@ struct stage {
     uint64_t checkpoint_steps; /* also every so many steps; 0: by time alone */
     double hang_seconds;       /* no progress for so long: the agent ends the worker */
     bool keep_weights;         /* keep the best checkpoint after the result is committed */
+    uint64_t generation; /* store_stamp of the run's store: another one there means another run; 0: not looked at */
 };
 
 /* JSON text (malloc, caller frees), and back; the text may be hostile. Doubles survive exactly. NULL: out of memory, or
@@ -73,6 +74,7 @@ struct stage_outcome {
     double flops;                    /* of this attempt's training */
     double seconds;
     uint64_t peak_bytes;
+    bool data_changed; /* failed because the data set is not the planned one: no stage of the run can be computed */
     /* Finetuning; index, rank and epoch are filled by the master. A diverged stage has +inf for every loss that was not
      * reached or is not finite. NaN: there is no such number (train_loss without training, pretrain_loss without
      * pretraining text). */

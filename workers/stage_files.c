@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/file.h"
+
 static int make_folder(const char *dir, const char *name, struct error *err)
 {
     char path[PATH_MAX];
@@ -22,6 +24,13 @@ static int make_folder(const char *dir, const char *name, struct error *err)
 int stage_make_folders(const struct stage *stage, struct error *err)
 {
     return make_folder(stage->dir, "checkpoints", err) || make_folder(stage->dir, "logs", err) ? -1 : 0;
+}
+
+int stage_check_owner(const struct stage *stage, struct error *err)
+{
+    uint64_t found = stage->generation ? store_stamp(stage->dir) : 0;
+    if (found == 0 || found == stage->generation) return 0; /* where it cannot be read nobody has taken it over */
+    return error_set(err, "%s: another run has taken this directory over", stage->dir);
 }
 
 uint64_t stage_step_read(const struct stage *stage, bool *known)
@@ -44,7 +53,7 @@ void stage_step_write(const struct stage *stage, uint64_t step)
     stage_step_path(stage, path);
     int size =
         snprintf(digits, sizeof digits, "%020" PRIu64 "\n", step); /* always as long: a write replaces it whole */
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    int fd = file_open_write(path, 0);
     if (fd < 0) return;
     ssize_t written = pwrite(fd, digits, (size_t)size, 0); /* it only counts: a failure is no failure of the stage */
     (void)written;
@@ -76,7 +85,8 @@ void stage_remove_best(const struct stage *stage, uint64_t keep, uint64_t keep_t
     if (!folder) return;
     for (struct dirent *entry; (entry = readdir(folder));) {
         uint64_t step = best_step(entry->d_name, stage->identity.hex);
-        if ((step && step != keep && step != keep_too) || is_unfinished(entry->d_name, stage->identity.hex))
+        if (((step && step != keep && step != keep_too) || is_unfinished(entry->d_name, stage->identity.hex)) &&
+            stage_check_owner(stage, NULL) == 0)
             unlinkat(dirfd(folder), entry->d_name, 0);
     }
     closedir(folder);

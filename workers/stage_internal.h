@@ -41,6 +41,7 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
     double started, saved;       /* clock_elapsed of the attempt's start and of the newest state */
     bool diverged, cut;
     bool validation_due; /* the state where this attempt begins was written before the validation at its step */
+    bool data_changed;
     struct stage_outcome *outcome;
 };
 

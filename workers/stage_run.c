@@ -25,11 +25,12 @@ void run_close(struct run *run)
     pthread_mutex_destroy(&run->io);
 }
 
-static int check_dataset(const struct run *run, struct error *err)
+static int check_dataset(struct run *run, struct error *err)
 {
     const struct stage *stage = run->stage;
     const struct dataset_info *info = dataset_info(run->dataset);
-    if (strcmp(info->digest.hex, stage->dataset_digest.hex) != 0)
+    run->data_changed = strcmp(info->digest.hex, stage->dataset_digest.hex) != 0;
+    if (run->data_changed)
         return error_set(err, "%s: the data has changed: digest %s, planned with %s", stage->dataset, info->digest.hex,
                          stage->dataset_digest.hex);
     if (info->vocabulary > stage->model.vocabulary)
@@ -113,7 +114,9 @@ static int run_whole(struct run *run, const struct stage *stage, const struct st
     bool known, training = stage->last_step > stage->first_step;
     int opened = run_open(run, stage, training, err);
     run->outcome = outcome;
-    if (opened || check_memory(run, err) || stage_make_folders(stage, err) || run_resume(run, err)) return -1;
+    if (opened || stage_check_owner(stage, err) || check_memory(run, err) || stage_make_folders(stage, err) ||
+        run_resume(run, err))
+        return -1;
     run->state = run->start;
     run->durable_best = run->start.best_step;
     run->durable_step = run->start.step;
@@ -164,6 +167,7 @@ void stage_run(const struct stage *stage, const struct stage_hooks *hooks, struc
     describe(&run, outcome);
     if (result) {
         fail(outcome, &err);
+        outcome->data_changed = run.data_changed;
     } else if (run.cut) {
         outcome->status = STORE_CUT;
         snprintf(outcome->message, sizeof outcome->message, "checkpointed at step %" PRIu64, run.state.step);

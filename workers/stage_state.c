@@ -1,5 +1,6 @@
 /* Checkpoints of a stage: where an attempt begins, and what it leaves for the next. The order on disk is best weights,
  * then the state that names them, then the removal of what no state names. */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@ struct checkpoint *best_open(const struct stage *stage, uint64_t step, const cha
     stage_best_path(stage, step, path);
     struct checkpoint *best = checkpoint_open(path, err);
     if (!best) return NULL;
+    errno = 0;
     struct digest found = checkpoint_digest(best);
     if (strncmp(found.hex, digest, DIGEST_HEX) == 0 && strcmp(checkpoint_header(best)->stage, stage->identity.hex) == 0)
         return best;
@@ -92,8 +94,13 @@ int run_resume(struct run *run, struct error *err)
     const struct stage *stage = run->stage;
     stage_state_path(stage, path);
     int found = checkpoint_peek(path, &header, &why);
+    if (found > 0) errno = 0;
     if (found > 0 && check_own(run, &header, &why) == 0) run->own = checkpoint_open(path, &why);
-    if (found != 0 && !run->own) LOG("the state %s is left aside: %s", path, why.text);
+    if (found != 0 && !run->own) {
+        /* it may be good: another attempt may be able to look at it */
+        if (errno != 0 && errno != EBADMSG && errno != ENOENT) return error_set(err, "%s", why.text);
+        LOG("the state %s is left aside: %s", path, why.text);
+    }
     if (run->own && stage->kind == STAGE_PRETRAIN && header.finished) {
         run->start = header;
         return 0; /* nothing to do: the parent may be gone */
@@ -137,6 +144,7 @@ static int save(struct member *member, const char *path, bool tensors, bool mome
     }
     if (result || collective_barrier(member->collective)) return -1;
     if (!leads(member)) return 0;
+    if (stage_check_owner(run->stage, err)) return -1; /* what is written is discarded with the run */
     struct checkpoint_writer *writer = run->writer;
     run->writer = NULL; /* finish frees it */
     return checkpoint_writer_finish(writer, digest, err);
@@ -146,7 +154,7 @@ static void remove_best(const struct stage *stage, uint64_t step)
 {
     char path[PATH_MAX];
     stage_best_path(stage, step, path);
-    unlink(path);
+    if (stage_check_owner(stage, NULL) == 0) unlink(path);
 }
 
 /* A state is on disk: best weights that only the one before it named can go. */

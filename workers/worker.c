@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "io/log.h"
 #include "workers/stage_files.h"
 
@@ -88,7 +89,7 @@ static int redirect(const struct stage *stage, const char *text, int saved[2], s
     char path[PATH_MAX];
     stage_log_path(stage, path);
     if (stage_make_folders(stage, err)) return -1;
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
+    int fd = file_open_write(path, O_APPEND);
     if (fd < 0) return error_set_errno(err, "%s", path);
     fflush(NULL);
     for (int i = 0; i < 2; i++) {

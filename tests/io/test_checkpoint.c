@@ -8,11 +8,13 @@
 #include <cmocka.h>
 
 #include <dirent.h>
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -288,8 +290,31 @@ static void test_peek(void **state)
     fclose(file);
     assert_int_equal(checkpoint_peek(fixture->path, &header, &fixture->err), -1);
     assert_non_null(strstr(fixture->err.text, "not a tunelaw checkpoint"));
+    assert_int_equal(errno, EBADMSG);
     assert_int_equal(checkpoint_peek(fixture->dir, &header, &fixture->err), -1);
+    assert_int_equal(errno, EBADMSG);
     assert_null(checkpoint_open("/nonexistent/state.h5", &fixture->err));
+    assert_int_equal(errno, ENOENT);
+}
+
+/* A file that cannot be looked at is not said to be damaged. */
+static void test_no_descriptors(void **state)
+{
+    struct fixture *fixture = *state;
+    struct checkpoint_header header;
+    struct rlimit before, none;
+    write_whole(fixture);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    struct checkpoint *checkpoint = checkpoint_open(fixture->path, &fixture->err);
+    int reason = errno, found = checkpoint_peek(fixture->path, &header, NULL), peeked = errno;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_null(checkpoint);
+    assert_int_equal(reason, EMFILE);
+    assert_int_equal(found, -1);
+    assert_int_equal(peeked, EMFILE);
 }
 
 static unsigned char *read_file(const char *path, size_t *size)
@@ -322,6 +347,7 @@ static void test_damage(void **state)
         write_file(fixture->path, bytes, cut);
         fixture->err.text[0] = '\0';
         assert_null(checkpoint_open(fixture->path, &fixture->err));
+        assert_int_equal(errno, EBADMSG);
         assert_true(fixture->err.text[0]);
     }
     for (size_t at = 0; at < size; at += 7) {
@@ -331,7 +357,7 @@ static void test_damage(void **state)
         if (checkpoint)
             check_tensors(checkpoint);
         else
-            refused++;
+            refused += errno == EBADMSG;
         checkpoint_close(checkpoint);
         bytes[at] ^= (unsigned char)(1u << at % 8);
     }
@@ -455,6 +481,7 @@ int main(void)
         TEST(test_killed_writer),
         TEST(test_no_tensors),
         TEST(test_peek),
+        TEST(test_no_descriptors),
         TEST(test_damage),
         TEST(test_forged_index),
         TEST(test_forged_bytes),

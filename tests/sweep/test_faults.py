@@ -152,6 +152,31 @@ class Workers(unittest.TestCase):
             self.assertEqual(harness.result_bytes(dir), harness.result_bytes(whole))
 
 
+    def test_a_base_that_cannot_be_opened_is_kept(self):
+        """Only what is proven to be damaged is put aside: a process without descriptors must not cost a trained base, or a state."""
+        with Place(length=4) as place:
+            whole, dir, flag = place.dir('whole'), place.dir('r'), place.dir('closed')
+            place.run(whole)
+            place.extra = {'LD_PRELOAD': os.environ['CLOSED_FILES_SHIM'], 'CLOSED_FILES': flag}
+            process = place.start(dir)
+            harness.wait_for(lambda: os.path.exists(f'{dir}/logs/stages.jsonl') and
+                             [e for e in harness.executed(dir) if e['kind'] == 'pretrain'], what='a trained base')
+            with open(flag, 'w'):
+                pass
+            self.assertEqual(process.wait(timeout=240), 1, place.output(dir))
+            self.assertIn('is left as it is:', place.output(dir))
+            trained = {e['stage'] for e in harness.executed(dir) if e['status'] == 'done'}
+            place.run(dir, code=1)  # bases cannot be looked at: nothing runs
+            self.assertRegex(place.output(dir), r'(?m)^tunelaw: .*[.]h5: Too many open files')
+            os.unlink(flag)
+            place.run(dir)
+            again = [e['stage'] for e in harness.executed(dir) if e['status'] == 'done']
+            self.assertEqual(len(again), len(set(again)), 'a finished stage was run again')
+            self.assertTrue(trained <= set(again))
+            self.assertEqual([n for n in os.listdir(f'{dir}/checkpoints') if 'damaged' in n], [])
+            self.assertEqual(harness.result_bytes(dir), harness.result_bytes(whole))
+
+
 class Drains(unittest.TestCase):
     def test_a_signal_drains_and_the_next_run_goes_on(self):
         with Place(length=4) as place:

@@ -71,6 +71,7 @@ static struct stage sample(void)
     stage.checkpoint_seconds = 0.25;
     stage.hang_seconds = 300;
     stage.keep_weights = true;
+    stage.generation = UINT64_MAX - 1;
     return stage;
 }
 

@@ -1,5 +1,6 @@
 /* A tiny sweep's stages, run in this process: losses fall, an interruption changes nothing, a gang of two computes what
  * one does, failures are typed. */
+#include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -337,6 +338,74 @@ static void test_diverged(void **state)
     forget(&stage);
 }
 
+struct takeover {
+    uint64_t at;
+    char names[32][64]; /* what lay in checkpoints/ then */
+    size_t count;
+};
+
+/* DIR/results.h5 as far as a worker looks at it. */
+static void put_store(const char *text)
+{
+    char path[PATH_MAX], page[1 << 14] = "";
+    snprintf(path, sizeof path, "%s/results.h5", fixture.dir);
+    snprintf(page, sizeof page, "%s", text);
+    FILE *file = fopen(path, "w");
+    assert_int_equal(fwrite(page, 1, sizeof page, file), sizeof page);
+    fclose(file);
+}
+
+static void list_checkpoints(struct takeover *takeover)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/checkpoints", fixture.dir);
+    DIR *folder = opendir(path);
+    takeover->count = 0;
+    for (struct dirent *entry; (entry = readdir(folder));)
+        snprintf(takeover->names[takeover->count++], sizeof takeover->names[0], "%.63s", entry->d_name);
+    closedir(folder);
+    qsort(takeover->names, takeover->count, sizeof takeover->names[0], (int (*)(const void *, const void *))strcmp);
+}
+
+static void take_over(void *context, const struct stage_progress *progress)
+{
+    struct takeover *takeover = context;
+    if (takeover->count || progress->step < takeover->at) return;
+    put_store("the heir's");
+    list_checkpoints(takeover);
+}
+
+/* A worker that was stopped for long, with its directory gone to another run, neither removes nor replaces anything. */
+static void test_takeover(void **state)
+{
+    (void)state;
+    struct stage stage = stage_finetune(&fixture, &trunk, METHOD_FULL, 60);
+    struct stage_outcome outcome;
+    struct takeover takeover = {.at = 9}, after = {0};
+    const struct stage_hooks hooks = {.progress = take_over, .context = &takeover};
+    forget(&stage);
+    stage.recipe.evaluations = 20;
+    stage.checkpoint_steps = 3;
+    put_store("ours");
+    stage.generation = store_stamp(fixture.dir);
+    assert_int_not_equal(stage.generation, 0);
+    stage_run(&stage, &hooks, &outcome);
+    expect(&outcome, STORE_CRASHED);
+    assert_non_null(strstr(outcome.message, "another run has taken this directory over"));
+    assert_true(takeover.count > 0);
+    list_checkpoints(&after);
+    assert_int_equal(after.count, takeover.count);
+    assert_memory_equal(after.names, takeover.names, after.count * sizeof after.names[0]);
+    /* nor does one that begins too late; the heir's own goes on */
+    stage_run(&stage, NULL, &outcome);
+    expect(&outcome, STORE_CRASHED);
+    stage.generation = store_stamp(fixture.dir);
+    outcome = run(&stage);
+    expect(&outcome, STORE_DONE);
+    assert_true(outcome.resumed_step >= 9);
+    forget(&stage);
+}
+
 static void test_failures(void **state)
 {
     (void)state;
@@ -345,6 +414,7 @@ static void test_failures(void **state)
     struct stage_outcome outcome = run(&stage);
     expect(&outcome, STORE_CRASHED);
     assert_non_null(strstr(outcome.message, "the data has changed"));
+    assert_true(outcome.data_changed);
 
     stage = stage_finetune(&fixture, &trunk, METHOD_FULL, 20);
     stage.parent = digest_of("nothing", 7);
@@ -378,6 +448,7 @@ int main(void)
         cmocka_unit_test(test_pretraining), cmocka_unit_test(test_methods),  cmocka_unit_test(test_interruption),
         cmocka_unit_test(test_lost_steps),  cmocka_unit_test(test_gang),     cmocka_unit_test(test_class),
         cmocka_unit_test(test_diverged),    cmocka_unit_test(test_failures), cmocka_unit_test(test_long_step),
+        cmocka_unit_test(test_takeover),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
