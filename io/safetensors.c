@@ -220,7 +220,7 @@ static float float_of_half(uint16_t half)
     return sign ? -small : small;
 }
 
-/* `count` values at the end of out's bytes or elsewhere -> out. */
+/* `count` values of a type -> out. */
 static void convert(const char *dtype, size_t count, const unsigned char *bytes, float *out)
 {
     if (!strcmp(dtype, "F32")) {

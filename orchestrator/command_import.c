@@ -97,7 +97,7 @@ int command_import(int argc, char **argv)
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     if (huggingface_config(arguments.path, &model, &err) ||
         (arguments.dataset && check_vocabulary(arguments.dataset, &model, &err)) ||
-        huggingface_digest(arguments.path, &model, &digest, &err))
+        huggingface_identify(arguments.path, &model, &digest, &err))
         return command_fail(&err);
     if (!arguments.json) print_text(&arguments, &model, &digest);
     return arguments.json && print_json(&arguments, &model, &digest) ? 1 : 0;

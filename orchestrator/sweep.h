@@ -84,7 +84,7 @@ struct sweep_import {
     uint32_t model;         /* index */
     uint64_t tokens;        /* that it has seen, as the file says */
     char dir[PATH_MAX];     /* resolved as the data set is */
-    struct digest identity; /* of its shape and weights: huggingface_digest */
+    struct digest identity; /* of its shape and weights: huggingface_identify */
 };
 
 struct sweep {

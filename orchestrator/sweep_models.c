@@ -158,7 +158,7 @@ static void read_folder(const struct config_group *group, const char *key, const
     *model = found;
     if (sweep_vocabulary_check(sweep->data.vocabulary, &found, &err))
         config_fail(group, key, "%s: %s", dir, err.text);
-    else if (huggingface_digest(dir, &found, &import->identity, &err))
+    else if (huggingface_identify(dir, &found, &import->identity, &err))
         config_fail(group, key, "%s", err.text);
 }
 

@@ -116,19 +116,25 @@ static int tensors_digest(const struct safetensors *weights, struct digest *out,
     return result;
 }
 
-int huggingface_digest(const char *dir, const struct model_config *model, struct digest *out, struct error *err)
+int huggingface_digest(const struct safetensors *weights, const struct model_config *model, struct digest *out,
+                       struct error *err)
 {
     struct digest tensors;
-    struct safetensors *weights = huggingface_open(dir, model, err);
-    if (!weights) return -1;
-    int result = tensors_digest(weights, &tensors, err);
-    safetensors_close(weights);
-    if (result) return -1;
+    if (tensors_digest(weights, &tensors, err)) return -1;
     char shape[MODEL_TEXT], text[MODEL_TEXT + 128];
     model_text(model, shape, sizeof shape);
     int length = snprintf(text, sizeof text, "tunelaw-1 import weights=%s %s", tensors.hex, shape);
     *out = digest_of(text, (size_t)length);
     return 0;
+}
+
+int huggingface_identify(const char *dir, const struct model_config *model, struct digest *out, struct error *err)
+{
+    struct safetensors *weights = huggingface_open(dir, model, err);
+    if (!weights) return -1;
+    int result = huggingface_digest(weights, model, out, err);
+    safetensors_close(weights);
+    return result;
 }
 
 static int load_tensor(const struct parameters *parameters, const struct parameter *p,

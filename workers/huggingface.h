@@ -20,7 +20,10 @@ struct safetensors *huggingface_open(const char *dir, const struct model_config 
 
 /* What the base is: a digest of the model's shape and of all tensors. Reads everything the first time; a process
  * remembers it as long as the files are the same (device, inode, size, times). */
-int huggingface_digest(const char *dir, const struct model_config *model, struct digest *out, struct error *err);
+int huggingface_digest(const struct safetensors *weights, const struct model_config *model, struct digest *out,
+                       struct error *err);
+/* As huggingface_open and huggingface_digest, of a folder. */
+int huggingface_identify(const char *dir, const struct model_config *model, struct digest *out, struct error *err);
 
 /* A rank's part of every tensor of the base. */
 int huggingface_load(const struct parameters *parameters, const struct safetensors *weights, struct error *err);

@@ -45,12 +45,12 @@ static int open_import(struct run *run, struct error *err)
     struct digest found;
     const struct stage *stage = run->stage;
     if (!stage->import[0]) return 0;
-    if (huggingface_digest(stage->import, &stage->model, &found, err)) return -1;
+    run->weights = huggingface_open(stage->import, &stage->model, err);
+    if (!run->weights || huggingface_digest(run->weights, &stage->model, &found, err)) return -1;
     if (strcmp(found.hex, stage->base.hex))
         return error_set(err, "%s: the weights have changed: digest %s, planned with %s", stage->import, found.hex,
                          stage->base.hex);
-    run->weights = huggingface_open(stage->import, &stage->model, err);
-    return run->weights ? 0 : -1;
+    return 0;
 }
 
 /* What training and evaluation share. */

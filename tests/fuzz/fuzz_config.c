@@ -13,7 +13,7 @@ int huggingface_config(const char *dir, struct model_config *model, struct error
     return error_set(err, "%s: no such folder", dir);
 }
 
-int huggingface_digest(const char *dir, const struct model_config *model, struct digest *out, struct error *err)
+int huggingface_identify(const char *dir, const struct model_config *model, struct digest *out, struct error *err)
 {
     (void)model, (void)out;
     return error_set(err, "%s: no such folder", dir);

@@ -133,8 +133,8 @@ static void what_is_written_is_read(void **state)
             assert_same_values(written, read);
             gathered_destroy(read);
         }
-        assert_int_equal(huggingface_digest(dir, &found, &digest, &err), 0);
-        assert_int_equal(huggingface_digest(dir, &found, &again, &err), 0);
+        assert_int_equal(huggingface_identify(dir, &found, &digest, &err), 0);
+        assert_int_equal(huggingface_identify(dir, &found, &again, &err), 0);
         assert_string_equal(digest.hex, again.hex);
         gathered_destroy(written);
     }
@@ -150,7 +150,7 @@ static void changed_weights_change_the_digest(void **state)
     struct model_config config = published_model(0);
     struct digest before, after;
     gathered_destroy(save(&config, dir));
-    assert_int_equal(huggingface_digest(dir, &config, &before, &err), 0);
+    assert_int_equal(huggingface_identify(dir, &config, &before, &err), 0);
     char path[PATH_MAX];
     snprintf(path, sizeof path, "%s/model.safetensors", dir);
     FILE *file = fopen(path, "r+");
@@ -160,7 +160,7 @@ static void changed_weights_change_the_digest(void **state)
     fseek(file, -1, SEEK_END);
     fputc(last ^ 1, file);
     fclose(file);
-    assert_int_equal(huggingface_digest(dir, &config, &after, &err), 0);
+    assert_int_equal(huggingface_identify(dir, &config, &after, &err), 0);
     assert_string_not_equal(before.hex, after.hex);
     remove_folder(dir);
 }
