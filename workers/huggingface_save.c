@@ -1,5 +1,4 @@
 /* A rank's base tensors -> a folder that transformers loads: config.json and model.safetensors. */
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,15 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "workers/huggingface.h"
 
 static int write_config(const char *path, const char *text, struct error *err)
 {
-    FILE *file = fopen(path, "wxe");
-    if (!file) return error_set_errno(err, "%s", path);
-    int failed = fputs(text, file) < 0 || fputc('\n', file) < 0 || fflush(file) || fsync(fileno(file));
-    if (fclose(file) || failed) return error_set_errno(err, "%s", path);
-    return 0;
+    struct file_draft draft;
+    if (file_draft_open(&draft, path, 0666, err)) return -1;
+    fprintf(draft.file, "%s\n", text);
+    return file_draft_publish(&draft, true, err);
 }
 
 static int write_weights(const struct parameters *parameters, const char *path, struct error *err)
