@@ -22,7 +22,7 @@
 
 #include "io/error.h"
 
-#define KERNELS_ABI 2 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 3 /* of struct kernels, checked when a plugin is loaded */
 
 struct device; /* one per host thread: stream, handles, scratch */
 
@@ -153,14 +153,16 @@ struct kernels {
 
     /* Vocabulary-parallel cross-entropy, step 1: per row of logits[rows][V] (ids first .. first+V-1): partial[0][row] =
      * maximum, partial[1][row] = sum of exp(logit - maximum), partial[2][row] = logit of targets[row], or 0 where
-     * another device has it. */
+     * another device has it, partial[3][row] = sum of the logits. */
     void (*cross_entropy_partial)(struct device *device, size_t rows, size_t vocabulary, size_t first,
                                   const float *logits, const int32_t *targets, float *partial);
-    /* Step 2: partials[devices][3][rows] of all devices, in rank order. loss[row] = -log softmax(target). Where scale
-     * != 0 logits become gradients in place: (softmax - onehot) * scale; where it is 0 they are left alone. */
+    /* Step 2: partials[devices][4][rows] of all devices, in rank order; `total`: vocabulary rows of all devices.
+     * loss[row] = -sum over the whole vocabulary of wanted * log softmax, with wanted = (1 - smoothing) * onehot +
+     * smoothing / total (Szegedy et al. 2016, section 7). Where scale != 0 logits become gradients in place:
+     * (softmax - wanted) * scale; where it is 0 they are left alone. */
     void (*cross_entropy_finish)(struct device *device, size_t rows, size_t vocabulary, size_t first, size_t devices,
-                                 const float *partials, const int32_t *targets, float scale, float *logits,
-                                 float *loss);
+                                 const float *partials, const int32_t *targets, size_t total, float smoothing,
+                                 float scale, float *logits, float *loss);
 
     /* Reductions to the host, in a fixed order, accumulated in double; complete on return. */
     double (*sum)(struct device *device, size_t n, const float *x);

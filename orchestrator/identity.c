@@ -11,20 +11,26 @@ static struct digest digest_of_text(const char *text, int length, size_t size)
     return digest_of(text, length < 0 ? 0 : (size_t)length < size ? (size_t)length : size - 1);
 }
 
-/* What every recipe has, without the step counts. */
+/* What every recipe has, without the step counts. What came later is named only where it is used: points from before
+ * keep their identity. */
 static void recipe_text(const struct recipe *recipe, char *out, size_t size)
 {
-    snprintf(out, size,
-             "learning_rate=%.17g beta1=%.17g beta2=%.17g epsilon=%.17g weight_decay=%.17g clip_norm=%.17g schedule=%s "
-             "warmup_steps=%" PRIu64 " final_ratio=%.17g sequence_length=%" PRIu32 " batch=%" PRIu32,
-             recipe->learning_rate, recipe->beta1, recipe->beta2, recipe->epsilon, recipe->weight_decay,
-             recipe->clip_norm, schedule_name(recipe->schedule), recipe->warmup_steps, recipe->final_ratio,
-             recipe->sequence_length, recipe->batch);
+    int length = snprintf(
+        out, size,
+        "learning_rate=%.17g beta1=%.17g beta2=%.17g epsilon=%.17g weight_decay=%.17g clip_norm=%.17g schedule=%s "
+        "warmup_steps=%" PRIu64 " final_ratio=%.17g sequence_length=%" PRIu32 " batch=%" PRIu32,
+        recipe->learning_rate, recipe->beta1, recipe->beta2, recipe->epsilon, recipe->weight_decay, recipe->clip_norm,
+        schedule_name(recipe->schedule), recipe->warmup_steps, recipe->final_ratio, recipe->sequence_length,
+        recipe->batch);
+    if (recipe->schedule == SCHEDULE_WSD)
+        length += snprintf(out + length, size - (size_t)length, " decay_share=%.17g", recipe->decay_share);
+    if (recipe->label_smoothing > 0)
+        snprintf(out + length, size - (size_t)length, " label_smoothing=%.17g", recipe->label_smoothing);
 }
 
 struct digest identity_trunk(const struct sweep *sweep, const struct model_config *model)
 {
-    char recipe[512], shape[MODEL_TEXT], text[1536];
+    char recipe[768], shape[MODEL_TEXT], text[2048];
     recipe_text(&sweep->pretrain, recipe, sizeof recipe);
     model_text(model, shape, sizeof shape);
     int length =
@@ -57,7 +63,7 @@ static uint64_t used(uint64_t wanted, size_t have)
 void identity_method(const struct sweep *sweep, const struct method_config *method, const struct recipe *recipe,
                      struct identity_method *out)
 {
-    char text[512];
+    char text[768];
     if (method->kind == METHOD_NONE)
         snprintf(text, sizeof text, "sequence_length=%" PRIu32, recipe->sequence_length);
     else
@@ -72,7 +78,7 @@ void identity_method(const struct sweep *sweep, const struct method_config *meth
 struct digest identity_point(const struct digest *base, const struct identity_method *method,
                              const struct recipe *recipe, uint64_t examples, uint64_t seed)
 {
-    char text[1024];
+    char text[2048];
     int length;
     if (!recipe->steps)
         length = snprintf(text, sizeof text, IDENTITY_VERSION " point base=%s %s", base->hex, method->text);

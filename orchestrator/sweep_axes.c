@@ -21,6 +21,10 @@ void sweep_read_recipe(const struct config_group *group, struct recipe *recipe)
     recipe->schedule =
         (enum schedule_kind)config_take_choice(group, "schedule", names, SCHEDULES, (int)recipe->schedule);
     recipe->final_ratio = config_take_double_or(group, "final_ratio", 0.0, 1.0, recipe->final_ratio);
+    if (config_has(group, "decay_share") && recipe->schedule != SCHEDULE_WSD)
+        config_fail(group, "decay_share", "the schedule is \"%s\"; allowed with wsd", schedule_name(recipe->schedule));
+    recipe->decay_share = config_take_double_or(group, "decay_share", CONFIG_POSITIVE, 1.0, recipe->decay_share);
+    recipe->label_smoothing = config_take_double_or(group, "label_smoothing", 0.0, 0.999999, recipe->label_smoothing);
     recipe->warmup_steps = config_take_uint_or(group, "warmup_steps", 0, SWEEP_STEPS_LIMIT, recipe->warmup_steps);
     recipe->weight_decay = config_take_double_or(group, "weight_decay", 0.0, 1e3, recipe->weight_decay);
     recipe->clip_norm = config_take_double_or(group, "clip_norm", 0.0, DBL_MAX, recipe->clip_norm);
@@ -35,6 +39,7 @@ static const struct recipe recipe_defaults = {.beta1 = 0.9,
                                               .clip_norm = 1.0,
                                               .schedule = SCHEDULE_COSINE,
                                               .final_ratio = 0.1,
+                                              .decay_share = 0.1,
                                               .evaluations = 8};
 
 /* Two token counts of one step would be one checkpoint. */
@@ -72,9 +77,10 @@ static void read_pretrain(const struct config_group *root, struct sweep *sweep)
     sweep_read_recipe(&group, recipe);
     sweep->pretrain_seed = config_take_uint_or(&group, "seed", 0, INT64_MAX, 1);
 
-    bool decays = recipe->schedule == SCHEDULE_COSINE || recipe->schedule == SCHEDULE_LINEAR;
+    bool decays =
+        recipe->schedule == SCHEDULE_COSINE || recipe->schedule == SCHEDULE_LINEAR || recipe->schedule == SCHEDULE_WSD;
     if (config_has(&group, "decay_tokens") && !decays)
-        config_fail(&group, "decay_tokens", "the schedule \"%s\" has no end; allowed with linear and cosine",
+        config_fail(&group, "decay_tokens", "the schedule \"%s\" has no end; allowed with linear, cosine and wsd",
                     schedule_name(recipe->schedule));
     if (config_file_failed(root->file) || !sweep->pretrain_token_count) return;
     uint64_t largest = sweep->pretrain_tokens[sweep->pretrain_token_count - 1];

@@ -29,7 +29,14 @@ struct method_config {
     double alpha;  /* LoRA: the update is scaled by alpha / rank */
 };
 
-enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_INVERSE_SQRT, SCHEDULES };
+enum schedule_kind {
+    SCHEDULE_CONSTANT,
+    SCHEDULE_LINEAR,
+    SCHEDULE_COSINE,
+    SCHEDULE_INVERSE_SQRT,
+    SCHEDULE_WSD,
+    SCHEDULES
+};
 const char *schedule_name(enum schedule_kind kind);
 int schedule_find(const char *name);
 
@@ -39,8 +46,10 @@ struct recipe {
     double clip_norm; /* 0: no clipping */
     enum schedule_kind schedule;
     uint64_t warmup_steps;    /* linear from 0 */
-    uint64_t decay_steps;     /* linear and cosine reach final_ratio at this step; absolute */
+    uint64_t decay_steps;     /* linear, cosine and WSD reach final_ratio at this step; absolute */
     double final_ratio;       /* of learning_rate */
+    double decay_share;       /* WSD: of decay_steps, at their end, in which the rate falls */
+    double label_smoothing;   /* of training losses; evaluation has none */
     uint32_t sequence_length; /* pretraining: tokens a sequence; finetuning: examples are cut to it */
     uint32_t batch;           /* sequences (pretraining) or examples (finetuning) a step */
     uint64_t steps;           /* finetuning: optimiser steps in all */

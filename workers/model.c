@@ -201,6 +201,11 @@ int model_evaluate(struct model *model, const struct batch *batch, double *loss,
     return run(model, batch, 0, loss, err);
 }
 
+void model_smooth_labels(struct model *model, double smoothing)
+{
+    model->label_smoothing = (float)smoothing;
+}
+
 int model_train(struct model *model, const struct batch *batch, float scale, double *loss, struct error *err)
 {
     if (!model->training && model->method_config.kind != METHOD_NONE)

@@ -47,6 +47,10 @@ int model_train(struct model *model, const struct batch *batch, float scale, dou
  * method adds what no weight can take up. */
 int model_merge(struct model *model, struct error *err);
 
+/* From now on model_train smooths labels (Szegedy et al. 2016, as torch's cross_entropy): a target has 1 - smoothing +
+ * smoothing / V, every other token smoothing / V. model_evaluate never does. 0 at first. */
+void model_smooth_labels(struct model *model, double smoothing);
+
 /* Gradients: zero them; sum the partial ones over ranks; their global norm (each tensor once). */
 void parameters_zero_gradients(struct parameters *parameters);
 int parameters_reduce_gradients(struct parameters *parameters, struct error *err);

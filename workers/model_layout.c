@@ -176,8 +176,8 @@ static void layout_loss(struct model *model, struct arena *arena)
     layout_norm(model, &model->final_norm, rows, arena);
     model->loss_values = arena_floats(arena, rows, 1);
     model->logits = arena_floats(arena, rows, model->shard.vocabulary.count);
-    model->partial = arena_floats(arena, 3, rows);
-    if (ranks > 1) model->partials = arena_floats(arena, 3 * ranks, rows);
+    model->partial = arena_floats(arena, 4, rows);
+    if (ranks > 1) model->partials = arena_floats(arena, 4 * ranks, rows);
     if (!model->training) return;
     model->loss_dnormed = arena_floats(arena, rows, width);
     model->loss_dhidden = arena_floats(arena, rows, width);

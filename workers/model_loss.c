@@ -12,12 +12,13 @@ static int cross_entropy(const struct model *model, size_t count, const int32_t 
     k->cross_entropy_partial(model->device, count, vocabulary->count, vocabulary->first, model->logits, labels,
                              model->partial);
     if (ranks > 1) {
-        if (collective_gather(&model->collective, 3 * count, model->partial, model->partials))
+        if (collective_gather(&model->collective, 4 * count, model->partial, model->partials))
             return error_set(err, "another device of the gang failed");
         partials = model->partials;
     }
-    k->cross_entropy_finish(model->device, count, vocabulary->count, vocabulary->first, ranks, partials, labels, scale,
-                            model->logits, model->loss_values);
+    float smoothing = scale != 0 ? model->label_smoothing : 0;
+    k->cross_entropy_finish(model->device, count, vocabulary->count, vocabulary->first, ranks, partials, labels,
+                            vocabulary->total, smoothing, scale, model->logits, model->loss_values);
     return 0;
 }
 

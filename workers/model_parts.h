@@ -41,6 +41,7 @@ struct model {
     struct shard shard;
     struct batch_capacity capacity;
     bool training;
+    float label_smoothing;
 
     struct parameter *embedding, *unembedding, *prompt;
     struct norm final_norm; /* of [C] rows at a time */
@@ -61,7 +62,7 @@ struct model {
     float *loss_hidden, *loss_normed, *loss_dnormed, *loss_dhidden; /* [C][W], C = min(LOSS_ROWS, targets) */
     float *loss_values;                                             /* [C] */
     float *logits;                                                  /* [C][V] */
-    float *partial, *partials;                                      /* [3][C], [size][3][C] */
+    float *partial, *partials;                                      /* [4][C], [size][4][C] */
 
     void *activation_arena, *workspace_arena; /* owned */
 };

@@ -4,7 +4,7 @@
 
 #include "workers/config.h"
 
-static const char *const schedule_names[SCHEDULES] = {"constant", "linear", "cosine", "inverse_sqrt"};
+static const char *const schedule_names[SCHEDULES] = {"constant", "linear", "cosine", "inverse_sqrt", "wsd"};
 
 static int name_find(const char *const *names, int count, const char *name)
 {
@@ -23,11 +23,21 @@ int schedule_find(const char *name)
     return name_find(schedule_names, SCHEDULES, name);
 }
 
-/* Share of the way from the end of the warm-up to decay_steps, 0..1. */
+/* The last step at the full rate: the end of the warm-up, or with WSD of the stable phase. */
+static uint64_t decay_begin(const struct recipe *recipe)
+{
+    uint64_t decaying = (uint64_t)ceil(recipe->decay_share * (double)recipe->decay_steps);
+    if (recipe->schedule != SCHEDULE_WSD || recipe->decay_steps - decaying < recipe->warmup_steps)
+        return recipe->warmup_steps;
+    return recipe->decay_steps - decaying;
+}
+
+/* Share of the way from there to decay_steps, 0..1. */
 static double decay_progress(const struct recipe *recipe, uint64_t step)
 {
-    if (step >= recipe->decay_steps || recipe->decay_steps <= recipe->warmup_steps) return 1;
-    return (double)(step - recipe->warmup_steps) / (double)(recipe->decay_steps - recipe->warmup_steps);
+    uint64_t begin = decay_begin(recipe);
+    if (step >= recipe->decay_steps) return 1;
+    return step <= begin ? 0 : (double)(step - begin) / (double)(recipe->decay_steps - begin);
 }
 
 double recipe_rate(const struct recipe *recipe, uint64_t step)
@@ -36,6 +46,7 @@ double recipe_rate(const struct recipe *recipe, uint64_t step)
     if (step < recipe->warmup_steps) return rate * (double)step / (double)recipe->warmup_steps;
     switch (recipe->schedule) {
     case SCHEDULE_LINEAR:
+    case SCHEDULE_WSD: /* Hu et al. 2024 (MiniCPM), with a linear decay */
         return rate * (floor_ratio + (1 - floor_ratio) * (1 - decay_progress(recipe, step)));
     case SCHEDULE_COSINE:
         return rate * (floor_ratio + (1 - floor_ratio) * 0.5 * (1 + cos(M_PI * decay_progress(recipe, step))));

@@ -136,6 +136,8 @@ static const struct field recipe_fields[] = {
     U64(recipe, warmup_steps),
     U64(recipe, decay_steps),
     REAL(recipe, final_ratio),
+    REAL(recipe, decay_share),
+    REAL(recipe, label_smoothing),
     U32(recipe, sequence_length, 2, 1 << 24),
     U32(recipe, batch, 1, 1 << 24),
     U64(recipe, steps),

@@ -87,6 +87,7 @@ void cpu_scatter_rows(struct device *device, size_t count, size_t width, const u
 void cpu_cross_entropy_partial(struct device *device, size_t rows, size_t vocabulary, size_t first, const float *logits,
                                const int32_t *targets, float *partial);
 void cpu_cross_entropy_finish(struct device *device, size_t rows, size_t vocabulary, size_t first, size_t devices,
-                              const float *partials, const int32_t *targets, float scale, float *logits, float *loss);
+                              const float *partials, const int32_t *targets, size_t total, float smoothing, float scale,
+                              float *logits, float *loss);
 
 #endif

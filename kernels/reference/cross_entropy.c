@@ -16,38 +16,43 @@ void reference_cross_entropy_partial(struct device *device, size_t rows, size_t 
     for (size_t r = 0; r < rows; r++) {
         const float *row = logits + r * vocabulary;
         float maximum = row[0];
-        double sum = 0;
+        double sum = 0, logits_sum = 0;
         for (size_t i = 1; i < vocabulary; i++)
             maximum = fmaxf(maximum, row[i]);
-        for (size_t i = 0; i < vocabulary; i++)
+        for (size_t i = 0; i < vocabulary; i++) {
             sum += exp((double)row[i] - maximum);
+            logits_sum += row[i];
+        }
         partial[r] = maximum;
         partial[rows + r] = (float)sum;
         partial[2 * rows + r] = has_target(targets[r], first, vocabulary) ? row[(size_t)targets[r] - first] : 0;
+        partial[3 * rows + r] = (float)logits_sum;
     }
 }
 
 void reference_cross_entropy_finish(struct device *device, size_t rows, size_t vocabulary, size_t first, size_t devices,
-                                    const float *partials, const int32_t *targets, float scale, float *logits,
-                                    float *loss)
+                                    const float *partials, const int32_t *targets, size_t total, float smoothing,
+                                    float scale, float *logits, float *loss)
 {
     (void)device;
     for (size_t r = 0; r < rows; r++) {
-        double maximum = partials[r], sum = 0, target = 0;
+        double maximum = partials[r], sum = 0, target = 0, logits_sum = 0;
         for (size_t d = 1; d < devices; d++)
-            maximum = fmax(maximum, partials[d * 3 * rows + r]);
+            maximum = fmax(maximum, partials[d * 4 * rows + r]);
         for (size_t d = 0; d < devices; d++) {
-            const float *partial = partials + d * 3 * rows;
+            const float *partial = partials + d * 4 * rows;
             sum += partial[rows + r] * exp(partial[r] - maximum);
             target += partial[2 * rows + r];
+            logits_sum += partial[3 * rows + r];
         }
         double lse = maximum + log(sum);
-        loss[r] = (float)(lse - target);
+        double uniform = (double)smoothing / (double)total, rest = 1 - (double)smoothing;
+        loss[r] = (float)(lse - rest * target - uniform * logits_sum);
         if (scale == 0) continue;
         float *row = logits + r * vocabulary;
         for (size_t i = 0; i < vocabulary; i++) {
             double onehot = targets[r] >= 0 && (size_t)targets[r] == first + i ? 1 : 0;
-            row[i] = (float)((exp(row[i] - lse) - onehot) * scale);
+            row[i] = (float)((exp(row[i] - lse) - rest * onehot - uniform) * scale);
         }
     }
 }

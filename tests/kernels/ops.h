@@ -4,7 +4,7 @@
 
 #include "kernels/kernels.h"
 
-enum { PARAMETERS = 6, BUFFERS = 12 };
+enum { PARAMETERS = 7, BUFFERS = 12 };
 enum role { IN, OUT, INOUT };
 
 /* An array of 32-bit words that an operation gets. OUT is poisoned before the call. */

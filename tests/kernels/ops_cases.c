@@ -429,12 +429,12 @@ CALL(scatter_rows_call)
     k->scatter_rows(d, P(0), P(1), (const uint32_t *)I(0), B(1), B(2));
 }
 
-/* rows, vocabulary on this device, first, devices, deviation, gradient wanted */
+/* rows, vocabulary on this device, first, devices, deviation; finish: gradient wanted, smoothing in percent */
 SETUP(cross_entropy_partial_setup)
 {
     run_normal(run, IN, P(0) * P(1), (double)P(4));
     run_integers(run, P(0), 0, (int32_t)(P(1) * P(3)) - 1);
-    run_buffer(run, OUT, 3 * P(0));
+    run_buffer(run, OUT, 4 * P(0));
 }
 CALL(cross_entropy_partial_call)
 {
@@ -445,17 +445,18 @@ SETUP(cross_entropy_finish_setup)
     size_t rows = P(0);
     run_normal(run, INOUT, rows * P(1), (double)P(4));
     int32_t *targets = run_integers(run, rows, 0, (int32_t)(P(1) * P(3)) - 1);
-    struct buffer *partials = run_buffer(run, IN, P(3) * 3 * rows);
+    struct buffer *partials = run_buffer(run, IN, P(3) * 4 * rows);
     run_buffer(run, OUT, rows);
     const struct kernels *reference = kernels_find("reference", NULL);
     for (size_t device = 0; device < P(3); device++) { /* every device has the logits of the first */
         reference->cross_entropy_partial(NULL, rows, P(1), device * P(1), run->b[0].initial, targets,
-                                         partials->initial + device * 3 * rows);
+                                         partials->initial + device * 4 * rows);
     }
 }
 CALL(cross_entropy_finish_call)
 {
-    k->cross_entropy_finish(d, P(0), P(1), P(2), P(3), B(2), I(1), P(5) ? 0.01f : 0, B(0), B(3));
+    k->cross_entropy_finish(d, P(0), P(1), P(2), P(3), B(2), I(1), P(3) * P(1), 0.01f * (float)P(6), P(5) ? 0.01f : 0,
+                            B(0), B(3));
 }
 
 const struct op ops[] = {

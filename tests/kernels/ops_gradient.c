@@ -251,29 +251,32 @@ FUNCTION(rows_backward)
     g->k->scatter_rows(g->d, P(0), P(1), (const uint32_t *)I(0), g->weights, g->dx[0]);
 }
 
-/* rows, vocabulary on each of two devices. All losses have the same weight: the operation takes one scale. */
+/* rows, vocabulary on each of two devices, smoothing in percent. All losses have the same weight: the operation takes
+ * one scale. */
 FUNCTION(cross_entropy_setup)
 {
     run_integers(&g->run, P(0), 0, (int32_t)(2 * P(1)) - 1);
     g->inputs = 2;
     g->n[0] = g->n[1] = P(0) * P(1);
     g->out_n = P(0);
-    g->saved_n = 6 * P(0);
+    g->saved_n = 8 * P(0);
 }
 FUNCTION(cross_entropy_forward)
 {
     for (size_t r = 0; r < P(0); r++)
         g->weights[r] = 0.5f;
     for (size_t v = 0; v < 2; v++) {
-        g->k->cross_entropy_partial(g->d, P(0), P(1), v * P(1), g->x[v], I(0), g->saved + v * 3 * P(0));
+        g->k->cross_entropy_partial(g->d, P(0), P(1), v * P(1), g->x[v], I(0), g->saved + v * 4 * P(0));
     }
-    g->k->cross_entropy_finish(g->d, P(0), P(1), 0, 2, g->saved, I(0), 0, g->x[0], g->out);
+    g->k->cross_entropy_finish(g->d, P(0), P(1), 0, 2, g->saved, I(0), 2 * P(1), 0.01f * (float)P(2), 0, g->x[0],
+                               g->out);
 }
 FUNCTION(cross_entropy_backward)
 {
     for (size_t v = 0; v < 2; v++) {
         memcpy(g->dx[v], g->x[v], g->n[v] * 4);
-        g->k->cross_entropy_finish(g->d, P(0), P(1), v * P(1), 2, g->saved, I(0), 0.5f, g->dx[v], g->out);
+        g->k->cross_entropy_finish(g->d, P(0), P(1), v * P(1), 2, g->saved, I(0), 2 * P(1), 0.01f * (float)P(2), 0.5f,
+                                   g->dx[v], g->out);
     }
 }
 
@@ -298,6 +301,7 @@ static const struct gradient_case cases[] = {
     {"embedding_backward", {30, 17, 5, 9}, embedding_setup, embedding_forward, embedding_backward},
     {"scatter_rows", {9, 13, 20}, rows_setup, rows_forward, rows_backward},
     {"cross_entropy_finish", {9, 35}, cross_entropy_setup, cross_entropy_forward, cross_entropy_backward},
+    {"cross_entropy_finish", {9, 35, 10}, cross_entropy_setup, cross_entropy_forward, cross_entropy_backward},
 };
 
 static float *floats(size_t n)

@@ -118,6 +118,9 @@ const struct shape test_shapes[] = {
     {"cross_entropy_finish", {33, 129, 129, 3, 3, 1}},
     {"cross_entropy_finish", {33, 129, 129, 3, 100, 1}},
     {"cross_entropy_finish", {33, 129, 0, 2, 3, 0}},
+    {"cross_entropy_finish", {33, 517, 0, 1, 3, 1, 10}},
+    {"cross_entropy_finish", {33, 129, 129, 3, 100, 1, 30}},
+    {"cross_entropy_finish", {33, 129, 0, 2, 3, 0, 10}},
 };
 const size_t test_shape_count = sizeof test_shapes / sizeof test_shapes[0];
 

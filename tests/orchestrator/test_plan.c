@@ -139,6 +139,13 @@ static void what_is_computed_makes_the_identity(void **state)
     t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
                  "seed = 2; };";
     changed(&t, false, false);
+    t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
+                 "label_smoothing = 0.1; };";
+    changed(&t, false, false);
+    /* a key that changes nothing */
+    t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
+                 "label_smoothing = 0.0; };";
+    changed(&t, true, true);
 }
 
 static void token_counts_that_no_point_needs_are_passed_over(void **state)

@@ -127,8 +127,8 @@ static void mistakes_in_axes_of_data(void **state)
     sweep_refused(&t, ":5: pretrain.warmup_steps: 16 is not below the 16 steps of pretraining");
     t.pretrain = "pretrain = { tokens = [ 1000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
                  "decay_tokens = 5000; schedule = \"constant\"; };";
-    sweep_refused(&t,
-                  ":5: pretrain.decay_tokens: the schedule \"constant\" has no end; allowed with linear and cosine");
+    sweep_refused(
+        &t, ":5: pretrain.decay_tokens: the schedule \"constant\" has no end; allowed with linear, cosine and wsd");
 }
 
 static void mistakes_in_methods(void **state)
@@ -141,12 +141,17 @@ static void mistakes_in_methods(void **state)
     sweep_refused(&t,
                   ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, ranks, lengths, alpha, "
                   "learning_rates, examples, batch, epochs, max_steps, evaluations, patience, schedule, final_ratio, "
-                  "warmup_steps, weight_decay, clip_norm, beta1, beta2, epsilon");
+                  "decay_share, warmup_steps, label_smoothing, weight_decay, clip_norm, beta1, beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(
         &t, ":7: methods[0].ranks: unknown key; allowed: name, learning_rates, examples, batch, epochs, max_steps, "
-            "evaluations, patience, schedule, final_ratio, warmup_steps, weight_decay, clip_norm, beta1, "
+            "evaluations, patience, schedule, final_ratio, decay_share, warmup_steps, label_smoothing, weight_decay, "
+            "clip_norm, beta1, "
             "beta2, epsilon");
+    t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n decay_share = 0.2; } );";
+    sweep_refused(&t, ":8: methods[0].decay_share: the schedule is \"cosine\"; allowed with wsd");
+    t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n label_smoothing = 1.0; } );";
+    sweep_refused(&t, ":8: methods[0].label_smoothing: 1 is out of range; allowed: at least 0, at most 0.999999");
     t.methods = "methods = ( { name = \"full\"; } );";
     sweep_refused(&t, ":7: methods[0]: key \"learning_rates\" is missing");
     t.methods = "methods = ( { name = \"ful\"; learning_rates = [ 1e-2 ]; } );";

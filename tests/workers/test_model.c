@@ -341,6 +341,34 @@ static void evaluation_model(void **state)
     }
 }
 
+/* Smoothing is of training alone: the mean over what a target and every other token would cost. */
+static void label_smoothing(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, false);
+    struct method_config method = method_full_config();
+    struct sample *s = sample_default(&method, config.vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    struct rank r = rank_alone("reference", &config, &method, &capacity, true);
+    double plain = gradients_of(&r, &s->batch, 1), every = 0;
+    int32_t *labels = malloc(s->batch.targets * sizeof *labels);
+    memcpy(labels, s->labels, s->batch.targets * sizeof *labels);
+    for (uint32_t token = 0; token < config.vocabulary; token++) {
+        for (size_t i = 0; i < s->batch.targets; i++)
+            s->labels[i] = (int32_t)token;
+        every += loss_of(&r, &s->batch) / config.vocabulary;
+    }
+    memcpy(s->labels, labels, s->batch.targets * sizeof *labels);
+    model_smooth_labels(r.model, 0.2);
+    double smoothed = gradients_of(&r, &s->batch, 1);
+    assert_true(fabs(smoothed - (0.8 * plain + 0.2 * every)) < 1e-6 * plain);
+    assert_true(fabs(smoothed - plain) > 1e-3 * plain);
+    assert_true(loss_of(&r, &s->batch) == plain);
+    free(labels);
+    rank_destroy(&r);
+    free(s);
+}
+
 /* A fresh adapter leaves the base's function as it is (LoRA), and a base without training is evaluated as it is. */
 static void fresh_lora_is_the_base(void **state)
 {
@@ -414,6 +442,7 @@ int main(void)
         cmocka_unit_test(causality),
         cmocka_unit_test(targets_in_chunks),
         cmocka_unit_test(evaluation_model),
+        cmocka_unit_test(label_smoothing),
         cmocka_unit_test(fresh_lora_is_the_base),
         cmocka_unit_test(bad_batches),
     };

@@ -177,6 +177,16 @@ static void test_schedules(void **state)
     assert_near(recipe_rate(&recipe, 400), 1, 1e-15);
     recipe.schedule = SCHEDULE_INVERSE_SQRT;
     assert_near(recipe_rate(&recipe, 16), 1, 1e-15);
+    recipe.schedule = SCHEDULE_WSD;
+    recipe.decay_share = 0.25;
+    assert_near(recipe_rate(&recipe, 9), 2, 1e-15);
+    assert_near(recipe_rate(&recipe, 10), 2 * (0.5 + 0.5 * 2 / 3), 1e-14);
+    assert_near(recipe_rate(&recipe, 12), 1, 1e-15);
+    assert_near(recipe_rate(&recipe, 13), 1, 1e-15);
+    recipe.decay_share = 0.9; /* never within the warm-up */
+    assert_near(recipe_rate(&recipe, 4), 2, 1e-15);
+    assert_near(recipe_rate(&recipe, 8), 1.5, 1e-15);
+    recipe.schedule = SCHEDULE_INVERSE_SQRT;
     recipe.warmup_steps = 0;
     assert_near(recipe_rate(&recipe, 1), 2, 1e-15);
     assert_near(recipe_rate(&recipe, 4), 1, 1e-15);
