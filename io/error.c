@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,4 +50,26 @@ int error_prefix(struct error *err, const char *format, ...)
     }
     errno = saved;
     return -1;
+}
+
+static bool inside_character(char byte)
+{
+    return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
+void error_shorten(char *out, size_t size, const char *line)
+{
+    size_t length = strlen(line), room = size - 1;
+    if (length <= room) {
+        memcpy(out, line, length + 1);
+        return;
+    }
+    size_t head = (room - 3) / 3, tail = room - 3 - head;
+    const char *end = line + length - tail;
+    while (head > 0 && inside_character(line[head]))
+        head--;
+    while (inside_character(*end))
+        end++;
+    memcpy(out, line, head);
+    snprintf(out + head, size - head, "...%s", end);
 }

@@ -168,7 +168,7 @@ static int send_failure(struct agent *agent, uint32_t stage_index, const struct 
     if (!outcome) return error_set(err, "out of memory");
     outcome->identity = stage->identity;
     outcome->status = status;
-    snprintf(outcome->message, sizeof outcome->message, "%s", reason);
+    error_shorten(outcome->message, sizeof outcome->message, reason);
     char path[PATH_MAX];
     stage_log_path(stage, path);
     int log = file_open_write(path, O_APPEND);

@@ -152,7 +152,7 @@ static void fail(struct stage_outcome *outcome, const struct error *err)
     /* every module says it in these words */
     bool memory = strstr(err->text, "out of memory") != NULL;
     outcome->status = memory ? STORE_OUT_OF_MEMORY : STORE_CRASHED;
-    snprintf(outcome->message, sizeof outcome->message, "%.*s", (int)sizeof outcome->message - 1, err->text);
+    error_shorten(outcome->message, sizeof outcome->message, err->text);
     LOG("failed: %s", err->text);
 }
 

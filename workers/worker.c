@@ -122,7 +122,7 @@ static void run_one(struct worker *worker, const char *text, size_t size, struct
         memset(outcome, 0, sizeof *outcome);
         outcome->identity = stage->identity;
         outcome->status = STORE_CRASHED;
-        snprintf(outcome->message, sizeof outcome->message, "%.*s", (int)sizeof outcome->message - 1, err.text);
+        error_shorten(outcome->message, sizeof outcome->message, err.text);
         return;
     }
     stage_run(stage, &hooks, outcome);
