@@ -159,8 +159,10 @@ static void count_best(const struct analysis *analysis, const struct advise_ques
             least = loss;
             winner = i;
         }
-        if (winner != SIZE_MAX) out->options[winner].best += 1.0 / (double)resamples;
+        if (winner != SIZE_MAX) out->options[winner].best++;
     }
+    for (size_t i = 0; i < out->count; i++)
+        out->options[i].best /= (double)resamples; /* NAN stays */
 }
 
 int advise(const struct analysis *analysis, const struct advise_question *question, struct advice *out,
@@ -197,46 +199,4 @@ void advice_destroy(struct advice *advice)
 {
     free(advice->options);
     *advice = (struct advice){0};
-}
-
-static void print_option(const struct advise_option *option, FILE *out)
-{
-    print_padded(out, option->group, 14);
-    fprintf(out, " %12.0f %9.4f", option->parameters, option->loss);
-    if (isnan(option->low))
-        fprintf(out, " %-17s", "");
-    else
-        fprintf(out, " [%.4f, %.4f]%*s", option->low, option->high, option->low < 10 && option->high < 10 ? 1 : 0, "");
-    if (isnan(option->best))
-        fprintf(out, " %6s", "");
-    else
-        fprintf(out, " %4.0f %%", 100 * option->best);
-    if (isnan(option->seconds))
-        fprintf(out, " %9s", "?");
-    else
-        fprintf(out, " %9.3g", option->seconds);
-    fprintf(out, "%s%s%s\n", option->within_budget ? "" : "  over the budget",
-            option->beyond_size ? "  extrapolates in size" : "",
-            option->beyond_examples ? "  extrapolates in examples" : "");
-}
-
-void advice_print(const struct analysis *analysis, const struct advise_question *question, const struct advice *advice,
-                  FILE *out)
-{
-    const struct advise_option *best = &advice->options[0];
-    if (best->within_budget) {
-        fprintf(out, "take %s with %.0f parameters: expected loss %.4f", best->group, best->parameters, best->loss);
-        if (!isnan(best->low))
-            fprintf(out, " (%g %%: %.4f to %.4f)", 100 * analysis->options.level, best->low, best->high);
-        fprintf(out, " at %.0f examples%s\n", question->examples,
-                best->beyond_size || best->beyond_examples ? "; this is beyond the points that were fitted" : "");
-    } else {
-        fprintf(out, "nothing is within %g seconds\n", question->budget);
-    }
-    fprintf(out, "\n%-14s %12s %9s %-17s %6s %9s\n", "method", "model size", "loss", "interval", "best", "seconds");
-    for (size_t i = 0; i < advice->count; i++)
-        print_option(&advice->options[i], out);
-    fprintf(out,
-            "best: share of the resamples in which it has the lowest loss within the budget; seconds: training and "
-            "evaluation\nof one point, pretraining not counted, on the devices of the sweep\n");
 }

@@ -34,4 +34,8 @@ void advice_destroy(struct advice *advice);
 void advice_print(const struct analysis *analysis, const struct advise_question *question, const struct advice *advice,
                   FILE *out);
 
+/* The same in full precision: one object, docs/laws.md. -1 with *err: cannot be written. */
+int advice_print_json(const struct analysis *analysis, const struct advise_question *question,
+                      const struct advice *advice, FILE *out, struct error *err);
+
 #endif

@@ -204,13 +204,17 @@ static json_t *analysis_json(const struct analysis *analysis)
     return out;
 }
 
-int analysis_print_json(const struct analysis *analysis, FILE *out, struct error *err)
+int write_json(json_t *json, FILE *out, struct error *err)
 {
-    json_t *json = analysis_json(analysis);
     int failed = json_dumpf(json, out, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(json);
-    if (failed || fputc('\n', out) == EOF || fflush(out)) return error_set_errno(err, "cannot write the fits as JSON");
+    if (failed || fputc('\n', out) == EOF || fflush(out)) return error_set_errno(err, "cannot write JSON");
     return 0;
+}
+
+int analysis_print_json(const struct analysis *analysis, FILE *out, struct error *err)
+{
+    return write_json(analysis_json(analysis), out, err);
 }
 
 int analysis_write(const struct analysis *analysis, const char *dir, struct error *err)

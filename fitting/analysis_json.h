@@ -1,4 +1,4 @@
-/* Pieces of fit.json. Internal to fitting/. */
+/* Pieces of fit.json and of other answers to programs. Internal to fitting/. */
 #ifndef TUNELAW_FITTING_ANALYSIS_JSON_H
 #define TUNELAW_FITTING_ANALYSIS_JSON_H
 
@@ -11,6 +11,9 @@ json_t *as_number(double value);
 
 /* Names in a store are bytes; jansson wants UTF-8. */
 json_t *as_text(const char *bytes);
+
+/* An object, which this frees, as indented lines in full precision. */
+int write_json(json_t *json, FILE *out, struct error *err);
 
 json_t *as_span(const struct span *span);
 json_t *as_heldout(const struct heldout *heldout);

@@ -6,9 +6,11 @@
 
 #include "fitting/advise.h"
 #include "orchestrator/command.h"
+#include "orchestrator/fit_words.h"
 
 struct arguments {
     const char *path;
+    bool json;
     struct advise_question question;
     struct analysis_options options;
 };
@@ -17,9 +19,7 @@ static const struct argp_option option_list[] = {
     {"examples", 'e', "N", 0, "finetuning examples, such as 50000 or 50K (needed)", 0},
     {"model", 'm', "SIZE", 0, "parameters of the model, such as 365832 or 8B (every model size of the sweep)", 0},
     {"budget", 'b', "SECONDS", 0, "longest training and evaluation of the point, in seconds of the sweep's devices", 0},
-    {"intervals", 'i', "KIND", 0, "bootstrap (default) or profile (likelihood)", 0},
-    {"bootstrap", 'n', "N", 0, "resamples (200)", 0},
-    {"level", 'c', "PERCENT", 0, "level of the intervals (90)", 0},
+    {"json", 'j', NULL, 0, "print JSON in full precision", 0},
     {0},
 };
 
@@ -49,19 +49,16 @@ static error_t parse(int key, char *word, struct argp_state *state)
     case 'b':
         arguments->question.budget = read_count("budget", word, state);
         return 0;
-    case 'i':
-        arguments->options.intervals = interval_kind_find(word);
-        if (arguments->options.intervals > INTERVAL_PROFILE)
-            argp_error(state, "--intervals is \"%s\"; allowed: bootstrap, profile", word);
+    case 'j':
+        arguments->json = true;
         return 0;
-    case 'n':
-        arguments->options.resamples = (size_t)command_number("bootstrap", word, 0, 1e6, state);
-        return 0;
-    case 'c':
-        arguments->options.level = command_number("level", word, 1, 99.9, state) / 100;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &arguments->options;
         return 0;
     case ARGP_KEY_END:
         if (!(arguments->question.examples > 0)) argp_error(state, "give --examples N");
+        if (arguments->options.intervals == INTERVAL_BOTH)
+            argp_error(state, "--intervals is \"both\"; allowed: bootstrap, profile");
         return 0;
     default:
         return command_parse_path(key, word, state, &arguments->path);
@@ -70,9 +67,11 @@ static error_t parse(int key, char *word, struct argp_state *state)
 
 int command_advise(int argc, char **argv)
 {
+    static const struct argp_child children[] = {{&fit_words, 0, "Reading and fitting:", 0}, {0}};
     static const struct argp argp = {
         .options = option_list,
         .parser = parse,
+        .children = children,
         .args_doc = "DIR --examples N",
         .doc = "Say which method and which model of a sweep promise the lowest loss for so many finetuning examples.",
     };
@@ -84,7 +83,10 @@ int command_advise(int argc, char **argv)
     if (fitting_fit_store(arguments.path, &arguments.options, &analysis, &err)) return command_fail(&err);
     int failed = advise(&analysis, &arguments.question, &advice, &err);
     if (!failed) {
-        advice_print(&analysis, &arguments.question, &advice, stdout);
+        if (arguments.json)
+            failed = advice_print_json(&analysis, &arguments.question, &advice, stdout, &err);
+        else
+            advice_print(&analysis, &arguments.question, &advice, stdout);
         advice_destroy(&advice);
     }
     analysis_destroy(&analysis);

@@ -1,6 +1,5 @@
 /* `tunelaw fit`: words in, the analysis of fitting/ out. */
 #include <argp.h>
-#include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 
 #include "fitting/analysis.h"
 #include "orchestrator/command.h"
+#include "orchestrator/fit_words.h"
 
 struct arguments {
     const char *path;
@@ -20,10 +20,6 @@ struct arguments {
 };
 
 static const struct argp_option options[] = {
-    {"law", 'l', "LAW", 0,
-     "fit this law alone: single, rectified, multiplicative, additive (or chinchilla), joint, joint_additive, or a law "
-     "of the sweep file",
-     0},
     {"expression", 'e', "TEXT", 0,
      "fit the law of this expression alone, such as \"A * N^-alpha * D^-beta + E\": names are parameters, N or X, P, "
      "T, D "
@@ -32,19 +28,6 @@ static const struct argp_option options[] = {
     {"free", 'f', "NAMES", 0, "parameters of the expression that may be negative, such as a,b (those in exponents)", 0},
     {"positive", 'p', "NAMES", 0, "parameters of the expression that are positive (those not in exponents)", 0},
     {"start", 's', "VALUES", 0, "where parameters of the expression start, such as A=1:100,beta=0.1:0.3", 0},
-    {"x", 'x', "NAME", 0,
-     "model size: parameters, non_embedding_parameters or trainable_parameters (as the sweep file says)", 0},
-    {"seeds", 'S', "HOW", 0, "replicates: each seed is a point; mean: their mean is one (as the sweep file says)", 0},
-    {"metric", 'm', "NAME", 0, "the loss that is fitted: test_loss (default), valid_loss or pretrain_loss", 0},
-    {"delta", 'd', "NUMBER", 0, "Huber's threshold, inf for least squares (as the sweep file says, else 1e-3)", 0},
-    {"loss", 'o', "KIND", 0, "huber (default), l1 or l2", 0},
-    {"no-offset", 'n', NULL, 0, "laws without the irreducible term E", 0},
-    {"log", 'g', NULL, 0, "residuals of log L", 0},
-    {"raw", 'r', NULL, 0, "residuals of L (default)", 0},
-    {"bootstrap", 'b', "N", 0, "resamples for the intervals (200; 0: none)", 0},
-    {"intervals", 'I', "KIND", 0, "bootstrap (default), profile (likelihood), or both", 0},
-    {"resample", 'R', "WHAT", 0, "what the bootstrap draws: trunks (default), seeds, points", 0},
-    {"level", 'c', "PERCENT", 0, "level of the intervals (90)", 0},
     {"table", 't', "FILE", 0, "fit the rows of a CSV file instead of a store", 0},
     {"columns", 'k', "MAP", 0, "columns of the table, such as N=params,D=tokens,L=loss", 0},
     {"verbose", 'v', NULL, 0, "after the table, every law with its intervals and how it was found", 0},
@@ -58,17 +41,8 @@ static error_t parse(int key, char *word, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
     switch (key) {
-    case 'l':
-        arguments->options.law = word;
-        return 0;
-    case 'x':
-        arguments->options.x = word;
-        return 0;
-    case 'S':
-        arguments->options.seeds = word;
-        return 0;
-    case 'm':
-        arguments->options.metric = word;
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &arguments->options;
         return 0;
     case 'e':
         arguments->expression = word;
@@ -81,38 +55,6 @@ static error_t parse(int key, char *word, struct argp_state *state)
         return 0;
     case 's':
         arguments->start = word;
-        return 0;
-    case 'd':
-        arguments->options.delta = command_number("delta", word, 1e-12, INFINITY, state);
-        return 0;
-    case 'o':
-        if (strcmp(word, "huber") && strcmp(word, "l1") && strcmp(word, "l2"))
-            argp_error(state, "--loss is \"%s\"; allowed: huber, l1, l2", word);
-        arguments->options.absolute = !strcmp(word, "l1");
-        if (!strcmp(word, "l2")) arguments->options.delta = INFINITY;
-        return 0;
-    case 'n':
-        arguments->options.no_offset = true;
-        return 0;
-    case 'g':
-    case 'r':
-        arguments->options.log_residuals = key == 'g';
-        return 0;
-    case 'b':
-        arguments->options.resamples = (size_t)command_number("bootstrap", word, 0, 1e6, state);
-        return 0;
-    case 'I':
-        arguments->options.intervals = interval_kind_find(word);
-        if (arguments->options.intervals == INTERVAL_KINDS)
-            argp_error(state, "--intervals is \"%s\"; allowed: bootstrap, profile, both", word);
-        return 0;
-    case 'R':
-        arguments->options.resample = cluster_find(word);
-        if (arguments->options.resample == CLUSTERS)
-            argp_error(state, "--resample is \"%s\"; allowed: trunks, seeds, points", word);
-        return 0;
-    case 'c':
-        arguments->options.level = command_number("level", word, 1, 99.9, state) / 100;
         return 0;
     case 't':
         arguments->table = word;
@@ -257,9 +199,11 @@ static int fit_once(const struct arguments *arguments, size_t *seen, size_t *lef
 
 int command_fit(int argc, char **argv)
 {
+    static const struct argp_child children[] = {{&fit_words, 0, "Reading and fitting:", 0}, {0}};
     static const struct argp argp = {
         .options = options,
         .parser = parse,
+        .children = children,
         .args_doc = "DIR\n--table FILE --columns MAP",
         .doc = "Fit scaling laws to the results of a sweep, also while it runs, and write DIR/fit.json.",
     };

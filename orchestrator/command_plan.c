@@ -37,7 +37,8 @@ static const struct argp_option option_list[] = {
     {"array-task", 't', "I/N", 0, "Plan task I of an array of N alone; task 0: the trunks that several tasks need", 0},
     {"points", 'p', NULL, 0, "List every point", 0},
     {"parameters", 'P', NULL, 0, "List every parameter as it was taken, defaults marked, and stop", 0},
-    {"identify", 'i', NULL, 0, "Say how well the grid will tell the laws, which points would help most, and stop", 0},
+    {"identify", 'i', NULL, 0,
+     "Say how well the grid will tell the laws, which points would help most, and stop; --json too", 0},
     {"laws", 'l', "DIR", 0, "For --identify: take the laws of this run as true (default: a guess)", 0},
     {"noise", 'n', "PERCENT", 0, "For --identify: spread of a loss between seeds (default: 0.5)", 0},
     {"devices", 'd', "N", 0, "Predict the time on N devices (default: those of this machine)", 0},
@@ -231,10 +232,10 @@ int command_plan(int argc, char **argv)
         rc = fputs(sweep->parameters, stdout) < 0 || fflush(stdout) ? error_set_errno(&err, "standard output") : 0;
     else if (sweep && !fill_memory(sweep, &err) && !device_rate(sweep, &options, &rate, &err) &&
              (plan = plan_create(sweep, rate, &err)) && !narrow(sweep, &plan, &options, &err)) {
+        const struct identify_options identify = {options.laws, options.noise, options.json};
         size_t devices = device_count(sweep, &options);
         if (!options.nodes) warn_memory(plan, devices);
-        rc = options.identify ? plan_identify(plan, options.laws, options.noise, stdout, &err)
-                              : print(plan, &options, devices, &err);
+        rc = options.identify ? plan_identify(plan, &identify, stdout, &err) : print(plan, &options, devices, &err);
     }
     plan_destroy(plan);
     sweep_destroy(sweep);

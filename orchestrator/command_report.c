@@ -1,11 +1,11 @@
 /* `tunelaw report`: the analysis of fitting/ as one HTML page. */
 #include <argp.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include "fitting/report.h"
 #include "orchestrator/command.h"
+#include "orchestrator/fit_words.h"
 
 struct arguments {
     const char *dir, *out;
@@ -14,36 +14,18 @@ struct arguments {
 
 static const struct argp_option options[] = {
     {"out", 'o', "FILE", 0, "where the page goes (DIR/report.html)", 0},
-    {"x", 'x', "NAME", 0, "model size: parameters or non_embedding_parameters (as the sweep file says)", 0},
-    {"delta", 'd', "NUMBER", 0, "Huber's threshold (as the sweep file says, else 1e-3)", 0},
-    {"log", 'g', NULL, 0, "fit residuals of log L instead of L", 0},
-    {"bootstrap", 'b', "N", 0, "resamples for the intervals (200)", 0},
     {0},
 };
 
 static error_t parse(int key, char *word, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
-    char *end = NULL;
     switch (key) {
     case 'o':
         arguments->out = word;
         return 0;
-    case 'x':
-        arguments->options.x = word;
-        return 0;
-    case 'd':
-        arguments->options.delta = strtod(word, &end);
-        if (end == word || *end || !(arguments->options.delta >= 1e-12))
-            argp_error(state, "--delta is \"%s\"; allowed: 1e-12 to inf", word);
-        return 0;
-    case 'g':
-        arguments->options.log_residuals = true;
-        return 0;
-    case 'b':
-        arguments->options.resamples = strtoul(word, &end, 10);
-        if (end == word || *end || *word == '-' || arguments->options.resamples > 1000000)
-            argp_error(state, "--bootstrap is \"%s\"; allowed: 0 to 1000000", word);
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &arguments->options;
         return 0;
     default:
         return command_parse_path(key, word, state, &arguments->dir);
@@ -52,9 +34,11 @@ static error_t parse(int key, char *word, struct argp_state *state)
 
 int command_report(int argc, char **argv)
 {
+    static const struct argp_child children[] = {{&fit_words, 0, "Reading and fitting:", 0}, {0}};
     static const struct argp argp = {
         .options = options,
         .parser = parse,
+        .children = children,
         .args_doc = "DIR",
         .doc =
             "Write the results and the laws of a sweep as one HTML page that needs nothing else; plots need gnuplot.",

@@ -6,7 +6,13 @@
 
 #include "orchestrator/plan.h"
 
-/* laws: a run whose joint laws are taken as true, or NULL: a guess. noise: spread of a loss, as a fraction of it. */
-int plan_identify(const struct plan *plan, const char *laws, double noise, FILE *out, struct error *err);
+struct identify_options {
+    const char *laws; /* a run whose laws are taken as true, or NULL: a guess */
+    double noise;     /* spread of a loss, as a fraction of it */
+    bool json;
+};
+
+/* The joint law of each task and method, and the laws of the sweep file. */
+int plan_identify(const struct plan *plan, const struct identify_options *options, FILE *out, struct error *err);
 
 #endif

@@ -5,6 +5,7 @@ import math
 import os
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -79,6 +80,39 @@ class Commands(unittest.TestCase):
         low, high = map(float, re.search(r'\(95 %: ([\d.]+) to ([\d.]+)\)', head).groups())
         self.assertTrue(low <= loss('lora', 16e9, 50e3) <= high)
         self.assertLess(high - low, 0.01)
+
+    def test_advise_as_json_says_the_same(self):
+        words = ('advise', self.noisy, '--examples', '50K', '--model', '8B', '--budget', 500)
+        rows = [line.split() for line in call(*words).stdout.splitlines() if ' 8000000000 ' in line and not line.startswith('take')]
+        made = json.loads(call(*words, '--json').stdout)
+        self.assertEqual((made['examples'], made['model'], made['budget_seconds']), (50e3, 8e9, 500))
+        self.assertEqual([o['method'] for o in made['options']], [row[0] for row in rows])
+        for option, row in zip(made['options'], rows):
+            at = row.index('8000000000')
+            self.assertEqual(f'{option["loss"]:.4f}', row[at + 1])
+            self.assertEqual(f'[{option["low"]:.4f},', row[at + 2])
+            self.assertEqual(f'{100 * option["best_share"]:.0f}', row[at + 4])
+            self.assertTrue(option['within_budget'] and not option['beyond_size'] and not option['beyond_examples'])
+        self.assertEqual(sum(o['best_share'] for o in made['options']), 1)
+
+    def test_all_who_fit_read_alike(self):
+        """The same words give report and advise the points and laws that they give fit."""
+        words = ('--seeds', 'mean', '--metric', 'valid_loss', '--resample', 'points', '--level', 80, '--law', 'additive')
+        fitted = call('fit', self.noisy, *words, '--json').stdout
+        made = json.loads(fitted)
+        self.assertEqual(len(made['rows']), 150)
+        self.assertEqual({f['law'] for f in made['fits']}, {'additive'})
+        if shutil.which('gnuplot'):
+            call('report', self.noisy, *words)
+            with open(f'{self.noisy}/fit.json') as f:
+                self.assertEqual(f.read(), fitted)
+        advice = json.loads(call('advise', self.noisy, *words, '--examples', 50000, '--json').stdout)
+        self.assertEqual((advice['metric'], advice['interval_level']), ('valid_loss', .8))
+        self.assertEqual({option['law'] for option in advice['options']}, {'additive'})
+        for command in ('fit', 'report', 'advise'):
+            more = ('--examples', 5) if command == 'advise' else ()
+            for option in ('x', 'seeds', 'metric', 'loss', 'resample', 'intervals', 'level', 'law'):
+                self.refused('allowed: ', command, self.noisy, *more, f'--{option}', 'nothing')
 
     def test_advise_keeps_the_budget(self):
         said = call('advise', self.exact, '--examples', '50K', '--budget', 120).stdout  # 1e-12 s by parameter and example
@@ -186,6 +220,34 @@ class Sweeps(unittest.TestCase):
                 ratio = statistics.stdev(found[name]) / expected[symbol]
                 print(f'{name}: spread of {trials} fits {statistics.stdev(found[name]):.4g}, expected {expected[symbol]:.4g}')
                 self.assertTrue(0.7 < ratio < 1.4, f'{name}: {ratio}')
+
+    def test_identify_takes_laws_of_the_sweep_file(self):
+        """A law of the table written as text is expected to be known as well; learning rates of a cell are one loss."""
+        laws = ('fit = { laws = ( { name = "text"; expression = "A * N^-alpha * P^-gamma * D^-beta + E"; start = { A = [ 20.0 ]; '
+                'alpha = [ 0.1 ]; gamma = [ 0.1 ]; beta = [ 0.1 ]; E = [ 1.0 ]; }; }, '
+                '{ name = "slice"; expression = "A * N^-alpha * D^-beta"; } ); };')
+        with Place(more=laws) as place:
+            with open(place.config) as f:
+                text = f.read()
+            for old, new in (('examples = [ 64, 256 ]', 'examples = [ 32, 64, 128, 256 ]'), ('learning_rates = [ 3e-3 ]',
+                                                                                           'learning_rates = [ 1e-3, 3e-3 ]')):
+                self.assertIn(old, text)
+                text = text.replace(old, new)
+            with open(place.config, 'w') as f:
+                f.write(text)
+            said = place.call('plan', place.config, '--identify', '--rate', '5').stdout
+            made = json.loads(place.call('plan', place.config, '--identify', '--rate', '5', '--json').stdout)
+            found = {(law['method'], law['law']): law for law in made['laws']}
+            self.assertEqual(set(found), {(m, law) for m in ('full', 'lora', 'prompt') for law in ('joint', 'text', 'slice')})
+            joint, text, cut = (found['full', law] for law in ('joint', 'text', 'slice'))
+            self.assertEqual((joint['points'], text['points'], cut['points']), (14, 14, 7))  # 2 x 2 x 4 less held out; one P
+            self.assertIn('full, text: L = A * N^-alpha * P^-gamma * D^-beta + E, 14 points, parameters guessed', said)
+            for name in ('alpha', 'gamma', 'beta'):
+                a, b = (law['parameters'][name] for law in (joint, text))
+                self.assertTrue(a['identified'] and b['identified'])
+                self.assertTrue(0.5 < a['standard_error'] / b['standard_error'] < 2, name)
+                self.assertIn(f'{b["value"]:.4g}, expected standard error {b["standard_error"]:.2g}', said)
+            self.assertEqual({p['pretrain_tokens'] for p in cut['points_that_help_most']}, {25600})
 
     def test_watch_follows_a_sweep_to_its_end(self):
         with Place(length=6) as place:
