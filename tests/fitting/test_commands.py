@@ -130,7 +130,7 @@ class Commands(unittest.TestCase):
 
     def test_advise_refuses(self):
         self.refused('give --examples', 'advise', self.exact)
-        self.refused('give a run directory', 'advise', '--examples', 5)
+        self.refused('which run directory', 'advise', '--examples', 5)
         self.refused('/nonexistent', 'advise', '/nonexistent', '--examples', 5)
         for option, word in (('examples', '-5'), ('examples', 'many'), ('model', '0'), ('budget', '1h')):
             self.refused(f'--{option} is "{word}"; allowed', 'advise', self.exact, '--examples', 5, f'--{option}={word}')
