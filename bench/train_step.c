@@ -54,8 +54,9 @@ static int train(struct member *m, double *loss, struct error *err)
         return -1;
     *loss /= (double)s->batch.targets;
     m->step++;
-    optimiser_step(m->parameters, &s->recipe, m->step, recipe_rate(&s->recipe, m->step),
-                   optimiser_clip(&s->recipe, norm));
+    if (optimiser_step(m->parameters, &s->recipe, m->step, recipe_rate(&s->recipe, m->step),
+                       optimiser_clip(&s->recipe, norm), err))
+        return -1;
     return m->kernels->synchronise(m->device, err);
 }
 
@@ -118,7 +119,7 @@ static int prepare(struct member *m, struct error *err)
     if (!m->kernels || shard_of(&s->model, m->collective.rank, m->collective.size, &m->shard, err)) return -1;
     m->device = m->kernels->device_create(m->collective.rank, s->threads, err);
     if (!m->device) return -1;
-    m->parameters = parameters_create(&s->model, &s->method, true, &m->collective, m->kernels, m->device, err);
+    m->parameters = parameters_create(&s->model, &s->method, &s->recipe, &m->collective, m->kernels, m->device, err);
     if (!m->parameters) return -1;
     parameters_initialise_base(m->parameters, &s->model, 1);
     if (parameters_initialise_adapter(m->parameters, &s->model, &s->method, 2, err)) return -1;

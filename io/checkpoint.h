@@ -11,7 +11,8 @@
  * One dataset for all tensors, since a small file would otherwise be mostly HDF5 metadata; docs/store-format.md has the
  * bytes. HDF5 is not thread safe: checkpoints are written by one thread at a time; reading does not use HDF5.
  *
- * Trainable weights and optimiser moments are tensors named "value/NAME", "moment1/NAME", "moment2/NAME". */
+ * Trainable weights and optimiser moments are tensors named "value/NAME", "moment1/NAME", "moment2/NAME";
+ * Adafactor's, one number a row or a column, "row_moment/NAME" and "column_moment/NAME". */
 #ifndef TUNELAW_IO_CHECKPOINT_H
 #define TUNELAW_IO_CHECKPOINT_H
 

@@ -25,7 +25,8 @@ struct collective {
 int collective_sum(const struct collective *c, size_t n, float *x);
 /* all[size][n] = x[n] of every rank, in rank order. */
 int collective_gather(const struct collective *c, size_t n, const float *x, float *all);
-/* As collective_sum, for one double on the host (gradient norms, losses). */
+/* As collective_sum, for doubles on the host (gradient norms, losses), one or n. */
+int collective_sum_doubles(const struct collective *c, size_t n, double *x);
 int collective_sum_double(const struct collective *c, double *x);
 int collective_barrier(const struct collective *c);
 

@@ -22,7 +22,7 @@
 
 #include "io/error.h"
 
-#define KERNELS_ABI 3 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 4 /* of struct kernels, checked when a plugin is loaded */
 
 struct device; /* one per host thread: stream, handles, scratch */
 
@@ -174,6 +174,28 @@ struct kernels {
     void (*adamw)(struct device *device, size_t n, float *value, const float *gradient, float *moment1, float *moment2,
                   float rate, float beta1, float beta2, float epsilon, float weight_decay, uint64_t step,
                   float gradient_scale);
+
+    /* Gradient descent with momentum (Polyak 1964), as torch.optim.SGD without dampening: g = gradient_scale * gradient
+     * + weight_decay * value; momentum = beta momentum + g; value -= rate * momentum. momentum NULL: beta is 0. */
+    void (*sgd)(struct device *device, size_t n, float *value, const float *gradient, float *momentum, float rate,
+                float beta, float weight_decay, float gradient_scale);
+
+    /* Adafactor (Shazeer & Stern 2018) in steps, between which sums are taken over devices.
+     * Sums of (scale * x)^2, x[rows][columns]: row_sums[rows], column_sums[columns] (each NULL: not wanted). */
+    void (*square_sums)(struct device *device, size_t rows, size_t columns, float scale, const float *x,
+                        float *row_sums, float *column_sums);
+    /* average += rest * (factor * x + offset - average), [n]. */
+    void (*moving_average)(struct device *device, size_t n, float rest, float factor, float offset, const float *x,
+                           float *average);
+    /* The update u = gradient_scale * gradient / sqrt(row / row_mean * column), [rows][columns]; row[rows] and
+     * row_mean, the mean of `row` over all devices, are not read where row is NULL (1). Returned: the sum of u^2, to
+     * the host; complete on return. */
+    double (*adafactor_squares)(struct device *device, size_t rows, size_t columns, const float *gradient,
+                                const float *row, const float *column, float row_mean, float gradient_scale);
+    /* value = (1 - decay) * value - rate * u. */
+    void (*adafactor)(struct device *device, size_t rows, size_t columns, float *value, const float *gradient,
+                      const float *row, const float *column, float row_mean, float gradient_scale, float rate,
+                      float decay);
 };
 
 /* A backend by name, or NULL with *err saying why not and how to get it ("cuda: plugin not built: no CUDA toolkit

@@ -102,6 +102,11 @@ const char *kernels_missing(const struct kernels *kernels)
     NEED(sum);
     NEED(sum_squares);
     NEED(adamw);
+    NEED(sgd);
+    NEED(square_sums);
+    NEED(moving_average);
+    NEED(adafactor_squares);
+    NEED(adafactor);
 #undef NEED
     return NULL;
 }

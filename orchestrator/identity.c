@@ -15,13 +15,19 @@ static struct digest digest_of_text(const char *text, int length, size_t size)
  * keep their identity. */
 static void recipe_text(const struct recipe *recipe, char *out, size_t size)
 {
+    bool adamw = recipe->optimiser == OPTIMISER_ADAMW; /* the others have no betas */
     int length = snprintf(
         out, size,
         "learning_rate=%.17g beta1=%.17g beta2=%.17g epsilon=%.17g weight_decay=%.17g clip_norm=%.17g schedule=%s "
         "warmup_steps=%" PRIu64 " final_ratio=%.17g sequence_length=%" PRIu32 " batch=%" PRIu32,
-        recipe->learning_rate, recipe->beta1, recipe->beta2, recipe->epsilon, recipe->weight_decay, recipe->clip_norm,
-        schedule_name(recipe->schedule), recipe->warmup_steps, recipe->final_ratio, recipe->sequence_length,
-        recipe->batch);
+        recipe->learning_rate, adamw ? recipe->beta1 : 0.0, adamw ? recipe->beta2 : 0.0, adamw ? recipe->epsilon : 0.0,
+        recipe->weight_decay, recipe->clip_norm, schedule_name(recipe->schedule), recipe->warmup_steps,
+        recipe->final_ratio, recipe->sequence_length, recipe->batch);
+    if (recipe->optimiser == OPTIMISER_ADAFACTOR)
+        length += snprintf(out + length, size - (size_t)length, " optimiser=adafactor parameter_scale=%d",
+                           recipe->parameter_scale);
+    if (recipe->optimiser == OPTIMISER_SGD)
+        length += snprintf(out + length, size - (size_t)length, " optimiser=sgd momentum=%.17g", recipe->momentum);
     if (recipe->schedule == SCHEDULE_WSD)
         length += snprintf(out + length, size - (size_t)length, " decay_share=%.17g", recipe->decay_share);
     if (recipe->label_smoothing > 0)

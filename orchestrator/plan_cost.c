@@ -16,7 +16,8 @@ int plan_shape(const struct sweep *sweep, const struct model_config *model, cons
     uint32_t last = resources->tensor_parallel ? first : model->heads < 64 ? model->heads : 64;
     for (uint32_t degree = first; degree <= last; degree++) {
         struct memory memory;
-        if (model_memory(model, method, &capacity, method->kind != METHOD_NONE, (int)degree, &memory, err))
+        if (model_memory(model, method, &capacity, method->kind == METHOD_NONE ? NULL : recipe, (int)degree, &memory,
+                         err))
             return error_prefix(err, "%s: model \"%s\", method %s, tensor_parallel %" PRIu32, sweep->path, model->name,
                                 method_name(method->kind), degree);
         *shape = (struct plan_shape){.degree = degree, .bytes = memory_total(&memory)};

@@ -13,8 +13,36 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Keys that one optimiser has are refused where another is chosen. */
+static void read_optimiser(const struct config_group *group, struct recipe *recipe)
+{
+    static const struct {
+        const char *key;
+        enum optimiser_kind optimiser;
+    } own[] = {{"beta1", OPTIMISER_ADAMW},
+               {"beta2", OPTIMISER_ADAMW},
+               {"epsilon", OPTIMISER_ADAMW},
+               {"parameter_scale", OPTIMISER_ADAFACTOR},
+               {"momentum", OPTIMISER_SGD}};
+    const char *names[OPTIMISERS];
+    for (int i = 0; i < OPTIMISERS; i++)
+        names[i] = optimiser_name((enum optimiser_kind)i);
+    recipe->optimiser =
+        (enum optimiser_kind)config_take_choice(group, "optimiser", names, OPTIMISERS, (int)recipe->optimiser);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (config_has(group, own[i].key) && own[i].optimiser != recipe->optimiser)
+            config_fail(group, own[i].key, "the optimiser is \"%s\"; allowed with %s",
+                        optimiser_name(recipe->optimiser), optimiser_name(own[i].optimiser));
+    recipe->parameter_scale = config_take_bool_or(group, "parameter_scale", recipe->parameter_scale);
+    recipe->momentum = config_take_double_or(group, "momentum", 0.0, 0.999999, recipe->momentum);
+    recipe->beta1 = config_take_double_or(group, "beta1", 0.0, 0.999999, recipe->beta1);
+    recipe->beta2 = config_take_double_or(group, "beta2", 0.0, 0.9999999, recipe->beta2);
+    recipe->epsilon = config_take_double_or(group, "epsilon", CONFIG_POSITIVE, 1.0, recipe->epsilon);
+}
+
 void sweep_read_recipe(const struct config_group *group, struct recipe *recipe)
 {
+    read_optimiser(group, recipe);
     const char *names[SCHEDULES];
     for (int i = 0; i < SCHEDULES; i++)
         names[i] = schedule_name((enum schedule_kind)i);
@@ -28,12 +56,11 @@ void sweep_read_recipe(const struct config_group *group, struct recipe *recipe)
     recipe->warmup_steps = config_take_uint_or(group, "warmup_steps", 0, SWEEP_STEPS_LIMIT, recipe->warmup_steps);
     recipe->weight_decay = config_take_double_or(group, "weight_decay", 0.0, 1e3, recipe->weight_decay);
     recipe->clip_norm = config_take_double_or(group, "clip_norm", 0.0, DBL_MAX, recipe->clip_norm);
-    recipe->beta1 = config_take_double_or(group, "beta1", 0.0, 0.999999, recipe->beta1);
-    recipe->beta2 = config_take_double_or(group, "beta2", 0.0, 0.9999999, recipe->beta2);
-    recipe->epsilon = config_take_double_or(group, "epsilon", CONFIG_POSITIVE, 1.0, recipe->epsilon);
 }
 
-static const struct recipe recipe_defaults = {.beta1 = 0.9,
+static const struct recipe recipe_defaults = {.parameter_scale = true,
+                                              .momentum = 0.9,
+                                              .beta1 = 0.9,
                                               .beta2 = 0.999,
                                               .epsilon = 1e-8,
                                               .clip_norm = 1.0,

@@ -27,8 +27,8 @@ void sweep_read_cells(const struct config_group *root, struct sweep *sweep);
 
 /* Keys that every recipe has, for the lists of allowed keys. */
 #define RECIPE_KEYS                                                                                                    \
-    "schedule", "final_ratio", "decay_share", "warmup_steps", "label_smoothing", "weight_decay", "clip_norm", "beta1", \
-        "beta2", "epsilon"
+    "optimiser", "momentum", "parameter_scale", "schedule", "final_ratio", "decay_share", "warmup_steps",              \
+        "label_smoothing", "weight_decay", "clip_norm", "beta1", "beta2", "epsilon"
 /* Read them over what *recipe holds. */
 void sweep_read_recipe(const struct config_group *group, struct recipe *recipe);
 

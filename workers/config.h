@@ -40,10 +40,18 @@ enum schedule_kind {
 const char *schedule_name(enum schedule_kind kind);
 int schedule_find(const char *name);
 
-/* How a stage is trained (AdamW). */
+enum optimiser_kind { OPTIMISER_ADAMW, OPTIMISER_ADAFACTOR, OPTIMISER_SGD, OPTIMISERS };
+const char *optimiser_name(enum optimiser_kind kind);
+int optimiser_find(const char *name);
+
+/* How a stage is trained. */
 struct recipe {
-    double learning_rate, beta1, beta2, epsilon, weight_decay;
-    double clip_norm; /* 0: no clipping */
+    enum optimiser_kind optimiser;
+    bool parameter_scale; /* Adafactor: the rate is times a tensor's root mean square */
+    double momentum;      /* SGD */
+    double learning_rate, weight_decay;
+    double beta1, beta2, epsilon; /* AdamW */
+    double clip_norm;             /* 0: no clipping */
     enum schedule_kind schedule;
     uint64_t warmup_steps;    /* linear from 0 */
     uint64_t decay_steps;     /* linear, cosine and WSD reach final_ratio at this step; absolute */

@@ -6,15 +6,15 @@
 
 /* One rank, without a device. */
 static int rank_memory(const struct model_config *config, const struct method_config *method,
-                       const struct batch_capacity *capacity, bool training, int rank, int size, struct memory *memory,
-                       struct error *err)
+                       const struct batch_capacity *capacity, const struct recipe *recipe, int rank, int size,
+                       struct memory *memory, struct error *err)
 {
     memset(memory, 0, sizeof *memory);
-    if (parameters_memory(config, method, training, rank, size, memory, err)) return -1;
+    if (parameters_memory(config, method, recipe, rank, size, memory, err)) return -1;
     struct model *model = calloc(1, sizeof *model);
     if (!model) return error_set(err, "out of memory");
     struct arena activations = {0}, workspace = {0};
-    int rc = model_prepare(model, config, method, capacity, training, rank, size, err);
+    int rc = model_prepare(model, config, method, capacity, recipe != NULL, rank, size, err);
     if (!rc) model_layout(model, &activations, &workspace);
     memory->activations = activations.used;
     memory->workspace = workspace.used;
@@ -23,14 +23,14 @@ static int rank_memory(const struct model_config *config, const struct method_co
 }
 
 int model_memory(const struct model_config *config, const struct method_config *method,
-                 const struct batch_capacity *capacity, bool training, int degree, struct memory *memory,
+                 const struct batch_capacity *capacity, const struct recipe *recipe, int degree, struct memory *memory,
                  struct error *err)
 {
     memset(memory, 0, sizeof *memory);
     if (degree < 1) return error_set(err, "a gang of %d devices; allowed: 1 and more", degree);
     for (int rank = 0; rank < degree; rank++) {
         struct memory one;
-        if (rank_memory(config, method, capacity, training, rank, degree, &one, err)) return -1;
+        if (rank_memory(config, method, capacity, recipe, rank, degree, &one, err)) return -1;
         if (memory_total(&one) > memory_total(memory)) *memory = one;
     }
     return 0;

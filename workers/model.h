@@ -56,9 +56,10 @@ void parameters_zero_gradients(struct parameters *parameters);
 int parameters_reduce_gradients(struct parameters *parameters, struct error *err);
 int parameters_gradient_norm(struct parameters *parameters, double *norm, struct error *err);
 
-/* Bytes on the fullest device of a gang of `degree`: what parameters_create and model_create will allocate. */
+/* Bytes on the fullest device of a gang of `degree`: what parameters_create and model_create will allocate.
+ * recipe NULL: evaluation alone. */
 int model_memory(const struct model_config *config, const struct method_config *method,
-                 const struct batch_capacity *capacity, bool training, int degree, struct memory *memory,
+                 const struct batch_capacity *capacity, const struct recipe *recipe, int degree, struct memory *memory,
                  struct error *err);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "workers/arena.h"
 #include "workers/method.h"
+#include "workers/optimiser.h"
 
 void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, struct part columns, bool decay,
                 bool partial)
@@ -26,6 +27,8 @@ void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, st
                             .owned_first = rows.owned_first,
                             .owned_count = rows.first + rows.count - rows.owned_first,
                             .whole = rows.whole && columns.whole,
+                            .rows_cut = rows.split && !rows.whole && walk->shard.size > 1,
+                            .columns_cut = columns.split && !columns.whole && walk->shard.size > 1,
                             .trainable = walk->trainable,
                             .decay = decay,
                             .partial_gradient = partial && walk->shard.size > 1,
@@ -123,7 +126,8 @@ int parameters_list(const struct model_config *model, struct parameter **list, s
 /* Where everything lies. */
 struct layout {
     struct arena base, adapter, train;
-    float *gradients, *shared;
+    float *gradients, *shared, *sums;
+    size_t partial_sums;                  /* floats */
     size_t gradient_count, partial_count; /* floats */
     size_t gradient_bytes;                /* gradients and `shared`: the first part of `train` */
 };
@@ -165,32 +169,57 @@ static void layout_gradients(struct layout *layout, struct parameter *list, size
     layout->gradient_bytes = train->used;
 }
 
-static void layout_moments(struct layout *layout, struct parameter *list, size_t count)
+static float *layout_moment(struct layout *layout, const struct parameter *p, enum moment_form form)
+{
+    size_t n = form == MOMENT_ROWS ? p->row_count : form == MOMENT_COLUMNS ? p->column_count : held(p);
+    return form == MOMENT_NONE ? NULL : arena_floats(&layout->train, 1, n);
+}
+
+static void layout_moments(struct layout *layout, struct parameter *list, size_t count, const struct recipe *recipe)
 {
     for (size_t i = 0; i < count; i++) {
         struct parameter *p = &list[i];
         if (!p->trainable) continue;
-        p->moment1 = arena_floats(&layout->train, 1, held(p));
-        p->moment2 = arena_floats(&layout->train, 1, held(p));
+        optimiser_forms(recipe, p);
+        p->moment1 = layout_moment(layout, p, p->form1);
+        p->moment2 = layout_moment(layout, p, p->form2);
     }
 }
 
-static void layout_walk(struct layout *layout, struct parameter *list, size_t count, bool training)
+/* Sums of a row go over ranks where columns are cut, and the other way round. */
+static void layout_sums(struct layout *layout, struct parameter *list, size_t count)
 {
-    layout_values(layout, list, count);
-    if (!training) return;
-    layout_gradients(layout, list, count);
-    layout_moments(layout, list, count);
+    struct arena *train = &layout->train;
+    size_t begin = train->used;
+    layout->sums = (float *)(void *)(train->base ? train->base + begin : NULL);
+    for (int rest = 0; rest <= 1; rest++) {
+        for (size_t i = 0; i < count; i++) {
+            struct parameter *p = &list[i];
+            if (!p->trainable) continue;
+            if ((p->form1 == MOMENT_ROWS && p->columns_cut) == !rest) p->sums1 = layout_moment(layout, p, p->form1);
+            if ((p->form2 == MOMENT_COLUMNS && p->rows_cut) == !rest) p->sums2 = layout_moment(layout, p, p->form2);
+        }
+        if (!rest) layout->partial_sums = (train->used - begin) / sizeof(float);
+    }
 }
 
-int parameters_memory(const struct model_config *model, const struct method_config *method, bool training, int rank,
-                      int size, struct memory *memory, struct error *err)
+static void layout_walk(struct layout *layout, struct parameter *list, size_t count, const struct recipe *recipe)
+{
+    layout_values(layout, list, count);
+    if (!recipe) return;
+    layout_gradients(layout, list, count);
+    layout_moments(layout, list, count, recipe);
+    if (recipe->optimiser == OPTIMISER_ADAFACTOR) layout_sums(layout, list, count);
+}
+
+int parameters_memory(const struct model_config *model, const struct method_config *method, const struct recipe *recipe,
+                      int rank, int size, struct memory *memory, struct error *err)
 {
     struct parameter *list;
     size_t count;
     if (list_tensors(model, method, rank, size, &list, &count, err)) return -1;
     struct layout layout = {0};
-    layout_walk(&layout, list, count, training);
+    layout_walk(&layout, list, count, recipe);
     memory->parameters += layout.base.used + layout.adapter.used;
     memory->gradients += layout.gradient_bytes;
     memory->optimiser += layout.train.used - layout.gradient_bytes;
@@ -210,8 +239,8 @@ static int allocate_arenas(struct parameters *p, struct layout *layout, struct e
 }
 
 struct parameters *parameters_create(const struct model_config *model, const struct method_config *method,
-                                     bool training, const struct collective *collective, const struct kernels *kernels,
-                                     struct device *device, struct error *err)
+                                     const struct recipe *recipe, const struct collective *collective,
+                                     const struct kernels *kernels, struct device *device, struct error *err)
 {
     struct parameters *p = calloc(1, sizeof *p);
     if (!p) {
@@ -223,13 +252,20 @@ struct parameters *parameters_create(const struct model_config *model, const str
     p->device = device;
     struct layout layout = {0};
     if (list_tensors(model, method, collective->rank, collective->size, &p->list, &p->count, err)) goto fail;
-    layout_walk(&layout, p->list, p->count, training);
+    layout_walk(&layout, p->list, p->count, recipe);
     if (allocate_arenas(p, &layout, err)) goto fail;
-    layout_walk(&layout, p->list, p->count, training);
+    p->squares = calloc(3 * p->count, sizeof *p->squares);
+    if (!p->squares) {
+        error_set(err, "out of memory");
+        goto fail;
+    }
+    layout_walk(&layout, p->list, p->count, recipe);
     p->gradients = layout.gradients;
     p->gradient_count = layout.gradient_count;
     p->partial_count = layout.partial_count;
     p->shared = layout.shared;
+    p->sums = layout.sums;
+    p->partial_sums = layout.partial_sums;
     return p;
 fail:
     parameters_destroy(p);
@@ -242,6 +278,7 @@ void parameters_destroy(struct parameters *p)
     if (p->train_arena) p->kernels->release(p->device, p->train_arena);
     if (p->adapter_arena) p->kernels->release(p->device, p->adapter_arena);
     if (p->base_arena) p->kernels->release(p->device, p->base_arena);
+    free(p->squares);
     free(p->list);
     free(p);
 }

@@ -23,6 +23,9 @@
 #include "workers/config.h"
 #include "workers/cost.h"
 
+/* What an optimiser keeps beside a tensor: as many numbers as it has, one a row, or one a column. */
+enum moment_form { MOMENT_NONE, MOMENT_FULL, MOMENT_ROWS, MOMENT_COLUMNS };
+
 struct parameter {
     char name[96];
     size_t rows, columns; /* global shape; vectors are [1][n], or [n][1] where they are cut with a matrix's rows */
@@ -30,14 +33,17 @@ struct parameter {
     size_t owned_first, owned_count; /* of the held rows, those that no rank before holds: this rank writes them and
                                         counts them in norms */
     bool whole;                      /* every rank holds all of it */
+    bool rows_cut, columns_cut;      /* ranks hold different rows, columns */
     bool trainable;
     bool decay;            /* weight decay applies: matrices, not norms */
     bool partial_gradient; /* some of it is held by several ranks, each with its own part of the gradient: summed over
                               ranks before the step */
     bool adapter;          /* of the method, not of the base */
     float *value;          /* [row_count][column_count], device memory */
-    float *gradient, *moment1,
-        *moment2; /* the same shape, NULL where not trainable or where only evaluation is wanted */
+    float *gradient;       /* the same shape; NULL where not trainable or where only evaluation is wanted, as below */
+    float *moment1, *moment2; /* of the optimiser (optimiser.h), of these forms */
+    enum moment_form form1, form2;
+    float *sums1, *sums2; /* Adafactor: squares of gradients, of the forms of the moments */
 };
 
 struct parameters {
@@ -49,14 +55,18 @@ struct parameters {
     void *base_arena, *train_arena, *adapter_arena; /* owned */
     float *gradients; /* all gradients, one after another; those that are whole and partial come first */
     size_t gradient_count, partial_count; /* floats */
+    float *sums;                          /* all sums1 and sums2; those that are to be summed over ranks come first */
+    size_t partial_sums;
+    double *squares; /* [3][count] on the host: Adafactor's numbers of each tensor; owned */
     float *shared; /* room for one tensor of which only some ranks hold a part (shared KV heads), at its global shape */
 };
 
-/* What this rank holds of a model with a method; trainable tensors get gradients and moments where `training`. Values
+/* What this rank holds of a model with a method; trainable tensors get gradients and what the recipe's optimiser
+ * keeps; recipe NULL: evaluation alone. Values
  * are zero. Base tensors come first, in the order of the layers. NULL with *err (device memory). */
 struct parameters *parameters_create(const struct model_config *model, const struct method_config *method,
-                                     bool training, const struct collective *collective, const struct kernels *kernels,
-                                     struct device *device, struct error *err);
+                                     const struct recipe *recipe, const struct collective *collective,
+                                     const struct kernels *kernels, struct device *device, struct error *err);
 void parameters_destroy(struct parameters *parameters);
 
 /* The tensors of a whole base, without memory: names and shapes. *list is malloc'ed. */
@@ -71,8 +81,8 @@ struct parameter *parameters_find(const struct parameters *parameters, const cha
 
 /* Bytes that parameters_create allocates on one rank: adds to parameters, gradients, optimiser. -1: the model cannot be
  * cut into `size` parts. */
-int parameters_memory(const struct model_config *model, const struct method_config *method, bool training, int rank,
-                      int size, struct memory *memory, struct error *err);
+int parameters_memory(const struct model_config *model, const struct method_config *method, const struct recipe *recipe,
+                      int rank, int size, struct memory *memory, struct error *err);
 
 /* Initial values, a function of (seed, tensor name, global element index) alone: the same for every degree. Base:
  * normal with deviation 0.02, and 0.02 / sqrt(2 layers) for o and down; norms 1, biases 0. LoRA (Hu et al. 2021): A

@@ -4,12 +4,16 @@
 
 #include "workers/parameters.h"
 
-static const char *const kinds[] = {"value", "moment1", "moment2"};
-enum { KINDS = 3 };
+enum { KINDS = 3 }; /* value, moment1, moment2 */
 
 static float *tensor_of(const struct parameter *p, int kind)
 {
     return kind == 0 ? p->value : kind == 1 ? p->moment1 : p->moment2;
+}
+
+static enum moment_form form_of(const struct parameter *p, int kind)
+{
+    return kind == 0 ? MOMENT_FULL : kind == 1 ? p->form1 : p->form2;
 }
 
 struct tensor_name {
@@ -18,9 +22,38 @@ struct tensor_name {
 
 static struct tensor_name name_of(const struct parameter *p, int kind)
 {
+    static const char *const full[] = {"value", "moment1", "moment2"};
+    enum moment_form form = form_of(p, kind);
     struct tensor_name name;
-    snprintf(name.text, sizeof name.text, "%s/%s", kinds[kind], p->name);
+    snprintf(name.text, sizeof name.text, "%s/%s",
+             form == MOMENT_ROWS      ? "row_moment"
+             : form == MOMENT_COLUMNS ? "column_moment"
+                                      : full[kind],
+             p->name);
     return name;
+}
+
+/* A rank's part of a tensor that has one number a row or a column of p where `form` says so. owned: what it writes. */
+static struct checkpoint_tile tile_of(const struct parameter *p, enum moment_form form, bool owned)
+{
+    struct checkpoint_tile tile = {NULL,         p->rows,         p->columns,     p->row_first,
+                                   p->row_count, p->column_first, p->column_count};
+    if (owned) {
+        tile.row_first = p->owned_first;
+        tile.row_count = p->owned_count;
+    }
+    if (form == MOMENT_ROWS) {
+        if (owned && p->columns_cut && p->column_first > 0) tile.row_count = 0; /* every rank has all: the first's */
+        tile.columns = tile.column_count = 1;
+        tile.column_first = 0;
+    }
+    if (form == MOMENT_COLUMNS) {
+        bool others = owned && (p->owned_count == 0 || p->owned_first > 0); /* the first row's owner writes */
+        tile.rows = 1;
+        tile.row_count = !others;
+        tile.row_first = 0;
+    }
+    return tile;
 }
 
 float *parameters_staging(const struct parameters *parameters, struct error *err)
@@ -39,11 +72,11 @@ static int load_tensor(const struct parameters *parameters, const struct paramet
                        const struct checkpoint *checkpoint, float *staging, struct error *err)
 {
     struct tensor_name name = name_of(p, kind);
-    struct checkpoint_tile tile = {name.text,    p->rows,         p->columns,     p->row_first,
-                                   p->row_count, p->column_first, p->column_count};
+    struct checkpoint_tile tile = tile_of(p, form_of(p, kind), false);
+    tile.name = name.text;
     if (checkpoint_get(checkpoint, &tile, staging, err)) return -1;
     parameters->kernels->to_device(parameters->device, tensor_of(p, kind), staging,
-                                   p->row_count * p->column_count * sizeof *staging);
+                                   tile.row_count * tile.column_count * sizeof *staging);
     return parameters->kernels->synchronise(parameters->device, err); /* staging is used again */
 }
 
@@ -68,33 +101,34 @@ done:
     return rc;
 }
 
-static int kinds_of(const struct parameter *p, bool moments)
-{
-    return moments && p->moment1 ? KINDS : 1;
-}
-
 int parameters_declare(const struct parameters *parameters, struct checkpoint_writer *writer, bool moments,
                        struct error *err)
 {
     for (size_t i = 0; i < parameters->count; i++) {
         const struct parameter *p = &parameters->list[i];
         if (!p->trainable) continue;
-        for (int kind = 0; kind < kinds_of(p, moments); kind++)
-            if (checkpoint_writer_declare(writer, name_of(p, kind).text, p->rows, p->columns, err)) return -1;
+        for (int kind = 0; kind < (moments ? KINDS : 1); kind++) {
+            struct checkpoint_tile tile = tile_of(p, form_of(p, kind), false);
+            if (!tensor_of(p, kind)) continue;
+            if (checkpoint_writer_declare(writer, name_of(p, kind).text, tile.rows, tile.columns, err)) return -1;
+        }
     }
     return 0;
 }
 
-/* The rows that are this rank's to write. */
+/* What is this rank's to write. */
 static int put_tensor(const struct parameters *parameters, const struct parameter *p, int kind,
                       struct checkpoint_writer *writer, float *staging, struct error *err)
 {
     struct tensor_name name = name_of(p, kind);
-    struct checkpoint_tile tile = {name.text,      p->rows,         p->columns,     p->owned_first,
-                                   p->owned_count, p->column_first, p->column_count};
-    const float *owned = tensor_of(p, kind) + (p->owned_first - p->row_first) * p->column_count;
+    enum moment_form form = form_of(p, kind);
+    struct checkpoint_tile tile = tile_of(p, form, true);
+    if (!tile.row_count) return 0;
+    tile.name = name.text;
+    const float *owned = tensor_of(p, kind);
+    if (form != MOMENT_COLUMNS) owned += (p->owned_first - p->row_first) * tile.column_count;
     parameters->kernels->to_host(parameters->device, staging, owned,
-                                 p->owned_count * p->column_count * sizeof *staging);
+                                 tile.row_count * tile.column_count * sizeof *staging);
     return checkpoint_writer_put(writer, &tile, staging, err);
 }
 
@@ -106,9 +140,9 @@ int parameters_put(const struct parameters *parameters, struct checkpoint_writer
     int rc = -1;
     for (size_t i = 0; i < parameters->count; i++) {
         const struct parameter *p = &parameters->list[i];
-        if (!p->trainable || !p->owned_count) continue;
-        for (int kind = 0; kind < kinds_of(p, moments); kind++)
-            if (put_tensor(parameters, p, kind, writer, staging, err)) goto done;
+        if (!p->trainable) continue;
+        for (int kind = 0; kind < (moments ? KINDS : 1); kind++)
+            if (tensor_of(p, kind) && put_tensor(parameters, p, kind, writer, staging, err)) goto done;
     }
     rc = 0;
 done:

@@ -1,4 +1,5 @@
-/* Names of schedules, and the learning rate of every step: what the planner hashes and the trainer obeys. */
+/* Names of schedules and optimisers, and the learning rate of every step: what the planner hashes and the trainer
+ * obeys. */
 #include <math.h>
 #include <string.h>
 
@@ -11,6 +12,18 @@ static int name_find(const char *const *names, int count, const char *name)
     for (int i = 0; i < count; i++)
         if (strcmp(names[i], name) == 0) return i;
     return -1;
+}
+
+static const char *const optimiser_names[OPTIMISERS] = {"adamw", "adafactor", "sgd"};
+
+const char *optimiser_name(enum optimiser_kind kind)
+{
+    return (unsigned)kind < OPTIMISERS ? optimiser_names[kind] : "unknown";
+}
+
+int optimiser_find(const char *name)
+{
+    return name_find(optimiser_names, OPTIMISERS, name);
 }
 
 const char *schedule_name(enum schedule_kind kind)

@@ -71,6 +71,11 @@ static const char *schedule_name_of(int kind)
     return schedule_name((enum schedule_kind)kind);
 }
 
+static const char *optimiser_name_of(int kind)
+{
+    return optimiser_name((enum optimiser_kind)kind);
+}
+
 static const char *family_name_of(int family)
 {
     return family_name((enum model_family)family);
@@ -126,6 +131,9 @@ static const struct field method_fields[] = {
 };
 
 static const struct field recipe_fields[] = {
+    NAME(recipe, optimiser, optimiser_name_of, optimiser_find),
+    PLAIN(recipe, parameter_scale, FIELD_BOOL),
+    REAL(recipe, momentum),
     REAL(recipe, learning_rate),
     REAL(recipe, beta1),
     REAL(recipe, beta2),

@@ -58,8 +58,8 @@ int member_create(struct member *member, struct run *run, const struct collectiv
     member->tick = (struct tick){.call = report, .stop = member_stopped, .context = member};
     member->device = run->kernels->device_create(collective->rank, (int)stage->threads, err);
     if (!member->device) return -1;
-    member->parameters =
-        parameters_create(&stage->model, &stage->method, run->training, collective, run->kernels, member->device, err);
+    member->parameters = parameters_create(&stage->model, &stage->method, run->training ? &stage->recipe : NULL,
+                                           collective, run->kernels, member->device, err);
     if (!member->parameters) return -1;
     member->model = model_create(&stage->model, &stage->method, member->parameters, &capacity, run->training, err);
     if (member->model) model_smooth_labels(member->model, stage->recipe.label_smoothing);

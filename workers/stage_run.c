@@ -96,7 +96,8 @@ static int check_memory(const struct run *run, struct error *err)
     struct memory memory;
     const struct stage *stage = run->stage;
     const struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
-    if (model_memory(&stage->model, &stage->method, &capacity, run->training, (int)stage->degree, &memory, err))
+    if (model_memory(&stage->model, &stage->method, &capacity, run->training ? &stage->recipe : NULL,
+                     (int)stage->degree, &memory, err))
         return -1;
     double wanted = (double)memory_total(&memory) * stage->degree;
     double present = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);

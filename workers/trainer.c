@@ -36,7 +36,8 @@ int trainer_step(struct trainer *trainer, uint64_t step, struct trainer_step *ou
         return -1;
     out->finite = isfinite(out->loss) && isfinite(out->gradient_norm);
     if (!out->finite) return 0;
-    optimiser_step(parameters, trainer->recipe, step, recipe_rate(trainer->recipe, step),
-                   optimiser_clip(trainer->recipe, out->gradient_norm));
+    if (optimiser_step(parameters, trainer->recipe, step, recipe_rate(trainer->recipe, step),
+                       optimiser_clip(trainer->recipe, out->gradient_norm), err))
+        return -1;
     return parameters->kernels->synchronise(parameters->device, err);
 }

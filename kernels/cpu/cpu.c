@@ -112,4 +112,9 @@ const struct kernels kernels_cpu = {
     .sum = cpu_sum,
     .sum_squares = cpu_sum_squares,
     .adamw = cpu_adamw,
+    .sgd = cpu_sgd,
+    .square_sums = cpu_square_sums,
+    .moving_average = cpu_moving_average,
+    .adafactor_squares = cpu_adafactor_squares,
+    .adafactor = cpu_adafactor,
 };

@@ -36,6 +36,17 @@ double cpu_sum_squares(struct device *device, size_t n, const float *x);
 void cpu_adamw(struct device *device, size_t n, float *value, const float *gradient, float *moment1, float *moment2,
                float rate, float beta1, float beta2, float epsilon, float weight_decay, uint64_t step,
                float gradient_scale);
+void cpu_sgd(struct device *device, size_t n, float *value, const float *gradient, float *momentum, float rate,
+             float beta, float weight_decay, float gradient_scale);
+void cpu_square_sums(struct device *device, size_t rows, size_t columns, float scale, const float *x, float *row_sums,
+                     float *column_sums);
+void cpu_moving_average(struct device *device, size_t n, float rest, float factor, float offset, const float *x,
+                        float *average);
+double cpu_adafactor_squares(struct device *device, size_t rows, size_t columns, const float *gradient,
+                             const float *row, const float *column, float row_mean, float gradient_scale);
+void cpu_adafactor(struct device *device, size_t rows, size_t columns, float *value, const float *gradient,
+                   const float *row, const float *column, float row_mean, float gradient_scale, float rate,
+                   float decay);
 
 void cpu_rms_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
                           const float *gain, float *y, float *rstd);

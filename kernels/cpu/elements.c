@@ -1,4 +1,4 @@
-/* Operations of the cpu backend on plain arrays: the linear ones, reductions, the gated MLP, the optimiser step. */
+/* Operations of the cpu backend on plain arrays: the linear ones, reductions, the gated MLP. */
 #include <math.h>
 #include <string.h>
 
@@ -72,25 +72,5 @@ CLONES void cpu_swiglu_backward(struct device *device, size_t n, const float *ga
         float e = vector_exp(-g), sigmoid = 1.0f / (1.0f + e);
         dgate[i] = d * u * sigmoid * (1.0f + g * (e * sigmoid));
         dup[i] = d * g * sigmoid;
-    }
-}
-
-CLONES void cpu_adamw(struct device *device, size_t n, float *value, const float *gradient, float *moment1,
-                      float *moment2, float rate, float beta1, float beta2, float epsilon, float weight_decay,
-                      uint64_t step, float gradient_scale)
-{
-    (void)device;
-    float correction1 = (float)(1 / (1 - pow((double)beta1, (double)step)));
-    float correction2 = (float)(1 / (1 - pow((double)beta2, (double)step)));
-    float rest1 = (float)(1 - (double)beta1), rest2 = (float)(1 - (double)beta2);
-#pragma omp simd
-    for (size_t i = 0; i < n; i++) {
-        float g = gradient[i] * gradient_scale;
-        float m = beta1 * moment1[i] + rest1 * g;
-        float v = beta2 * moment2[i] + rest2 * g * g;
-        moment1[i] = m;
-        moment2[i] = v;
-        float update = m * correction1 / (sqrtf(v * correction2) + epsilon);
-        value[i] -= rate * (update + weight_decay * value[i]);
     }
 }

@@ -1,4 +1,4 @@
-/* Reference operations on plain arrays: matmul, the linear ones, reductions and the optimiser step. */
+/* Reference operations on plain arrays: matmul, the linear ones, reductions. */
 #include <math.h>
 #include <string.h>
 
@@ -65,22 +65,4 @@ double reference_sum_squares(struct device *device, size_t n, const float *x)
     for (size_t i = 0; i < n; i++)
         sum += (double)x[i] * x[i];
     return sum;
-}
-
-void reference_adamw(struct device *device, size_t n, float *value, const float *gradient, float *moment1,
-                     float *moment2, float rate, float beta1, float beta2, float epsilon, float weight_decay,
-                     uint64_t step, float gradient_scale)
-{
-    (void)device;
-    double correction1 = 1 - pow((double)beta1, (double)step);
-    double correction2 = 1 - pow((double)beta2, (double)step);
-    for (size_t i = 0; i < n; i++) {
-        double g = (double)gradient[i] * gradient_scale;
-        double m = (double)beta1 * moment1[i] + (1 - (double)beta1) * g;
-        double v = (double)beta2 * moment2[i] + (1 - (double)beta2) * g * g;
-        double update = m / correction1 / (sqrt(v / correction2) + epsilon) + (double)weight_decay * value[i];
-        moment1[i] = (float)m;
-        moment2[i] = (float)v;
-        value[i] = (float)(value[i] - rate * update);
-    }
 }

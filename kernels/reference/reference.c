@@ -70,4 +70,9 @@ const struct kernels kernels_reference = {
     .sum = reference_sum,
     .sum_squares = reference_sum_squares,
     .adamw = reference_adamw,
+    .sgd = reference_sgd,
+    .square_sums = reference_square_sums,
+    .moving_average = reference_moving_average,
+    .adafactor_squares = reference_adafactor_squares,
+    .adafactor = reference_adafactor,
 };

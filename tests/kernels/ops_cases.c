@@ -106,6 +106,69 @@ WORK(adamw_work)
     return 28.0 * (double)p[0];
 }
 
+/* n, with momentum */
+SETUP(sgd_setup)
+{
+    run_normal(run, INOUT, P(0), 1);
+    run_normal(run, IN, P(0), 1);
+    run_normal(run, INOUT, P(0), 0.1);
+}
+CALL(sgd_call)
+{
+    k->sgd(d, P(0), B(0), B(1), P(1) ? B(2) : NULL, 0.01f, P(1) ? 0.9f : 0, 0.1f, 0.5f);
+}
+WORK(sgd_work)
+{
+    return (p[1] ? 20.0 : 12.0) * (double)p[0];
+}
+
+/* rows, columns, row sums wanted, column sums wanted */
+SETUP(square_sums_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 1);
+    if (P(2)) run_buffer(run, OUT, P(0));
+    if (P(3)) run_buffer(run, OUT, P(1));
+}
+CALL(square_sums_call)
+{
+    k->square_sums(d, P(0), P(1), 0.3f, B(0), P(2) ? B(1) : NULL, P(3) ? B(P(2) ? 2 : 1) : NULL);
+}
+
+/* n */
+SETUP(moving_average_setup)
+{
+    run_positive(run, IN, P(0), 3);
+    run_positive(run, INOUT, P(0), 1);
+}
+CALL(moving_average_call)
+{
+    k->moving_average(d, P(0), 0.2f, 0.1f, 1e-3f, B(0), B(1));
+}
+
+/* rows, columns, with factors of rows */
+SETUP(adafactor_setup)
+{
+    run_normal(run, INOUT, P(0) * P(1), 1);
+    run_normal(run, IN, P(0) * P(1), 1);
+    struct buffer *column = run_buffer(run, IN, P(1)), *row = run_buffer(run, IN, P(0));
+    for (size_t i = 0; i < P(1); i++)
+        column->initial[i] = 0.1f + (float)(i % 7);
+    for (size_t i = 0; i < P(0); i++)
+        row->initial[i] = 0.2f + (float)(i % 5);
+}
+CALL(adafactor_call)
+{
+    k->adafactor(d, P(0), P(1), B(0), B(1), P(2) ? B(3) : NULL, B(2), 1.3f, 0.5f, 0.01f, 0.001f);
+}
+CALL(adafactor_squares_call)
+{
+    run->result = k->adafactor_squares(d, P(0), P(1), B(1), P(2) ? B(3) : NULL, B(2), 1.3f, 0.5f);
+}
+WORK(adafactor_work)
+{
+    return 12.0 * (double)(p[0] * p[1]);
+}
+
 /* rows, width; backward: 1 where dgain is wanted */
 SETUP(rms_norm_forward_setup)
 {
@@ -468,6 +531,11 @@ const struct op ops[] = {
     {"sum", 0, sum_setup, sum_call, words, false},
     {"sum_squares", 0, sum_setup, sum_squares_call, words, false},
     {"adamw", 1e-12, adamw_setup, adamw_call, adamw_work, false},
+    {"sgd", 1e-12, sgd_setup, sgd_call, sgd_work, false},
+    {"square_sums", 1e-12, square_sums_setup, square_sums_call, rows2, false},
+    {"moving_average", 1e-12, moving_average_setup, moving_average_call, words3, false},
+    {"adafactor_squares", 1e-12, adafactor_setup, adafactor_squares_call, rows2, false},
+    {"adafactor", 1e-12, adafactor_setup, adafactor_call, adafactor_work, false},
     {"rms_norm_forward", 1e-13, rms_norm_forward_setup, rms_norm_forward_call, rows2, false},
     {"rms_norm_backward", 1e-12, rms_norm_backward_setup, rms_norm_backward_call, rows4, false},
     {"layer_norm_forward", 1e-12, layer_norm_forward_setup, layer_norm_forward_call, rows2, false},

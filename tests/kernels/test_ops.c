@@ -149,7 +149,9 @@ static int test_case(const struct kernels *k, struct device *d, const struct sha
     if (!wrong) wrong = also;
     if (!wrong) wrong = compare(op, &run, first, expected, &worst);
     if (!wrong) wrong = same_bytes(&run, first, second);
-    if (!wrong && !(fabs(result - expected_result) <= 1e-11 * (double)shape->p[0])) wrong = "returned another value";
+    if (!wrong &&
+        !(fabs(result - expected_result) <= 1e-11 * (double)shape->p[0] + sqrt(op->bound) * fabs(expected_result)))
+        wrong = "returned another value";
     if (!wrong && memcmp(&result, &run.result, sizeof result)) wrong = "returned other bytes at another address";
     if (wrong) {
         print_case("FAILED", k, shape);

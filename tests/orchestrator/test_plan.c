@@ -142,9 +142,12 @@ static void what_is_computed_makes_the_identity(void **state)
     t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
                  "label_smoothing = 0.1; };";
     changed(&t, false, false);
-    /* a key that changes nothing */
     t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
-                 "label_smoothing = 0.0; };";
+                 "optimiser = \"adafactor\"; };";
+    changed(&t, false, false);
+    /* keys that change nothing */
+    t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
+                 "label_smoothing = 0.0; optimiser = \"adamw\"; };";
     changed(&t, true, true);
 }
 

@@ -138,20 +138,28 @@ static void mistakes_in_methods(void **state)
     t.methods = "methods = ( { name = \"lora\"; ranks = [ 2,\n 12 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":8: methods[0].ranks[1]: rank 12 is above the width 8 of model \"s\"; allowed: 1..8");
     t.methods = "methods = ( { name = \"lora\"; rank = 2; learning_rates = [ 1e-2 ]; } );";
-    sweep_refused(&t,
-                  ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, ranks, lengths, alpha, "
-                  "learning_rates, examples, batch, epochs, max_steps, evaluations, patience, schedule, final_ratio, "
-                  "decay_share, warmup_steps, label_smoothing, weight_decay, clip_norm, beta1, beta2, epsilon");
+    sweep_refused(&t, ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, ranks, lengths, alpha, "
+                      "learning_rates, examples, batch, epochs, max_steps, evaluations, patience, optimiser, momentum, "
+                      "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, label_smoothing, "
+                      "weight_decay, clip_norm, beta1, beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(
         &t, ":7: methods[0].ranks: unknown key; allowed: name, learning_rates, examples, batch, epochs, max_steps, "
-            "evaluations, patience, schedule, final_ratio, decay_share, warmup_steps, label_smoothing, weight_decay, "
+            "evaluations, patience, optimiser, momentum, parameter_scale, schedule, final_ratio, decay_share, "
+            "warmup_steps, label_smoothing, weight_decay, "
             "clip_norm, beta1, "
             "beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n decay_share = 0.2; } );";
     sweep_refused(&t, ":8: methods[0].decay_share: the schedule is \"cosine\"; allowed with wsd");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n label_smoothing = 1.0; } );";
     sweep_refused(&t, ":8: methods[0].label_smoothing: 1 is out of range; allowed: at least 0, at most 0.999999");
+    t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n optimiser = \"adam\"; } );";
+    sweep_refused(&t, ":8: methods[0].optimiser: \"adam\" is unknown, did you mean adamw?; allowed: adamw, adafactor, sgd");
+    t.methods =
+        "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ]; optimiser = \"adafactor\";\n beta2 = 0.9; } );";
+    sweep_refused(&t, ":8: methods[0].beta2: the optimiser is \"adafactor\"; allowed with adamw");
+    t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n momentum = 0.9; } );";
+    sweep_refused(&t, ":8: methods[0].momentum: the optimiser is \"adamw\"; allowed with sgd");
     t.methods = "methods = ( { name = \"full\"; } );";
     sweep_refused(&t, ":7: methods[0]: key \"learning_rates\" is missing");
     t.methods = "methods = ( { name = \"ful\"; learning_rates = [ 1e-2 ]; } );";

@@ -230,6 +230,40 @@ static inline struct golden *golden_read(const char *path, enum method_kind kind
     return golden;
 }
 
+/* Another optimiser's recipe and curve (optimisers/curves.h5) in place of AdamW's. false: the file has none of this
+ * model. */
+static inline bool golden_optimiser(struct golden *golden, const char *path, const char *model, const char *name,
+                                    enum optimiser_kind kind)
+{
+    char group_name[192];
+    size_t steps, norms;
+    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (file < 0) golden_stop("cannot open", path);
+    bool has = H5Lexists(file, model, H5P_DEFAULT) > 0;
+    if (has) {
+        snprintf(group_name, sizeof group_name, "%s/%s/%s", model, method_name(golden->method.kind), name);
+        hid_t group = H5Gopen2(file, group_name, H5P_DEFAULT);
+        if (group < 0) golden_stop("no group", group_name);
+        golden->recipe = (struct recipe){.optimiser = kind,
+                                         .learning_rate = golden_number(group, "learning_rate"),
+                                         .weight_decay = golden_number(group, "weight_decay"),
+                                         .clip_norm = golden_number(group, "clip_norm"),
+                                         .parameter_scale = golden_number(group, "parameter_scale") != 0,
+                                         .momentum = golden_number(group, "momentum"),
+                                         .schedule = SCHEDULE_CONSTANT};
+        double *losses = golden_array(group, "losses", H5T_NATIVE_DOUBLE, &steps);
+        double *all = golden_array(group, "norms", H5T_NATIVE_DOUBLE, &norms);
+        if (steps != golden->steps || norms != steps) golden_stop("steps", group_name);
+        memcpy(golden->losses, losses, steps * sizeof *losses);
+        memcpy(golden->norms, all, steps * sizeof *all);
+        free(losses);
+        free(all);
+        H5Gclose(group);
+    }
+    H5Fclose(file);
+    return has;
+}
+
 static inline void golden_destroy(struct golden *golden)
 {
     for (size_t i = 0; i < golden->values.count; i++)

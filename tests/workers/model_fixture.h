@@ -147,6 +147,8 @@ static inline void randomise(const struct parameters *parameters)
 }
 
 /* One rank: everything that a worker's thread has. */
+static const struct recipe fixture_adamw = {.optimiser = OPTIMISER_ADAMW};
+
 struct rank {
     const struct kernels *kernels;
     struct device *device;
@@ -161,18 +163,27 @@ static inline void rank_destroy(struct rank *r)
     if (r->device) r->kernels->device_destroy(r->device);
 }
 
-static inline int rank_create(struct rank *r, const struct kernels *kernels, const struct collective *collective,
-                              const struct model_config *config, const struct method_config *method,
-                              const struct batch_capacity *capacity, bool training, struct error *err)
+/* recipe NULL: for evaluation */
+static inline int rank_create_with(struct rank *r, const struct kernels *kernels, const struct collective *collective,
+                                   const struct model_config *config, const struct method_config *method,
+                                   const struct batch_capacity *capacity, const struct recipe *recipe,
+                                   struct error *err)
 {
     *r = (struct rank){.kernels = kernels};
     r->device = kernels->device_create(collective->rank, 1, err);
     if (!r->device) return -1;
-    r->parameters = parameters_create(config, method, training, collective, kernels, r->device, err);
-    if (r->parameters) r->model = model_create(config, method, r->parameters, capacity, training, err);
+    r->parameters = parameters_create(config, method, recipe, collective, kernels, r->device, err);
+    if (r->parameters) r->model = model_create(config, method, r->parameters, capacity, recipe != NULL, err);
     if (r->model) return 0;
     rank_destroy(r);
     return -1;
+}
+
+static inline int rank_create(struct rank *r, const struct kernels *kernels, const struct collective *collective,
+                              const struct model_config *config, const struct method_config *method,
+                              const struct batch_capacity *capacity, bool training, struct error *err)
+{
+    return rank_create_with(r, kernels, collective, config, method, capacity, training ? &fixture_adamw : NULL, err);
 }
 
 /* A gang of one, ready; the test fails if it cannot be had. */

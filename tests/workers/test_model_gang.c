@@ -204,7 +204,7 @@ static void *allocate_counting(struct device *device, size_t bytes, struct error
 }
 
 static size_t allocated_by(int rank, int size, const struct model_config *config, const struct method_config *method,
-                           const struct batch_capacity *capacity, bool training)
+                           const struct batch_capacity *capacity, const struct recipe *recipe)
 {
     struct error err = {""};
     counted = kernels_find("reference", &err);
@@ -213,7 +213,7 @@ static size_t allocated_by(int rank, int size, const struct model_config *config
     struct collective_group *group = collective_group_create(size, &err);
     struct rank r;
     allocated = 0;
-    if (rank_create(&r, &kernels, &(struct collective){group, rank, size}, config, method, capacity, training, &err))
+    if (rank_create_with(&r, &kernels, &(struct collective){group, rank, size}, config, method, capacity, recipe, &err))
         fail_msg("%s", err.text);
     size_t bytes = allocated;
     rank_destroy(&r);
@@ -222,20 +222,21 @@ static size_t allocated_by(int rank, int size, const struct model_config *config
 }
 
 static void check_bytes(const struct model_config *config, const struct method_config *method,
-                        const struct batch_capacity *capacity, bool training, int degree)
+                        const struct batch_capacity *capacity, const struct recipe *recipe, int degree)
 {
     struct memory memory;
     struct error err = {""};
-    if (model_memory(config, method, capacity, training, degree, &memory, &err)) fail_msg("%s", err.text);
+    if (model_memory(config, method, capacity, recipe, degree, &memory, &err)) fail_msg("%s", err.text);
     size_t fullest = 0;
     for (int rank = 0; rank < degree; rank++) {
-        size_t bytes = allocated_by(rank, degree, config, method, capacity, training);
+        size_t bytes = allocated_by(rank, degree, config, method, capacity, recipe);
         if (bytes > fullest) fullest = bytes;
     }
     assert_int_equal(memory_total(&memory), fullest);
-    bool trains = training && method->kind != METHOD_NONE;
+    bool trains = recipe && method->kind != METHOD_NONE;
     assert_int_equal(memory.gradients > 0, trains);
-    assert_int_equal(memory.optimiser > 0, trains);
+    bool keeps = trains && !(recipe->optimiser == OPTIMISER_SGD && recipe->momentum <= 0);
+    assert_int_equal(memory.optimiser > 0, keeps);
 }
 
 static void predicted_bytes_are_allocated(void **state)
@@ -243,16 +244,20 @@ static void predicted_bytes_are_allocated(void **state)
     (void)state;
     struct method_config methods[] = {
         {METHOD_NONE, 0, 0}, method_full_config(), method_lora_config(), method_prompt_config()};
+    static const struct recipe recipes[] = {{.optimiser = OPTIMISER_ADAMW},
+                                            {.optimiser = OPTIMISER_ADAFACTOR},
+                                            {.optimiser = OPTIMISER_SGD, .momentum = 0.9},
+                                            {.optimiser = OPTIMISER_SGD}};
     for (int i = 0; i < SHAPES * 8; i++) {
         const struct shape *shape = &shapes[i / 8];
         struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300};
         struct model_config config = config_of(shape, i % 3 == 0);
-        check_bytes(&config, &methods[i % 4], &capacity, i / 4 % 2, shape->degree);
+        check_bytes(&config, &methods[i % 4], &capacity, i / 4 % 2 ? &recipes[i % 3] : NULL, shape->degree);
     }
     for (int i = 0; i < VARIANTS * 8; i++) {
         struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300};
         struct model_config config = variant_model(i / 8, 6, 3, i % 3 == 0);
-        check_bytes(&config, &methods[i % 4], &capacity, i / 4 % 2, 1 + i % 3);
+        check_bytes(&config, &methods[i % 4], &capacity, i / 4 % 2 ? &recipes[i % 7 % 4] : NULL, 1 + i % 3);
     }
 }
 
@@ -291,19 +296,24 @@ static void memory_makes_sense(void **state)
     struct method_config full = method_full_config(), lora_method = {METHOD_LORA, 16, 16},
                          prompt_method = {METHOD_PROMPT, 100, 0};
     struct memory f1, f8, l, p, e;
-    assert_int_equal(model_memory(&config, &full, &capacity, true, 1, &f1, &err), 0);
-    assert_int_equal(model_memory(&config, &full, &capacity, true, 8, &f8, &err), 0);
-    assert_int_equal(model_memory(&config, &lora_method, &capacity, true, 1, &l, &err), 0);
-    assert_int_equal(model_memory(&config, &prompt_method, &capacity, true, 1, &p, &err), 0);
-    assert_int_equal(model_memory(&config, &prompt_method, &capacity, false, 1, &e, &err), 0);
+    assert_int_equal(model_memory(&config, &full, &capacity, &fixture_adamw, 1, &f1, &err), 0);
+    assert_int_equal(model_memory(&config, &full, &capacity, &fixture_adamw, 8, &f8, &err), 0);
+    assert_int_equal(model_memory(&config, &lora_method, &capacity, &fixture_adamw, 1, &l, &err), 0);
+    assert_int_equal(model_memory(&config, &prompt_method, &capacity, &fixture_adamw, 1, &p, &err), 0);
+    assert_int_equal(model_memory(&config, &prompt_method, &capacity, NULL, 1, &e, &err), 0);
     double weights = (double)model_parameters(&config) * sizeof(float);
     assert_true(fabs((double)f1.parameters / weights - 1) < 1e-3);
     assert_true(fabs((double)f1.optimiser / weights - 2) < 1e-3);
+    struct recipe adafactor = {.optimiser = OPTIMISER_ADAFACTOR}, sgd = {.optimiser = OPTIMISER_SGD};
+    struct memory a, g;
+    assert_int_equal(model_memory(&config, &full, &capacity, &adafactor, 1, &a, &err), 0);
+    assert_int_equal(model_memory(&config, &full, &capacity, &sgd, 1, &g, &err), 0);
+    assert_true(a.optimiser > 0 && (double)a.optimiser < 2e-3 * weights && g.optimiser == 0);
     assert_true(fabs((double)f8.parameters * 8 / weights - 1) < 1e-2);
     assert_true(l.optimiser < f1.optimiser / 50 && p.optimiser < l.optimiser);
     assert_true(p.activations < l.activations && e.activations < p.activations / 20);
     assert_true(memory_total(&f8) < memory_total(&f1) / 4);
-    assert_int_equal(model_memory(&config, &full, &capacity, true, 41, &f1, &err), -1);
+    assert_int_equal(model_memory(&config, &full, &capacity, &fixture_adamw, 41, &f1, &err), -1);
     assert_non_null(strstr(err.text, "1..40"));
 }
 

@@ -12,8 +12,8 @@ struct shards {
     struct parameters *ranks[8];
 };
 
-static struct shards shards_create(int degree, const struct model_config *config, const struct method_config *method,
-                                   bool training)
+static struct shards shards_create_with(int degree, const struct model_config *config,
+                                        const struct method_config *method, const struct recipe *recipe)
 {
     struct error err = {""};
     const struct kernels *kernels = kernels_find("reference", &err);
@@ -21,10 +21,16 @@ static struct shards shards_create(int degree, const struct model_config *config
     for (int rank = 0; rank < degree; rank++) {
         struct collective collective = {s.group, rank, degree};
         s.devices[rank] = kernels->device_create(rank, 1, &err);
-        s.ranks[rank] = parameters_create(config, method, training, &collective, kernels, s.devices[rank], &err);
+        s.ranks[rank] = parameters_create(config, method, recipe, &collective, kernels, s.devices[rank], &err);
         if (!s.ranks[rank]) fail_msg("%s", err.text);
     }
     return s;
+}
+
+static struct shards shards_create(int degree, const struct model_config *config, const struct method_config *method,
+                                   bool training)
+{
+    return shards_create_with(degree, config, method, training ? &fixture_adamw : NULL);
 }
 
 static void shards_destroy(struct shards *s)
@@ -190,9 +196,27 @@ static float mark(const struct parameter *p, size_t row, size_t column, int kind
     return (float)(random_stream(p->name) % 1000) + 1000 * (float)(row * p->columns + column) + 0.25f * (float)kind;
 }
 
-static float *tensor_kind(const struct parameter *p, int kind)
+/* Value, moment1 or moment2, as this rank holds it: what is kept a row, or a column, stands for its first element. */
+struct held {
+    float *data;
+    size_t row_first, rows, column_first, columns;
+};
+
+static struct held held_of(const struct parameter *p, int kind)
 {
-    return kind == 0 ? p->value : kind == 1 ? p->moment1 : p->moment2;
+    struct held held = {p->value, p->row_first, p->row_count, p->column_first, p->column_count};
+    enum moment_form form = kind == 0 ? MOMENT_FULL : kind == 1 ? p->form1 : p->form2;
+    if (kind) held.data = kind == 1 ? p->moment1 : p->moment2;
+    if (form == MOMENT_ROWS) held.column_first = 0;
+    if (form == MOMENT_ROWS) held.columns = 1;
+    if (form == MOMENT_COLUMNS) held.row_first = 0;
+    if (form == MOMENT_COLUMNS) held.rows = 1;
+    return held;
+}
+
+static float held_mark(const struct parameter *p, const struct held *held, int kind, size_t at)
+{
+    return mark(p, held->row_first + at / held->columns, held->column_first + at % held->columns, kind);
 }
 
 static void mark_all(struct shards *s)
@@ -200,10 +224,11 @@ static void mark_all(struct shards *s)
     for (int rank = 0; rank < s->degree; rank++)
         for (size_t i = 0; i < s->ranks[rank]->count; i++) {
             const struct parameter *p = &s->ranks[rank]->list[i];
-            for (int kind = 0; kind < 3; kind++)
-                for (size_t j = 0; tensor_kind(p, kind) && j < p->row_count * p->column_count; j++)
-                    tensor_kind(p, kind)[j] =
-                        mark(p, p->row_first + j / p->column_count, p->column_first + j % p->column_count, kind);
+            for (int kind = 0; kind < 3; kind++) {
+                struct held held = held_of(p, kind);
+                for (size_t j = 0; held.data && j < held.rows * held.columns; j++)
+                    held.data[j] = held_mark(p, &held, kind, j);
+            }
         }
 }
 
@@ -214,14 +239,14 @@ static void assert_marks(const struct shards *s, bool trainable_only, int kinds)
         for (size_t i = 0; i < s->ranks[rank]->count; i++) {
             const struct parameter *p = &s->ranks[rank]->list[i];
             bool loaded = trainable_only ? p->trainable : !p->adapter;
-            for (int kind = 0; kind < 3; kind++)
-                for (size_t j = 0; tensor_kind(p, kind) && j < p->row_count * p->column_count; j++) {
-                    float want =
-                        mark(p, p->row_first + j / p->column_count, p->column_first + j % p->column_count, kind);
-                    float got = tensor_kind(p, kind)[j];
+            for (int kind = 0; kind < 3; kind++) {
+                struct held held = held_of(p, kind);
+                for (size_t j = 0; held.data && j < held.rows * held.columns; j++) {
+                    float want = held_mark(p, &held, kind, j), got = held.data[j];
                     if (got != (loaded && kind < kinds ? want : 0))
                         fail_msg("%s, kind %d, element %zu: %g", p->name, kind, j, (double)got);
                 }
+            }
         }
 }
 
@@ -248,22 +273,21 @@ static int load(struct shards *s, const char *path, bool trainable_only, bool mo
     return rc;
 }
 
-static void checkpoints_of_any_degree(void **state)
+static void check_checkpoints(const struct recipe *recipe)
 {
-    (void)state;
     struct model_config config = uneven_model(false);
     for (int i = 0; i < 3 * 4 * 2; i++) {
         const struct method_config *method = &all_methods()[i % 3 + 1];
         int degree = i / 3 % 4 + 1;
         bool moments = i / 12;
-        struct shards one = shards_create(1, &config, method, true),
-                      from = shards_create(degree, &config, method, true);
+        struct shards one = shards_create_with(1, &config, method, recipe),
+                      from = shards_create_with(degree, &config, method, recipe);
         mark_all(&one);
         mark_all(&from);
         struct digest first = save(&one, temporary_path("one.h5"), moments),
                       second = save(&from, temporary_path("many.h5"), moments);
         assert_string_equal(first.hex, second.hex);
-        struct shards to = shards_create(5 - degree, &config, method, true);
+        struct shards to = shards_create_with(5 - degree, &config, method, recipe);
         struct error err = {""};
         if (load(&to, temporary_path("many.h5"), true, true, &err)) fail_msg("%s", err.text);
         assert_marks(&to, true, moments ? 3 : 1);
@@ -271,6 +295,16 @@ static void checkpoints_of_any_degree(void **state)
         shards_destroy(&from);
         shards_destroy(&to);
     }
+}
+
+static void checkpoints_of_any_degree(void **state)
+{
+    (void)state;
+    const struct recipe adafactor = {.optimiser = OPTIMISER_ADAFACTOR};
+    const struct recipe sgd = {.optimiser = OPTIMISER_SGD, .momentum = 0.9};
+    check_checkpoints(&fixture_adamw);
+    check_checkpoints(&adafactor);
+    check_checkpoints(&sgd);
 }
 
 /* Finetuning starts from a pretrained base: base weights alone, without its moments, and adapters stay as they are. */

@@ -1,5 +1,5 @@
-/* The engine against PyTorch, transformers and PEFT: loss, every gradient tensor and twenty AdamW steps must be theirs,
- * for each family, method, backend and degree. tests/golden holds their numbers, in float64.
+/* The engine against PyTorch, transformers and PEFT: loss, every gradient tensor and twenty steps of each optimiser
+ * must be theirs, for families, methods, backends and degrees. tests/golden holds their numbers, in float64.
  *
  * `--table` prints the worst errors as the table of docs/engine.md, too. */
 #include <glob.h>
@@ -61,8 +61,9 @@ static int train_steps(const struct golden *golden, const struct rank *r, struct
         double norm;
         if (train_batch(golden, r, step % golden->batch_count, &out->losses[step], &norm, err)) return -1;
         out->norms[step] = norm;
-        optimiser_step(r->parameters, &golden->recipe, step + 1, recipe_rate(&golden->recipe, step + 1),
-                       optimiser_clip(&golden->recipe, norm));
+        if (optimiser_step(r->parameters, &golden->recipe, step + 1, recipe_rate(&golden->recipe, step + 1),
+                           optimiser_clip(&golden->recipe, norm), err))
+            return -1;
     }
     return 0;
 }
@@ -74,7 +75,8 @@ static int run_rank(void *context, const struct collective *collective, struct e
     struct rank r;
     struct outcome mine = {.loss = NAN};
     double norm;
-    if (rank_create(&r, run->kernels, collective, &golden->model, &golden->method, &golden->capacity, true, err))
+    if (rank_create_with(&r, run->kernels, collective, &golden->model, &golden->method, &golden->capacity,
+                         &golden->recipe, err))
         return -1;
     int rc = set_values(run->golden, &r, err);
     if (!rc) rc = train_batch(golden, &r, 0, &mine.loss, &norm, err);
@@ -209,6 +211,49 @@ static void check_method(enum method_kind kind)
     globfree(&found);
 }
 
+/* The other optimisers' twenty steps. */
+static const struct {
+    const char *name;
+    enum optimiser_kind kind;
+} optimisers[] = {
+    {"adafactor", OPTIMISER_ADAFACTOR}, {"adafactor_unscaled", OPTIMISER_ADAFACTOR}, {"sgd", OPTIMISER_SGD}};
+
+static bool check_optimiser(const char *path, const char *model, enum method_kind method, size_t optimiser)
+{
+    struct golden *golden = golden_read(path, method);
+    const char *name = optimisers[optimiser].name;
+    bool has = golden_optimiser(golden, TEST_SOURCE_DIR "/golden/optimisers/curves.h5", model, name,
+                                optimisers[optimiser].kind);
+    if (has) {
+        char row[128];
+        snprintf(row, sizeof row, "%s, %s", model, name);
+        if (table) fprintf(table, "| %s | %s |", row, method_name(method));
+        for (size_t b = 0; b < sizeof backend_names / sizeof *backend_names; b++)
+            for (size_t d = 0; d < sizeof degrees / sizeof *degrees; d++)
+                check(row, method, backend_names[b], degrees[d], golden);
+        if (table) fputc('\n', table);
+    }
+    golden_destroy(golden);
+    return has;
+}
+
+static void other_optimisers(void **state)
+{
+    (void)state;
+    glob_t found;
+    size_t checked = 0;
+    assert_int_equal(glob(TEST_SOURCE_DIR "/golden/*.h5", 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        char model[64];
+        golden_name(found.gl_pathv[i], model, sizeof model);
+        for (size_t m = 0; m < sizeof methods / sizeof *methods; m++)
+            for (size_t o = 0; o < sizeof optimisers / sizeof *optimisers; o++)
+                checked += check_optimiser(found.gl_pathv[i], model, methods[m], o);
+    }
+    assert_true(checked > 0);
+    globfree(&found);
+}
+
 static void full_tuning(void **state)
 {
     (void)state;
@@ -254,6 +299,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(full_tuning),
         cmocka_unit_test(lora),
         cmocka_unit_test(prompt_tuning),
+        cmocka_unit_test(other_optimisers),
     };
     if (argc > 1 && !strcmp(argv[1], "--table")) table_begin();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -229,6 +229,33 @@ static void test_interruption(void **state)
     interrupted_is_same(stage, 9);
 }
 
+/* What the other optimisers keep is all in the states, also where it is cut over a gang; they train. */
+static void test_optimisers(void **state)
+{
+    (void)state;
+    const struct recipe chosen[] = {{.optimiser = OPTIMISER_ADAFACTOR, .learning_rate = 3e-2, .parameter_scale = true},
+                                    {.optimiser = OPTIMISER_SGD, .learning_rate = 3e-2, .momentum = 0.9}};
+    struct stage untuned = stage_finetune(&fixture, &trunk, METHOD_NONE, 0);
+    struct stage_outcome before = run(&untuned);
+    for (size_t i = 0; i < sizeof chosen / sizeof *chosen; i++) {
+        struct stage stage = stage_finetune(&fixture, &trunk, METHOD_FULL, 30);
+        stage.recipe.optimiser = chosen[i].optimiser;
+        stage.recipe.learning_rate = chosen[i].learning_rate;
+        stage.recipe.parameter_scale = chosen[i].parameter_scale;
+        stage.recipe.momentum = chosen[i].momentum;
+        struct stage_outcome one = run(&stage);
+        expect(&one, STORE_DONE);
+        assert_true(one.row.result.test_loss < before.row.result.test_loss - 0.05);
+        stage.checkpoint_steps = 3;
+        interrupted_is_same(stage, 20 + i);
+        stage.degree = 2;
+        interrupted_is_same(stage, 30 + i);
+        struct stage_outcome two = run(&stage);
+        expect(&two, STORE_DONE);
+        assert_true(fabs(two.row.result.test_loss - one.row.result.test_loss) < 5e-3);
+    }
+}
+
 /* A state that lags behind the steps that were trained: they are counted as recomputed, best weights that it does not
  * name are dropped. */
 static void test_lost_steps(void **state)
@@ -445,10 +472,10 @@ static void test_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pretraining), cmocka_unit_test(test_methods),  cmocka_unit_test(test_interruption),
-        cmocka_unit_test(test_lost_steps),  cmocka_unit_test(test_gang),     cmocka_unit_test(test_class),
-        cmocka_unit_test(test_diverged),    cmocka_unit_test(test_failures), cmocka_unit_test(test_long_step),
-        cmocka_unit_test(test_takeover),
+        cmocka_unit_test(test_pretraining), cmocka_unit_test(test_methods),    cmocka_unit_test(test_interruption),
+        cmocka_unit_test(test_lost_steps),  cmocka_unit_test(test_gang),       cmocka_unit_test(test_class),
+        cmocka_unit_test(test_diverged),    cmocka_unit_test(test_failures),   cmocka_unit_test(test_long_step),
+        cmocka_unit_test(test_takeover),    cmocka_unit_test(test_optimisers),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,0 +1,136 @@
+/* Steps of the optimisers of the cpu backend: gradients to weights. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/vector.h"
+
+CLONES void cpu_adamw(struct device *device, size_t n, float *value, const float *gradient, float *moment1,
+                      float *moment2, float rate, float beta1, float beta2, float epsilon, float weight_decay,
+                      uint64_t step, float gradient_scale)
+{
+    (void)device;
+    float correction1 = (float)(1 / (1 - pow((double)beta1, (double)step)));
+    float correction2 = (float)(1 / (1 - pow((double)beta2, (double)step)));
+    float rest1 = (float)(1 - (double)beta1), rest2 = (float)(1 - (double)beta2);
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        float g = gradient[i] * gradient_scale;
+        float m = beta1 * moment1[i] + rest1 * g;
+        float v = beta2 * moment2[i] + rest2 * g * g;
+        moment1[i] = m;
+        moment2[i] = v;
+        float update = m * correction1 / (sqrtf(v * correction2) + epsilon);
+        value[i] -= rate * (update + weight_decay * value[i]);
+    }
+}
+
+CLONES static void sgd_plain(size_t n, float *value, const float *gradient, float rate, float weight_decay,
+                             float gradient_scale)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        value[i] -= rate * (gradient[i] * gradient_scale + weight_decay * value[i]);
+}
+
+CLONES static void sgd_momentum(size_t n, float *value, const float *gradient, float *momentum, float rate, float beta,
+                                float weight_decay, float gradient_scale)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++) {
+        float m = beta * momentum[i] + gradient[i] * gradient_scale + weight_decay * value[i];
+        momentum[i] = m;
+        value[i] -= rate * m;
+    }
+}
+
+void cpu_sgd(struct device *device, size_t n, float *value, const float *gradient, float *momentum, float rate,
+             float beta, float weight_decay, float gradient_scale)
+{
+    (void)device;
+    if (momentum)
+        sgd_momentum(n, value, gradient, momentum, rate, beta, weight_decay, gradient_scale);
+    else
+        sgd_plain(n, value, gradient, rate, weight_decay, gradient_scale);
+}
+
+CLONES static float row_square_sum(size_t n, float scale, const float *x)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++)
+        sum += (scale * x[i]) * (scale * x[i]);
+    return sum;
+}
+
+CLONES static void add_squares(size_t n, float scale, const float *x, float *sums)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        sums[i] += (scale * x[i]) * (scale * x[i]);
+}
+
+void cpu_square_sums(struct device *device, size_t rows, size_t columns, float scale, const float *x, float *row_sums,
+                     float *column_sums)
+{
+    (void)device;
+    if (column_sums) memset(column_sums, 0, columns * sizeof *column_sums);
+    for (size_t r = 0; r < rows; r++) {
+        const float *row = x + r * columns;
+        if (row_sums) row_sums[r] = row_square_sum(columns, scale, row);
+        if (column_sums) add_squares(columns, scale, row, column_sums);
+    }
+}
+
+CLONES void cpu_moving_average(struct device *device, size_t n, float rest, float factor, float offset, const float *x,
+                               float *average)
+{
+    (void)device;
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        average[i] += rest * (factor * x[i] + offset - average[i]);
+}
+
+/* What a row's gradients are multiplied by. */
+static float row_factor(const float *row, size_t r, float row_mean, float gradient_scale)
+{
+    return row ? gradient_scale / sqrtf(row[r] / row_mean) : gradient_scale;
+}
+
+CLONES static double row_squares(size_t n, float factor, const float *gradient, const float *column)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++) {
+        float update = factor * gradient[i] / sqrtf(column[i]);
+        sum += (double)update * update;
+    }
+    return sum;
+}
+
+double cpu_adafactor_squares(struct device *device, size_t rows, size_t columns, const float *gradient,
+                             const float *row, const float *column, float row_mean, float gradient_scale)
+{
+    (void)device;
+    double sum = 0;
+    for (size_t r = 0; r < rows; r++)
+        sum += row_squares(columns, row_factor(row, r, row_mean, gradient_scale), gradient + r * columns, column);
+    return sum;
+}
+
+CLONES static void row_step(size_t n, float factor, float rate, float decay, const float *gradient, const float *column,
+                            float *value)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        value[i] -= decay * value[i] + rate * (factor * gradient[i] / sqrtf(column[i]));
+}
+
+void cpu_adafactor(struct device *device, size_t rows, size_t columns, float *value, const float *gradient,
+                   const float *row, const float *column, float row_mean, float gradient_scale, float rate, float decay)
+{
+    (void)device;
+    for (size_t r = 0; r < rows; r++)
+        row_step(columns, row_factor(row, r, row_mean, gradient_scale), rate, decay, gradient + r * columns, column,
+                 value + r * columns);
+}

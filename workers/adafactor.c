@@ -1,0 +1,144 @@
+/* Adafactor's step over a shard: sums of squares, their moving averages, the size of every tensor's update, the update.
+ * Between these, three sums over ranks for all tensors together. */
+#include <math.h>
+
+#include "workers/optimiser.h"
+
+#define DECAY_POWER 0.8
+#define EPSILON 1e-30f      /* added to squares */
+#define SMALLEST_SCALE 1e-3 /* of a tensor, where its rate is scaled */
+#define CLIP_THRESHOLD 1.0  /* root mean square of an update */
+
+/* A tensor as the kernels see it: one without factors is one row. */
+struct view {
+    size_t rows, columns;           /* held */
+    size_t owned_first, owned_rows; /* of the rows, for sums over ranks */
+    size_t owned_columns;
+    const float *row; /* NULL: one row */
+};
+
+static struct view view_of(const struct parameter *p)
+{
+    size_t before = p->owned_first - p->row_first;
+    struct view v = {.row = NULL};
+    if (p->owned_count == 0) before = 0;
+    if (p->form1 == MOMENT_ROWS) {
+        v.rows = p->row_count;
+        v.columns = v.owned_columns = p->column_count;
+        v.owned_first = before;
+        v.owned_rows = p->owned_count;
+        v.row = p->moment1;
+    } else { /* owned_first counts columns */
+        v.rows = v.owned_rows = 1;
+        v.columns = p->row_count * p->column_count;
+        v.owned_first = before * p->column_count;
+        v.owned_columns = p->owned_count * p->column_count;
+    }
+    return v;
+}
+
+static int sum_failed(struct error *err)
+{
+    return error_set(err, "another device of the gang failed");
+}
+
+/* Squares of this rank's gradients: of rows over the columns it holds, of columns over the rows that are its own. */
+static void sum_squares(const struct parameters *parameters, const struct parameter *p, float scale)
+{
+    const struct kernels *k = parameters->kernels;
+    struct view v = view_of(p);
+    size_t first = p->rows_cut && v.row ? v.owned_first : 0, count = p->rows_cut && v.row ? v.owned_rows : v.rows;
+    if (v.row) k->square_sums(parameters->device, v.rows, v.columns, scale, p->gradient, p->sums1, NULL);
+    k->square_sums(parameters->device, count, v.columns, scale, p->gradient + first * v.columns, NULL, p->sums2);
+}
+
+static void average(const struct parameters *parameters, const struct parameter *p, float rest)
+{
+    const struct kernels *k = parameters->kernels;
+    struct view v = view_of(p);
+    float rows = v.row ? (float)(1.0 / (double)p->rows) : 1, columns = (float)(1.0 / (double)p->columns);
+    if (v.row) k->moving_average(parameters->device, v.rows, rest, columns, EPSILON, p->sums1, p->moment1);
+    k->moving_average(parameters->device, v.columns, rest, rows, EPSILON, p->sums2, p->moment2);
+}
+
+static const float *owned(const struct view *v, const float *x)
+{
+    return x + v->owned_first * (v->row ? v->columns : 1);
+}
+
+/* Of the whole tensor, summed over ranks later: rows' averages, and squares of values. */
+static void measure(const struct parameters *parameters, const struct parameter *p, double *rows, double *values)
+{
+    const struct kernels *k = parameters->kernels;
+    struct view v = view_of(p);
+    *rows = 0;
+    if (v.row && p->rows_cut)
+        *rows = k->sum(parameters->device, v.owned_rows, v.row + v.owned_first);
+    else if (v.row && parameters->collective.rank == 0)
+        *rows = k->sum(parameters->device, v.rows, v.row);
+    *values = k->sum_squares(parameters->device, v.owned_rows * v.owned_columns, owned(&v, p->value));
+}
+
+static double update_squares(const struct parameters *parameters, const struct parameter *p, double row_mean,
+                             float scale)
+{
+    struct view v = view_of(p);
+    const float *row = v.row ? v.row + v.owned_first : NULL, *column = v.row ? p->moment2 : owned(&v, p->moment2);
+    return parameters->kernels->adafactor_squares(parameters->device, v.owned_rows, v.owned_columns,
+                                                  owned(&v, p->gradient), row, column, (float)row_mean, scale);
+}
+
+static double root_mean_square(double squares, const struct parameter *p)
+{
+    return sqrt(squares / ((double)p->rows * (double)p->columns));
+}
+
+static void update(const struct parameters *parameters, const struct parameter *p, double row_mean, float scale,
+                   double rate, double size, double weight_decay)
+{
+    struct view v = view_of(p);
+    float decay = p->decay ? (float)(weight_decay * rate) : 0;
+    parameters->kernels->adafactor(parameters->device, v.rows, v.columns, p->value, p->gradient, v.row, p->moment2,
+                                   (float)row_mean, scale, (float)(rate / fmax(1, size / CLIP_THRESHOLD)), decay);
+}
+
+/* Is the tensor trained, and some of it here? */
+static bool steps(const struct parameter *p)
+{
+    return p->trainable && p->row_count * p->column_count > 0;
+}
+
+static int averages(struct parameters *parameters, uint64_t step, float scale, struct error *err)
+{
+    float rest = (float)pow((double)step, -DECAY_POWER);
+    for (size_t i = 0; i < parameters->count; i++)
+        if (steps(&parameters->list[i])) sum_squares(parameters, &parameters->list[i], scale);
+    if (collective_sum(&parameters->collective, parameters->partial_sums, parameters->sums)) return sum_failed(err);
+    for (size_t i = 0; i < parameters->count; i++)
+        if (steps(&parameters->list[i])) average(parameters, &parameters->list[i], rest);
+    return 0;
+}
+
+int adafactor_step(struct parameters *parameters, const struct recipe *recipe, uint64_t step, double rate,
+                   double gradient_scale, struct error *err)
+{
+    size_t count = parameters->count;
+    float scale = (float)gradient_scale;
+    double *rows = parameters->squares, *values = rows + count, *updates = values + count;
+    if (averages(parameters, step, scale, err)) return -1;
+    for (size_t i = 0; i < count; i++)
+        if (steps(&parameters->list[i])) measure(parameters, &parameters->list[i], &rows[i], &values[i]);
+    if (collective_sum_doubles(&parameters->collective, 2 * count, rows)) return sum_failed(err);
+    for (size_t i = 0; i < count; i++) {
+        const struct parameter *p = &parameters->list[i];
+        rows[i] /= (double)p->rows;
+        updates[i] = steps(p) ? update_squares(parameters, p, rows[i], scale) : 0;
+    }
+    if (collective_sum_doubles(&parameters->collective, count, updates)) return sum_failed(err);
+    for (size_t i = 0; i < count; i++) {
+        const struct parameter *p = &parameters->list[i];
+        double own = recipe->parameter_scale ? rate * fmax(SMALLEST_SCALE, root_mean_square(values[i], p)) : rate;
+        if (steps(p)) update(parameters, p, rows[i], scale, own, root_mean_square(updates[i], p), recipe->weight_decay);
+    }
+    return 0;
+}
