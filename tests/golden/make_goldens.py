@@ -3,6 +3,7 @@
 
     python3 -m venv VENV && VENV/bin/pip install torch transformers peft h5py
     VENV/bin/python tests/golden/make_goldens.py [FOLDER]
+    VENV/bin/python tests/golden/make_goldens.py --optimisers [FOLDER]   (optimisers/curves.h5 alone)
 
 One file FAMILY_NAME.h5 a model:
     /                       attributes: the model's configuration, made_with; family, norm and activation as numbers, in the
@@ -16,6 +17,10 @@ One file FAMILY_NAME.h5 a model:
     /methods/METHOD/gradients/NAME   of the mean loss over the targets of batch 0, before any step
     /methods/METHOD/losses, norms    of the steps 1, 2, ...: before the step; norm of the gradient before clipping. Step s
                                      takes batch (s-1) mod batches
+
+optimisers/curves.h5, of weights and batches above:
+    /MODEL/METHOD/OPTIMISER attributes: the recipe, torch_float32; losses, norms as above. OPTIMISER: adafactor (transformers',
+                            relative_step=False), adafactor_unscaled (scale_parameter=False), sgd (torch's)
 """
 import math
 import sys
@@ -27,6 +32,7 @@ import peft
 import torch
 import transformers
 from torch.nn import functional
+from transformers.optimization import Adafactor
 from transformers.models.gpt_neox import modeling_gpt_neox
 from transformers.models.llama import modeling_llama
 from transformers.models.mistral import modeling_mistral
@@ -71,6 +77,13 @@ METHODS = {
     "lora": dict(size=3, alpha=4.5, learning_rate=3e-3),
     "prompt": dict(size=5, alpha=0.0, learning_rate=3e-2),
 }
+OPTIMISERS = {
+    "adafactor": dict(parameter_scale=1.0, momentum=0.0, full=3e-2, lora=3e-2, prompt=3e-2),
+    "adafactor_unscaled": dict(parameter_scale=0.0, momentum=0.0, full=3e-3, lora=3e-3, prompt=3e-2),
+    "sgd": dict(parameter_scale=0.0, momentum=0.9, full=3e-2, lora=3e-2, prompt=1e-1),
+}
+# without biases of keys: their gradient is rounding alone, which Adafactor would blow up to whole steps
+OPTIMISER_MODELS = ["llama_gqa_untied", "llama_mqa_tied", "mistral_gqa", "olmo2_gqa_untied", "paper_mqa_tied"]
 RECIPE = dict(beta1=0.9, beta2=0.98, epsilon=1e-8, weight_decay=0.1)
 # (source tokens, target tokens) of the sequences of each batch
 BATCHES = [[(3, 9), (1, 1), (20, 27), (6, 4)], [(2, 5), (9, 1), (1, 12)], [(11, 30)]]
@@ -205,13 +218,21 @@ def trained(model):
     return {adapter_name(name): p for name, p in model.named_parameters() if p.requires_grad}
 
 
+def make_optimiser(groups, recipe):
+    name, rate = recipe.get("optimiser", "adamw"), recipe["learning_rate"]
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=rate, betas=(recipe["beta1"], recipe["beta2"]), eps=recipe["epsilon"])
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=recipe["momentum"])
+    return Adafactor(groups, lr=rate, relative_step=False, scale_parameter=bool(recipe["parameter_scale"]))
+
+
 def train(model, batches, recipe):
     """Losses and gradient norms of STEPS steps, each before its update; weight decay on matrices alone."""
     tensors = trained(model).values()
     groups = [{"params": [p for p in tensors if p.dim() > 1], "weight_decay": recipe["weight_decay"]},
               {"params": [p for p in tensors if p.dim() == 1], "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe["learning_rate"],
-                                  betas=(recipe["beta1"], recipe["beta2"]), eps=recipe["epsilon"])
+    optimiser = make_optimiser([g for g in groups if g["params"]], recipe)
     losses, norms = [], []
     for step in range(STEPS):
         optimiser.zero_grad()
@@ -284,10 +305,47 @@ def put_method(file, family, name, base_seed, batches):
           f"PyTorch's float32 curve within {own:.1e}")
 
 
+def put_optimiser(file, model_name, family, method, optimiser, base_seed, batches):
+    model = make_model(family, method, base_seed)
+    loss_of(model, batches[0]).backward()
+    norm = math.sqrt(sum(p.grad.pow(2).sum().item() for p in trained(model).values()))
+    choice = OPTIMISERS[optimiser]
+    recipe = dict(learning_rate=choice[method], weight_decay=RECIPE["weight_decay"], clip_norm=round(0.6 * norm, 3),
+                  parameter_scale=choice["parameter_scale"], momentum=choice["momentum"])
+    named = dict(recipe, optimiser=optimiser)
+    losses, norms = train(model, batches, named)
+    own = check_conditioning(make_model(family, method, base_seed), batches, named, losses)
+    group = file.create_group(f"{model_name}/{method}/{optimiser}")
+    for key, value in dict(recipe, torch_float32=own).items():
+        group.attrs[key] = float(value)
+    group.create_dataset("losses", data=numpy.array(losses, "<f8"))
+    group.create_dataset("norms", data=numpy.array(norms, "<f8"))
+    print(f"{model_name}, {method}, {optimiser}: loss {losses[0]:.6f} -> {losses[-1]:.6f}, within {own:.1e}")
+
+
+def put_optimisers(folder):
+    (folder / "optimisers").mkdir(exist_ok=True)
+    with h5py.File(folder / "optimisers/curves.h5", "w", libver=("earliest", "v108"), track_order=False) as file:
+        file.attrs["made_with"] = numpy.bytes_(f"torch {torch.__version__}, transformers {transformers.__version__}, "
+                                               f"peft {peft.__version__}, float64")
+        for index, (name, family) in enumerate(MODELS.items()):
+            if name not in OPTIMISER_MODELS:
+                continue
+            family = dict(ARCHITECTURE, **family)
+            batches = make_batches(family["vocabulary"], torch.Generator().manual_seed(1000 + index))
+            for method in METHODS:
+                for optimiser in OPTIMISERS:
+                    put_optimiser(file, name, family, method, optimiser, 100 * index, batches)
+
+
 def main():
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    arguments = [a for a in sys.argv[1:] if a != "--optimisers"]
+    folder = Path(arguments[0]) if arguments else Path(__file__).parent
     torch.set_num_threads(1)
     in_double(True)
+    put_optimisers(folder)
+    if "--optimisers" in sys.argv:
+        return
     for index, (name, family) in enumerate(MODELS.items()):
         family = dict(ARCHITECTURE, **family)
         path = folder / f"{name}.h5"
