@@ -85,8 +85,14 @@ queue_again() {
     exit 1
 }
 
+# Seconds since 1970, nothing where it is not known. Slurm 22.05 does not set the variable yet: the queue is asked.
 end_of_job() {
-    echo "${SLURM_JOB_END_TIME:-$(date -d "$(squeue -h -j "$job" -o %e)" +%s 2>/dev/null)}"
+    local end=${SLURM_JOB_END_TIME:-}
+    if [ -z "$end" ]; then
+        end=$(squeue -h -j "$job" -o %e 2>/dev/null)
+        end=${end:+$(date -d "$end" +%s 2>/dev/null)} # date takes an empty word for the last midnight
+    fi
+    echo "$end"
 }
 
 main() {
