@@ -17,6 +17,18 @@ NODES = [f'n{number}' for number in range(1, 9)]
 SLOW = 240  # seconds after which something that must happen has not: a busy machine takes its time
 
 
+def together(scenarios):
+    """Class decorator: each method scenario_X becomes test_X, which waits for it; those that were chosen begin together."""
+    def result(name):
+        return lambda self: self.futures[name].result()
+    names = [name for name in vars(scenarios) if name.startswith('scenario_')]
+    for name in names:  # unittest finds them
+        setattr(scenarios, name.replace('scenario_', 'test_'), result(name))
+    chosen = [word.split('.test_')[1] for word in sys.argv if '.test_' in word]
+    scenarios.names = [name for name in names if not chosen or name.replace('scenario_', '') in chosen]
+    return scenarios
+
+
 class Cluster:
     """Eight virtual nodes. The program ends with exit code 77 and a reason where they are not possible."""
 

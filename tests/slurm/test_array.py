@@ -6,8 +6,7 @@ import os
 import re
 import unittest
 
-from cluster import SLOW, Cluster, Place, harness, wait_for
-from test_slurm import together
+from cluster import SLOW, Cluster, Place, harness, together, wait_for
 
 TASKS = 3
 ENDED = {'COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT', 'NODE_FAIL'}

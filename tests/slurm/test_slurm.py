@@ -4,23 +4,10 @@ the sweep's own files show the state that it wants."""
 import concurrent.futures
 import os
 import re
-import sys
 import time
 import unittest
 
-from cluster import SLOW, Cluster, Place, Run, harness, wait_for
-
-
-def together(scenarios):
-    """Class decorator: each method scenario_X becomes test_X, which waits for it; those that were chosen begin together."""
-    def result(name):
-        return lambda self: self.futures[name].result()
-    names = [name for name in vars(scenarios) if name.startswith('scenario_')]
-    for name in names:  # unittest finds them
-        setattr(scenarios, name.replace('scenario_', 'test_'), result(name))
-    chosen = [word.split('.test_')[1] for word in sys.argv if '.test_' in word]
-    scenarios.names = [name for name in names if not chosen or name.replace('scenario_', '') in chosen]
-    return scenarios
+from cluster import SLOW, Cluster, Place, Run, harness, together, wait_for
 
 
 @together
