@@ -126,9 +126,13 @@ class Place:
         with open(dir.rstrip('/') + '.out') as f:
             return f.read()
 
-    def run(self, dir, ranks=0, config=None, code=0):
+    def run(self, dir, ranks=0, config=None, code=0, seconds=240):
         process = self.start(dir, ranks, config)
-        got = process.wait(timeout=240)
+        try:
+            got = process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # it is the first of its session
+            raise
         if got != code:
             raise AssertionError(f'run ended with {got}, not {code}\n{self.output(dir)}')
 
