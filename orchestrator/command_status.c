@@ -184,12 +184,15 @@ static void print_calibration(const json_t *list)
     }
 }
 
-static void print_live(const json_t *live, bool complete, bool queued)
+/* command: with which the sweep was begun. */
+static void print_live(const json_t *live, bool complete, bool queued, const char *command)
 {
     if (!live && !complete && queued) return;
     if (!live || complete) {
-        printf("\n%s\n", complete ? "complete: nothing is left to run"
-                                  : "nothing is running: the same `tunelaw run` goes on from here");
+        if (complete)
+            printf("\ncomplete: nothing is left to run\n");
+        else
+            printf("\nnothing is running: the same `tunelaw %s` goes on from here\n", command);
         return;
     }
     const json_t *stages = json_object_get(live, "running");
@@ -230,7 +233,8 @@ static void print_text(const struct view *view, const struct array_view *array, 
     print_table(tally);
     if (job) print_slurm(job);
     if (array->tasks) array_view_print(array, stdout);
-    print_live(live, ended == count, job ? slurm_state_active(job) : array_view_queued(array));
+    print_live(live, ended == count, job ? slurm_state_active(job) : array_view_queued(array),
+               job || array->tasks ? "submit" : "run");
     print_errors(tally);
 }
 
