@@ -77,9 +77,13 @@ int slurm_extra_check(const char *word, struct error *err)
         if (iscntrl((unsigned char)*c) || strchr("\"\\`$", *c))
             return error_set(err, "option \"%s\" of sbatch: allowed: no control characters and none of \" \\ ` $",
                              word);
-    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++)
-        if (!strncmp(word, ours[i], strlen(ours[i])))
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+        size_t written = strcspn(word, "="), whole = strlen(ours[i]); /* sbatch takes --out for --output */
+        if (!strncmp(word, ours[i], written < whole ? written : whole))
             return error_set(err, "option %s of sbatch: the job's script sets %s itself", word, ours[i]);
+    }
+    if (strchr("aDnNo", word[1])) /* --array, --chdir, --ntasks, --nodes, --output */
+        return error_set(err, "option %s of sbatch: the job's script sets it itself", word);
     return 0;
 }
 

@@ -27,10 +27,10 @@ static void count_option(FILE *out, const char *name, size_t value, const char *
     fprintf(out, "#SBATCH --%s=%zu%s\n", name, value, unit);
 }
 
-/* A word with blanks in it is quoted, as the shell would have it. */
+/* A word with blanks in it is quoted, as the shell would have it; outside of quotes a # begins a comment. */
 static void extra_option(FILE *out, const char *word)
 {
-    const char *quote = strpbrk(word, " \t'") ? "\"" : "";
+    const char *quote = strpbrk(word, " \t'#") ? "\"" : "";
     fprintf(out, "#SBATCH %s%s%s\n", quote, word, quote);
 }
 

@@ -186,17 +186,17 @@ class Slurm(unittest.TestCase):
     def scenario_refusals(self):
         for words, pattern in ((['--time', 'soon'], 'MINUTES'), (['--time', '1:00'], 'too short'), (['--nodes', '0'], '1..100000'),
                                (['--partition', 'a b'], 'letters'), (['--', 'word'], 'option of sbatch'),
-                               (['--', '--signal=TERM'], 'sets'), (['--launcher', 'sh'], 'mpirun'),
+                               (['--', '--signal=TERM'], 'sets'), (['--', '--out=x'], 'sets'), (['--', '-a1-3'], 'sets'), (['--launcher', 'sh'], 'mpirun'),
                                (['--partition', 'nowhere'], 'nowhere|[Ii]nvalid partition')):
             done = self.place.call('submit', self.place.config, '--rate', '1', '--dir', self.place.dir('refused'), *words, check=False,
                                    env=self.cluster.environment)
             self.assertNotEqual(done.returncode, 0, words)
             self.assertRegex(done.stderr, pattern, words)
         script = self.place.call('submit', self.place.config, '--dir', self.place.dir('dry'), '--rate', '1', '--dry-run',
-                                 '--launcher', 'srun', '--gpus-per-node', '2', '--mail', 'a@b.org', '--', '--comment=two words',
+                                 '--launcher', 'srun', '--gpus-per-node', '2', '--mail', 'a@b.org', '--', '--comment=two words', '--licenses=a#1',
                                  '--constraint=a&b').stdout
         self.assertFalse(os.path.exists(self.place.dir('dry')))
-        for line in ('"--comment=two words"', '--constraint=a&b', '--gpus-per-node=2', '--mail-user=a@b.org', '--mail-type=END,FAIL,REQUEUE'):
+        for line in ('"--comment=two words"', '"--licenses=a#1"', '--constraint=a&b', '--gpus-per-node=2', '--mail-user=a@b.org', '--mail-type=END,FAIL,REQUEUE'):
             self.assertIn(f'#SBATCH {line}\n', script)
         self.assertTrue(re.search(r'^#SBATCH --signal=B:USR1@\d+$', script, re.M))
 
