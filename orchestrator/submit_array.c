@@ -144,6 +144,9 @@ static int plan_parts(const struct submit *submit, uint32_t tasks, struct parts 
 static void print_parts(const struct submit *submit, const struct parts *parts, FILE *out)
 {
     submit_print_sweep(submit, out);
+    fprintf(out, "predicted: at least %.3g node hours, on nodes of %zu device%s\n",
+            plan_forecast(submit->plan, submit->devices).device_seconds / (double)submit->devices / 3600,
+            submit->devices, submit->devices == 1 ? "" : "s");
     fprintf(out, "an array of %" PRIu32 " tasks, %zu to %zu points each", parts->deal.count, parts->fewest,
             parts->most);
     if (parts->left_count < parts->deal.count)
@@ -219,12 +222,28 @@ static int submit_parts(const struct submit *submit, const struct parts *parts, 
     return -1;
 }
 
+/* Slurm has taken no job of a new array: its record and its empty store would only forbid another N, or one job. */
+static void take_back(const char *dir)
+{
+    char path[PATH_MAX + 16];
+    struct error ignored;
+    int lock;
+    if (store_lock(dir, 0, &lock, &ignored)) return;
+    snprintf(path, sizeof path, "%s/results.h5", dir);
+    if (array_forget(dir, &ignored) == 0) unlink(path);
+    close(lock);
+}
+
 static int submit_all(const struct submit *submit, const struct parts *parts, struct error *err)
 {
     struct array_record record = {.tasks = parts->deal.count, .plan = submit->plan->identity};
+    bool begun = holds_a_run(submit->dir);
     if (submit_queue_check(submit->dir, err) || submit_prepare(submit->dir, err)) return -1;
     if (create_store(submit, err) || array_write(submit->dir, &record, err)) return -1;
-    if (forget_tasks(submit, parts, err) || submit_parts(submit, parts, &record, err)) return -1;
+    if (forget_tasks(submit, parts, err) || submit_parts(submit, parts, &record, err)) {
+        if (!begun && !record.trunks[0] && !record.array[0]) take_back(submit->dir);
+        return -1;
+    }
     printf("submitted:");
     if (record.trunks[0]) printf(" trunks: job %s;", record.trunks);
     if (record.array[0]) printf(" tasks %s: job %s;", parts->list, record.array);

@@ -191,7 +191,7 @@ class Arrays(unittest.TestCase):
         submit = ['submit', config, '--dir', self.place.dir('dry'), '--dry-run', '--rate', '1e-8']
         large = self.place.call(*submit)
         self.assertRegex(large.stderr, r'worth \d+ nodes: split into an array')
-        self.assertRegex(large.stderr, r'an array of [2-9]\d* tasks')
+        self.assertRegex(large.stderr, r'predicted: at least \S+ node hours, on nodes of 2 devices\nan array of [2-9]\d* tasks')
         nodes = [int(n) for n in re.findall(r'#SBATCH --nodes=(\d+)', large.stdout)]
         self.assertEqual(len(nodes), 3)
         self.assertLessEqual(max(nodes), 32)
@@ -207,6 +207,10 @@ class Arrays(unittest.TestCase):
         array.call('cancel', array.dir)
         self.whole.result()
         submit = ['submit', self.place.config, '--rate', '1']
+        taken_back = ['submit', self.place.config, '--rate', '1', '--dir', self.place.dir('nowhere')]
+        refused = array.call(*taken_back, '--array', '3', '--partition', 'nowhere', check=False)
+        self.assertRegex(refused.stderr, 'nowhere')
+        array.call(*taken_back, '--array', '4', '--dry-run')  # free for another number
         for words, pattern in ((['--dir', array.dir, '--array', '4'], 'is an array of 3 tasks'), (['--array', '29'], 'some would have none'),
                                (['--array', '0'], r'1\.\.1000'), (['--dir', self.place.dir('whole'), '--array', '3'], 'whole sweep')):
             done = array.call(*submit, *words, check=False)
