@@ -1,5 +1,6 @@
-/* Inside the master: shared by master.c (stages and messages), master_assign.c (who gets what), master_leftovers.c and
- * master_status.c (what a person sees). */
+/* Inside the master: shared by master.c (its beginning, steps and end), master_stages.c (the life of a stage),
+ * master_messages.c (what agents say), master_commit.c (rows), master_requests.c (stopping and pausing),
+ * master_assign.c (who gets what), master_status.c (what a person sees), and files of one task each. */
 #ifndef TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
 #define TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
 
@@ -104,12 +105,38 @@ int master_choose_order(struct master *master, struct error *err);
 
 /* The description of a stage that a worker gets; valid until the next call. */
 struct stage *master_describe(struct master *master, uint32_t index);
+
+/* master_stages.c. At the start: the children of each stage; what is left to do, ready where its parent is complete. */
+int master_list_children(struct master *master, struct error *err);
+int master_find_work(struct master *master, struct error *err);
 bool master_parent_complete(const struct master *master, uint32_t index);
+/* A stage has its end state, or its row is committed: what waited for it is ready. */
+int master_complete(struct master *master, uint32_t index, struct error *err);
+/* An attempt has failed: another one, or the stage is given up. */
+int master_fail(struct master *master, uint32_t index, const struct stage_outcome *outcome, struct error *err);
 /* Rewrite a point's /state row. message: NULL leaves the last one. */
 int master_set_state(struct master *master, uint32_t point, enum store_status status, double progress, bool new_attempt,
                      const char *message, struct error *err);
 /* Everything that waits below a stage that has been given up. */
 int master_skip_below(struct master *master, uint32_t index, struct error *err);
+
+/* master_commit.c. A result waits for the next commit; commit all that wait, once the data set is known to be the one
+ * that was planned with. */
+int master_queue(struct master *master, uint32_t index, uint32_t node, const struct stage_outcome *outcome,
+                 struct error *err);
+int master_commit(struct master *master, struct error *err);
+/* Into the summary: what earlier runs have committed. */
+int master_count_committed(struct master *master, struct error *err);
+/* A line of the log of executed stages. */
+void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node);
+/* An error where another run has taken the directory over; looks at most once a second, and when rows wait. */
+int master_check_store(struct master *master, struct error *err);
+
+/* master_requests.c. Drain or pause where a file asks for it; drain when the job's time is up. */
+int master_watch_requests(struct master *master, struct error *err);
+int master_watch_time(struct master *master, struct error *err);
+/* Seconds, as the plan counts them, until a drain must begin. */
+double master_seconds_left(const struct master *master);
 
 /* master_assign.c: give what is ready to free devices, unless it drains. seconds_left: as the plan counts them, until a
  * drain must begin. */

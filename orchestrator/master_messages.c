@@ -1,0 +1,106 @@
+/* What agents say: that they are there, how far a stage is, how it ended, that a signal asks for a drain. */
+#include <stdio.h>
+
+#include "io/log.h"
+#include "orchestrator/master_internal.h"
+
+#define STATE_INTERVAL 5.0 /* seconds between rewrites of a running point's /state row */
+
+/* What a worker has found is so for every stage: the run ends, and the point is not to blame. */
+static int data_changed(struct master *master, uint32_t index, struct error *err)
+{
+    uint32_t point = master->plan->stages[index].point;
+    if (point != PLAN_NONE &&
+        master_set_state(master, point, STORE_PENDING, 0, false, "the data set has changed", err) != 0)
+        return -1;
+    return error_set(err,
+                     "%.900s: the data set has changed since this run began; put it back, or run what it is now with "
+                     "another --dir",
+                     master->sweep->dataset);
+}
+
+static int handle_outcome(struct master *master, uint32_t node, const struct message_outcome *message,
+                          struct error *err)
+{
+    uint32_t index = message->stage;
+    if (index >= master->plan->stage_count || master->stages[index].state != STAGE_RUNNING) return 0;
+    const struct plan_stage *stage = &master->plan->stages[index];
+    const struct stage_outcome *outcome = &message->outcome;
+    losses_end(master->losses, index);
+    master->nodes[node].free += stage->degree;
+    master->nothing_fits = false;
+    uint32_t slot = master->stages[index].running;
+    master->running[slot] = master->running[--master->running_count];
+    master->stages[master->running[slot].stage].running = slot;
+    bool result = outcome->status == STORE_DONE || (outcome->status == STORE_DIVERGED && stage->point != PLAN_NONE);
+    if (!result || stage->point == PLAN_NONE) master_log(master, index, outcome, node);
+    if (result) {
+        master_observe(master, stage, outcome);
+        return stage->point == PLAN_NONE ? master_complete(master, index, err)
+                                         : master_queue(master, index, node, outcome, err);
+    }
+    if (outcome->status == STORE_CUT) {
+        master->stages[index].state = STAGE_CUT;
+        return stage->point == PLAN_NONE
+                   ? 0
+                   : master_set_state(master, stage->point, STORE_CUT, 0, false, outcome->message, err);
+    }
+    return outcome->data_changed ? data_changed(master, index, err) : master_fail(master, index, outcome, err);
+}
+
+/* Every rank has said what it has: a stage that fits on none of them will never run. */
+static int check_degrees(const struct master *master, struct error *err)
+{
+    uint32_t most = 0;
+    for (int r = 0; r < master->transport->size; r++)
+        if (master->nodes[r].devices > most) most = master->nodes[r].devices;
+    for (size_t i = 0; i < master->plan->stage_count; i++)
+        if (master->plan->stages[i].degree > most && master->stages[i].state != STAGE_UNNEEDED)
+            return error_set(
+                err,
+                "resources.tensor_parallel: a stage needs %u devices on one rank, the largest rank has %u; "
+                "start fewer ranks a host, or give the host more devices (resources.devices, resources.threads)",
+                master->plan->stages[i].degree, most);
+    return 0;
+}
+
+static int handle_hello(struct master *master, int rank, const struct message_hello *hello, struct error *err)
+{
+    struct master_node *info = &master->node_info[rank];
+    if (info->present) return 0;
+    *info = (struct master_node){.present = true};
+    snprintf(info->host, sizeof info->host, "%.*s", (int)sizeof hello->host - 1, hello->host);
+    master->nodes[rank] = (struct schedule_node){hello->devices, hello->devices};
+    master->nodes_present++;
+    master->nothing_fits = false;
+    LOG("rank %d on %s: %u devices", rank, info->host, hello->devices);
+    if (master->nodes_present < (size_t)master->transport->size) return 0;
+    return check_degrees(master, err) ? -1 : master_choose_order(master, err);
+}
+
+static int handle_progress(struct master *master, const struct message_progress *message, struct error *err)
+{
+    if (message->stage >= master->plan->stage_count || master->stages[message->stage].state != STAGE_RUNNING) return 0;
+    struct running *running = &master->running[master->stages[message->stage].running];
+    running->pid = message->pid;
+    master_progress(running, &message->progress);
+    uint32_t point = master->plan->stages[message->stage].point;
+    double now = clock_elapsed();
+    if (point == PLAN_NONE || now - running->state_written < STATE_INTERVAL) return 0;
+    running->state_written = now;
+    double steps = (double)message->progress.steps;
+    return master_set_state(master, point, STORE_RUNNING, steps > 0 ? (double)message->progress.step / steps : 0, false,
+                            NULL, err);
+}
+
+int master_message(struct master *master, int rank, int tag, const void *payload, size_t size, struct error *err)
+{
+    if (rank < 0 || rank >= master->transport->size) return error_set(err, "a message from rank %d", rank);
+    if (tag == MESSAGE_HELLO && size == sizeof(struct message_hello)) return handle_hello(master, rank, payload, err);
+    if (tag == MESSAGE_PROGRESS && size == sizeof(struct message_progress))
+        return handle_progress(master, payload, err);
+    if (tag == MESSAGE_OUTCOME && size == sizeof(struct message_outcome))
+        return handle_outcome(master, (uint32_t)rank, payload, err);
+    if (tag == MESSAGE_DRAIN) return master_drain(master, "a signal", err);
+    return error_set(err, "message %d of %zu bytes from rank %d is not understood", tag, size, rank);
+}
