@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/file.h"
+
 struct flight {
     uint32_t lost;
     long long stamp; /* of the checkpoint with which the last of them began, in ns; 0: there was none */
@@ -24,9 +26,9 @@ struct losses {
     bool noted; /* something is not on disk yet */
 };
 
-static void path_of(const char *dir, char path[PATH_MAX + 32], const char *suffix)
+static void path_of(const char *dir, char path[PATH_MAX + 32])
 {
-    snprintf(path, PATH_MAX + 32, "%s/logs/flights%s", dir, suffix);
+    snprintf(path, PATH_MAX + 32, "%s/logs/flights", dir);
 }
 
 static const char *identity(const struct losses *losses, uint32_t stage)
@@ -94,7 +96,7 @@ static void read_line(struct losses *losses, const char *line)
 static int read_file(struct losses *losses, struct error *err)
 {
     char path[PATH_MAX + 32], line[128];
-    path_of(losses->dir, path, "");
+    path_of(losses->dir, path);
     FILE *file = fopen(path, "re");
     if (!file) return errno == ENOENT ? 0 : error_set_errno(err, "%s", path);
     while (fgets(line, sizeof line, file))
@@ -104,29 +106,31 @@ static int read_file(struct losses *losses, struct error *err)
     return failed ? error_set(err, "%s: cannot be read", path) : 0;
 }
 
-static void note(struct losses *losses, uint32_t stage, long long stamp)
+static void write_start(FILE *file, const struct losses *losses, uint32_t stage, long long stamp)
 {
-    fprintf(losses->file, "+%s %lld\n", identity(losses, stage), stamp);
-    losses->noted = true;
+    fprintf(file, "+%s %lld\n", identity(losses, stage), stamp);
 }
 
 /* What still counts, in a new file in the place of the old one; a stage that has checkpointed since does not. */
 static int write_anew(struct losses *losses, struct error *err)
 {
-    char path[PATH_MAX + 32], temporary[PATH_MAX + 32];
-    path_of(losses->dir, path, "");
-    path_of(losses->dir, temporary, ".tmp");
-    unlink(temporary);
-    losses->file = fopen(temporary, "wxe"); /* new, never through a link */
-    if (!losses->file) return error_set_errno(err, "%s", temporary);
+    struct file_draft draft;
+    char path[PATH_MAX + 32];
+    path_of(losses->dir, path);
+    if (file_draft_open(&draft, path, 0666, err) != 0) return -1;
     for (uint32_t i = 0; i < losses->plan->stage_count; i++) {
         struct flight *flight = &losses->flights[i];
         if (flight->lost && flight->stamp != stamp_of(losses, i)) *flight = (struct flight){0};
         for (uint32_t n = 0; n < flight->lost; n++)
-            note(losses, i, flight->stamp);
+            write_start(draft.file, losses, i, flight->stamp);
     }
-    if (losses_sync(losses, err) != 0) return -1;
-    return rename(temporary, path) == 0 ? 0 : error_set_errno(err, "%s", path);
+    if (file_draft_publish(&draft, true, err) != 0) return -1;
+    int fd = file_open_write(path, O_APPEND);
+    losses->file = fd >= 0 ? fdopen(fd, "a") : NULL;
+    if (losses->file) return 0;
+    error_set_errno(err, "%s", path);
+    if (fd >= 0) close(fd);
+    return -1;
 }
 
 struct losses *losses_open(const char *dir, const struct plan *plan, struct error *err)
@@ -136,7 +140,7 @@ struct losses *losses_open(const char *dir, const struct plan *plan, struct erro
         error_set(err, "out of memory");
         return NULL;
     }
-    *losses = (struct losses){.dir = dir, .plan = plan, .noted = true};
+    *losses = (struct losses){.dir = dir, .plan = plan};
     if (sort(losses, err) == 0 && read_file(losses, err) == 0 && write_anew(losses, err) == 0) return losses;
     losses_close(losses);
     return NULL;
@@ -158,7 +162,8 @@ uint32_t losses_of(const struct losses *losses, uint32_t stage)
 
 void losses_begin(struct losses *losses, uint32_t stage)
 {
-    note(losses, stage, stamp_of(losses, stage));
+    write_start(losses->file, losses, stage, stamp_of(losses, stage));
+    losses->noted = true;
 }
 
 void losses_end(struct losses *losses, uint32_t stage)
@@ -178,6 +183,6 @@ int losses_sync(struct losses *losses, struct error *err)
 int losses_forget(const char *dir, struct error *err)
 {
     char path[PATH_MAX + 32];
-    path_of(dir, path, "");
+    path_of(dir, path);
     return unlink(path) == 0 || errno == ENOENT ? 0 : error_set_errno(err, "%s", path);
 }

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "io/file.h"
+
 static void path_of(const char *dir, enum request request, char path[PATH_MAX])
 {
     snprintf(path, PATH_MAX, "%s/%s.request", dir, request == REQUEST_DRAIN ? "drain" : "pause");
@@ -23,9 +25,9 @@ int request_make(const char *dir, enum request request, struct error *err)
 {
     char path[PATH_MAX];
     path_of(dir, request, path);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
-    if (fd < 0 && errno != EEXIST) return error_set_errno(err, "%s", path);
-    if (fd >= 0) close(fd);
+    int fd = file_open_write(path, 0);
+    if (fd < 0) return error_set_errno(err, "%s", path);
+    close(fd);
     return 0;
 }
 
