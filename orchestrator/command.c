@@ -20,19 +20,29 @@ double command_number(const char *name, const char *text, double low, double hig
     return value;
 }
 
-error_t command_parse_path(int key, char *word, struct argp_state *state, const char **path)
+static error_t parse_one(int key, char *word, struct argp_state *state, const char *what, const char **path)
 {
     switch (key) {
     case ARGP_KEY_ARG:
-        if (*path) argp_error(state, "one run directory or store file, not also %s", word);
+        if (*path) argp_error(state, "one %s, not also %s", what, word);
         *path = word;
         return 0;
     case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which run directory or store file?");
+        argp_error(state, "which %s?", what);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
+}
+
+error_t command_parse_path(int key, char *word, struct argp_state *state, const char **path)
+{
+    return parse_one(key, word, state, "run directory or store file", path);
+}
+
+error_t command_parse_directory(int key, char *word, struct argp_state *state, const char **dir)
+{
+    return parse_one(key, word, state, "run directory", dir);
 }
 
 static error_t parse_sweep(int key, char *word, struct argp_state *state)

@@ -32,6 +32,8 @@ double command_number(const char *name, const char *text, double low, double hig
 /* The one argument of the reading commands, a run directory or a store file: for a parser's `default`. *path is NULL
  * before. */
 error_t command_parse_path(int key, char *word, struct argp_state *state, const char **path);
+/* As command_parse_path, for commands that need the directory of a run. */
+error_t command_parse_directory(int key, char *word, struct argp_state *state, const char **dir);
 
 /* FILE and --dir of the commands that run a sweep: the children of their argp, whose parsers set
  * state->child_inputs[0] to this at ARGP_KEY_INIT. */

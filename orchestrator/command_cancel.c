@@ -22,15 +22,8 @@ static error_t parse(int key, char *word, struct argp_state *state)
     case 'n':
         arguments->now = true;
         return 0;
-    case ARGP_KEY_ARG:
-        if (arguments->dir) argp_error(state, "one run directory, not also %s", word);
-        arguments->dir = word;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which run directory?");
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return command_parse_directory(key, word, state, &arguments->dir);
     }
 }
 

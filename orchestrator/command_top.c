@@ -33,22 +33,12 @@ static const struct argp_option option_list[] = {{"interval", 'i', "SECONDS", 0,
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
     struct options *options = state->input;
-    char *end = NULL;
     switch (key) {
     case 'i':
-        options->interval = strtod(arg, &end);
-        if (end == arg || *end || !(options->interval >= 0.1 && options->interval <= 3600))
-            argp_error(state, "--interval %s: allowed: 0.1 to 3600", arg);
-        return 0;
-    case ARGP_KEY_ARG:
-        if (options->dir) argp_error(state, "one run directory is expected");
-        options->dir = arg;
-        return 0;
-    case ARGP_KEY_NO_ARGS:
-        argp_error(state, "which run directory?");
+        options->interval = command_number("interval", arg, 0.1, 3600, state);
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return command_parse_directory(key, arg, state, &options->dir);
     }
 }
 
