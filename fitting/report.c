@@ -220,15 +220,31 @@ static int keep_drawings(const char *from, const char *to, struct error *err)
     return result;
 }
 
+/* DIR/report; of a store file NAME.h5, beside it: NAME-report. And what is made for it. */
+static void name(const char *path, const char *suffix, char out[REPORT_PATH])
+{
+    struct stat status;
+    size_t length = strlen(path);
+    bool file = stat(path, &status) == 0 && S_ISREG(status.st_mode);
+    if (file && length > 3 && !strcmp(path + length - 3, ".h5")) length -= 3;
+    if (length > 4080) length = 4080; /* PATH_MAX ends before: it is refused where it is opened */
+    snprintf(out, REPORT_PATH, "%.*s%s%s", (int)length, path, file ? "-report" : "/report", suffix);
+}
+
+void report_default_page(const char *dir, char page[REPORT_PATH])
+{
+    name(dir, ".html", page);
+}
+
 int report_write(const char *dir, const char *path, const struct analysis *analysis, struct error *err)
 {
-    char folder[4096 + 32], drawing[4096 + 32], page[4096 + 32];
+    char folder[REPORT_PATH], drawing[REPORT_PATH], page[REPORT_PATH];
     struct plots plots = {0};
     struct run_record run = {0};
     struct error why;
-    snprintf(folder, sizeof folder, "%.4090s/report", dir);
-    snprintf(drawing, sizeof drawing, "%.4090s/report.XXXXXX", dir);
-    snprintf(page, sizeof page, "%.4090s/report.html", dir);
+    name(dir, "", folder);
+    name(dir, ".XXXXXX", drawing);
+    report_default_page(dir, page);
     if (mkdir(folder, 0777) && errno != EEXIST) return error_set_errno(err, "%s", folder);
     if (run_record_read(dir, &run, err)) return -1;
     /* gnuplot would follow a link that somebody has put where it draws: it gets a folder that is new and ours alone */

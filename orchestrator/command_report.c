@@ -13,7 +13,7 @@ struct arguments {
 };
 
 static const struct argp_option options[] = {
-    {"out", 'o', "FILE", 0, "where the page goes (DIR/report.html)", 0},
+    {"out", 'o', "FILE", 0, "where the page goes (DIR/report.html; of a store file NAME.h5, NAME-report.html)", 0},
     {0},
 };
 
@@ -40,30 +40,26 @@ int command_report(int argc, char **argv)
         .parser = parse,
         .children = children,
         .args_doc = "DIR",
-        .doc =
-            "Write the results and the laws of a sweep as one HTML page that needs nothing else; plots need gnuplot.",
+        .doc = "Write the results and the laws of the sweep in DIR (or of a store file) as one HTML page that needs "
+               "nothing else; plots need gnuplot.",
     };
     struct arguments arguments = {.options = analysis_defaults()};
     struct analysis analysis;
     struct stat status;
+    char page[REPORT_PATH];
     struct error err = {""};
     if (argp_parse(&argp, argc, argv, 0, NULL, &arguments)) return 1;
     if (stat(arguments.dir, &status)) {
         error_set_errno(&err, "%s", arguments.dir);
         return command_fail(&err);
     }
-    if (!S_ISDIR(status.st_mode)) {
-        error_set(&err, "%s is not a run directory", arguments.dir);
-        return command_fail(&err);
-    }
     if (fitting_fit_store(arguments.dir, &arguments.options, &analysis, &err)) return command_fail(&err);
-    int failed = analysis_write(&analysis, arguments.dir, &err);
+    /* fit.json lies in a run directory */
+    int failed = S_ISDIR(status.st_mode) ? analysis_write(&analysis, arguments.dir, &err) : 0;
     if (!failed) failed = report_write(arguments.dir, arguments.out, &analysis, &err);
     analysis_destroy(&analysis);
     if (failed) return command_fail(&err);
-    if (arguments.out)
-        printf("written: %s\n", arguments.out);
-    else
-        printf("written: %s/report.html\n", arguments.dir);
+    report_default_page(arguments.dir, page);
+    printf("written: %s\n", arguments.out ? arguments.out : page);
     return 0;
 }
