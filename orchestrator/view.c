@@ -39,7 +39,8 @@ static int read_parts(const struct view *view, size_t index, enum parts parts, s
     memset(&row->result, 0, sizeof row->result);
     if (parts >= SCALARS) memset(&row->execution, 0, sizeof row->execution);
     if (parts == ALL) memset(&row->curve, 0, sizeof row->curve);
-    if (store_read_state(view->store, index, &row->state, &damage)) {
+    row->state_damaged = store_read_state(view->store, index, &row->state, &damage) != 0;
+    if (row->state_damaged) {
         memset(&row->state, 0, sizeof row->state);
         store_field(row->state.message, sizeof row->state.message, damage.text);
     }

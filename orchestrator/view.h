@@ -24,8 +24,9 @@ struct view_row {
     size_t index;
     struct store_point point;
     struct store_state state;
-    bool committed; /* result, execution and curve are filled */
-    bool damaged;   /* the result's checksum is wrong: to be run again */
+    bool committed;     /* result, execution and curve are filled */
+    bool damaged;       /* the result's checksum is wrong: to be run again */
+    bool state_damaged; /* that of the state is: it reads as one that was never written */
     struct store_result result;
     struct store_execution execution;
     struct store_curve curve;
