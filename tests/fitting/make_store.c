@@ -1,6 +1,6 @@
 /* A finished sweep whose losses follow given laws, for the tests of the commands that read one:
  *
- *   make_store DIR SEEDS NOISE METHOD:A,ALPHA,BETA,E ...
+ *   make_store DIR SEEDS NOISE [config=TEXT] METHOD:A,ALPHA,BETA,E ...
  *
  * Five models of 1e9 to 16e9 parameters, ten counts of examples from 8,000 to 1e7; noise: standard deviation in log L;
  * a point took 1e-12 seconds per parameter and example. */
@@ -36,12 +36,12 @@ static struct store_point make_point(const struct made_law *law, size_t m, size_
     return point;
 }
 
-static int fill(const char *dir, const struct made_law *laws, size_t law_count, size_t seeds, double noise,
-                struct error *err)
+static int fill(const char *dir, const char *config, const struct made_law *laws, size_t law_count, size_t seeds,
+                double noise, struct error *err)
 {
     static struct store_point points[SYNTHETIC_POINTS];
     static struct store_row rows[SYNTHETIC_POINTS];
-    const struct store_header header = {.config_text = "name = \"made\";\n",
+    const struct store_header header = {.config_text = config,
                                         .config_path = "made.cfg",
                                         .version = "test",
                                         .dataset_digest = "00112233445566778899aabbccddeeff",
@@ -71,12 +71,15 @@ int main(int argc, char **argv)
     struct made_law laws[8];
     size_t count = 0;
     struct error err = {""};
-    for (int i = 4; i < argc && count < 8; i++, count++)
+    bool named = argc > 4 && !strncmp(argv[4], "config=", 7);
+    const char *config = named ? argv[4] + 7 : "name = \"made\";\n";
+    for (int i = named ? 5 : 4; i < argc && count < 8; i++, count++)
         if (sscanf(argv[i], "%15[^:]:%lf,%lf,%lf,%lf", laws[count].method, &laws[count].a, &laws[count].alpha,
                    &laws[count].beta, &laws[count].e) != 5)
             return fprintf(stderr, "make_store: %s is no METHOD:A,ALPHA,BETA,E\n", argv[i]), 1;
-    if (!count) return fprintf(stderr, "usage: make_store DIR SEEDS NOISE METHOD:A,ALPHA,BETA,E ...\n"), 1;
-    if (fill(argv[1], laws, count, strtoul(argv[2], NULL, 10), strtod(argv[3], NULL), &err))
+    if (!count)
+        return fprintf(stderr, "usage: make_store DIR SEEDS NOISE [config=TEXT] METHOD:A,ALPHA,BETA,E ...\n"), 1;
+    if (fill(argv[1], config, laws, count, strtoul(argv[2], NULL, 10), strtod(argv[3], NULL), &err))
         return fprintf(stderr, "make_store: %s\n", err.text), 1;
     return 0;
 }

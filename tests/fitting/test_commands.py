@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """fit, advise and plan --identify as a user calls them: on a store of known laws (make_store) and on sweeps of the harness."""
+import ctypes
 import json
 import math
 import os
@@ -32,11 +33,29 @@ def call(*words, check=True):
     return done
 
 
-def make_store(dir, seeds=1, noise=1e-5, methods=PUBLISHED):
+def make_store(dir, seeds=1, noise=1e-5, methods=PUBLISHED, config=None):
     os.mkdir(dir)
     laws = [f'{method}:{",".join(map(str, methods[method]))}' for method in methods]
-    subprocess.run([os.environ['MAKE_STORE'], dir, str(seeds), str(noise), *laws], check=True)
+    subprocess.run([os.environ['MAKE_STORE'], dir, str(seeds), str(noise), *([f'config={config}'] if config else []), *laws],
+                   check=True)
     return dir
+
+
+class Watch:
+    """Whether anybody opens a file: inotify's word."""
+    OPEN = 0x20
+
+    def __init__(self, path):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.inotify_init1(os.O_NONBLOCK)
+        if self.fd < 0 or libc.inotify_add_watch(self.fd, path.encode(), self.OPEN) < 0:
+            raise OSError(ctypes.get_errno(), path)
+
+    def opened(self):
+        try:
+            return len(os.read(self.fd, 4096)) > 0
+        except BlockingIOError:
+            return False
 
 
 class Commands(unittest.TestCase):
@@ -127,6 +146,26 @@ class Commands(unittest.TestCase):
         self.assertIn('beyond the points that were fitted', said.splitlines()[0])
         self.assertEqual(said.count('extrapolates in size  extrapolates in examples'), 3)
         self.assertNotIn('extrapolates', call('advise', self.exact, '--examples', '10K', '--model', '1B').stdout)
+
+    def test_what_a_stored_sweep_file_names_is_not_opened(self):
+        """A store may come from anybody: its text is read for the group `fit`, and leads to no other file."""
+        outside = f'{self.folder.name}/outside.cfg'
+        with open(outside, 'w') as f:
+            f.write('fit = { huber_delta = 0.5; };\n')
+        watch = Watch(outside)
+        named = f'data = {{ dataset = "{outside}"; }};\nmodels = ( {{ name = "a"; import = "{outside}"; }} );\n'
+        commands = [('fit', '--bootstrap', 0), ('report', '--bootstrap', 0), ('advise', '--examples', '50K', '--bootstrap', 0)]
+        for number, text in enumerate((f'@include "{outside}"\n', f'x = 1;\n \t@include "{outside}"\n', named)):
+            store = make_store(f'{self.folder.name}/hostile-{number}', config=text)
+            for command, *words in commands:
+                said = call(command, store, *words).stdout
+                self.assertFalse(watch.opened(), (text, command))
+                if command == 'fit':  # a text that includes another is refused, and the fit's defaults hold
+                    self.assertEqual('@include is not allowed' in said, '@' in text)
+                    self.assertIn('Huber 0.001', said)
+        with open(outside):
+            self.assertTrue(watch.opened())  # that it can be seen
+        os.close(watch.fd)
 
     def test_advise_refuses(self):
         self.refused('give --examples', 'advise', self.exact)
