@@ -1,5 +1,6 @@
 /* `tunelaw fit`: words in, the analysis of fitting/ out. */
 #include <argp.h>
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,11 +153,16 @@ static struct user_law *make_law(const struct arguments *arguments, struct error
     return law;
 }
 
-/* fit.json lies in a run directory; a store given as a file, or a table, is only printed. */
+/* fit.json lies in a run directory; a store given as a file or in a place that may only be read, or a table, is only
+ * printed. */
 static int keep(const struct arguments *arguments, const struct analysis *analysis, struct error *err)
 {
     struct stat status;
     if (!arguments->path || stat(arguments->path, &status) || !S_ISDIR(status.st_mode)) return 0;
+    if (access(arguments->path, W_OK) && (errno == EACCES || errno == EROFS)) {
+        fprintf(stderr, "tunelaw: fit.json is not kept: %s may only be read\n", arguments->path);
+        return 0;
+    }
     if (analysis_write(analysis, arguments->path, err)) return -1;
     if (!arguments->json) printf("written: %s/fit.json\n", arguments->path);
     return 0;
