@@ -217,6 +217,23 @@ static void test_damage_is_seen(void **state)
     program_free(&output);
 }
 
+static void test_a_damaged_state_is_seen(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store *store = fixture_open(fixture, true);
+    unsigned char byte;
+    off_t place = (off_t)store_offset(store, STORE_STATE_ROWS, 1) + 8;
+    assert_int_equal(pread(store->fd, &byte, 1, place), 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(store->fd, &byte, 1, place), 1);
+    store_close(store);
+    struct output output = program_run(fixture->dir, "verify %s", fixture->dir);
+    assert_int_equal(output.code, 1);
+    assert_contains(output.out, "damaged: state of row 1");
+    assert_contains(output.out, "rows: 5 of 7 committed, 0 damaged");
+    program_free(&output);
+}
+
 /* Weights of row `index` as best checkpoint of its best step; the digest of what was written. */
 static struct digest write_best(struct fixture *fixture, size_t index, float weight, char path[256])
 {
@@ -342,8 +359,15 @@ int main(void)
 {
 #define TEST(NAME) cmocka_unit_test_setup_teardown(NAME, setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_status_counts), TEST(test_status_live),    TEST(test_export_json), TEST(test_export_csv_equals_json),
-        TEST(test_show),          TEST(test_damage_is_seen), TEST(test_verify),      TEST(test_bad_input),
+        TEST(test_status_counts),
+        TEST(test_status_live),
+        TEST(test_export_json),
+        TEST(test_export_csv_equals_json),
+        TEST(test_show),
+        TEST(test_damage_is_seen),
+        TEST(test_a_damaged_state_is_seen),
+        TEST(test_verify),
+        TEST(test_bad_input),
         TEST(test_program),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import unittest
 
@@ -97,6 +98,12 @@ class Sweep(unittest.TestCase):
             page = f.read()
         self.assertIn('<svg', page)
         self.assertNotRegex(page, r'(src|href)="https?:')
+        alone = self.place.dir('alone.h5')
+        shutil.copy(f'{self.alone}/results.h5', alone)
+        self.place.call('report', alone, '--bootstrap', '0')
+        with open(self.place.dir('alone-report.html')) as f:
+            self.assertIn('<svg', f.read())
+        self.assertTrue(os.listdir(self.place.dir('alone-report')))
 
     def test_parameters(self):
         with open(f'{self.alone}/logs/parameters.txt') as f:
