@@ -52,8 +52,9 @@ int main(int argc, char **argv)
     if (interval_bootstrap(&fit, &data, &options, &how, &intervals, &err)) return fprintf(stderr, "%s\n", err.text), 1;
     printf("%zu %.6f %.17g %zu %.6f\n", fit.starts, fitted - began, fit.objective, intervals.resamples,
            seconds() - fitted);
+    struct starts_scale scale = starts_scale(&data);
     for (size_t i = 0; i < fit.starts; i++) {
-        starts_get(law, &data, i, theta);
+        starts_get(law, &data, &scale, i, theta);
         print_theta(law, theta);
     }
     law_shift(law, fit.theta, fit.centre);

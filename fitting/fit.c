@@ -10,7 +10,7 @@
 #include "fitting/descent.h"
 #include "fitting/starts.h"
 
-enum { POLISHED = 10 };
+enum { POLISHED = 10, SCOUTED = 2048, WHOLE = 2 };
 
 /* What a fit works on: the points, the same in columns with centred axes, the optimiser over them. */
 struct problem {
@@ -20,44 +20,15 @@ struct problem {
     double *weight;
     const struct fit_options *options;
     struct descent descent;
+    struct fit_data few; /* points that the starts are followed on: at most SCOUTED, the data's own or copies */
+    struct columns few_columns;
+    double *few_weight;
+    struct descent scout;
 };
 
 static bool is_frozen(const struct fit_options *options, size_t parameter)
 {
     return options->frozen && options->frozen[parameter];
-}
-
-static double cells_key(const struct law *law, const struct fit_data *data, size_t i, size_t j)
-{
-    for (size_t axis = 0; axis < LAW_AXES; axis++) {
-        if (!law_uses(law, (enum law_axis)axis)) continue;
-        if (data->log_x[i][axis] != data->log_x[j][axis]) return 1;
-    }
-    return 0;
-}
-
-size_t fit_cells(const struct law *law, const struct fit_data *data)
-{
-    size_t cells = 0;
-    for (size_t i = 0; i < data->count; i++) {
-        bool seen = false;
-        for (size_t j = 0; j < i && !seen; j++)
-            seen = cells_key(law, data, i, j) == 0;
-        cells += !seen;
-    }
-    return cells;
-}
-
-size_t fit_levels(const struct fit_data *data, enum law_axis axis)
-{
-    size_t levels = 0;
-    for (size_t i = 0; i < data->count; i++) {
-        bool seen = false;
-        for (size_t j = 0; j < i && !seen; j++)
-            seen = data->log_x[i][axis] == data->log_x[j][axis];
-        levels += !seen;
-    }
-    return levels;
 }
 
 static int check_data(const struct law *law, const struct fit_data *data, const struct fit_options *options,
@@ -102,6 +73,46 @@ static void middle(const struct law *law, const struct fit_data *data, double me
     }
 }
 
+/* Where there are many points the starts are followed on some of them: in steps of the golden ratio over the rows, so
+ * that no order of the rows is favoured. */
+static int take_few(const struct fit_data *data, struct fit_data *few)
+{
+    *few = (struct fit_data){.count = SCOUTED};
+    few->log_x = calloc(SCOUTED, sizeof *few->log_x);
+    few->loss = calloc(SCOUTED, sizeof *few->loss);
+    double *weight = calloc(SCOUTED, sizeof *weight);
+    few->weight = weight;
+    if (!few->log_x || !few->loss || !weight) return -1;
+    for (size_t i = 0; i < SCOUTED; i++) {
+        size_t from = (size_t)(fmod((double)i * 0.6180339887498949, 1.0) * (double)data->count);
+        memcpy(few->log_x[i], data->log_x[from], sizeof *few->log_x);
+        few->loss[i] = data->loss[from];
+        weight[i] = data->weight ? data->weight[from] : 1.0;
+    }
+    return 0;
+}
+
+static void free_few(struct fit_data *few)
+{
+    free(few->log_x);
+    free(few->loss);
+    free((void *)few->weight);
+}
+
+static int prepare_scout(struct problem *out, const double mean[LAW_AXES])
+{
+    if (out->options->only_start || out->data->count <= SCOUTED) {
+        out->scout = out->descent;
+        return 0;
+    }
+    if (take_few(out->data, &out->few) || columns_create(out->law, &out->few, mean, &out->few_columns) ||
+        !(out->few_weight = columns_weights(&out->few_columns, out->few.weight)))
+        return -1;
+    out->scout = descent_of(&out->few_columns, out->few_weight, out->options);
+    out->scout.frozen = out->options->frozen;
+    return 0;
+}
+
 static int problem_create(const struct law *law, const struct fit_data *data, const struct fit_options *options,
                           double mean[LAW_AXES], struct problem *out)
 {
@@ -111,11 +122,14 @@ static int problem_create(const struct law *law, const struct fit_data *data, co
         return -1;
     out->descent = descent_of(&out->columns, out->weight, options);
     out->descent.frozen = options->frozen;
-    return 0;
+    return prepare_scout(out, mean);
 }
 
 static void problem_destroy(struct problem *problem)
 {
+    free_few(&problem->few);
+    free(problem->few_weight);
+    columns_destroy(&problem->few_columns);
     free(problem->weight);
     columns_destroy(&problem->columns);
 }
@@ -137,24 +151,37 @@ static int compare_starts(const void *a, const void *b)
 static void scout(struct problem *problem, struct start *starts, size_t count)
 {
     size_t grid = problem->options->only_start ? 0 : starts_count(problem->law);
+    struct starts_scale scale = starts_scale(problem->few.count ? &problem->few : problem->data);
     for (size_t i = 0; i < count; i++) {
-        if (i < grid) starts_get(problem->law, problem->data, i, starts[i].theta);
+        if (i < grid) starts_get(problem->law, problem->data, &scale, i, starts[i].theta);
         for (size_t p = 0; i < grid && p < problem->law->parameter_count; p++)
             if (is_frozen(problem->options, p)) starts[i].theta[p] = problem->options->start[p];
         starts[i].order = i;
-        starts[i].value = count > 1 ? descent_scout(&problem->descent, starts[i].theta) : INFINITY;
+        starts[i].value = count > 1 ? descent_scout(&problem->scout, starts[i].theta) : INFINITY;
         if (isnan(starts[i].value)) starts[i].value = INFINITY;
     }
     qsort(starts, count, sizeof *starts, compare_starts);
+}
+
+/* The best starts to the end on the few points; only the best of these are worth the whole. Returns how many. */
+static size_t polish_on_few(struct problem *problem, struct start *starts, size_t polished, struct fit *fit)
+{
+    for (size_t i = 0; i < polished; i++)
+        descent_settle(&problem->scout, starts[i].theta, &starts[i].value);
+    qsort(starts, polished, sizeof *starts, compare_starts);
+    for (size_t i = WHOLE; i < polished; i++)
+        fit->agreeing += starts[i].value <= starts[0].value * (1 + 1e-6) + 1e-300;
+    return polished < WHOLE ? polished : WHOLE;
 }
 
 static void choose(struct problem *problem, struct start *starts, size_t count, struct fit *fit)
 {
     fit->starts = count;
     fit->polished = count < POLISHED ? count : POLISHED;
+    size_t whole = problem->few.count ? polish_on_few(problem, starts, fit->polished, fit) : fit->polished;
     double best = INFINITY;
     size_t winner = 0;
-    for (size_t i = 0; i < fit->polished; i++) {
+    for (size_t i = 0; i < whole; i++) {
         problem->descent.iterations = 0;
         bool settled = descent_settle(&problem->descent, starts[i].theta, &starts[i].value);
         if (starts[i].value < best) {
@@ -164,7 +191,7 @@ static void choose(struct problem *problem, struct start *starts, size_t count, 
             fit->iterations = problem->descent.iterations;
         }
     }
-    for (size_t i = 0; i < fit->polished; i++)
+    for (size_t i = 0; i < whole; i++)
         fit->agreeing += starts[i].value <= best * (1 + 1e-6) + 1e-300;
     memcpy(fit->theta, starts[winner].theta, sizeof fit->theta);
     fit->objective = best * problem->descent.scale;

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const double exponents_few[] = {0.03, 0.1, 0.25, 0.5, 1.0};
 static const double exponents_many[] = {0.05, 0.2, 0.6};
@@ -41,23 +42,22 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void smallest_and_median(const struct fit_data *data, double *smallest, double *median)
+struct starts_scale starts_scale(const struct fit_data *data)
 {
+    struct starts_scale scale = {data->loss[0], data->loss[0]};
     double *sorted = malloc(data->count * sizeof *sorted);
-    *smallest = *median = data->loss[0];
-    if (!sorted) return; /* poorer starts, not a failure */
-    for (size_t i = 0; i < data->count; i++)
-        sorted[i] = data->loss[i];
+    if (!sorted) return scale; /* poorer starts, not a failure */
+    memcpy(sorted, data->loss, data->count * sizeof *sorted);
     qsort(sorted, data->count, sizeof *sorted, compare);
-    *smallest = sorted[0];
-    *median = sorted[data->count / 2];
+    scale = (struct starts_scale){.smallest = sorted[0], .median = sorted[data->count / 2]};
     free(sorted);
+    return scale;
 }
 
-void starts_get(const struct law *law, const struct fit_data *data, size_t i, double *theta)
+void starts_get(const struct law *law, const struct fit_data *data, const struct starts_scale *scale, size_t i,
+                double *theta)
 {
-    double smallest, median;
-    smallest_and_median(data, &smallest, &median);
+    double smallest = scale->smallest, median = scale->median;
     if (law->user) {
         starts_user_get(law, data, smallest, median, i, theta);
         return;

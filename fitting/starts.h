@@ -7,7 +7,12 @@
 /* Number of starts of a law, and start i: each exponent over a few values, E over shares of the smallest loss, and what
  * is left of the median loss divided between the coefficients. */
 size_t starts_count(const struct law *law);
-void starts_get(const struct law *law, const struct fit_data *data, size_t i, double *theta);
+struct starts_scale {
+    double smallest, median; /* of the losses */
+};
+struct starts_scale starts_scale(const struct fit_data *data);
+void starts_get(const struct law *law, const struct fit_data *data, const struct starts_scale *scale, size_t i,
+                double *theta);
 
 /* The same for a user's law (fitting/starts_user.c): every combination of the starts of its parameters, or
  * STARTS_USER_LARGEST of them. smallest, median: of the losses. */
