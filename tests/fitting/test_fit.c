@@ -54,6 +54,34 @@ static void noisy_points_give_near_parameters(void **state)
     check_recovery("additive", additive_truth, 2e-4, &logs, 0.1);
 }
 
+/* More points than the starts are followed on: the end is the minimum over all of them. */
+static void many_points_are_all_fitted(void **state)
+{
+    (void)state;
+    const struct law *law = law_find("multiplicative", NULL);
+    struct grid grid = {.models = 40, .examples = 200, .noise = 1e-3};
+    const struct fit_options options = {.delta = 1e-3};
+    struct fit_data data = grid_make(law, multiplicative_truth, &grid);
+    struct fit fit, again;
+    struct error err = {""};
+    assert_int_equal(fit_law(law, &data, &options, &fit, &err), 0);
+    assert_true(fit.converged && fit.agreeing >= 1 && fit.agreeing <= fit.polished);
+    assert_int_equal(fit.points, 8000);
+    struct fit_options one = options; /* from the truth, over all points */
+    one.start = multiplicative_truth;
+    one.only_start = true;
+    assert_int_equal(fit_law(law, &data, &one, &again, &err), 0);
+    assert_true(fit.objective <= again.objective * (1 + 1e-6));
+    for (size_t i = 0; i < law->parameter_count; i++) {
+        double got = law_parameter_value(law, fit.theta, i), want = law_parameter_value(law, again.theta, i);
+        if (fabs(got / want - 1) > 1e-3) fail_msg("%s = %.10g, not %.10g", law->parameters[i].name, got, want);
+    }
+    assert_int_equal(fit_cells(law, &data), 8000);
+    assert_int_equal(fit_levels(&data, LAW_X), 40);
+    assert_int_equal(fit_levels(&data, LAW_D), 200);
+    grid_free(&data);
+}
+
 static void an_outlier_does_not_move_a_robust_fit(void **state)
 {
     (void)state;
@@ -290,6 +318,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_points_give_exact_parameters),
         cmocka_unit_test(noisy_points_give_near_parameters),
+        cmocka_unit_test(many_points_are_all_fitted),
         cmocka_unit_test(an_outlier_does_not_move_a_robust_fit),
         cmocka_unit_test(what_is_frozen_stays),
         cmocka_unit_test(the_same_points_give_the_same_bits),
