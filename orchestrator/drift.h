@@ -45,7 +45,7 @@ void drift_free(struct drift *drift); /* what it holds */
 
 /* Whether there is anything to tell. */
 bool drift_any(const struct drift *drift);
-void drift_print(const struct drift *drift, const char *dir, FILE *out);
+void drift_print(const struct drift *drift, const char *dir, bool accepted, FILE *out);
 
 /* Asked before a run writes anything, and again once it has the lock, since another run may have gone on meanwhile. */
 struct drift_question {

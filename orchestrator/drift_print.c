@@ -28,7 +28,7 @@ static void print_value(FILE *out, const char *value)
         fprintf(out, "%.*s%s", SHOWN, value, strlen(value) > SHOWN ? "..." : "");
 }
 
-void drift_print(const struct drift *drift, const char *dir, FILE *out)
+void drift_print(const struct drift *drift, const char *dir, bool accepted, FILE *out)
 {
     fprintf(out, "drift: %s was run with another sweep file:\n", dir);
     if (drift->refused[0]) {
@@ -49,7 +49,7 @@ void drift_print(const struct drift *drift, const char *dir, FILE *out)
         fprintf(out, ", %zu finished ones leave the sweep (they stay in the store, marked)", drift->left);
     if (drift->again > 0) fprintf(out, ", %zu of them run again as other points", drift->again);
     fprintf(out, "\n  verdict: %s\n",
-            drift->needs_acceptance ? "needs --accept-drift"
+            drift->needs_acceptance ? accepted ? "goes on, by --accept-drift" : "needs --accept-drift"
             : drift->left > 0       ? "goes on, the sweep is narrower"
             : drift->added > 0      ? "goes on, the sweep is extended"
                                     : "goes on, nothing is run again");
@@ -74,7 +74,7 @@ static int tell(struct drift_question *question, const struct drift *drift, FILE
     char *text = NULL;
     size_t size;
     FILE *memory = open_memstream(&text, &size);
-    if (memory && drift_any(drift)) drift_print(drift, question->dir, memory);
+    if (memory && drift_any(drift)) drift_print(drift, question->dir, question->accepted, memory);
     if (!memory || fclose(memory) != 0) {
         free(text);
         return error_set(err, "out of memory");

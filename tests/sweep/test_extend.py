@@ -121,7 +121,8 @@ class Drift(unittest.TestCase):
             self.assertRegex(said, r'reruns points +finetune.batch: 16 -> 32')
             self.assertRegex(said, 'points: 2 finished ones stay, 8 are new')
             self.assertEqual(place.call('plan', place.config, '--dir', dir, check=False).returncode, 1)
-            place.call('run', place.config, '--dir', dir, '--accept-drift')
+            said = place.call('run', place.config, '--dir', dir, '--accept-drift').stdout
+            self.assertIn('verdict: goes on, by --accept-drift', said)
             both = rows(dir)
             self.assertEqual(len(both), 18)
             self.assertTrue(all(both[identity] == row for identity, row in first.items()))
