@@ -154,7 +154,8 @@ static void mistakes_in_methods(void **state)
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n label_smoothing = 1.0; } );";
     sweep_refused(&t, ":8: methods[0].label_smoothing: 1 is out of range; allowed: at least 0, at most 0.999999");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n optimiser = \"adam\"; } );";
-    sweep_refused(&t, ":8: methods[0].optimiser: \"adam\" is unknown, did you mean adamw?; allowed: adamw, adafactor, sgd");
+    sweep_refused(&t,
+                  ":8: methods[0].optimiser: \"adam\" is unknown, did you mean adamw?; allowed: adamw, adafactor, sgd");
     t.methods =
         "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ]; optimiser = \"adafactor\";\n beta2 = 0.9; } );";
     sweep_refused(&t, ":8: methods[0].beta2: the optimiser is \"adafactor\"; allowed with adamw");
