@@ -97,6 +97,8 @@ enum warning_kind {
     WARN_CLASSES,        /* rows of a fit are of several execution classes */
     WARN_NOT_IDENTIFIED, /* the grid, or what was measured on it, does not tell a parameter */
     WARN_NOT_CONVERGED,
+    WARN_CONSTANT, /* a law predicts what it has not seen no better than a constant */
+    WARN_ONE_SEED, /* no cell has several seeds: their spread is not measured */
     WARN_RATES,    /* the best learning rate is often the lowest or highest that was tried */
     WARN_SETTINGS, /* what the sweep file says about fitting is not known */
     WARNINGS
@@ -152,12 +154,27 @@ size_t analysis_choose(const struct analysis *analysis, size_t first, struct ana
 size_t analysis_mean_error(const struct analysis *analysis, enum view_kind view, const char *law, bool cells,
                            double *mean);
 
+/* Such means of every law of a kind of view that was judged in two views or more; out[ANALYSIS_LAWS]. Returns how many.
+ */
+struct analysis_mean {
+    const char *law;
+    size_t views[2]; /* by held-out cells, by levels */
+    double error[2]; /* NAN: fewer than two views */
+};
+size_t analysis_means(const struct analysis *analysis, enum view_kind view, struct analysis_mean *out);
+
+/* The held-out error of a fit on cells, or on levels; NULL: it was not judged so. */
+const struct heldout *analysis_error(const struct analysis_fit *fit, bool cells);
+
 /* Fit a store, or a table. Too few points for a law is not an error: its entry says so. */
 int fitting_fit_store(const char *path, const struct analysis_options *options, struct analysis *out,
                       struct error *err);
 int fitting_fit_table(const char *path, const char *columns, const struct analysis_options *options,
                       struct analysis *out, struct error *err);
 void analysis_destroy(struct analysis *analysis); /* frees what it holds */
+
+/* The warnings as sentences, each given to `tell`: those of the whole, then one a kind for those of single fits. */
+void analysis_tell_warnings(const struct analysis *analysis, void tell(void *to, const char *sentence), void *to);
 
 /* For people: one table, and with `verbose` every law with its intervals and how it was found; for programs: full
  * precision, one JSON object, docs/laws.md. */

@@ -24,7 +24,7 @@ size_t analysis_choose(const struct analysis *analysis, size_t first, struct ana
     return end;
 }
 
-static const struct heldout *error_of(const struct analysis_fit *fit, bool cells)
+const struct heldout *analysis_error(const struct analysis_fit *fit, bool cells)
 {
     if (!fit->fitted) return NULL;
     const struct heldout *error = cells ? &fit->heldout : &fit->levels;
@@ -34,9 +34,9 @@ static const struct heldout *error_of(const struct analysis_fit *fit, bool cells
 /* Whether every law of a view was judged, on as many points. */
 static bool comparable(const struct analysis *analysis, const struct analysis_choice *choice, bool cells)
 {
-    const struct heldout *reference = error_of(&analysis->fits[choice->first], cells);
+    const struct heldout *reference = analysis_error(&analysis->fits[choice->first], cells);
     for (size_t i = 0; i < choice->count; i++) {
-        const struct heldout *error = error_of(&analysis->fits[choice->first + i], cells);
+        const struct heldout *error = analysis_error(&analysis->fits[choice->first + i], cells);
         if (!reference || !error || error->points != reference->points) return false;
     }
     return choice->count > 1;
@@ -53,7 +53,7 @@ size_t analysis_mean_error(const struct analysis *analysis, enum view_kind view,
         bool counts = analysis->fits[first].view == view && comparable(analysis, &choice, cells);
         for (size_t i = first; counts && i < next; i++) {
             if (strcmp(analysis->fits[i].law.name, law)) continue;
-            sum += error_of(&analysis->fits[i], cells)->error;
+            sum += analysis_error(&analysis->fits[i], cells)->error;
             views++;
         }
         first = next;
@@ -78,7 +78,7 @@ static void print_view(const struct analysis *analysis, const struct analysis_ch
 {
     for (size_t i = 0; i < choice->count; i++) {
         const struct analysis_fit *fit = &analysis->fits[choice->first + i];
-        const struct heldout *cells = error_of(fit, true), *levels = error_of(fit, false);
+        const struct heldout *cells = analysis_error(fit, true), *levels = analysis_error(fit, false);
         char group[OBSERVATION_NAME + 32], constant[32] = "", akaike[32] = "";
         bool best = choice->best == choice->first + i;
         short_group(fit, group, sizeof group);
@@ -96,28 +96,38 @@ static void print_view(const struct analysis *analysis, const struct analysis_ch
     }
 }
 
+size_t analysis_means(const struct analysis *analysis, enum view_kind view, struct analysis_mean *out)
+{
+    size_t count = 0, kept = 0;
+    for (size_t f = 0; f < analysis->fit_count && count < ANALYSIS_LAWS; f++) {
+        bool known = analysis->fits[f].view != view;
+        for (size_t i = 0; i < count && !known; i++)
+            known = !strcmp(out[i].law, analysis->fits[f].law.name);
+        if (!known) out[count++] = (struct analysis_mean){.law = analysis->fits[f].law.name};
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct analysis_mean mean = out[i];
+        for (size_t by = 0; by < 2; by++) {
+            mean.views[by] = analysis_mean_error(analysis, view, mean.law, by == 0, &mean.error[by]);
+            if (mean.views[by] < 2) mean.error[by] = NAN;
+        }
+        if (mean.views[0] > 1 || mean.views[1] > 1) out[kept++] = mean;
+    }
+    return kept;
+}
+
 /* Means over the views of a kind, one line a law. */
 static void print_means(const struct analysis *analysis, enum view_kind view, FILE *out)
 {
-    const char *done[ANALYSIS_LAWS];
-    size_t count = 0;
-    for (size_t f = 0; f < analysis->fit_count; f++) {
-        const struct analysis_fit *fit = &analysis->fits[f];
-        double cells, levels;
+    struct analysis_mean means[ANALYSIS_LAWS];
+    size_t count = analysis_means(analysis, view, means);
+    for (size_t i = 0; i < count; i++) {
         char text[3][32] = {"", "", ""};
-        bool known = fit->view != view;
-        for (size_t i = 0; i < count && !known; i++)
-            known = !strcmp(done[i], fit->law.name);
-        if (known || count == ANALYSIS_LAWS) continue;
-        done[count++] = fit->law.name;
-        size_t by_cells = analysis_mean_error(analysis, view, fit->law.name, true, &cells);
-        size_t by_levels = analysis_mean_error(analysis, view, fit->law.name, false, &levels);
-        if (by_cells < 2 && by_levels < 2) continue;
-        if (by_cells > 1) short_number(cells, 3, text[0]);
-        if (by_levels > 1) short_number(levels, 3, text[1]);
-        snprintf(text[2], sizeof text[2], "mean of %zu", by_cells > 1 ? by_cells : by_levels);
+        for (size_t by = 0; by < 2; by++)
+            if (!isnan(means[i].error[by])) short_number(means[i].error[by], 3, text[by]);
+        snprintf(text[2], sizeof text[2], "mean of %zu", means[i].views[means[i].views[0] < 2]);
         fprintf(out, "%-9s %-12s ", view_name(view), text[2]);
-        print_padded(out, fit->law.name, 14);
+        print_padded(out, means[i].law, 14);
         fprintf(out, " %-8s %6s %s\n", text[0], "", text[1]);
     }
 }

@@ -9,10 +9,13 @@
 #include "fitting/analysis.h"
 #include "fitting/analysis_internal.h"
 
+enum { SENTENCE = 160 };
+
 const char *warning_name(enum warning_kind kind)
 {
-    static const char *const names[WARNINGS] = {"shared_trunks", "execution_classes", "not_identified",
-                                                "not_converged", "learning_rates",    "settings"};
+    static const char *const names[WARNINGS] = {
+        "shared_trunks",           "execution_classes", "not_identified", "not_converged",
+        "no_better_than_constant", "one_seed",          "learning_rates", "settings"};
     return names[kind];
 }
 
@@ -40,6 +43,10 @@ static int warn_of_sweep(struct analysis *analysis, struct error *err)
     if (observations->settings_lost.text[0] && *observations->config &&
         warn(analysis, WARN_SETTINGS, SIZE_MAX, err, "defaults hold, as the group fit cannot be read: %.200s",
              observations->settings_lost.text))
+        return -1;
+    if (*observations->config && observations->count && !observations->noise_count &&
+        warn(analysis, WARN_ONE_SEED, SIZE_MAX, err,
+             "one seed a cell: intervals know the scatter around the law, not that of seeds"))
         return -1;
     if (2 * observations->rate_edges > observations->rate_cells &&
         warn(analysis, WARN_RATES, SIZE_MAX, err,
@@ -84,6 +91,10 @@ static int warn_of_fit(struct analysis *analysis, size_t index, struct error *er
              fit->classes))
         return -1;
     if (!fit->fit.converged && warn(analysis, WARN_NOT_CONVERGED, index, err, "the fit has not converged")) return -1;
+    if (fit->heldout.kind != HELDOUT_NONE && fit->heldout.error >= fit->heldout.constant_error &&
+        warn(analysis, WARN_CONSTANT, index, err, "held-out error %.3g, that of the best constant %.3g",
+             fit->heldout.error, fit->heldout.constant_error))
+        return -1;
     return warn_identified(analysis, index, err);
 }
 
@@ -120,27 +131,75 @@ static void range_of(const struct analysis *analysis, enum warning_kind kind, ch
         snprintf(out, 64, "%zu to %zu", low, high);
 }
 
-void print_warnings(const struct analysis *analysis, FILE *out)
+/* Fits with an exponent, and with an E, that their points do not tell. */
+static void count_unknown(const struct analysis *analysis, size_t *exponents, size_t *offsets)
+{
+    *exponents = *offsets = 0;
+    for (size_t i = 0; i < analysis->fit_count; i++) {
+        const struct analysis_fit *fit = &analysis->fits[i];
+        if (!fit->fitted) continue;
+        *exponents += fit->intervals.vague;
+        for (size_t p = 0; p < fit->law.parameter_count; p++)
+            *offsets += fit->law.parameters[p].role == LAW_OFFSET && !fit->intervals.raw[p].identified;
+    }
+}
+
+/* One sentence for the `count` warnings of a kind about single fits, of `fitted`. */
+static void sentence_of(const struct analysis *analysis, enum warning_kind kind, size_t count, size_t fitted,
+                        char out[SENTENCE])
 {
     char range[64];
-    size_t fitted = 0, count;
+    size_t exponents, offsets;
+    switch (kind) {
+    case WARN_TRUNKS:
+        range_of(analysis, kind, range);
+        snprintf(out, SENTENCE, "rows of %zu of %zu fits share trunks (%s a fit): their errors are correlated", count,
+                 fitted, range);
+        return;
+    case WARN_CLASSES:
+        range_of(analysis, kind, range);
+        snprintf(out, SENTENCE, "rows of %zu of %zu fits are of several execution classes (%s a fit)", count, fitted,
+                 range);
+        return;
+    case WARN_NOT_IDENTIFIED:
+        count_unknown(analysis, &exponents, &offsets);
+        snprintf(out, SENTENCE,
+                 "%zu of %zu fits have a parameter that their points do not tell: %zu an exponent, %zu E", count,
+                 fitted, exponents, offsets);
+        return;
+    case WARN_NOT_CONVERGED:
+        snprintf(out, SENTENCE, "%zu of %zu fits have not converged", count, fitted);
+        return;
+    default:
+        snprintf(out, SENTENCE, "%zu of %zu fits predict what they have not seen no better than a constant", count,
+                 fitted);
+    }
+}
+
+void analysis_tell_warnings(const struct analysis *analysis, void tell(void *to, const char *sentence), void *to)
+{
+    static const enum warning_kind kinds[] = {WARN_TRUNKS, WARN_CLASSES, WARN_NOT_IDENTIFIED, WARN_NOT_CONVERGED,
+                                              WARN_CONSTANT};
+    char sentence[SENTENCE];
+    size_t fitted = 0;
     for (size_t i = 0; i < analysis->fit_count; i++)
         fitted += analysis->fits[i].fitted;
     for (size_t i = 0; i < analysis->warning_count; i++)
-        if (analysis->warnings[i].fit == SIZE_MAX) fprintf(out, "warning: %s\n", analysis->warnings[i].text);
-    if ((count = count_kind(analysis, WARN_TRUNKS))) {
-        range_of(analysis, WARN_TRUNKS, range);
-        fprintf(out, "warning: rows of %zu of %zu fits share trunks (%s a fit): their errors are correlated\n", count,
-                fitted, range);
+        if (analysis->warnings[i].fit == SIZE_MAX) tell(to, analysis->warnings[i].text);
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        size_t count = count_kind(analysis, kinds[k]);
+        if (!count) continue;
+        sentence_of(analysis, kinds[k], count, fitted, sentence);
+        tell(to, sentence);
     }
-    if ((count = count_kind(analysis, WARN_CLASSES))) {
-        range_of(analysis, WARN_CLASSES, range);
-        fprintf(out, "warning: rows of %zu of %zu fits are of several execution classes (%s a fit)\n", count, fitted,
-                range);
-    }
-    if ((count = count_kind(analysis, WARN_NOT_IDENTIFIED)))
-        fprintf(out, "warning: %zu of %zu fits have a parameter that their points do not tell (--verbose: why)\n",
-                count, fitted);
-    if ((count = count_kind(analysis, WARN_NOT_CONVERGED)))
-        fprintf(out, "warning: %zu of %zu fits have not converged (--verbose: which)\n", count, fitted);
+}
+
+static void print_warning(void *to, const char *sentence)
+{
+    fprintf(to, "warning: %s\n", sentence);
+}
+
+void print_warnings(const struct analysis *analysis, FILE *out)
+{
+    analysis_tell_warnings(analysis, print_warning, out);
 }

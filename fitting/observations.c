@@ -48,6 +48,7 @@ void observations_omit(struct observations *out, const struct observation *point
 }
 
 const char *const metric_names[METRICS] = {"test_loss", "valid_loss", "pretrain_loss"};
+const char *const metric_titles[METRICS] = {"test loss", "validation loss", "loss on the pretraining text"};
 
 /* Index of `word` among the names, or -1 with *err. */
 static int choose(const char *what, const char *word, const char *const *names, size_t count, struct error *err)

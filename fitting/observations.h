@@ -65,7 +65,8 @@ struct observation_noise {
 };
 
 enum metric { METRIC_TEST = 0, METRIC_VALID, METRIC_PRETRAIN, METRICS };
-extern const char *const metric_names[METRICS]; /* "test_loss", "valid_loss", "pretrain_loss" */
+extern const char *const metric_names[METRICS];  /* "test_loss", "valid_loss", "pretrain_loss" */
+extern const char *const metric_titles[METRICS]; /* for people: "test loss" */
 
 /* NULLs: as the sweep file says. */
 struct observation_options {

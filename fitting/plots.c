@@ -181,6 +181,12 @@ size_t plot_group_of(const struct plot_groups *groups, const char *method, doubl
     return SIZE_MAX;
 }
 
+const char *plot_loss_label(const struct analysis *analysis, char *out, size_t size)
+{
+    snprintf(out, size, "%s (nats/token)", metric_titles[analysis->observations.metric]);
+    return out;
+}
+
 bool plot_band(const struct analysis *analysis, const struct analysis_fit *fit, const double x[LAW_AXES],
                double range[2])
 {

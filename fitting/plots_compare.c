@@ -151,10 +151,11 @@ static void draw_untuned(struct canvas *canvas, const struct slice *slice)
 
 static int plot_methods(struct plot_place *place, const struct slice *slice, const struct plot_groups *groups)
 {
+    char loss[64];
     const struct figure_axes axes = {.levels = slice->examples.at,
                                      .level_count = slice->examples.count,
                                      .x = "finetuning examples",
-                                     .y = "test loss (nats/token)",
+                                     .y = plot_loss_label(place->analysis, loss, sizeof loss),
                                      .key = "",
                                      .log_x = true,
                                      .large = true};

@@ -62,6 +62,9 @@ size_t plot_group_of(const struct plot_groups *groups, const char *method, doubl
 bool plot_band(const struct analysis *analysis, const struct analysis_fit *fit, const double x[LAW_AXES],
                double range[2]);
 
+/* Title of an axis of the fitted loss: "test loss (nats/token)". Returns `out`. */
+const char *plot_loss_label(const struct analysis *analysis, char *out, size_t size);
+
 int plot_views(struct plot_place *place);
 int plot_comparisons(struct plot_place *place);
 int plot_map(struct plot_place *place, const struct plot_groups *groups);

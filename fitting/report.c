@@ -179,8 +179,10 @@ static int write_page(struct report *report, struct error *err)
     report_warnings(report);
     heading(report, "sweep", "The sweep");
     report_setup(report);
+    report_rates(report);
     heading(report, "laws", "Laws");
     report_laws(report);
+    report_choice(report);
     if (report->analysis->observations.count) {
         heading(report, "curves", "Loss curves");
         fputs("<p class=\"soft\">Points are measured losses; lines are the law of the view with the lower held-out "

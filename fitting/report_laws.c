@@ -20,27 +20,41 @@ static size_t parameter_of(const struct law *law, const char *name)
     return SIZE_MAX;
 }
 
-static void parameter_cell(struct html_table *table, const struct analysis_fit *fit, size_t i)
+/* "[0.1 … 0.3]"; an open end is left out. */
+static void write_profile(FILE *out, const struct span *profile)
+{
+    char text[2][32] = {"", ""};
+    if (!profile->low_open) html_rough(near_zero(profile->low), text[0], sizeof text[0]);
+    if (!profile->high_open) html_rough(near_zero(profile->high), text[1], sizeof text[1]);
+    fprintf(out, "<small>[%s%s…%s%s]</small>", text[0], *text[0] ? " " : "", *text[1] ? " " : "", text[1]);
+}
+
+/* Value and intervals of parameter i, or ? with the reason. */
+static void write_parameter(FILE *out, const struct analysis_fit *fit, bool both, size_t i)
 {
     char text[2][32];
+    const struct interval *interval = &fit->intervals.raw[i];
+    if (!interval->identified) {
+        fputs("<abbr title=\"not identified: ", out);
+        html_text(out, interval->reason);
+        fputs("\">?</abbr>", out);
+        return;
+    }
+    fprintf(out, "%.3g", near_zero(law_parameter_value(&fit->law, fit->fit.theta, i)));
+    if (!isnan(interval->low))
+        fprintf(out, "<small>%s … %s</small>", html_rough(near_zero(interval->low), text[0], sizeof text[0]),
+                html_rough(near_zero(interval->high), text[1], sizeof text[1]));
+    if (both && !isnan(interval->profile.low)) write_profile(out, &interval->profile);
+}
+
+static void parameter_cell(struct html_table *table, const struct analysis_fit *fit, bool both, size_t i)
+{
     if (i == SIZE_MAX) {
         html_cell(table, "");
         return;
     }
-    const struct interval *interval = &fit->intervals.raw[i];
-    if (!interval->identified) {
-        html_cell_begin(table, "n", 1);
-        fputs("<abbr title=\"not identified: ", table->out);
-        html_text(table->out, interval->reason);
-        fputs("\">?</abbr>", table->out);
-        html_cell_end(table);
-        return;
-    }
     html_cell_begin(table, "n", 1);
-    fprintf(table->out, "%.3g", near_zero(law_parameter_value(&fit->law, fit->fit.theta, i)));
-    if (!isnan(interval->low))
-        fprintf(table->out, "<small>%s … %s</small>", html_rough(near_zero(interval->low), text[0], sizeof text[0]),
-                html_rough(near_zero(interval->high), text[1], sizeof text[1]));
+    write_parameter(table->out, fit, both, i);
     html_cell_end(table);
 }
 
@@ -56,7 +70,7 @@ static void heldout_cell(struct html_table *table, const struct heldout *heldout
     html_cell_end(table);
 }
 
-static void name_cells(struct html_table *table, const struct analysis_fit *fit, bool best)
+static void method_cell(struct html_table *table, const struct analysis_fit *fit)
 {
     char text[32];
     html_cell_begin(table, NULL, 1);
@@ -67,6 +81,10 @@ static void name_cells(struct html_table *table, const struct analysis_fit *fit,
         fprintf(table->out, "<small>%s pretraining tokens</small>",
                 html_count_short(fit->pretrain_tokens, text, sizeof text));
     html_cell_end(table);
+}
+
+static void law_cell(struct html_table *table, const struct analysis_fit *fit, bool best)
+{
     html_cell_begin(table, NULL, 1);
     html_text(table->out, fit->law.name);
     if (best) fputs(" ★", table->out);
@@ -75,7 +93,14 @@ static void name_cells(struct html_table *table, const struct analysis_fit *fit,
     fputs("</small>", table->out);
     if (fit->ignored_axis) fprintf(table->out, "<small>without %s: too few levels</small>", fit->ignored_axis);
     html_cell_end(table);
-    html_number(table, "%.0f", (double)fit->fitted_count);
+}
+
+static void why_cell(struct html_table *table, const struct analysis_fit *fit)
+{
+    html_cell_begin(table, "why", table->count - table->next);
+    fputs("not fitted: ", table->out);
+    html_text(table->out, fit->why);
+    html_cell_end(table);
 }
 
 static void law_row(const struct analysis *analysis, size_t index, const bool used[PARAMETER_COLUMNS],
@@ -84,18 +109,24 @@ static void law_row(const struct analysis *analysis, size_t index, const bool us
     const struct analysis_fit *fit = &analysis->fits[index];
     bool best = analysis_best(analysis, index) == index;
     html_row(table, best ? "best" : NULL);
-    name_cells(table, fit, best);
+    method_cell(table, fit);
+    law_cell(table, fit, best);
+    html_number(table, "%.0f", (double)fit->fitted_count);
     if (!fit->fitted) {
-        html_cell_begin(table, "why", table->count - table->next);
-        fputs("not fitted: ", table->out);
-        html_text(table->out, fit->why);
-        html_cell_end(table);
+        why_cell(table, fit);
     } else {
         for (size_t c = 0; c < PARAMETER_COLUMNS; c++)
-            if (used[c]) parameter_cell(table, fit, parameter_of(&fit->law, columns[c]));
+            if (used[c])
+                parameter_cell(table, fit, analysis->options.intervals == INTERVAL_BOTH,
+                               parameter_of(&fit->law, columns[c]));
         heldout_cell(table, &fit->heldout);
     }
     html_row_end(table);
+}
+
+static bool in_table(const struct analysis_fit *fit, enum view_kind view)
+{
+    return fit->view == view && !fit->law.user;
 }
 
 static void law_table(const struct report *report, enum view_kind view, const char *caption)
@@ -105,7 +136,7 @@ static void law_table(const struct report *report, enum view_kind view, const ch
     struct html_column heads[PARAMETER_COLUMNS + FIXED] = {{"method", false}, {"law", false}, {"points", true}};
     size_t rows = 0, count = FIXED - 1;
     for (size_t i = 0; i < analysis->fit_count; i++) {
-        if (analysis->fits[i].view != view) continue;
+        if (!in_table(&analysis->fits[i], view)) continue;
         rows++;
         for (size_t c = 0; c < PARAMETER_COLUMNS; c++)
             used[c] = used[c] || parameter_of(&analysis->fits[i].law, columns[c]) != SIZE_MAX;
@@ -117,8 +148,59 @@ static void law_table(const struct report *report, enum view_kind view, const ch
     struct html_table table;
     html_table_begin(&table, report->out, caption, heads, count);
     for (size_t i = 0; i < analysis->fit_count; i++)
-        if (analysis->fits[i].view == view) law_row(analysis, i, used, &table);
+        if (in_table(&analysis->fits[i], view)) law_row(analysis, i, used, &table);
     html_table_end(&table);
+}
+
+static void own_law_row(const struct analysis *analysis, size_t index, struct html_table *table)
+{
+    const struct analysis_fit *fit = &analysis->fits[index];
+    html_row(table, NULL);
+    method_cell(table, fit);
+    html_cell_begin(table, NULL, 1);
+    fprintf(table->out, "%s%s", view_name(fit->view), analysis_best(analysis, index) == index ? " ★" : "");
+    html_cell_end(table);
+    html_number(table, "%.0f", (double)fit->fitted_count);
+    if (!fit->fitted) {
+        why_cell(table, fit);
+    } else {
+        html_cell_begin(table, "w", 1);
+        for (size_t p = 0; p < fit->law.parameter_count; p++) {
+            fprintf(table->out, "<span class=\"own\">%s ", fit->law.parameters[p].symbol);
+            write_parameter(table->out, fit, analysis->options.intervals == INTERVAL_BOTH, p);
+            fputs("</span> ", table->out);
+        }
+        html_cell_end(table);
+        heldout_cell(table, &fit->heldout);
+    }
+    html_row_end(table);
+}
+
+/* A law of the sweep file, in all its views: it has parameters of its own. */
+static void own_law_table(const struct report *report, const struct law *law)
+{
+    static const struct html_column heads[] = {
+        {"method", false}, {"view", false}, {"points", true}, {"parameters", false}, {"held-out error", true}};
+    const struct analysis *analysis = report->analysis;
+    char caption[LAW_FORMULA + 64];
+    struct html_table table;
+    snprintf(caption, sizeof caption, "%s: L = %s", law->name, law->user->expression.text);
+    html_table_begin(&table, report->out, caption, heads, sizeof heads / sizeof *heads);
+    for (size_t i = 0; i < analysis->fit_count; i++)
+        if (analysis->fits[i].law.user == law->user) own_law_row(analysis, i, &table);
+    html_table_end(&table);
+}
+
+static void own_law_tables(const struct report *report)
+{
+    const struct analysis *analysis = report->analysis;
+    for (size_t i = 0; i < analysis->fit_count; i++) {
+        const struct law *law = &analysis->fits[i].law;
+        bool known = !law->user;
+        for (size_t j = 0; j < i && !known; j++)
+            known = analysis->fits[j].law.user == law->user;
+        if (!known) own_law_table(report, law);
+    }
 }
 
 /* Why parameters are not identified, one line a law. */
@@ -148,6 +230,33 @@ static void write_reasons(const struct report *report)
     if (listed) fprintf(out, "</ul>%s</details>\n", listed == REASONS ? "<p>All are in fit.json.</p>" : "");
 }
 
+/* What the letters and numbers of the tables mean. */
+static void write_terms(const struct report *report)
+{
+    const struct analysis *analysis = report->analysis;
+    const struct analysis_options *options = &analysis->options;
+    FILE *out = report->out;
+    fprintf(out,
+            "<p>L is the %s in nats per token, N model size (%s), P pretraining tokens, T PET size, D finetuning "
+            "examples. Fits minimise a sum of %s residuals of %s.",
+            metric_titles[analysis->observations.metric], analysis->observations.x_name,
+            options->absolute       ? "absolute"
+            : isinf(options->delta) ? "squared"
+                                    : "Huber's",
+            options->log_residuals ? "log L" : "L");
+    if (!options->absolute && !isinf(options->delta)) fprintf(out, " Huber's threshold is %g.", options->delta);
+    if (options->intervals == INTERVAL_PROFILE)
+        fprintf(out, " Below each value stands its %g %% interval by profile likelihood.", 100 * options->level);
+    else if (options->resamples)
+        fprintf(out, " Below each value stands its %g %% interval over %zu resamples of %s%s.", 100 * options->level,
+                options->resamples, cluster_name(options->resample),
+                options->intervals == INTERVAL_BOTH ? ", then in brackets that by profile likelihood" : "");
+    fputs(" Held-out error: mean absolute deviation of the loss on points that the fit has not seen; ★ the better law "
+          "of a view by this error. ?: these points do not identify the parameter; the reasons are below the "
+          "tables.</p>\n",
+          out);
+}
+
 void report_laws(const struct report *report)
 {
     const struct analysis *analysis = report->analysis;
@@ -155,18 +264,12 @@ void report_laws(const struct report *report)
         fputs("<p>No finetuned point is done yet, so there is nothing to fit.</p>\n", report->out);
         return;
     }
-    fprintf(report->out,
-            "<p>L is the loss in nats per target token, N model size (%s), P pretraining tokens, T PET size, D "
-            "finetuning examples. Fits minimise a sum of Huber losses (threshold %g) on %s. Below each value its %g %% "
-            "interval over %zu resamples of pretraining runs and points. Held-out error: mean absolute deviation of "
-            "the loss on points that the fit has not seen; ★ the better law of a view by this error. ?: these points "
-            "do not identify the parameter; the reasons are below the tables.</p>\n",
-            analysis->observations.x_name, analysis->options.delta, analysis->options.log_residuals ? "log L" : "L",
-            100 * analysis->options.level, analysis->options.resamples);
+    write_terms(report);
     law_table(report, VIEW_JOINT, "All points of a method");
     law_table(report, VIEW_MODEL, "Model size and finetuning examples, at one pretraining count");
     law_table(report, VIEW_PRETRAIN, "Pretraining tokens and finetuning examples, at one model size");
     law_table(report, VIEW_PET, "Size of the method and finetuning examples, at one model and pretraining count");
     law_table(report, VIEW_EXAMPLES, "Finetuning examples alone");
+    own_law_tables(report);
     write_reasons(report);
 }

@@ -61,7 +61,8 @@ static void say_best(const struct report *report)
     char text[3][32];
     for (size_t i = 1; i < observations->count; i++)
         if (observations->rows[i].loss < best->loss) best = &observations->rows[i];
-    fprintf(report->out, "<li>The lowest test loss is <b>%.4g</b> nats per token: ", best->loss);
+    fprintf(report->out, "<li>The lowest %s is <b>%.4g</b> nats per token: ", metric_titles[observations->metric],
+            best->loss);
     write_group(report, best);
     fprintf(report->out, ", %s parameters, %s pretraining tokens, %s examples",
             html_count_short(best->parameters, text[0], sizeof text[0]),
@@ -102,23 +103,24 @@ static void say_axes(const struct report *report)
     }
 }
 
-/* Which of two laws has the lower held-out error, counted over views. */
+/* The better law by held-out error, counted over views. */
 static void say_laws(const struct report *report)
 {
     const struct analysis *analysis = report->analysis;
-    size_t products = 0, sums = 0;
+    size_t products = 0, sums = 0, others = 0;
     for (size_t i = 0; i < analysis->fit_count; i++) {
+        const struct law *law = &analysis->fits[i].law;
         if (analysis_best(analysis, i) != i) continue;
-        if (analysis->fits[i].law.term_count > 2)
-            sums++;
-        else
-            products++;
+        *(law->user ? &others : law->term_count > 2 ? &sums : &products) += 1;
     }
-    if (products + sums)
-        fprintf(report->out,
-                "<li>By held-out error the product of powers is the better law in %zu of %zu view%s, the sum of powers "
-                "in %zu.</li>\n",
-                products, products + sums, products + sums == 1 ? "" : "s", sums);
+    size_t all = products + sums + others;
+    if (!all) return;
+    fprintf(report->out,
+            "<li>By held-out error the product of powers is the better law in %zu of %zu view%s, the sum of powers "
+            "in %zu",
+            products, all, all == 1 ? "" : "s", sums);
+    if (others) fprintf(report->out, ", a law of the sweep file in %zu", others);
+    fputs(".</li>\n", report->out);
 }
 
 /* Meetings within reach of the measured examples at the largest model that they are known for. */
