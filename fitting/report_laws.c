@@ -73,7 +73,7 @@ static void heldout_cell(struct html_table *table, const struct heldout *heldout
 static void method_cell(struct html_table *table, const struct analysis_fit *fit)
 {
     char text[32];
-    html_cell_begin(table, NULL, 1);
+    html_cell_begin(table, fit->view == VIEW_JOINT ? "narrow" : NULL, 1);
     html_text(table->out, fit->group);
     if (!isnan(fit->parameters))
         fprintf(table->out, "<small>model size %s</small>", html_count_short(fit->parameters, text, sizeof text));
@@ -85,7 +85,7 @@ static void method_cell(struct html_table *table, const struct analysis_fit *fit
 
 static void law_cell(struct html_table *table, const struct analysis_fit *fit, bool best)
 {
-    html_cell_begin(table, NULL, 1);
+    html_cell_begin(table, "law", 1);
     html_text(table->out, fit->law.name);
     if (best) fputs(" ★", table->out);
     fputs("<small>", table->out);
