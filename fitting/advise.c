@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "fitting/analysis_internal.h"
+#include "fitting/sorted.h"
 
 /* Least squares of log seconds on 1, log N, log D over the rows of a fit: what a point costs. NAN: too few rows. */
 static double predict_seconds(const struct analysis *analysis, const struct analysis_fit *fit,
@@ -49,12 +50,6 @@ static struct observation point_of(const struct advise_option *option, const str
                                 .examples = examples};
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static int profile_of(const struct analysis *analysis, const struct analysis_fit *fit, const struct observation *point,
                       struct advise_option *option, struct error *err)
 {
@@ -87,9 +82,9 @@ static void interval_of(const struct analysis_fit *fit, double level, struct adv
     for (size_t r = 0; losses && r < count; r++)
         losses[r] = predict(fit, fit->intervals.samples + r * fit->law.parameter_count, point);
     if (losses && count) {
-        qsort(losses, count, sizeof *losses, compare_numbers);
-        option->low = losses[(size_t)((1 - level) / 2 * (double)(count - 1) + 0.5)];
-        option->high = losses[(size_t)((1 + level) / 2 * (double)(count - 1) + 0.5)];
+        sort_numbers(losses, count);
+        option->low = sorted_at(losses, count, (1 - level) / 2);
+        option->high = sorted_at(losses, count, (1 + level) / 2);
     }
     free(losses);
 }

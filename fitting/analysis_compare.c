@@ -6,6 +6,7 @@
 
 #include "fitting/analysis.h"
 #include "fitting/analysis_internal.h"
+#include "fitting/sorted.h"
 
 /* Points as the two stages want them: `size` on LAW_X. */
 struct axis_rows {
@@ -145,12 +146,6 @@ done:
     return result;
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Interval of every root over the resamples with as many roots. Resamples of the two methods are independent. */
 static void crossing_intervals(const struct analysis *analysis, struct analysis_crossing *out, double x[2][LAW_AXES])
 {
@@ -177,9 +172,9 @@ static void crossing_intervals(const struct analysis *analysis, struct analysis_
         double level = analysis->options.level;
         for (size_t r = 0; r < kept; r++)
             column[r] = logs[r][k];
-        qsort(column, kept, sizeof *column, compare_numbers);
-        out->low[k] = column[(size_t)((1 - level) / 2 * (double)(kept - 1) + 0.5)];
-        out->high[k] = column[(size_t)((1 + level) / 2 * (double)(kept - 1) + 0.5)];
+        sort_numbers(column, kept);
+        out->low[k] = sorted_at(column, kept, (1 - level) / 2);
+        out->high[k] = sorted_at(column, kept, (1 + level) / 2);
     }
     free(logs);
     free(column);

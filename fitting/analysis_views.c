@@ -6,6 +6,7 @@
 
 #include "fitting/analysis.h"
 #include "fitting/analysis_internal.h"
+#include "fitting/sorted.h"
 
 /* Where a user's law belongs follows from its axes. */
 static bool user_suits(enum view_kind view, const struct expression *expression)
@@ -71,12 +72,6 @@ static double field_pet(const struct observation *row)
     return row->pet_size;
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Ascending levels of a field over the rows of a view; *levels is malloc'ed. Returns the count, 0 also out of memory.
  */
 static size_t levels_of(const struct observations *observations, const struct analysis_fit *view, field_of *field,
@@ -87,11 +82,7 @@ static size_t levels_of(const struct observations *observations, const struct an
     if (!*levels) return 0;
     for (size_t i = 0; i < observations->count; i++)
         if (analysis_in_view(view, &observations->rows[i])) (*levels)[count++] = field(&observations->rows[i]);
-    qsort(*levels, count, sizeof **levels, compare_numbers);
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++)
-        if (!i || (*levels)[i] != (*levels)[kept - 1]) (*levels)[kept++] = (*levels)[i];
-    return kept;
+    return sort_levels(*levels, count);
 }
 
 /* The level at which most points can be fitted, the largest of several. */

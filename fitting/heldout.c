@@ -1,22 +1,17 @@
 /* Fitting, fourth box: held-out error, of cells that the sweep sets aside or of levels left out in turn. */
 #include "fitting/heldout.h"
+#include "fitting/sorted.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 static double median(const double *values, size_t count)
 {
     double *sorted = malloc(count * sizeof *sorted);
     if (!sorted) return NAN;
     memcpy(sorted, values, count * sizeof *sorted);
-    qsort(sorted, count, sizeof *sorted, compare);
+    sort_numbers(sorted, count);
     double middle = count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
     free(sorted);
     return middle;
@@ -83,13 +78,9 @@ static int split_create(size_t count, struct split *split)
 /* Ascending levels of an axis; returns their number. */
 static size_t list_levels(const struct fit_data *data, size_t axis, double *levels)
 {
-    size_t kept = 0;
     for (size_t i = 0; i < data->count; i++)
         levels[i] = data->log_x[i][axis];
-    qsort(levels, data->count, sizeof *levels, compare);
-    for (size_t i = 0; i < data->count; i++)
-        if (!i || levels[i] != levels[kept - 1]) levels[kept++] = levels[i];
-    return kept;
+    return sort_levels(levels, data->count);
 }
 
 static void split_at(const struct fit_data *data, size_t axis, double low, double high, struct split *split)

@@ -9,6 +9,7 @@
 #include "fitting/absolute.h"
 #include "fitting/eigen.h"
 #include "fitting/random.h"
+#include "fitting/sorted.h"
 
 #define SINGULAR 1e-6
 #define MOVES 1e-4
@@ -153,12 +154,6 @@ static void check_width(enum law_role role, struct interval *interval)
     interval->identified = false;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double percentile(const double *sorted, size_t count, double p)
 {
     double place = p * (double)(count - 1);
@@ -199,7 +194,7 @@ static void summarise(const struct law *law, double *samples, size_t count, doub
         for (size_t r = 0; r < count; r++)
             column[r] = law_parameter_value(law, samples + r * law->parameter_count, p);
         intervals[p].error = deviation(column, count);
-        qsort(column, count, sizeof *column, compare);
+        sort_numbers(column, count);
         intervals[p].low = percentile(column, count, (1 - level) / 2);
         intervals[p].high = percentile(column, count, (1 + level) / 2);
         check_width(law->parameters[p].role, &intervals[p]);

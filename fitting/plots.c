@@ -8,6 +8,7 @@
 
 #include "fitting/html.h"
 #include "fitting/plots_internal.h"
+#include "fitting/sorted.h"
 
 size_t *plots_predicting_fits(const struct analysis *analysis, struct error *err)
 {
@@ -117,17 +118,11 @@ int canvas_close(struct canvas *canvas)
     return 0;
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 int levels_sort(struct levels *levels)
 {
     size_t count = 0;
     if (!levels->at) return -1;
-    qsort(levels->at, levels->count, sizeof *levels->at, compare_numbers);
+    sort_numbers(levels->at, levels->count);
     for (size_t i = 0; i < levels->count; i++)
         if (levels->at[i] > 0 && (!count || levels->at[i] != levels->at[count - 1]))
             levels->at[count++] = levels->at[i];
@@ -195,10 +190,10 @@ bool plot_band(const struct analysis *analysis, const struct analysis_fit *fit, 
     if (!losses) return false;
     for (size_t r = 0; r < count; r++)
         losses[r] = law_value(&fit->law, fit->intervals.samples + r * fit->law.parameter_count, x);
-    qsort(losses, count, sizeof *losses, compare_numbers);
+    sort_numbers(losses, count);
     for (size_t i = 0; i < 2; i++) {
         double share = 0.5 + (i ? 0.5 : -0.5) * analysis->options.level;
-        range[i] = losses[(size_t)(share * (double)(count - 1) + 0.5)];
+        range[i] = sorted_at(losses, count, share);
     }
     free(losses);
     return true;

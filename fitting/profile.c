@@ -1,5 +1,6 @@
 /* Fitting, third box, the second way: a fit and its points in, intervals by refits with a value held out. */
 #include "fitting/profile.h"
+#include "fitting/sorted.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -32,12 +33,6 @@ double profile_student(double level, double degrees)
     return (low + high) / 2;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* mean(psi²) / mean(psi'). With a threshold below most residuals the share within it says little: the density around 0
  * is taken from the nearer three quarters of the residuals that the parameters leave free. */
 static double spread(const struct profile *profile, double *sizes)
@@ -49,7 +44,7 @@ static double spread(const struct profile *profile, double *sizes)
         sizes[i] = fabs(columns_residual(&profile->columns, descent->log_residuals, profile->theta, i, NULL));
         squares += fmin(sizes[i], delta) * fmin(sizes[i], delta);
     }
-    qsort(sizes, n, sizeof *sizes, compare);
+    sort_numbers(sizes, n);
     if (isinf(delta)) return squares / (double)free;
     double near = fmax(delta, sizes[used + 3 * free / 4 < n ? used + 3 * free / 4 : n - 1]);
     size_t within = 0;

@@ -2,6 +2,7 @@
  * both axes: an axis that is not a point's own is 0 there, and the log-ratio of the two coefficients is a slope over
  * the indicator of the second axis. */
 #include "fitting/staged.h"
+#include "fitting/sorted.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -119,12 +120,6 @@ static int run(const struct fit_data axes[STAGED_AXES], const struct staged *has
     return 0;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static struct staged_parameter summary(const double *values, double *samples, size_t count, size_t which, double level)
 {
     bool logged = which == 2 * STAGED_AXES + 1 || (which < 2 * STAGED_AXES && which % 2 == 0);
@@ -133,9 +128,9 @@ static struct staged_parameter summary(const double *values, double *samples, si
     for (size_t r = 0; r < count; r++)
         column[r] = samples[r * VALUES + which];
     if (!count) return out;
-    qsort(column, count, sizeof *column, compare);
-    double low = column[(size_t)((1 - level) / 2 * (double)(count - 1) + 0.5)];
-    double high = column[(size_t)((1 + level) / 2 * (double)(count - 1) + 0.5)];
+    sort_numbers(column, count);
+    double low = sorted_at(column, count, (1 - level) / 2);
+    double high = sorted_at(column, count, (1 + level) / 2);
     out.low = logged ? exp(low) : low;
     out.high = logged ? exp(high) : high;
     return out;

@@ -1,6 +1,7 @@
 /* Fitting: where the optimiser starts. A coefficient of centred axes is the term's size in the middle of the points, so
  * the grid needs no guess of its scale. */
 #include "fitting/starts.h"
+#include "fitting/sorted.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -36,19 +37,13 @@ size_t starts_count(const struct law *law)
     return role_count(law, LAW_COEFFICIENT) > 1 ? count * SHARES : count;
 }
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 struct starts_scale starts_scale(const struct fit_data *data)
 {
     struct starts_scale scale = {data->loss[0], data->loss[0]};
     double *sorted = malloc(data->count * sizeof *sorted);
     if (!sorted) return scale; /* poorer starts, not a failure */
     memcpy(sorted, data->loss, data->count * sizeof *sorted);
-    qsort(sorted, data->count, sizeof *sorted, compare);
+    sort_numbers(sorted, data->count);
     scale = (struct starts_scale){.smallest = sorted[0], .median = sorted[data->count / 2]};
     free(sorted);
     return scale;

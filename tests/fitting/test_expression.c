@@ -12,6 +12,7 @@
 #include "fitting/interval.h"
 #include "fitting/law_user.h"
 #include "fitting/preflight.h"
+#include "tests/fitting/gradient.h"
 #include "tests/fitting/synthetic.h"
 
 static struct user_law *make(const char *text)
@@ -117,21 +118,10 @@ static void check_gradient(const char *text)
     struct user_law *user = make(text);
     const struct law *law = &user->law;
     const double log_x[LAW_AXES] = {1.3, 0.7, 0.4, 2.1};
-    double theta[LAW_PARAMETERS], gradient[LAW_PARAMETERS];
+    double theta[LAW_PARAMETERS];
     for (size_t i = 0; i < law->parameter_count; i++)
         theta[i] = 0.3 + 0.07 * (double)i;
-    law_log_value(law, theta, log_x, gradient);
-    for (size_t i = 0; i < law->parameter_count; i++) {
-        double h = 1e-5, middle = theta[i];
-        theta[i] = middle + h;
-        double above = law_log_value(law, theta, log_x, NULL);
-        theta[i] = middle - h;
-        double below = law_log_value(law, theta, log_x, NULL);
-        theta[i] = middle;
-        if (!(fabs((above - below) / (2 * h) - gradient[i]) < 1e-8) || gradient[i] == 0)
-            fail_msg("%s: by %s %.12g, differences say %.12g", text, law->parameters[i].name, gradient[i],
-                     (above - below) / (2 * h));
-    }
+    gradient_check(law, text, theta, log_x, 1e-8);
     user_law_destroy(user);
 }
 
