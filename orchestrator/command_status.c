@@ -119,28 +119,19 @@ static void print_table(const struct tally *tally)
     print_counts("all", tally->total, tally->total);
 }
 
-static double number(const json_t *object, const char *key)
-{
-    return json_number_value(json_object_get(object, key));
-}
-
-static const char *string(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 static void print_stage(const json_t *stage)
 {
-    const char *method = string(stage, "method");
-    printf("  %.12s %s %s", string(stage, "stage"), string(stage, "model"), *method ? method : string(stage, "kind"));
-    if (number(stage, "pet_size") > 0) printf(" %.0f", number(stage, "pet_size"));
-    if (number(stage, "finetune_examples") > 0)
-        printf(", %.0f tokens, %.0f examples", number(stage, "pretrain_tokens"), number(stage, "finetune_examples"));
-    printf(": step %.0f of %.0f", number(stage, "step"), number(stage, "steps"));
-    if (number(stage, "loss") > 0) printf(", loss %.4f", number(stage, "loss"));
-    printf(", %.0f tokens/s, rank %.0f", number(stage, "tokens_per_second"), number(stage, "rank"));
-    if (number(stage, "attempt") > 1) printf(", attempt %.0f", number(stage, "attempt"));
+    const char *method = status_string(stage, "method");
+    printf("  %.12s %s %s", status_string(stage, "stage"), status_string(stage, "model"),
+           *method ? method : status_string(stage, "kind"));
+    if (status_number(stage, "pet_size") > 0) printf(" %.0f", status_number(stage, "pet_size"));
+    if (status_number(stage, "finetune_examples") > 0)
+        printf(", %.0f tokens, %.0f examples", status_number(stage, "pretrain_tokens"),
+               status_number(stage, "finetune_examples"));
+    printf(": step %.0f of %.0f", status_number(stage, "step"), status_number(stage, "steps"));
+    if (status_number(stage, "loss") > 0) printf(", loss %.4f", status_number(stage, "loss"));
+    printf(", %.0f tokens/s, rank %.0f", status_number(stage, "tokens_per_second"), status_number(stage, "rank"));
+    if (status_number(stage, "attempt") > 1) printf(", attempt %.0f", status_number(stage, "attempt"));
     printf("\n");
 }
 
@@ -178,9 +169,10 @@ static void print_calibration(const json_t *list)
     printf("\nseconds of this run      stages     plan   actual   actual/plan\n");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *entry = json_array_get(list, i);
-        double predicted = number(entry, "predicted_seconds"), actual = number(entry, "actual_seconds");
-        printf("  %-12.12s%-10.10s%7.0f%9.4g%9.4g%14.3g\n", string(entry, "model"), string(entry, "method"),
-               number(entry, "stages"), predicted, actual, predicted > 0 ? actual / predicted : 0.0);
+        double predicted = status_number(entry, "predicted_seconds"), actual = status_number(entry, "actual_seconds");
+        printf("  %-12.12s%-10.10s%7.0f%9.4g%9.4g%14.3g\n", status_string(entry, "model"),
+               status_string(entry, "method"), status_number(entry, "stages"), predicted, actual,
+               predicted > 0 ? actual / predicted : 0.0);
     }
 }
 
@@ -198,9 +190,9 @@ static void print_live(const json_t *live, bool complete, bool queued, const cha
     const json_t *stages = json_object_get(live, "running");
     printf("\nrunning: %zu stage%s", json_array_size(stages), json_array_size(stages) == 1 ? "" : "s");
     if (json_is_true(json_object_get(live, "draining"))) printf(", stopping at the next checkpoint");
-    if (number(live, "eta_seconds") > 0) {
+    if (status_number(live, "eta_seconds") > 0) {
         printf(", ETA ");
-        print_duration(number(live, "eta_seconds"));
+        print_duration(status_number(live, "eta_seconds"));
     }
     printf("\n");
     for (size_t i = 0; i < json_array_size(stages); i++)

@@ -10,6 +10,7 @@
 #include "io/file.h"
 #include "io/log.h"
 #include "orchestrator/master_internal.h"
+#include "orchestrator/quantity.h"
 
 #define STATUS_INTERVAL 1.0 /* seconds between writes of status.json */
 #define LINE_INTERVAL 10.0  /* seconds between plain progress lines */
@@ -111,16 +112,6 @@ static void write_status(struct master *master)
     json_decref(status);
 }
 
-static void print_duration(char *out, size_t size, double seconds)
-{
-    if (seconds < 0)
-        snprintf(out, size, "unknown yet");
-    else if (seconds < 3600)
-        snprintf(out, size, "%dm%02ds", (int)seconds / 60, (int)seconds % 60);
-    else
-        snprintf(out, size, "%dh%02dm", (int)(seconds / 3600), (int)(seconds / 60) % 60);
-}
-
 static const char *unit(const struct master *master)
 {
     return master->options.only ? "shared pretraining stages" : "points";
@@ -129,9 +120,9 @@ static const char *unit(const struct master *master)
 static void print_line(struct master *master)
 {
     struct master_summary s = master_summary(master);
-    char eta[32], elapsed[32];
-    print_duration(eta, sizeof eta, master_eta(master));
-    print_duration(elapsed, sizeof elapsed, s.seconds);
+    char eta[QUANTITY_TEXT], elapsed[QUANTITY_TEXT];
+    quantity_clock(master_eta(master), eta);
+    quantity_clock(s.seconds, elapsed);
     char line[256];
     snprintf(line, sizeof line, "%zu of %zu %s done, %zu running, %zu failed, %s gone, ETA %s", s.done + s.diverged,
              s.points, unit(master), master->running_count, s.failed + s.skipped, elapsed, eta);
@@ -175,8 +166,8 @@ void master_print_summary(struct master *master)
     struct master_summary s = master_summary(master);
     write_status(master); /* the run has ended */
     if (master->options.progress_line) fprintf(stderr, "\n");
-    char elapsed[32];
-    print_duration(elapsed, sizeof elapsed, s.seconds);
+    char elapsed[QUANTITY_TEXT];
+    quantity_clock(s.seconds, elapsed);
     printf("%zu %s: %zu done, %zu diverged, %zu failed, %zu skipped, %zu left; %zu committed in this run, %s\n",
            s.points, unit(master), s.done, s.diverged, s.failed, s.skipped, s.left, s.committed_now, elapsed);
     size_t shown = 0;

@@ -44,6 +44,17 @@ const char *quantity_time(double seconds, char out[QUANTITY_TEXT])
     return out;
 }
 
+const char *quantity_clock(double seconds, char out[QUANTITY_TEXT])
+{
+    if (seconds < 0)
+        snprintf(out, QUANTITY_TEXT, "unknown yet");
+    else if (seconds < 3600)
+        snprintf(out, QUANTITY_TEXT, "%dm%02ds", (int)seconds / 60, (int)seconds % 60);
+    else
+        snprintf(out, QUANTITY_TEXT, "%.0fh%02dm", floor(seconds / 3600), (int)(fmod(seconds, 3600) / 60));
+    return out;
+}
+
 /* H:M:S or M:S. */
 static int parse_clock(const char *text, double *seconds)
 {

@@ -9,6 +9,9 @@ const char *quantity_number(double value, char out[QUANTITY_TEXT]);
 const char *quantity_bytes(double value, char out[QUANTITY_TEXT]);
 const char *quantity_time(double seconds, char out[QUANTITY_TEXT]);
 
+/* A time that goes on, whole seconds: "4m05s", "12h30m"; below 0: "unknown yet". */
+const char *quantity_clock(double seconds, char out[QUANTITY_TEXT]);
+
 /* "90", "90s", "30m", "4h", "2d", "1:30:00": seconds. 0, or -1: not a time above zero. */
 int quantity_parse_time(const char *text, double *seconds);
 

@@ -17,6 +17,17 @@ json_t *status_live(const char *dir)
     return NULL;
 }
 
+double status_number(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+const char *status_string(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
 void slurm_state_print(const struct slurm_state *state, FILE *out)
 {
     fprintf(out, "%s", state->state);

@@ -13,6 +13,10 @@
  * ended. */
 json_t *status_live(const char *dir);
 
+/* A member of status.json, or of an object in it: 0 and "" where it is not there. Owned by the object. */
+double status_number(const json_t *object, const char *key);
+const char *status_string(const json_t *object, const char *key);
+
 /* "RUNNING for 0:10 of 10:00 on n1", "PENDING (Priority)", "COMPLETED". */
 void slurm_state_print(const struct slurm_state *state, FILE *out);
 json_t *slurm_state_json(const struct slurm_state *state);

@@ -13,6 +13,11 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+void sweep_sort_axis(uint64_t *values, size_t count)
+{
+    qsort(values, count, sizeof *values, ascending);
+}
+
 /* Keys that one optimiser has are refused where another is chosen. */
 static void read_optimiser(const struct config_group *group, struct recipe *recipe)
 {
@@ -96,8 +101,7 @@ static void read_pretrain(const struct config_group *root, struct sweep *sweep)
     recipe->evaluations = 1;
     sweep->pretrain_tokens =
         config_take_uints(&group, "tokens", 1, SWEEP_STEPS_LIMIT << 10, true, &sweep->pretrain_token_count);
-    if (sweep->pretrain_tokens)
-        qsort(sweep->pretrain_tokens, sweep->pretrain_token_count, sizeof *sweep->pretrain_tokens, ascending);
+    if (sweep->pretrain_tokens) sweep_sort_axis(sweep->pretrain_tokens, sweep->pretrain_token_count);
     recipe->sequence_length = (uint32_t)config_take_uint(&group, "sequence_length", 2, 1 << 20);
     recipe->batch = (uint32_t)config_take_uint(&group, "batch", 1, 1 << 20);
     recipe->learning_rate = config_take_double(&group, "learning_rate", CONFIG_POSITIVE, 1e3);
@@ -156,7 +160,7 @@ static void join_imports(const struct config_group *root, struct sweep *sweep)
         for (size_t i = 0; i < sweep->import_count; i++)
             if (!on_axis(sweep, sweep->imports[i].tokens))
                 axis[sweep->pretrain_token_count++] = sweep->imports[i].tokens;
-        qsort(axis, sweep->pretrain_token_count, sizeof *axis, ascending);
+        sweep_sort_axis(axis, sweep->pretrain_token_count);
         for (size_t i = 0; i < sweep->pretrain_token_count; i++)
             for (size_t j = 0; j < trained; j++)
                 sweep->pretrain_trained[i] |= axis[i] == wished[j];
@@ -182,7 +186,7 @@ uint64_t *sweep_read_examples(const struct config_group *group, const struct swe
         if (examples[i] > have)
             config_fail_element(group, "examples", i,
                                 "%" PRIu64 " examples, more than the data set has; allowed: 1..%zu", examples[i], have);
-    if (examples) qsort(examples, *count, sizeof *examples, ascending);
+    if (examples) sweep_sort_axis(examples, *count);
     return examples;
 }
 

@@ -134,12 +134,6 @@ static void read_method(const struct config_group *root, struct sweep *sweep, si
     if (method->config.kind != METHOD_NONE && !config_file_failed(root->file)) read_overrides(&group, sweep, method);
 }
 
-static int ascending_counts(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* The axis: what any method has. (The methods have their own lists by now.) */
 static int join_examples(struct sweep *sweep)
 {
@@ -156,7 +150,7 @@ static int join_examples(struct sweep *sweep)
         memcpy(all, sweep->examples, sweep->example_count * sizeof *all);
         count = sweep->example_count;
     }
-    qsort(all, count, sizeof *all, ascending_counts);
+    sweep_sort_axis(all, count);
     size_t kept = 0;
     for (size_t i = 0; i < count; i++)
         if (!kept || all[i] != all[kept - 1]) all[kept++] = all[i];

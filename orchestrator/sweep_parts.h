@@ -12,6 +12,9 @@
 /* `name` seen from the folder of the sweep file `path`: 0, or -1 where it is too long. */
 int sweep_resolve(const char *path, const char *name, char out[PATH_MAX]);
 
+/* Ascending, in place: as the axes of numbers are kept. */
+void sweep_sort_axis(uint64_t *values, size_t count);
+
 void sweep_read_models(const struct config_group *root, struct sweep *sweep);
 void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep);
 /* The finetuning axis; *recipe and *epochs are what the methods start from. */

@@ -7,26 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-static double number(const json_t *object, const char *key)
-{
-    return json_number_value(json_object_get(object, key));
-}
-
-static const char *string(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
-static void clock_text(double seconds, char out[32])
-{
-    if (seconds < 0)
-        snprintf(out, 32, "unknown yet");
-    else if (seconds < 3600)
-        snprintf(out, 32, "%dm%02ds", (int)seconds / 60, (int)seconds % 60);
-    else
-        snprintf(out, 32, "%.0fh%02dm", (double)(long)(seconds / 3600), (int)((long)seconds / 60 % 60));
-}
+#include "orchestrator/quantity.h"
+#include "orchestrator/status_live.h"
 
 static const char *state_text(const struct top_page *page)
 {
@@ -49,18 +31,19 @@ static void draw_bar(int row, double share, double running)
 static int draw_head(const struct top_page *page)
 {
     const json_t *points = json_object_get(page->status, "points"), *nodes = json_object_get(page->status, "nodes");
-    double total = number(points, "total"), done = number(points, "done") + number(points, "diverged");
-    double failed = number(points, "failed") + number(points, "skipped"), devices = 0, unused = 0;
+    double total = status_number(points, "total"),
+           done = status_number(points, "done") + status_number(points, "diverged");
+    double failed = status_number(points, "failed") + status_number(points, "skipped"), devices = 0, unused = 0;
     size_t running = json_array_size(json_object_get(page->status, "running"));
-    char gone[32], eta[32];
+    char gone[QUANTITY_TEXT], eta[QUANTITY_TEXT];
     for (size_t i = 0; i < json_array_size(nodes); i++) {
-        devices += number(json_array_get(nodes, i), "devices");
-        unused += number(json_array_get(nodes, i), "free");
+        devices += status_number(json_array_get(nodes, i), "devices");
+        unused += status_number(json_array_get(nodes, i), "free");
     }
-    clock_text(number(page->status, "seconds"), gone);
-    clock_text(number(page->status, "eta_seconds"), eta);
+    quantity_clock(status_number(page->status, "seconds"), gone);
+    quantity_clock(status_number(page->status, "eta_seconds"), eta);
     attron(A_BOLD);
-    mvprintw(0, 0, "%s", string(page->status, "name"));
+    mvprintw(0, 0, "%s", status_string(page->status, "name"));
     attroff(A_BOLD);
     printw("  %s  %s gone, ETA %s", state_text(page), gone, eta);
     mvprintw(1, 0, "%.0f of %.0f points done, %.0f failed or skipped, %zu stages running on %.0f of %.0f devices", done,
@@ -88,8 +71,8 @@ static int draw_nodes(const struct top_page *page, int row, int rows)
             mvprintw(row++, 0, "      and %zu more", count - i);
             break;
         }
-        mvprintw(row++, 0, "%4.0f  %-24.24s %7.0f %5.0f", number(node, "rank"), string(node, "host"),
-                 number(node, "devices"), number(node, "devices") - number(node, "free"));
+        mvprintw(row++, 0, "%4.0f  %-24.24s %7.0f %5.0f", status_number(node, "rank"), status_string(node, "host"),
+                 status_number(node, "devices"), status_number(node, "devices") - status_number(node, "free"));
     }
     return row + 1;
 }
@@ -97,17 +80,18 @@ static int draw_nodes(const struct top_page *page, int row, int rows)
 static void draw_stage(const json_t *stage, int row, bool selected)
 {
     char what[64], loss[16] = "-";
-    const char *method = string(stage, "method");
-    if (number(stage, "pet_size") > 0)
-        snprintf(what, sizeof what, "%s %.0f", method, number(stage, "pet_size"));
+    const char *method = status_string(stage, "method");
+    if (status_number(stage, "pet_size") > 0)
+        snprintf(what, sizeof what, "%s %.0f", method, status_number(stage, "pet_size"));
     else
-        snprintf(what, sizeof what, "%s", *method ? method : string(stage, "kind"));
-    if (number(stage, "loss") > 0) snprintf(loss, sizeof loss, "%.4f", number(stage, "loss"));
+        snprintf(what, sizeof what, "%s", *method ? method : status_string(stage, "kind"));
+    if (status_number(stage, "loss") > 0) snprintf(loss, sizeof loss, "%.4f", status_number(stage, "loss"));
     if (selected) attron(A_BOLD);
     mvprintw(row, 0, "%s%-12.12s %-12.12s %-12.12s %9.0f %9.0f/%-9.0f %9s %10.0f %4.0f %3.0f", selected ? ">" : " ",
-             string(stage, "stage"), string(stage, "model"), what, number(stage, "finetune_examples"),
-             number(stage, "step"), number(stage, "steps"), loss, number(stage, "tokens_per_second"),
-             number(stage, "rank"), number(stage, "attempt"));
+             status_string(stage, "stage"), status_string(stage, "model"), what,
+             status_number(stage, "finetune_examples"), status_number(stage, "step"), status_number(stage, "steps"),
+             loss, status_number(stage, "tokens_per_second"), status_number(stage, "rank"),
+             status_number(stage, "attempt"));
     if (selected) attroff(A_BOLD);
 }
 
@@ -130,15 +114,15 @@ static void draw_failures(const struct top_page *page, int row, int rows)
     draw_title(row++, "last failures");
     for (size_t i = 0; i < json_array_size(failures) && rows > 1; i++, rows--) {
         const json_t *failure = json_array_get(failures, i);
-        time_t when = (time_t)number(failure, "when");
+        time_t when = (time_t)status_number(failure, "when");
         struct tm local;
         char clock[16] = "";
         if (localtime_r(&when, &local)) strftime(clock, sizeof clock, "%H:%M:%S", &local);
         move(row++, 0);
         char line[512];
-        snprintf(line, sizeof line, "%s %.12s %s attempt %.0f: %s: %s", clock, string(failure, "stage"),
-                 string(failure, "model"), number(failure, "attempt"), string(failure, "status"),
-                 string(failure, "message"));
+        snprintf(line, sizeof line, "%s %.12s %s attempt %.0f: %s: %s", clock, status_string(failure, "stage"),
+                 status_string(failure, "model"), status_number(failure, "attempt"), status_string(failure, "status"),
+                 status_string(failure, "message"));
         addnstr(line, COLS);
     }
 }
