@@ -5,13 +5,7 @@
 #include <string.h>
 
 #include "workers/config.h"
-
-static int find(const char *const *names, int count, const char *name)
-{
-    for (int i = 0; i < count; i++)
-        if (!strcmp(names[i], name)) return i;
-    return -1;
-}
+#include "workers/names.h"
 
 static const char *const families[FAMILIES] = {"llama", "mistral", "qwen2", "olmo2", "gpt_neox"};
 static const char *const norms[NORMS] = {"rms", "layer"};
@@ -24,7 +18,7 @@ const char *family_name(enum model_family family)
 
 int family_find(const char *name)
 {
-    return find(families, FAMILIES, name);
+    return name_find(families, FAMILIES, name);
 }
 
 const char *norm_name(enum norm_kind kind)
@@ -34,7 +28,7 @@ const char *norm_name(enum norm_kind kind)
 
 int norm_find(const char *name)
 {
-    return find(norms, NORMS, name);
+    return name_find(norms, NORMS, name);
 }
 
 const char *activation_name(enum activation activation)
@@ -44,7 +38,7 @@ const char *activation_name(enum activation activation)
 
 int activation_find(const char *name)
 {
-    return find(activations, ACTIVATIONS, name);
+    return name_find(activations, ACTIVATIONS, name);
 }
 
 struct architecture architecture_of(enum model_family family, uint32_t head_width)

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "workers/names.h"
+
 /* Far above any model that fits a cluster, low enough that no count below overflows 64 bits. */
 enum {
     LAYERS_LIMIT = 4096,
@@ -25,9 +27,7 @@ const char *method_name(enum method_kind kind)
 
 int method_find(const char *name)
 {
-    for (int kind = 0; kind < METHODS; kind++)
-        if (!strcmp(name, method_names[kind])) return kind;
-    return -1;
+    return name_find(method_names, METHODS, name);
 }
 
 uint64_t model_non_embedding_parameters(const struct model_config *model)

@@ -4,15 +4,9 @@
 #include <string.h>
 
 #include "workers/config.h"
+#include "workers/names.h"
 
 static const char *const schedule_names[SCHEDULES] = {"constant", "linear", "cosine", "inverse_sqrt", "wsd"};
-
-static int name_find(const char *const *names, int count, const char *name)
-{
-    for (int i = 0; i < count; i++)
-        if (strcmp(names[i], name) == 0) return i;
-    return -1;
-}
 
 static const char *const optimiser_names[OPTIMISERS] = {"adamw", "adafactor", "sgd"};
 

@@ -232,3 +232,14 @@ def wait_for(condition, seconds=60, what='a condition'):
             return value
         time.sleep(0.01)
     raise AssertionError(f'waited {seconds} s for {what() if callable(what) else what}')
+
+
+def take_numbers(words, *names):
+    """Take `--NAME NUMBER` out of the words of a test, as unittest does not know them; the numbers by name."""
+    taken = {}
+    for name in names:
+        if f'--{name}' in words:
+            at = words.index(f'--{name}')
+            taken[name] = int(words[at + 1])
+            del words[at:at + 2]
+    return taken

@@ -77,13 +77,6 @@ class Drains(unittest.TestCase):
 
 
 if __name__ == '__main__':
-    for word in ('--drains', '--seed'):
-        if word in sys.argv:
-            at = sys.argv.index(word)
-            value = int(sys.argv[at + 1])
-            del sys.argv[at:at + 2]
-            if word == '--drains':
-                DRAINS = value
-            else:
-                SEED = value
+    asked = harness.take_numbers(sys.argv, 'drains', 'seed')
+    DRAINS, SEED = asked.get('drains', DRAINS), asked.get('seed', SEED)
     unittest.main(verbosity=2)

@@ -238,13 +238,6 @@ class Drains(unittest.TestCase):
 
 
 if __name__ == '__main__':
-    for word in ('--kills', '--seed'):
-        if word in sys.argv:
-            at = sys.argv.index(word)
-            value = int(sys.argv[at + 1])
-            del sys.argv[at:at + 2]
-            if word == '--kills':
-                KILLS = value
-            else:
-                SEED = value
+    asked = harness.take_numbers(sys.argv, 'kills', 'seed')
+    KILLS, SEED = asked.get('kills', KILLS), asked.get('seed', SEED)
     unittest.main(verbosity=2)
