@@ -34,6 +34,7 @@ static inline struct store_row bench_row(size_t number)
     bench_identity(row.result.identity, number);
     memcpy(row.result.best_digest, row.result.identity, DIGEST_HEX);
     row.result.status = STORE_DONE;
+    store_result_without_generations(&row.result);
     row.result.evaluations = 8;
     row.result.steps = row.result.best_step = 500 + number;
     row.result.tokens = 123456 + number;

@@ -26,7 +26,7 @@
 #include "io/digest.h"
 #include "io/error.h"
 
-#define STORE_VERSION 2
+#define STORE_VERSION 3
 #define STORE_SLOT 4096
 #define STORE_NAME 48  /* bytes of a name in a row, zero-padded */
 #define STORE_CURVE 64 /* evaluations kept a point; a longer curve is thinned evenly, first and last kept */
@@ -86,7 +86,16 @@ struct store_result {
     uint64_t test_tokens;
     uint64_t valid_tokens;
     char best_digest[DIGEST_HEX]; /* of the best checkpoint's tensors */
+    /* Of texts generated for the first `generated` test examples by the best checkpoint; NaN: not asked for. */
+    double bleu, chrf;              /* 0..100, as sacrebleu's */
+    double rouge1, rouge2, rougeL;  /* mean F1, 0..1, as rouge-score's */
+    double length_penalty;          /* of beam search; NaN without generation */
+    uint64_t generated;             /* examples; 0: nothing was generated */
+    uint32_t beams, max_new_tokens; /* 0 without generation */
+    char generations[DIGEST_HEX];   /* of the texts, in their order (workers/generation.h); zeros without */
 };
+/* A result for which nothing was generated: the members above. */
+void store_result_without_generations(struct store_result *result);
 
 /* Where and how it ran. */
 struct store_execution {

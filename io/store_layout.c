@@ -1,4 +1,5 @@
 /* The frozen layout of results.h5: the members of every dataset. */
+#include <math.h>
 #include <string.h>
 
 #include "io/store_internal.h"
@@ -67,6 +68,16 @@ static const struct frozen_field result_fields[] = {
     FIELD(store_result, test_tokens, FIELD_U64, "tokens"),
     FIELD(store_result, valid_tokens, FIELD_U64, "tokens"),
     FIELD(store_result, best_digest, FIELD_TEXT, "hexadecimal digest of the best checkpoint's tensors"),
+    FIELD(store_result, bleu, FIELD_F64, "0 to 100"),
+    FIELD(store_result, chrf, FIELD_F64, "0 to 100"),
+    FIELD(store_result, rouge1, FIELD_F64, "F1, 0 to 1"),
+    FIELD(store_result, rouge2, FIELD_F64, "F1, 0 to 1"),
+    FIELD(store_result, rougeL, FIELD_F64, "F1, 0 to 1"),
+    FIELD(store_result, length_penalty, FIELD_F64, "exponent of the length"),
+    FIELD(store_result, generated, FIELD_U64, "examples"),
+    FIELD(store_result, beams, FIELD_U32, "beams"),
+    FIELD(store_result, max_new_tokens, FIELD_U32, "tokens"),
+    FIELD(store_result, generations, FIELD_TEXT, "hexadecimal digest of the generated texts"),
     {"committed", FIELD_U32, STORE_MARKER_OFFSET, 4, "1: the row is committed", NULL},
     {"checksum", FIELD_U64, STORE_MARKER_OFFSET + 8, 8, "XXH3-64 of the row before `committed`", NULL},
 };
@@ -133,8 +144,16 @@ _Static_assert(sizeof(struct store_point) == 312,
                "a member of /points needs an entry in point_fields and a new version");
 _Static_assert(sizeof(struct store_state) == 216, "likewise /state");
 _Static_assert(sizeof(struct store_execution) == 256, "likewise /execution");
-_Static_assert(sizeof(struct store_result) == 176, "likewise /results");
+_Static_assert(sizeof(struct store_result) == 272, "likewise /results");
 _Static_assert(sizeof(struct store_curve) == 40 + 48 * STORE_CURVE, "likewise /curves");
+
+void store_result_without_generations(struct store_result *result)
+{
+    result->bleu = result->chrf = result->rouge1 = result->rouge2 = result->rougeL = result->length_penalty = NAN;
+    result->generated = 0;
+    result->beams = result->max_new_tokens = 0;
+    memset(result->generations, 0, sizeof result->generations);
+}
 
 uint64_t store_offset(const struct store *store, enum store_dataset dataset, size_t index)
 {

@@ -81,6 +81,7 @@ static inline struct store_row synthetic_row(const struct store_point *point, si
     memcpy(row.result.identity, point->identity, sizeof row.result.identity);
     memcpy(row.curve.identity, point->identity, sizeof row.curve.identity);
     row.result.status = STORE_DONE;
+    store_result_without_generations(&row.result);
     row.result.test_loss = loss;
     row.result.valid_loss = loss + 0.01;
     row.result.test_perplexity = exp(loss);

@@ -34,7 +34,7 @@ def tables(path):
         assert sorted(file) == ["config", "curves", "directory", "execution", "point_checksums", "points", "points_copy",
                                 "provenance", "results", "state"]
         assert file.attrs["shard"] == b"" and file.attrs["made_by"] == b"run" and file["provenance"][()] == b""
-        assert file.attrs["version"] == 2 and file.attrs["epoch"] == 1
+        assert file.attrs["version"] == 3 and file.attrs["epoch"] == 1
         assert file["config"][()].decode().startswith("# the sweep file")
         points = pandas.DataFrame(file["points"][:])
         results = pandas.DataFrame(file["results"][:])
@@ -50,6 +50,7 @@ def tables(path):
     assert (table.identity == table.identity_result).all()
     assert list(table.method) == [b"lora", b"full"] and list(table.status) == [2, 3]
     assert list(table.steps) == [10, 40] and table.valid_loss[1] == 1.0 and numpy.isnan(table.test_loss[4])
+    assert table.bleu[1] == 26.5 and numpy.isnan(table.rouge1[4]) and list(table.beams) == [4, 4]
     assert execution.host[1] == b"node1" and execution.attempt[4] == 2 and execution.started[4] == 1.5e9 + 4
     assert state.status[5] == 5 and state.message[5] == b"signal 11"
     assert losses.shape == (6, 64) and losses[0][1] == 2 and curve.step[2] == 3 and curve.step[3] == 0
@@ -95,7 +96,7 @@ def same(ours, theirs):
 def plain(path):
     kind, attributes, parts = read_plain.datasets(path)
     with h5py.File(path, "r") as file:
-        assert file.attrs["format"].decode() == kind and file.attrs["version"] == 2
+        assert file.attrs["format"].decode() == kind and file.attrs["version"] == (3 if kind == "tunelaw store" else 2)
         theirs = {name: value.decode() if isinstance(value, bytes) else str(value) for name, value in file.attrs.items()}
         assert attributes == {name: value for name, value in theirs.items() if name not in ("format", "version")}
         found = []

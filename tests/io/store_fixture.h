@@ -100,6 +100,16 @@ static inline struct store_row fixture_row(size_t index, size_t number)
     row.result.test_tokens = 7;
     row.result.valid_tokens = 8;
     fixture_identity(row.result.best_digest, number + 3000000);
+    row.result.bleu = 25.5 + (double)number;
+    row.result.chrf = 50.25;
+    row.result.rouge1 = number % 5 == 4 ? (double)NAN : 0.75;
+    row.result.rouge2 = 0.5;
+    row.result.rougeL = 0.625;
+    row.result.length_penalty = 0.6;
+    row.result.generated = number + 1;
+    row.result.beams = 4;
+    row.result.max_new_tokens = 64;
+    fixture_identity(row.result.generations, number + 4000000);
     strcpy(row.execution.host, "node1");
     strcpy(row.execution.device, "cpu");
     strcpy(row.execution.execution_class, "cpu degree 1 threads 1");
@@ -127,6 +137,11 @@ static inline void fixture_check_row(const struct store *store, size_t index, si
     if (status != 1) fail_msg("row %zu: %d %s", index, status, err.text);
     assert_memory_equal(found.result.identity, expected.result.identity, DIGEST_HEX);
     assert_memory_equal(found.result.best_digest, expected.result.best_digest, DIGEST_HEX);
+    assert_memory_equal(found.result.generations, expected.result.generations, DIGEST_HEX);
+    assert_true(found.result.bleu == expected.result.bleu);
+    assert_true(isnan(found.result.rouge1) == isnan(expected.result.rouge1));
+    assert_int_equal(found.result.generated, expected.result.generated);
+    assert_int_equal(found.result.max_new_tokens, 64);
     assert_int_equal(found.result.status, expected.result.status);
     assert_int_equal(found.result.steps, expected.result.steps);
     assert_int_equal(found.result.best_step, expected.result.best_step);

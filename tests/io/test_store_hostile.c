@@ -110,7 +110,7 @@ static void test_other_things(void **state)
     hid_t file = H5Fcreate(fixture->path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     H5Gclose(H5Gcreate2(file, "results", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
     H5Fclose(file);
-    refused(fixture, "an HDF5 file, but not a tunelaw store of version 2");
+    refused(fixture, "an HDF5 file, but not a tunelaw store of version 3");
     unlink(fixture->path);
     assert_int_equal(mkfifo(fixture->path, 0600), 0);
     refused(fixture, "not a regular file");
@@ -134,8 +134,9 @@ static void test_forged_block(void **state)
         const char *why;
     } forgeries[] = {
         {0, 1, 'T', "not a tunelaw store"},
-        {32, 4, 1, "store of version 1; this program reads version 2"},
-        {32, 4, 3, "store of version 3; this program reads version 2"},
+        {32, 4, 1, "store of version 1; this program reads version 3"},
+        {32, 4, 2, "store of version 2; this program reads version 3"},
+        {32, 4, 4, "store of version 4; this program reads version 3"},
         {36, 4, 9, "has no dataset directory"},
         {36, 4, 25, "more datasets than there can be"},
         {36, 4, UINT32_MAX, "more datasets than there can be"},
@@ -287,7 +288,7 @@ static void test_older_version(void **state)
     memcpy(bytes + 32, &version, sizeof version);
     for (size_t size = 192; size <= 40000; size += 39808) {
         fixture_write_file(fixture->path, bytes, size);
-        refused(fixture, "tunelaw store of version 1; this program reads version 2");
+        refused(fixture, "tunelaw store of version 1; this program reads version 3");
     }
     free(bytes);
 }
