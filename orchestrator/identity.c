@@ -31,7 +31,10 @@ static void recipe_text(const struct recipe *recipe, char *out, size_t size)
     if (recipe->schedule == SCHEDULE_WSD)
         length += snprintf(out + length, size - (size_t)length, " decay_share=%.17g", recipe->decay_share);
     if (recipe->label_smoothing > 0)
-        snprintf(out + length, size - (size_t)length, " label_smoothing=%.17g", recipe->label_smoothing);
+        length += snprintf(out + length, size - (size_t)length, " label_smoothing=%.17g", recipe->label_smoothing);
+    if (recipe->order == ORDER_STREAM) length += snprintf(out + length, size - (size_t)length, " order=stream");
+    if (recipe->evaluation_steps)
+        snprintf(out + length, size - (size_t)length, " evaluation_steps=%" PRIu64, recipe->evaluation_steps);
 }
 
 struct digest identity_trunk(const struct sweep *sweep, const struct model_config *model)

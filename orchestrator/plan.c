@@ -16,6 +16,10 @@ struct recipe plan_recipe(const struct sweep_method *method, uint32_t rate, uint
     struct recipe recipe = method->recipe;
     recipe.learning_rate = method->learning_rates[rate];
     recipe.steps = recipe.decay_steps = sweep_finetune_steps(method, examples);
+    if (recipe.evaluation_steps) {
+        uint64_t count = recipe.steps / recipe.evaluation_steps + (recipe.steps % recipe.evaluation_steps != 0);
+        recipe.evaluations = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+    }
     if (recipe.evaluations > recipe.steps) recipe.evaluations = (uint32_t)recipe.steps;
     return recipe;
 }

@@ -190,10 +190,24 @@ uint64_t *sweep_read_examples(const struct config_group *group, const struct swe
     return examples;
 }
 
+void sweep_read_passes(const struct config_group *group, struct recipe *recipe)
+{
+    const char *names[ORDERS];
+    for (int i = 0; i < ORDERS; i++)
+        names[i] = example_order_name((enum example_order)i);
+    recipe->order = (enum example_order)config_take_choice(group, "order", names, ORDERS, (int)recipe->order);
+    bool spread = config_has(group, "evaluations"), steady = config_has(group, "evaluation_steps");
+    if (spread && steady) config_fail(group, "evaluation_steps", "evaluations are given, too; allowed: one of the two");
+    recipe->evaluations = (uint32_t)config_take_uint_or(group, "evaluations", 1, 1 << 20, recipe->evaluations);
+    recipe->evaluation_steps =
+        config_take_uint_or(group, "evaluation_steps", 0, SWEEP_STEPS_LIMIT, spread ? 0 : recipe->evaluation_steps);
+    recipe->patience = (uint32_t)config_take_uint_or(group, "patience", 0, 1 << 20, recipe->patience);
+}
+
 void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs)
 {
-    static const char *const keys[] = {"examples",    "sequence_length", "batch",     "epochs", "max_steps",
-                                       "evaluations", "patience",        RECIPE_KEYS, "seeds",  NULL};
+    static const char *const keys[] = {"examples", "sequence_length", "batch", "epochs", "max_steps",
+                                       PASS_KEYS,  RECIPE_KEYS,       "seeds", NULL};
     struct config_group group = config_open_group(root, "finetune", keys, true);
     *recipe = recipe_defaults;
     sweep->examples = sweep_read_examples(&group, sweep, &sweep->example_count);
@@ -201,8 +215,7 @@ void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, s
     recipe->batch = (uint32_t)config_take_uint(&group, "batch", 1, 1 << 20);
     *epochs = config_take_double_or(&group, "epochs", 0.0, 1e6, 0.0);
     recipe->steps = config_take_uint_or(&group, "max_steps", 0, SWEEP_STEPS_LIMIT, 0);
-    recipe->evaluations = (uint32_t)config_take_uint_or(&group, "evaluations", 1, 1 << 20, recipe->evaluations);
-    recipe->patience = (uint32_t)config_take_uint_or(&group, "patience", 0, 1 << 20, 0);
+    sweep_read_passes(&group, recipe);
     sweep_read_recipe(&group, recipe);
     if (config_has(&group, "seeds"))
         sweep->seeds = config_take_uints(&group, "seeds", 0, INT64_MAX, true, &sweep->seed_count);

@@ -7,7 +7,7 @@
 
 #include "orchestrator/sweep_parts.h"
 
-#define OVERRIDE_KEYS "examples", "batch", "epochs", "max_steps", "evaluations", "patience", RECIPE_KEYS
+#define OVERRIDE_KEYS "examples", "batch", "epochs", "max_steps", PASS_KEYS, RECIPE_KEYS
 static const char *const none_keys[] = {"name", NULL};
 static const char *const full_keys[] = {"name", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const lora_keys[] = {"name", "ranks", "alpha", "learning_rates", OVERRIDE_KEYS, NULL};
@@ -108,8 +108,7 @@ static void read_overrides(const struct config_group *group, const struct sweep 
     recipe->batch = (uint32_t)config_take_uint_or(group, "batch", 1, 1 << 20, recipe->batch);
     method->epochs = config_take_double_or(group, "epochs", 0.0, 1e6, method->epochs);
     recipe->steps = config_take_uint_or(group, "max_steps", 0, SWEEP_STEPS_LIMIT, recipe->steps);
-    recipe->evaluations = (uint32_t)config_take_uint_or(group, "evaluations", 1, 1 << 20, recipe->evaluations);
-    recipe->patience = (uint32_t)config_take_uint_or(group, "patience", 0, 1 << 20, recipe->patience);
+    sweep_read_passes(group, recipe);
     sweep_read_recipe(group, recipe);
     if (!config_file_failed(group->file)) check_steps(group, method);
 }

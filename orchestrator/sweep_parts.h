@@ -28,6 +28,11 @@ void sweep_read_shape(const struct config_group *root, struct sweep *sweep);
 /* The conditions, and that each holds for some cell. */
 void sweep_read_cells(const struct config_group *root, struct sweep *sweep);
 
+/* Keys that finetuning and each method have, beside those of its length: in which order, when it is validated. */
+#define PASS_KEYS "evaluations", "evaluation_steps", "patience", "order"
+/* Read them over what *recipe holds. */
+void sweep_read_passes(const struct config_group *group, struct recipe *recipe);
+
 /* Keys that every recipe has, for the lists of allowed keys. */
 #define RECIPE_KEYS                                                                                                    \
     "optimiser", "momentum", "parameter_scale", "schedule", "final_ratio", "decay_share", "warmup_steps",              \

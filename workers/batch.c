@@ -185,6 +185,10 @@ int feed_item(struct feed *feed, uint64_t position, uint64_t *item, struct error
         *item = at;
         return 0;
     }
+    if (epoch == 0 && feed->spec.stream) {
+        *item = feed->subset[at];
+        return 0;
+    }
     if (epoch != feed->epoch) {
         char name[64];
         snprintf(name, sizeof name, "%s:epoch %" PRIu64, feed->spec.text ? "pretrain" : "finetune", epoch);

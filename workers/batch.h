@@ -7,8 +7,9 @@
  *
  * Text: block b of the epoch is tokens [b*length, (b+1)*length], each predicting the next; epoch e visits the blocks in
  * the order of a permutation (stream "pretrain:epoch E"). Examples: a nested subset (the first `limit` of one
- * permutation, stream "subset"), each epoch in its own order (stream "finetune:epoch E"); a batch at the end of an
- * epoch goes on into the next. Unshuffled feeds take the first `limit` in the file's order.
+ * permutation, stream "subset"), each epoch in its own order (stream "finetune:epoch E"), the first one, where the feed
+ * is a stream, in that of the nesting; a batch at the end of an epoch goes on into the next. Unshuffled feeds take the
+ * first `limit` in the file's order.
  *
  * An example longer than `length` is cut: the source keeps its head and its last token (the separator), and gives way
  * until half of the length remains for the target; then the target's tail goes. The loss is on target tokens and the
@@ -50,6 +51,7 @@ struct feed_spec {
     uint32_t prompt; /* virtual tokens before each sequence */
     uint64_t limit;  /* blocks or examples to use; 0: all */
     bool shuffle;
+    bool stream;   /* shuffled examples: the first epoch visits a smaller set's before what a larger one adds */
     uint64_t seed; /* where shuffled */
 };
 struct feed;

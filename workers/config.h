@@ -40,6 +40,12 @@ enum schedule_kind {
 const char *schedule_name(enum schedule_kind kind);
 int schedule_find(const char *name);
 
+/* In which order the first pass visits the finetuning examples: an order of each subset's own, or that in which subsets
+ * are nested, so that a larger set begins with the whole of a smaller one. */
+enum example_order { ORDER_SHUFFLED, ORDER_STREAM, ORDERS };
+const char *example_order_name(enum example_order order);
+int example_order_find(const char *name);
+
 enum optimiser_kind { OPTIMISER_ADAMW, OPTIMISER_ADAFACTOR, OPTIMISER_SGD, OPTIMISERS };
 const char *optimiser_name(enum optimiser_kind kind);
 int optimiser_find(const char *name);
@@ -63,6 +69,9 @@ struct recipe {
     uint64_t steps;           /* finetuning: optimiser steps in all */
     uint32_t evaluations;     /* finetuning: validations, evenly spread, the last at the last step */
     uint32_t patience;        /* stop after this many validations without gain; 0: never */
+    enum example_order order; /* finetuning */
+    /* finetuning: a validation after every so many steps and at the last, instead of `evaluations`; 0: as these say */
+    uint64_t evaluation_steps;
 };
 
 /* Learning rate of step 1, 2, ... */

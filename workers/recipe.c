@@ -10,6 +10,18 @@ static const char *const schedule_names[SCHEDULES] = {"constant", "linear", "cos
 
 static const char *const optimiser_names[OPTIMISERS] = {"adamw", "adafactor", "sgd"};
 
+static const char *const order_names[ORDERS] = {"shuffled", "stream"};
+
+const char *example_order_name(enum example_order order)
+{
+    return (unsigned)order < ORDERS ? order_names[order] : "unknown";
+}
+
+int example_order_find(const char *name)
+{
+    return name_find(order_names, ORDERS, name);
+}
+
 const char *optimiser_name(enum optimiser_kind kind)
 {
     return (unsigned)kind < OPTIMISERS ? optimiser_names[kind] : "unknown";

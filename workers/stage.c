@@ -71,6 +71,11 @@ static const char *schedule_name_of(int kind)
     return schedule_name((enum schedule_kind)kind);
 }
 
+static const char *example_order_name_of(int order)
+{
+    return example_order_name((enum example_order)order);
+}
+
 static const char *optimiser_name_of(int kind)
 {
     return optimiser_name((enum optimiser_kind)kind);
@@ -151,6 +156,8 @@ static const struct field recipe_fields[] = {
     U64(recipe, steps),
     U32(recipe, evaluations, 0, UINT32_MAX),
     U32(recipe, patience, 0, UINT32_MAX),
+    NAME(recipe, order, example_order_name_of, example_order_find),
+    U64(recipe, evaluation_steps),
     {.key = NULL},
 };
 

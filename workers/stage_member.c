@@ -26,6 +26,7 @@ static struct feed *open_split(const struct run *run, enum dataset_split split, 
                              .prompt = prompt_length(stage),
                              .limit = limit,
                              .shuffle = shuffle,
+                             .stream = stage->recipe.order == ORDER_STREAM,
                              .seed = stage->seed};
     /* a limit above what the split has means all of it; examples to train on were checked when the sweep was planned */
     if (!shuffle && limit > dataset_info(run->dataset)->examples[split]) spec.limit = 0;

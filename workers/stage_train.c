@@ -23,6 +23,7 @@ bool evaluation_due(const struct stage *stage, uint64_t step)
     uint64_t steps = stage->last_step, evaluations = stage->recipe.evaluations ? stage->recipe.evaluations : 1;
     if (stage->kind == STAGE_PRETRAIN) return false; /* at the end of the stage */
     if (step == steps) return true;
+    if (stage->recipe.evaluation_steps) return step % stage->recipe.evaluation_steps == 0;
     uint64_t near = step * evaluations / steps;
     return step == evaluation_step(near, steps, evaluations) || step == evaluation_step(near + 1, steps, evaluations);
 }

@@ -95,13 +95,15 @@ static size_t common(const struct plan *a, const struct plan *b)
 }
 
 /* Stages that a change of the text leaves as they were. */
-static void changed(const struct sweep_text *t, bool pretraining_kept, bool points_kept)
+enum points_kept { NO_POINT, UNTUNED, EVERY_POINT };
+static void changed(const struct sweep_text *t, bool pretraining_kept, enum points_kept points_kept)
 {
     struct sweep *a = sweep_make(&sweep_right), *b = sweep_make(t);
     struct plan *before = make(a), *after = make(b);
     size_t kept = common(before, after);
     size_t pretraining = before->stage_count - before->point_count;
-    assert_int_equal(kept, (pretraining_kept ? pretraining : 0) + (points_kept ? before->point_count : 0));
+    const size_t points[] = {0, 2 * 3, before->point_count};
+    assert_int_equal(kept, (pretraining_kept ? pretraining : 0) + points[points_kept]);
     plan_destroy(before);
     plan_destroy(after);
     sweep_destroy(a);
@@ -112,13 +114,13 @@ static void what_is_computed_makes_the_identity(void **state)
 {
     (void)state;
     struct sweep_text t = sweep_right;
-    changed(&t, true, true);
+    changed(&t, true, EVERY_POINT);
     /* names, throughput and safety knobs, spelling of "all" */
     t.head = "name = \"another\";";
     t.tail = "resources = { backend = \"cpu\"; threads = 2; tensor_parallel = 2; attempts = 1; }; fit = { huber_delta "
              "= 0.1; };";
     t.data = "data = { dataset = \"./small.h5\"; valid_examples = 10; test_examples = 15; };";
-    changed(&t, true, true);
+    changed(&t, true, EVERY_POINT);
     /* one more value on every axis adds points and moves none: also a token count in the middle of a trunk */
     t = sweep_right;
     t.finetune =
@@ -126,29 +128,40 @@ static void what_is_computed_makes_the_identity(void **state)
         "seeds = [ 1, 2, 3 ]; };";
     t.pretrain =
         "pretrain = { tokens = [ 1000, 2000, 3000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; };";
-    changed(&t, true, true);
+    changed(&t, true, EVERY_POINT);
     /* the recipe of finetuning */
     t = sweep_right;
     t.data = "data = { dataset = \"small.h5\"; valid_examples = 11; };";
-    changed(&t, true, false);
+    changed(&t, true, NO_POINT);
     /* the recipe of pretraining */
     t = sweep_right;
     t.pretrain =
         "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1.001e-3; };";
-    changed(&t, false, false);
+    changed(&t, false, NO_POINT);
     t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
                  "seed = 2; };";
-    changed(&t, false, false);
+    changed(&t, false, NO_POINT);
     t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
                  "label_smoothing = 0.1; };";
-    changed(&t, false, false);
+    changed(&t, false, NO_POINT);
     t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
                  "optimiser = \"adafactor\"; };";
-    changed(&t, false, false);
+    changed(&t, false, NO_POINT);
+    /* the order of the examples, and when they are validated */
+    t = sweep_right;
+    t.finetune = "finetune = { examples = [ 20, 40 ]; sequence_length = 32; batch = 4; epochs = 2.0; max_steps = 15; "
+                 "seeds = [ 1, 2 ]; order = \"stream\"; };";
+    changed(&t, true, UNTUNED);
+    t.finetune = "finetune = { examples = [ 20, 40 ]; sequence_length = 32; batch = 4; epochs = 2.0; max_steps = 15; "
+                 "seeds = [ 1, 2 ]; evaluation_steps = 2; };";
+    changed(&t, true, UNTUNED);
+    t.finetune = "finetune = { examples = [ 20, 40 ]; sequence_length = 32; batch = 4; epochs = 2.0; max_steps = 15; "
+                 "seeds = [ 1, 2 ]; order = \"shuffled\"; evaluation_steps = 0; };";
+    changed(&t, true, EVERY_POINT);
     /* keys that change nothing */
     t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
                  "label_smoothing = 0.0; optimiser = \"adamw\"; };";
-    changed(&t, true, true);
+    changed(&t, true, EVERY_POINT);
 }
 
 static void token_counts_that_no_point_needs_are_passed_over(void **state)

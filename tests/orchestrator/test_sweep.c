@@ -139,18 +139,25 @@ static void mistakes_in_methods(void **state)
     sweep_refused(&t, ":8: methods[0].ranks[1]: rank 12 is above the width 8 of model \"s\"; allowed: 1..8");
     t.methods = "methods = ( { name = \"lora\"; rank = 2; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, ranks, lengths, alpha, "
-                      "learning_rates, examples, batch, epochs, max_steps, evaluations, patience, optimiser, momentum, "
+                      "learning_rates, examples, batch, epochs, max_steps, evaluations, "
+                      "evaluation_steps, patience, order, optimiser, momentum, "
                       "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, label_smoothing, "
                       "weight_decay, clip_norm, beta1, beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(
         &t, ":7: methods[0].ranks: unknown key; allowed: name, learning_rates, examples, batch, epochs, max_steps, "
-            "evaluations, patience, optimiser, momentum, parameter_scale, schedule, final_ratio, decay_share, "
+            "evaluations, evaluation_steps, patience, order, optimiser, momentum, parameter_scale, schedule, "
+            "final_ratio, decay_share, "
             "warmup_steps, label_smoothing, weight_decay, "
             "clip_norm, beta1, "
             "beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n decay_share = 0.2; } );";
     sweep_refused(&t, ":8: methods[0].decay_share: the schedule is \"cosine\"; allowed with wsd");
+    t.methods =
+        "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ]; evaluations = 2;\n evaluation_steps = 4; } );";
+    sweep_refused(&t, ":8: methods[0].evaluation_steps: evaluations are given, too; allowed: one of the two");
+    t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n order = \"sorted\"; } );";
+    sweep_refused(&t, ":8: methods[0].order: \"sorted\" is unknown; allowed: shuffled, stream");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n label_smoothing = 1.0; } );";
     sweep_refused(&t, ":8: methods[0].label_smoothing: 1 is out of range; allowed: at least 0, at most 0.999999");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n optimiser = \"adam\"; } );";

@@ -105,6 +105,39 @@ static void test_nested(void **state)
     assert_non_null(strstr(err.text, "300"));
 }
 
+/* As a stream a larger set begins with the whole of a smaller one, and every later pass is as without it. */
+static void test_stream(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct feed_spec spec = {.dataset = dataset,
+                             .split = SPLIT_TRAIN,
+                             .length = 16,
+                             .limit = 20,
+                             .shuffle = true,
+                             .stream = true,
+                             .seed = 7};
+    struct feed *small = feed_create(&spec, &err), *shuffled = open_feed(false, 20, true, 16, 0);
+    spec.limit = 100;
+    struct feed *large = feed_create(&spec, &err);
+    assert_true(small && large);
+    uint64_t in_file_order = 0, other = 0;
+    unsigned char seen[300] = {0};
+    for (uint64_t i = 0; i < 20; i++) {
+        uint64_t item = item_at(small, i);
+        assert_int_equal(item, item_at(large, i));
+        assert_int_equal(seen[item]++, 0);
+        in_file_order += i > 0 && item == item_at(small, i - 1) + 1;
+        other += item != item_at(shuffled, i);
+        assert_int_equal(item_at(small, 20 + i), item_at(shuffled, 20 + i));
+    }
+    assert_true(in_file_order < 5 && other > 10);
+    assert_int_equal(item_at(small, 19), item_at(large, 19)); /* backwards, across passes: no hidden cursor */
+    feed_destroy(small);
+    feed_destroy(large);
+    feed_destroy(shuffled);
+}
+
 static void test_examples(void **state)
 {
     (void)state;
@@ -217,8 +250,9 @@ static void test_capacity(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_epochs),        cmocka_unit_test(test_nested), cmocka_unit_test(test_examples),
-        cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_cut),    cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_epochs),   cmocka_unit_test(test_nested),        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_examples), cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_capacity),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

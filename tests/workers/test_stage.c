@@ -58,7 +58,9 @@ static struct stage sample(void)
                                    .batch = 8,
                                    .steps = 100,
                                    .evaluations = 5,
-                                   .patience = 2};
+                                   .patience = 2,
+                                   .order = ORDER_STREAM,
+                                   .evaluation_steps = 1ull << 40};
     stage.seed = UINT64_MAX;
     stage.last_step = 100;
     stage.examples = 1ull << 62;
