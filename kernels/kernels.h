@@ -22,7 +22,7 @@
 
 #include "io/error.h"
 
-#define KERNELS_ABI 4 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 5 /* of struct kernels, checked when a plugin is loaded */
 
 struct device; /* one per host thread: stream, handles, scratch */
 
@@ -38,6 +38,16 @@ struct attention {
     size_t heads, kv_heads, head_width;
     /* key/value head of each query head, [heads]: with uneven shards the quotient rule does not hold */
     const uint32_t *kv_head_of;
+};
+
+/* Single queries over cached keys and values: query i reads the rows table[i * stride + j], j < counts[i], at least
+ * one.
+ */
+struct decode {
+    size_t queries, stride, longest; /* longest: largest of counts, at most stride */
+    const uint32_t *counts, *table;  /* [queries], [queries][stride], device memory */
+    size_t heads, kv_heads, head_width;
+    const uint32_t *kv_head_of; /* as in struct attention, host memory */
 };
 
 struct kernels {
@@ -123,6 +133,11 @@ struct kernels {
                                const float *v, const float *out, const float *lse, const float *dout, float *dq,
                                float *dk, float *dv);
 
+    /* Attention of one new token a sequence over the cached ones, its own among them, scale 1/sqrt(D). q, out
+     * [queries][H][D]; keys, values [rows of the cache][G][D]. */
+    void (*attention_decode)(struct device *device, const struct decode *shape, const float *q, const float *keys,
+                             const float *values, float *out);
+
     /* Gated MLP (Shazeer 2020): out = silu(gate) * up; all [n]. Backward overwrites dgate and dup, which may alias gate
      * and up. */
     void (*swiglu_forward)(struct device *device, size_t n, const float *gate, const float *up, float *out);
@@ -163,6 +178,12 @@ struct kernels {
     void (*cross_entropy_finish)(struct device *device, size_t rows, size_t vocabulary, size_t first, size_t devices,
                                  const float *partials, const int32_t *targets, size_t total, float smoothing,
                                  float scale, float *logits, float *loss);
+
+    /* The k largest of each row of logits[rows][V] (ids first .. first+V-1), largest first, of equal ones the smaller
+     * id first: values, ids [rows][k]. NaN and -infinity are never among them: what is missing is -infinity with id -1.
+     * sums[row] = sum of exp(logit - largest) (NULL: not wanted). */
+    void (*top_k)(struct device *device, size_t rows, size_t vocabulary, size_t first, size_t k, const float *logits,
+                  float *values, int32_t *ids, float *sums);
 
     /* Reductions to the host, in a fixed order, accumulated in double; complete on return. */
     double (*sum)(struct device *device, size_t n, const float *x);

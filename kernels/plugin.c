@@ -89,6 +89,7 @@ const char *kernels_missing(const struct kernels *kernels)
     NEED(rotary);
     NEED(attention_forward);
     NEED(attention_backward);
+    NEED(attention_decode);
     NEED(swiglu_forward);
     NEED(swiglu_backward);
     NEED(gelu_forward);
@@ -99,6 +100,7 @@ const char *kernels_missing(const struct kernels *kernels)
     NEED(scatter_rows);
     NEED(cross_entropy_partial);
     NEED(cross_entropy_finish);
+    NEED(top_k);
     NEED(sum);
     NEED(sum_squares);
     NEED(adamw);

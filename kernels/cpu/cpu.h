@@ -101,4 +101,9 @@ void cpu_cross_entropy_finish(struct device *device, size_t rows, size_t vocabul
                               const float *partials, const int32_t *targets, size_t total, float smoothing, float scale,
                               float *logits, float *loss);
 
+void cpu_attention_decode(struct device *device, const struct decode *shape, const float *q, const float *keys,
+                          const float *values, float *out);
+void cpu_top_k(struct device *device, size_t rows, size_t vocabulary, size_t first, size_t k, const float *logits,
+               float *values, int32_t *ids, float *sums);
+
 #endif

@@ -10,6 +10,7 @@ enum role { IN, OUT, INOUT };
 /* An array of 32-bit words that an operation gets. OUT is poisoned before the call. */
 struct buffer {
     enum role role;
+    bool integers; /* compared as such */
     size_t n;
     float *initial; /* host */
     float *x;       /* where it lies for this call, in the device's memory */

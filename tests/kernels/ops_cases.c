@@ -522,6 +522,52 @@ CALL(cross_entropy_finish_call)
                             B(0), B(3));
 }
 
+/* queries, longest, heads, key/value heads, head width, rows of the cache, deviation of the queries (0: 1) */
+SETUP(attention_decode_setup)
+{
+    run_sequences(run, 1, 1, P(2), P(3), P(4));
+    run_normal(run, IN, P(0) * P(2) * P(4), P(6) ? (double)P(6) : 1);
+    run_normal(run, IN, P(5) * P(3) * P(4), 1);
+    run_normal(run, IN, P(5) * P(3) * P(4), 1);
+    run_integers(run, P(0), 1, (int32_t)P(1))[0] = (int32_t)P(1);
+    int32_t *table = run_integers(run, P(0) * (P(1) + 3), 0, (int32_t)P(5) - 1);
+    for (size_t i = 0; P(5) >= P(0) * P(1) && i < P(0) * (P(1) + 3); i++) /* room for each: as after a prompt */
+        table[i] = (int32_t)((i / (P(1) + 3) * P(1) + i % (P(1) + 3)) % P(5));
+    run_buffer(run, OUT, P(0) * P(2) * P(4));
+}
+CALL(attention_decode_call)
+{
+    struct decode decode = {.queries = P(0),
+                            .stride = P(1) + 3,
+                            .longest = P(1),
+                            .counts = (const uint32_t *)B(3),
+                            .table = (const uint32_t *)B(4),
+                            .heads = P(2),
+                            .kv_heads = P(3),
+                            .head_width = P(4),
+                            .kv_head_of = run->kv_head_of};
+    k->attention_decode(d, &decode, B(0), B(1), B(2), B(5));
+}
+WORK(attention_decode_work) /* bytes of the cache that are read, at half of the longest */
+{
+    return 4.0 * (double)(p[0] * p[1] * p[3] * p[4]);
+}
+
+/* rows, vocabulary, first, k, sums wanted, distinct values (0: normal) */
+SETUP(top_k_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 3);
+    for (size_t i = 0; P(5) && i < P(0) * P(1); i++) /* many are equal */
+        run->b[0].initial[i] = (float)run_below(run, P(5));
+    for (int i = 0; i < 2; i++) /* values are copies: the same bytes */
+        run_buffer(run, OUT, P(0) * P(3))->integers = true;
+    if (P(4)) run_buffer(run, OUT, P(0));
+}
+CALL(top_k_call)
+{
+    k->top_k(d, P(0), P(1), P(2), P(3), B(0), B(1), (int32_t *)B(2), P(4) ? B(3) : NULL);
+}
+
 const struct op ops[] = {
     {"matmul", 1e-12, matmul_setup, matmul_call, matmul_work, true},
     {"fill", 0, fill_setup, fill_call, words, false},
@@ -553,6 +599,7 @@ const struct op ops[] = {
     {"rotary", 1e-12, rotary_setup, rotary_call, rotary_work, false},
     {"attention_forward", 1e-11, attention_forward_setup, attention_forward_call, attention_forward_work, true},
     {"attention_backward", 1e-10, attention_backward_setup, attention_backward_call, attention_backward_work, true},
+    {"attention_decode", 1e-11, attention_decode_setup, attention_decode_call, attention_decode_work, false},
     {"swiglu_forward", 1e-12, swiglu_forward_setup, swiglu_forward_call, words3, false},
     {"swiglu_backward", 1e-12, swiglu_backward_setup, swiglu_backward_call, swiglu_backward_work, false},
     {"embedding_forward", 0, embedding_forward_setup, embedding_forward_call, rows2, false},
@@ -561,6 +608,7 @@ const struct op ops[] = {
     {"scatter_rows", 0, scatter_rows_setup, scatter_rows_call, rows2, false},
     {"cross_entropy_partial", 1e-12, cross_entropy_partial_setup, cross_entropy_partial_call, rows2, false},
     {"cross_entropy_finish", 1e-11, cross_entropy_finish_setup, cross_entropy_finish_call, rows2, false},
+    {"top_k", 1e-12, top_k_setup, top_k_call, rows1, false},
 };
 const size_t op_count = sizeof ops / sizeof ops[0];
 

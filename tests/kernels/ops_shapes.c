@@ -97,6 +97,18 @@ const struct shape test_shapes[] = {
     {"attention_forward", {2, 150, 2, 1, 7}},
     {"attention_forward", {2, 90, 2, 1, 130}},
     {"attention_forward", {2, 90, 2, 1, 16, 60}}, /* large scores */
+    {"attention_decode", {1, 1, 1, 1, 8, 1}},
+    {"attention_decode", {7, 70, 4, 2, 16, 200}},
+    {"attention_decode", {5, 33, 5, 2, 24, 40}},
+    {"attention_decode", {3, 100, 3, 3, 7, 101}},
+    {"attention_decode", {2, 300, 2, 1, 130, 500}},
+    {"attention_decode", {4, 90, 2, 1, 16, 100, 60}}, /* large scores */
+    {"top_k", {1, 1, 0, 1, 1, 0}},
+    {"top_k", {5, 1000, 0, 1, 0, 0}},
+    {"top_k", {4, 997, 3000, 8, 1, 0}},
+    {"top_k", {3, 5, 10, 8, 1, 0}},  /* fewer than wanted */
+    {"top_k", {6, 333, 7, 8, 1, 4}}, /* ties */
+    {"top_k", {9, 64, 0, 32, 1, 1}}, /* nothing but ties */
     {"attention_backward", {1, 1, 1, 1, 8}},
     {"attention_backward", {1, 70, 4, 2, 16}},
     {"attention_backward", {5, 201, 5, 2, 24}},
@@ -150,6 +162,9 @@ const struct nan_case nan_cases[] = {
     {{"gelu_backward", {100, 1, 1, 0}}, 0},
     {{"attention_forward", {1, 70, 2, 1, 16}}, 0},
     {{"attention_forward", {1, 70, 2, 1, 16}}, 1},
+    {{"attention_decode", {3, 70, 2, 1, 16, 90}}, 0},
+    {{"attention_decode", {3, 70, 2, 1, 16, 1}}, 2},
+    {{"top_k", {3, 100, 0, 2, 1}}, 0},
     {{"attention_backward", {1, 70, 2, 1, 16}}, 0},
     {{"attention_backward", {1, 70, 2, 1, 16}}, 5},
     {{"swiglu_forward", {100, 1}}, 0},
@@ -206,6 +221,10 @@ const struct shape perf_shapes[] = {
     {"attention_forward", {16, 2048, 4, 2, 32}},
     {"attention_forward", {16, 2048, 4, 2, 64}},
     {"attention_forward", {1, 2048, 4, 2, 64}},
+    {"attention_decode", {64, 128, 4, 2, 16, 8192}},
+    {"attention_decode", {64, 1024, 8, 2, 64, 65536}},
+    {"top_k", {64, 32000, 0, 1, 0}},
+    {"top_k", {64, 32000, 0, 8, 1}},
     {"attention_backward", {64, 2048, 2, 1, 16}},
     {"attention_backward", {16, 2048, 4, 2, 16}},
     {"attention_backward", {16, 2048, 4, 2, 32}},
