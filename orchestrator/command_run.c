@@ -276,11 +276,23 @@ static int tell_all_to_stop(struct transport *transport, struct error *err)
     return 0;
 }
 
+/* Ranks that have died: the master goes on without them, nobody goes on without the master. */
+static int take_losses(struct transport *transport, struct run *run, struct error *err)
+{
+    int rank;
+    while ((rank = transport_lost(transport)) >= 0) {
+        LOG("rank %d is lost", rank);
+        if (rank == 0) return error_set(err, "rank %d: the master's rank is lost", transport->rank);
+        if (run->master && master_lost(run->master, rank, err) != 0) return -1;
+    }
+    return 0;
+}
+
 static int loop(struct transport *transport, struct run *run, struct agent *agent, struct error *err)
 {
     bool told = false, drained = false;
     while (!agent_stopped(agent)) {
-        if (take_messages(transport, run, agent, err) != 0) return -1;
+        if (take_messages(transport, run, agent, err) != 0 || take_losses(transport, run, err) != 0) return -1;
         if (signalled && !drained) {
             drained = true;
             if (run->master ? master_drain(run->master, "a signal", err) != 0

@@ -41,6 +41,10 @@ void master_destroy(struct master *master);
 /* A message from an agent (MESSAGE_HELLO, MESSAGE_PROGRESS, MESSAGE_OUTCOME, MESSAGE_DRAIN). */
 int master_message(struct master *master, int rank, int tag, const void *payload, size_t size, struct error *err);
 
+/* A rank has died (transport_lost): its devices are gone, its stages have failed an attempt. What is left to do and
+ * fits on no other rank drains the run. */
+int master_lost(struct master *master, int rank, struct error *err);
+
 /* Commit what has arrived, hand out what is ready, write status.json and the progress line when it is time. */
 int master_step(struct master *master, struct error *err);
 

@@ -54,7 +54,8 @@ struct arrival {
 
 struct master_node {
     char host[STORE_NAME];
-    bool present; /* has said hello */
+    bool present; /* has said hello, or never will */
+    bool lost;    /* its rank has died */
 };
 
 enum { FAILURES_KEPT = 8 };

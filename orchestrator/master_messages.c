@@ -1,5 +1,6 @@
 /* What agents say: that they are there, how far a stage is, how it ended, that a signal asks for a drain. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "io/log.h"
 #include "orchestrator/master_internal.h"
@@ -19,6 +20,15 @@ static int data_changed(struct master *master, uint32_t index, struct error *err
                      master->sweep->dataset);
 }
 
+/* A stage is no longer in flight. */
+static void land(struct master *master, uint32_t index)
+{
+    losses_end(master->losses, index);
+    uint32_t slot = master->stages[index].running;
+    master->running[slot] = master->running[--master->running_count];
+    master->stages[master->running[slot].stage].running = slot;
+}
+
 static int handle_outcome(struct master *master, uint32_t node, const struct message_outcome *message,
                           struct error *err)
 {
@@ -26,12 +36,9 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     if (index >= master->plan->stage_count || master->stages[index].state != STAGE_RUNNING) return 0;
     const struct plan_stage *stage = &master->plan->stages[index];
     const struct stage_outcome *outcome = &message->outcome;
-    losses_end(master->losses, index);
+    land(master, index);
     master->nodes[node].free += stage->degree;
     master->nothing_fits = false;
-    uint32_t slot = master->stages[index].running;
-    master->running[slot] = master->running[--master->running_count];
-    master->stages[master->running[slot].stage].running = slot;
     bool result = outcome->status == STORE_DONE || (outcome->status == STORE_DIVERGED && stage->point != PLAN_NONE);
     if (!result || stage->point == PLAN_NONE) master_log(master, index, outcome, node);
     if (result) {
@@ -64,18 +71,24 @@ static int check_degrees(const struct master *master, struct error *err)
     return 0;
 }
 
+/* A rank has said what it has, or will never say it. */
+static int node_known(struct master *master, int rank, struct error *err)
+{
+    master->node_info[rank].present = true;
+    master->nodes_present++;
+    master->nothing_fits = false;
+    if (master->nodes_present < (size_t)master->transport->size) return 0;
+    return check_degrees(master, err) ? -1 : master_choose_order(master, err);
+}
+
 static int handle_hello(struct master *master, int rank, const struct message_hello *hello, struct error *err)
 {
     struct master_node *info = &master->node_info[rank];
     if (info->present) return 0;
-    *info = (struct master_node){.present = true};
     snprintf(info->host, sizeof info->host, "%.*s", (int)sizeof hello->host - 1, hello->host);
     master->nodes[rank] = (struct schedule_node){hello->devices, hello->devices};
-    master->nodes_present++;
-    master->nothing_fits = false;
     LOG("rank %d on %s: %u devices", rank, info->host, hello->devices);
-    if (master->nodes_present < (size_t)master->transport->size) return 0;
-    return check_degrees(master, err) ? -1 : master_choose_order(master, err);
+    return node_known(master, rank, err);
 }
 
 static int handle_progress(struct master *master, const struct message_progress *message, struct error *err)
@@ -93,9 +106,46 @@ static int handle_progress(struct master *master, const struct message_progress 
                             NULL, err);
 }
 
+/* The attempt of a stage that was in flight on a rank that is gone. */
+static int lose_stage(struct master *master, uint32_t index, uint32_t node, struct error *err)
+{
+    struct stage_outcome *outcome = calloc(1, sizeof *outcome);
+    if (!outcome) return error_set(err, "out of memory");
+    outcome->identity = master->plan->stages[index].identity;
+    outcome->status = STORE_CRASHED;
+    snprintf(outcome->message, sizeof outcome->message, "rank %u on %s was lost", node, master->node_info[node].host);
+    land(master, index);
+    master_log(master, index, outcome, node);
+    int result = master_fail(master, index, outcome, err);
+    free(outcome);
+    return result;
+}
+
+int master_lost(struct master *master, int rank, struct error *err)
+{
+    struct master_node *info = &master->node_info[rank];
+    struct error why;
+    bool was_known = info->present;
+    size_t stages = 0;
+    info->lost = true;
+    master->nodes[rank] = (struct schedule_node){0};
+    if (!was_known && node_known(master, rank, err) != 0) return -1;
+    for (size_t i = 0; i < master->running_count; i++)
+        stages += master->running[i].node == (uint32_t)rank;
+    master_say(master, "rank %d%s%s is lost: %zu stages go back to their last checkpoints", rank,
+               info->host[0] ? " on " : "", info->host, stages);
+    for (size_t i = master->running_count; i-- > 0;) /* the last takes the place of one that is removed */
+        if (i < master->running_count && master->running[i].node == (uint32_t)rank &&
+            lose_stage(master, master->running[i].stage, (uint32_t)rank, err) != 0)
+            return -1;
+    master->nothing_fits = false;
+    return check_degrees(master, &why) ? master_drain(master, why.text, err) : 0;
+}
+
 int master_message(struct master *master, int rank, int tag, const void *payload, size_t size, struct error *err)
 {
     if (rank < 0 || rank >= master->transport->size) return error_set(err, "a message from rank %d", rank);
+    if (master->node_info[rank].lost) return 0; /* from before its end: what it had in flight runs elsewhere by now */
     if (tag == MESSAGE_HELLO && size == sizeof(struct message_hello)) return handle_hello(master, rank, payload, err);
     if (tag == MESSAGE_PROGRESS && size == sizeof(struct message_progress))
         return handle_progress(master, payload, err);

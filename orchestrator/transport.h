@@ -25,12 +25,16 @@ void transport_close(struct transport *transport);
 /* Collective: rank 0's bytes to every rank, once, before anything can be dead. Returns 0. */
 int transport_broadcast(struct transport *transport, void *bytes, size_t size);
 
-/* Copies the payload; it leaves when the peer takes it. */
+/* Copies the payload; it leaves when the peer takes it. To a rank that is known to be dead it is dropped. */
 int transport_send(struct transport *transport, int rank, int tag, const void *payload, size_t size, struct error *err);
 
 /* Next message without waiting: 1 (*payload is malloc'ed, the caller frees), 0 none, -1 error. */
 int transport_receive(struct transport *transport, int *rank, int *tag, void **payload, size_t *size,
                       struct error *err);
+
+/* A rank that has died since the last call, each once; -1: none, or MPI cannot tell (then mpirun ends the job when a
+ * rank dies). It can where MPI has ULFM and the job was started for it: Open MPI 5, `mpirun --with-ft ulfm`. */
+int transport_lost(struct transport *transport);
 
 /* Whether a message to oneself waits: transport_receive gets it at once. */
 bool transport_waiting(const struct transport *transport);

@@ -13,6 +13,7 @@ import time
 import h5py
 
 PROGRAM = os.environ['TUNELAW']
+MPIRUN = os.environ.get('MPIRUN', 'mpirun')  # of the MPI that the program was built with
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 NOUNS = 'cat dog bird tree house river stone road child song'.split()
@@ -111,11 +112,11 @@ class Place:
             raise AssertionError(f'{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}')
         return done
 
-    def start(self, dir, ranks=0, config=None, more=()):
-        """Start a run in its own session: under mpirun, or alone (ranks = 0)."""
+    def start(self, dir, ranks=0, config=None, more=(), mpirun=()):
+        """Start a run in its own session: under mpirun, with more words to it, or alone (ranks = 0)."""
         words = [PROGRAM, 'run', config or self.config, '--dir', dir, *more]
         if ranks:
-            words = ['mpirun', '--oversubscribe', '--bind-to', 'none', '-n', str(ranks)] + words
+            words = [MPIRUN, *mpirun, '--oversubscribe', '--bind-to', 'none', '-n', str(ranks)] + words
         log = open(dir.rstrip('/') + '.out', 'a')
         process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    env={**self.environment(), **self.extra}, cwd=self.folder, start_new_session=True)
@@ -169,8 +170,9 @@ def kinds_below(process):
     runs = {pid for pid, _, words in below if len(words) > 1 and words[1] == 'run'}
     with open(f'/proc/{process.pid}/cmdline') as f:
         top = f.read().split('\0')
-    (kinds['mpirun'] if 'mpirun' in top[0] else kinds['agent']).append(process.pid)
-    if 'mpirun' not in top[0]:
+    alone = top[1] == 'run'
+    (kinds['agent'] if alone else kinds['mpirun']).append(process.pid)
+    if alone:
         runs.add(process.pid)
     for pid, parent, words in below:
         if len(words) > 1 and words[1] == 'worker':
