@@ -114,7 +114,7 @@ static int prepare_products(struct member *m, struct error *err)
 static int prepare(struct member *m, struct error *err)
 {
     const struct setting *s = m->setting;
-    struct batch_capacity capacity = {s->batch.tokens, s->batch.sequences, s->batch.targets, s->batch.longest};
+    struct batch_capacity capacity = {s->batch.tokens, s->batch.sequences, s->batch.targets, s->batch.longest, false};
     m->kernels = kernels_find("cpu", err);
     if (!m->kernels || shard_of(&s->model, m->collective.rank, m->collective.size, &m->shard, err)) return -1;
     m->device = m->kernels->device_create(m->collective.rank, s->threads, err);

@@ -142,9 +142,11 @@ static int add_trunk(struct builder *b, uint32_t model, struct error *err)
                                      .first_step = first,
                                      .last_step = last,
                                      .flops = plan_pretrain_flops(sweep, config, first, last),
-                                     .bytes = shape.bytes};
+                                     .bytes = shape.bytes,
+                                     .recompute = shape.recompute};
         stage->identity = identity_state(&b->trunks[model], last);
-        stage->seconds = stage->flops / (b->rate * stage->degree);
+        if (shape.recompute) stage->recompute_flops = plan_pretrain_recompute(sweep, config, first, last);
+        stage->seconds = (stage->flops + stage->recompute_flops) / (b->rate * stage->degree);
         *base = parent = (uint32_t)b->plan->stage_count++;
         first = last;
     }
@@ -222,10 +224,12 @@ static void add_point(struct builder *b, size_t index)
                                  .last_step = recipe.steps,
                                  .flops = plan_finetune_flops(sweep, model, &method, &recipe),
                                  .evaluation_flops = plan_evaluation_flops(sweep, model, &method, &recipe),
-                                 .bytes = shape->bytes};
+                                 .bytes = shape->bytes,
+                                 .recompute = shape->recompute};
     stage->identity = identity_point(&base.identity, &b->texts[text_index(b, at->method, at->size, at->rate)], &recipe,
                                      sweep->examples[at->examples], sweep->seeds[at->seed]);
-    stage->seconds = (stage->flops + stage->evaluation_flops) / (b->rate * stage->degree);
+    if (shape->recompute) stage->recompute_flops = plan_finetune_recompute(sweep, model, &method, &recipe);
+    stage->seconds = (stage->flops + stage->recompute_flops + stage->evaluation_flops) / (b->rate * stage->degree);
     fill_point(b, at, stage, &base, &plan->points[index]);
     plan->flops_alone += stage->flops + base.flops;
     plan->stage_of_point[index] = (uint32_t)plan->stage_count++;
@@ -274,10 +278,11 @@ int plan_finish(struct plan *plan, struct error *err)
 {
     struct digest_stream *stream = digest_stream_create();
     if (!stream) return error_set(err, "out of memory");
-    plan->flops = 0;
+    plan->flops = plan->recompute_flops = 0;
     for (size_t i = 0; i < plan->stage_count; i++) {
         digest_stream_add(stream, plan->stages[i].identity.hex, DIGEST_HEX);
         plan->flops += plan->stages[i].flops;
+        plan->recompute_flops += plan->stages[i].recompute_flops;
         plan->stages[i].path_seconds = plan->stages[i].seconds;
     }
     plan->identity = digest_stream_result(stream);
@@ -388,6 +393,7 @@ void plan_stage_describe(const struct plan *plan, size_t index, const char *dir,
     snprintf(out->backend, sizeof out->backend, "%s", resources->backend);
     out->degree = from->degree;
     out->threads = resources->threads;
+    out->recompute = from->recompute;
     out->attempt = attempt;
     out->checkpoint_seconds = resources->checkpoint_seconds;
     out->checkpoint_steps = resources->checkpoint_steps;

@@ -29,11 +29,13 @@ struct plan_stage {
     uint32_t degree;                                    /* devices */
     uint64_t first_step, last_step;
     double flops;            /* of training */
+    double recompute_flops;  /* of activations that are computed again, beside `flops` */
     double evaluation_flops; /* of validation and test, finetuning */
     double seconds;          /* predicted, on `degree` devices */
     double path_seconds;     /* longest chain from the start of this stage to the end of the tree */
     double priority;         /* in the schedule: path_seconds, or by plan_order_by_information */
     uint64_t bytes;          /* on one device */
+    bool recompute;
 };
 
 struct plan {
@@ -45,6 +47,7 @@ struct plan {
     uint32_t *stage_of_point;
     struct digest identity; /* of all stages: equal plans, equal digests */
     double flops;           /* of all stages */
+    double recompute_flops; /* of all stages */
     double flops_alone;     /* if every point trained its own prefix */
 };
 

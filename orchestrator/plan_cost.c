@@ -7,21 +7,37 @@
 #include "workers/cost.h"
 #include "workers/model.h"
 
+/* On so many devices, without recomputation and with it, as far as the sweep allows either: 1 fits, 0 too large. */
+static int shape_at(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
+                    const struct recipe *recipe, uint32_t degree, struct plan_shape *shape, struct error *err)
+{
+    const struct sweep_resources *resources = &sweep->resources;
+    struct batch_capacity capacity = batch_capacity_of(recipe, method);
+    bool trains = method->kind != METHOD_NONE;
+    int first = trains && resources->recompute == RECOMPUTE_ALWAYS;
+    int last = trains && resources->recompute != RECOMPUTE_NEVER;
+    for (int recompute = first; recompute <= last; recompute++) {
+        struct memory memory;
+        capacity.recompute = recompute;
+        if (model_memory(model, method, &capacity, trains ? recipe : NULL, (int)degree, &memory, err)) return -1;
+        *shape = (struct plan_shape){.degree = degree, .bytes = memory_total(&memory), .recompute = recompute};
+        if (!resources->device_bytes || shape->bytes <= resources->device_bytes) return 1;
+    }
+    return 0;
+}
+
 int plan_shape(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
                const struct recipe *recipe, struct plan_shape *shape, struct error *err)
 {
     const struct sweep_resources *resources = &sweep->resources;
-    struct batch_capacity capacity = batch_capacity_of(recipe, method);
     uint32_t first = resources->tensor_parallel ? resources->tensor_parallel : 1;
     uint32_t last = resources->tensor_parallel ? first : model->heads < 64 ? model->heads : 64;
     for (uint32_t degree = first; degree <= last; degree++) {
-        struct memory memory;
-        if (model_memory(model, method, &capacity, method->kind == METHOD_NONE ? NULL : recipe, (int)degree, &memory,
-                         err))
+        int fits = shape_at(sweep, model, method, recipe, degree, shape, err);
+        if (fits < 0)
             return error_prefix(err, "%s: model \"%s\", method %s, tensor_parallel %" PRIu32, sweep->path, model->name,
                                 method_name(method->kind), degree);
-        *shape = (struct plan_shape){.degree = degree, .bytes = memory_total(&memory)};
-        if (!resources->device_bytes || shape->bytes <= resources->device_bytes) return 0;
+        if (fits) return 0;
     }
     return error_set(err,
                      "%s: model \"%s\" with method %s needs %.3g GiB on each of %" PRIu32
@@ -37,6 +53,14 @@ double plan_pretrain_flops(const struct sweep *sweep, const struct model_config 
     struct method_config full = {.kind = METHOD_FULL};
     double tokens = (double)sweep_step_tokens(&sweep->pretrain, last - first);
     return cost_flops(model, &full, true, tokens, tokens, sweep->pretrain.sequence_length);
+}
+
+double plan_pretrain_recompute(const struct sweep *sweep, const struct model_config *model, uint64_t first,
+                               uint64_t last)
+{
+    struct method_config full = {.kind = METHOD_FULL};
+    return cost_recompute_flops(model, &full, (double)sweep_step_tokens(&sweep->pretrain, last - first),
+                                sweep->pretrain.sequence_length);
 }
 
 /* Mean example of a split as the model sees it: the last token is only a label, a prompt comes before. */
@@ -67,6 +91,13 @@ double plan_finetune_flops(const struct sweep *sweep, const struct model_config 
     if (!recipe->steps) return 0.0;
     struct example mean = mean_example(sweep, SPLIT_TRAIN, method, recipe->sequence_length);
     return examples_flops(model, method, true, mean, (double)recipe->steps * recipe->batch);
+}
+
+double plan_finetune_recompute(const struct sweep *sweep, const struct model_config *model,
+                               const struct method_config *method, const struct recipe *recipe)
+{
+    struct example mean = mean_example(sweep, SPLIT_TRAIN, method, recipe->sequence_length);
+    return cost_recompute_flops(model, method, (double)recipe->steps * recipe->batch * mean.length, mean.length);
 }
 
 static double split_examples(const struct sweep *sweep, enum dataset_split split, uint64_t limit)

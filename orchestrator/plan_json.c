@@ -20,13 +20,14 @@ static json_t *stage_object(const struct plan *plan, const struct plan_stage *st
     bool pretrain = stage->kind == STAGE_PRETRAIN;
     json_t *parent = stage->parent == PLAN_NONE ? json_null() : json_string(plan->stages[stage->parent].identity.hex);
     json_t *point = stage->point == PLAN_NONE ? json_null() : json_integer(stage->point);
-    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "identity",
+    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:f}", "identity",
                      stage->identity.hex, "kind", pretrain ? "pretrain" : "finetune", "parent", parent, "point", point,
                      "model", sweep->models[stage->model].name, "method",
                      pretrain ? "full" : method_name(sweep->methods[stage->method].config.kind), "first_step",
                      (json_int_t)stage->first_step, "last_step", (json_int_t)stage->last_step, "devices",
                      (json_int_t)stage->degree, "bytes", (json_int_t)stage->bytes, "flops", stage->flops, "seconds",
-                     stage->seconds, "path_seconds", stage->path_seconds);
+                     stage->seconds, "path_seconds", stage->path_seconds, "recompute", (int)stage->recompute,
+                     "recompute_flops", stage->recompute_flops);
 }
 
 static json_t *point_object(const struct plan *plan, size_t index)

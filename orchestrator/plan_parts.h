@@ -9,8 +9,10 @@
 struct plan_shape {
     uint32_t degree;
     uint64_t bytes; /* on one device */
+    bool recompute;
 };
-/* The sweep's tensor_parallel, or the smallest degree that fits resources.device_bytes. */
+/* The sweep's tensor_parallel, or the smallest degree that fits resources.device_bytes; with recomputation where the
+ * sweep asks for it, or leaves it to the plan and it does not fit without. */
 int plan_shape(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
                const struct recipe *recipe, struct plan_shape *shape, struct error *err);
 
@@ -21,6 +23,11 @@ int plan_finish(struct plan *plan, struct error *err);
 double plan_pretrain_flops(const struct sweep *sweep, const struct model_config *model, uint64_t first, uint64_t last);
 double plan_finetune_flops(const struct sweep *sweep, const struct model_config *model,
                            const struct method_config *method, const struct recipe *recipe);
+/* FLOPs that recomputation adds to these. */
+double plan_pretrain_recompute(const struct sweep *sweep, const struct model_config *model, uint64_t first,
+                               uint64_t last);
+double plan_finetune_recompute(const struct sweep *sweep, const struct model_config *model,
+                               const struct method_config *method, const struct recipe *recipe);
 /* FLOPs of the validations, the test and the pretraining text of a finetuning stage: for its predicted time. */
 double plan_evaluation_flops(const struct sweep *sweep, const struct model_config *model,
                              const struct method_config *method, const struct recipe *recipe);

@@ -159,6 +159,12 @@ void plan_print(const struct plan *plan, size_t devices, FILE *out)
     fprintf(out, "FLOPs of training: %s; %s if every point trained its own prefix: sharing saves %.0f %%\n",
             quantity_number(plan->flops, a), quantity_number(plan->flops_alone, b),
             plan->flops_alone > 0.0 ? 100.0 * (1.0 - plan->flops / plan->flops_alone) : 0.0);
+    size_t recomputed = 0;
+    for (size_t i = 0; i < plan->stage_count; i++)
+        recomputed += plan->stages[i].recompute;
+    if (recomputed)
+        fprintf(out, "activations of %zu stages are computed again in the backward pass: %s FLOPs beside these\n",
+                recomputed, quantity_number(plan->recompute_flops, a));
     fprintf(out, "memory of the largest stage: %s on one device\n", quantity_bytes((double)forecast.largest_bytes, c));
     fprintf(out, "predicted time on %zu device%s: %s", devices, devices == 1 ? "" : "s",
             quantity_time(forecast.seconds, d));

@@ -25,7 +25,7 @@ struct model_cost {
 
 static double stage_cost(const struct plan_stage *stage)
 {
-    return stage->flops + stage->evaluation_flops;
+    return stage->flops + stage->recompute_flops + stage->evaluation_flops;
 }
 
 static int compare_models(const void *a, const void *b)

@@ -78,9 +78,20 @@ static void read_data(const struct config_group *root, struct sweep *sweep)
 
 static void read_resources(const struct config_group *root, struct sweep_resources *resources)
 {
-    static const char *const keys[] = {"backend",          "tensor_parallel", "threads",      "devices",
-                                       "device_bytes",     "attempts",        "hang_seconds", "checkpoint_seconds",
-                                       "checkpoint_steps", "keep_weights",    "order",        NULL};
+    static const char *const keys[] = {"backend",
+                                       "tensor_parallel",
+                                       "threads",
+                                       "devices",
+                                       "device_bytes",
+                                       "attempts",
+                                       "hang_seconds",
+                                       "checkpoint_seconds",
+                                       "checkpoint_steps",
+                                       "keep_weights",
+                                       "order",
+                                       "recompute",
+                                       NULL};
+    static const char *const recomputes[] = {"auto", "always", "never"};
     static const char *const orders[] = {"longest_chain", "information"};
     static const char *const backends[] = {"auto", "cpu", "cuda", "reference"};
     struct config_group group = config_open_group(root, "resources", keys, false);
@@ -95,6 +106,7 @@ static void read_resources(const struct config_group *root, struct sweep_resourc
     resources->checkpoint_seconds = config_take_double_or(&group, "checkpoint_seconds", 0.0, 1e7, 60.0);
     resources->checkpoint_steps = config_take_uint_or(&group, "checkpoint_steps", 0, SWEEP_STEPS_LIMIT, 0);
     resources->keep_weights = config_take_bool_or(&group, "keep_weights", true);
+    resources->recompute = (enum sweep_recompute)config_take_choice(&group, "recompute", recomputes, 3, RECOMPUTE_AUTO);
     resources->order = (enum sweep_order)config_take_choice(&group, "order", orders, 2, SWEEP_LONGEST_CHAIN);
 }
 

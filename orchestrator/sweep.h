@@ -66,6 +66,9 @@ struct sweep_centre {
 /* What runs first: what ends the sweep soonest, or what tells most of the laws (orchestrator/plan_order.h). */
 enum sweep_order { SWEEP_LONGEST_CHAIN, SWEEP_INFORMATION };
 
+/* Whether training computes activations again instead of keeping them; auto: where a stage does not fit otherwise. */
+enum sweep_recompute { RECOMPUTE_AUTO, RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
+
 struct sweep_resources {
     char backend[16];         /* auto, cpu, cuda, reference */
     uint32_t tensor_parallel; /* devices a stage; 0: the smallest that fits */
@@ -77,6 +80,7 @@ struct sweep_resources {
     uint64_t checkpoint_steps;
     bool keep_weights;
     enum sweep_order order;
+    enum sweep_recompute recompute;
 };
 
 /* A base that is read from a Hugging Face folder: a revision of a model. */

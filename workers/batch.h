@@ -30,7 +30,7 @@
 #define TEXT_LENGTH 256
 #define TEXT_TOKENS 16384
 
-/* Largest micro-batch of a stage, in training and evaluation: what its model is made for. */
+/* Largest micro-batch of a stage, in training and evaluation: what its model is made for. Without recomputation. */
 struct batch_capacity batch_capacity_of(const struct recipe *recipe, const struct method_config *method);
 
 /* Room for one micro-batch, and the view of it that the model takes. */

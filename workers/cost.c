@@ -33,6 +33,13 @@ double cost_flops(const struct model_config *model, const struct method_config *
     return 2.0 * (base_passes * base + other_passes * (attention + lora));
 }
 
+double cost_recompute_flops(const struct model_config *model, const struct method_config *method, double tokens,
+                            double length)
+{
+    double share = (model->layers - 1.0) / model->layers;
+    return share * cost_flops(model, method, false, tokens, 0, length);
+}
+
 size_t memory_total(const struct memory *memory)
 {
     return memory->parameters + memory->gradients + memory->optimiser + memory->activations + memory->workspace;

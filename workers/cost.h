@@ -17,6 +17,10 @@
 double cost_flops(const struct model_config *model, const struct method_config *method, bool training, double tokens,
                   double targets, double length);
 
+/* What activation recomputation adds to training: the forward pass of every block but the top one, once more. */
+double cost_recompute_flops(const struct model_config *model, const struct method_config *method, double tokens,
+                            double length);
+
 struct memory {
     size_t parameters, gradients, optimiser, activations, workspace; /* bytes on one device */
 };

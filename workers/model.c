@@ -175,6 +175,8 @@ static int backward(const struct model *model, const struct pass *pass, struct e
 {
     for (uint32_t i = model->config.layers; i-- > 0;) {
         bool last = i == 0 && !model->method->reaches_embeddings;
+        bool again = model->capacity.recompute && i + 1 < model->config.layers; /* what the top block left is there */
+        if (again && block_forward(model, &model->layers[i], pass, err)) return -1;
         if (block_backward(model, &model->layers[i], pass, last, err)) return -1;
     }
     if (!model->method->reaches_embeddings) return 0;

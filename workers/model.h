@@ -24,9 +24,12 @@ struct batch {
     size_t targets;
 };
 
-/* Largest batch that a model is made for. */
+/* What a model is made for: the largest batch; and whether the backward pass computes each block again from its input
+ * (Chen et al. 2016), so that the activations of one block alone are kept: the same bytes of every gradient, in less
+ * memory and more time. */
 struct batch_capacity {
     size_t tokens, sequences, targets, longest;
+    bool recompute;
 };
 
 struct model;

@@ -74,7 +74,6 @@ static void layout_layer(const struct model *model, struct layer *layer, struct 
 {
     const struct architecture *a = &model->config.architecture;
     size_t tokens = model->capacity.tokens, width = model->config.width;
-    layer->input = arena_floats(arena, tokens, width);
     if (!a->parallel) layer->middle = arena_floats(arena, tokens, width);
     layout_norm(model, &layer->attention_norm, tokens, arena);
     layout_norm(model, &layer->mlp_norm, tokens, arena);
@@ -94,11 +93,12 @@ static void share_norm(struct norm *norm, const struct norm *first)
     norm->rstd = first->rstd;
 }
 
-/* A layer without buffers of its own uses those of the first. */
+/* A layer without buffers of its own uses those of the first; its input stays its own. */
 static void share_layer(struct layer *layer, const struct layer *first)
 {
     struct layer own = *layer;
     *layer = *first;
+    layer->input = own.input;
     layer->attention_norm = own.attention_norm;
     layer->mlp_norm = own.mlp_norm;
     layer->query_norm = own.query_norm;
@@ -117,11 +117,16 @@ static void layout_activations(struct model *model, struct arena *arena)
 {
     struct layer *first = &model->layers[0];
     const struct architecture *a = &model->config.architecture;
-    bool inputs = model->training && model->method->keeps_linear_inputs;
+    bool kept = model->training && !model->capacity.recompute; /* every block's, for the backward pass */
+    bool inputs = kept && model->method->keeps_linear_inputs;
     if (a->parallel) first->middle = arena_floats(arena, model->capacity.tokens, model->config.width);
     for (uint32_t i = 0; i < model->config.layers; i++) {
         struct layer *layer = &model->layers[i];
         if (i == 0 || model->training)
+            layer->input = arena_floats(arena, model->capacity.tokens, model->config.width);
+        else
+            layer->input = first->input;
+        if (i == 0 || kept)
             layout_layer(model, layer, arena);
         else
             share_layer(layer, first);

@@ -15,8 +15,9 @@ struct norm {
 };
 
 /* One block, and what its forward pass leaves for the backward pass. In evaluation the layers share these buffers, and
- * input and middle alternate as the residual stream; where linear inputs are not kept, the layers share those. T tokens
- * of the batch; H, G, D, F of this rank. NULL: what the architecture does not have. */
+ * input and middle alternate as the residual stream; where blocks are computed again, they share all but their inputs;
+ * where linear inputs are not kept, the layers share those. T tokens of the batch; H, G, D, F of this rank. NULL: what
+ * the architecture does not have. */
 struct layer {
     struct norm attention_norm, mlp_norm, query_norm, key_norm;
     struct linear linears[LINEARS];

@@ -184,6 +184,7 @@ static const struct field stage_fields[] = {
     TEXT(stage, backend, sizeof((struct stage *)0)->backend),
     U32(stage, degree, 1, 1024),
     U32(stage, threads, 1, 4096),
+    PLAIN(stage, recompute, FIELD_BOOL),
     U32(stage, attempt, 0, UINT32_MAX),
     REAL(stage, checkpoint_seconds),
     U64(stage, checkpoint_steps),

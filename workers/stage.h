@@ -38,6 +38,7 @@ struct stage {
     char backend[16];
     uint32_t degree;           /* devices: tensor-parallel threads */
     uint32_t threads;          /* matmul threads a device */
+    bool recompute;            /* training keeps the activations of one block alone (workers/model.h) */
     uint32_t attempt;          /* from 1 */
     double checkpoint_seconds; /* between state checkpoints */
     uint64_t checkpoint_steps; /* also every so many steps; 0: by time alone */

@@ -66,6 +66,8 @@ int member_load_trainable(struct member *member, const struct checkpoint *checkp
 /* The weights with which this attempt begins. */
 int member_load(struct member *member, struct error *err);
 
+/* What the stage's model is made for. */
+struct batch_capacity stage_capacity(const struct stage *stage);
 /* stage_run.c: open what training and evaluation share; close everything. */
 int run_open(struct run *run, const struct stage *stage, bool training, struct error *err);
 void run_close(struct run *run);

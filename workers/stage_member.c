@@ -54,7 +54,7 @@ static int open_feeds(struct member *member, struct error *err)
 int member_create(struct member *member, struct run *run, const struct collective *collective, struct error *err)
 {
     const struct stage *stage = run->stage;
-    const struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
+    const struct batch_capacity capacity = stage_capacity(stage);
     *member = (struct member){.run = run, .collective = collective, .state = run->start};
     member->tick = (struct tick){.call = report, .stop = member_stopped, .context = member};
     member->device = run->kernels->device_create(collective->rank, (int)stage->threads, err);

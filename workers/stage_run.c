@@ -53,6 +53,13 @@ static int open_import(struct run *run, struct error *err)
     return 0;
 }
 
+struct batch_capacity stage_capacity(const struct stage *stage)
+{
+    struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
+    capacity.recompute = stage->recompute;
+    return capacity;
+}
+
 /* What training and evaluation share. */
 int run_open(struct run *run, const struct stage *stage, bool training, struct error *err)
 {
@@ -95,7 +102,7 @@ static int check_memory(const struct run *run, struct error *err)
 {
     struct memory memory;
     const struct stage *stage = run->stage;
-    const struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
+    const struct batch_capacity capacity = stage_capacity(stage);
     if (model_memory(&stage->model, &stage->method, &capacity, run->training ? &stage->recipe : NULL,
                      (int)stage->degree, &memory, err))
         return -1;

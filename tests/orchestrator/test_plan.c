@@ -210,7 +210,7 @@ static void memory_decides_the_devices(void **state)
     (void)state;
     struct sweep_text t = sweep_right;
     struct error err = {""};
-    t.tail = "resources = { tensor_parallel = 0; };";
+    t.tail = "resources = { tensor_parallel = 0; recompute = \"never\"; };";
     struct sweep *sweep = sweep_make(&t);
     struct plan *plan = make(sweep);
     uint64_t largest = plan_forecast(plan, 1).largest_bytes;
@@ -224,6 +224,46 @@ static void memory_decides_the_devices(void **state)
     sweep->resources.device_bytes = 1000;
     assert_null(plan_create(sweep, 1e9, &err));
     assert_non_null(strstr(err.text, "more than the 9.31e-07 GiB of a device"));
+    sweep_destroy(sweep);
+}
+
+/* A stage that does not fit computes its activations again before it takes more devices, and costs more time; the
+ * model's FLOPs and the identities stay. */
+static void memory_decides_recomputation(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.models = "models = ( { name = \"deep\"; layers = 8; width = 16; heads = 2; ffn = 32; } );";
+    t.tail = "resources = { tensor_parallel = 0; };";
+    struct sweep *sweep = sweep_make(&t);
+    struct plan *kept = make(sweep), *plan;
+    uint64_t largest = plan_forecast(kept, 1).largest_bytes;
+    assert_true(kept->recompute_flops == 0.0);
+    sweep->resources.device_bytes = largest - 1;
+    plan = make(sweep);
+    assert_int_equal(plan_forecast(plan, 1).widest, 1);
+    assert_true(plan_forecast(plan, 1).largest_bytes < largest);
+    assert_string_equal(plan->identity.hex, kept->identity.hex);
+    assert_true(plan->flops == kept->flops && plan->recompute_flops > 0.0);
+    size_t recomputed = 0;
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        struct stage described;
+        plan_stage_describe(plan, i, "/r", 1, &described);
+        assert_int_equal(described.recompute, plan->stages[i].recompute);
+        assert_int_equal(plan->stages[i].recompute, kept->stages[i].bytes == largest);
+        assert_int_equal(plan->stages[i].recompute, plan->stages[i].recompute_flops > 0.0);
+        assert_int_equal(plan->stages[i].recompute, plan->stages[i].seconds > kept->stages[i].seconds);
+        recomputed += plan->stages[i].recompute;
+    }
+    assert_in_range(recomputed, 1, plan->stage_count - 1);
+    plan_destroy(plan);
+    sweep->resources.recompute = RECOMPUTE_ALWAYS;
+    sweep->resources.device_bytes = 0;
+    plan = make(sweep);
+    for (size_t i = 0; i < plan->stage_count; i++) /* untuned models have no backward pass */
+        assert_int_equal(plan->stages[i].recompute, plan->stages[i].last_step > 0);
+    plan_destroy(plan);
+    plan_destroy(kept);
     sweep_destroy(sweep);
 }
 
@@ -335,6 +375,7 @@ int main(void)
         cmocka_unit_test(token_counts_that_no_point_needs_are_passed_over),
         cmocka_unit_test(paths_are_the_longest_chains),
         cmocka_unit_test(memory_decides_the_devices),
+        cmocka_unit_test(memory_decides_recomputation),
         cmocka_unit_test(stages_are_described_whole),
         cmocka_unit_test(json_holds_every_stage_and_point),
         cmocka_unit_test(equal_points_are_refused),

@@ -136,7 +136,7 @@ static inline struct sample *sample_default(const struct method_config *method, 
 
 static inline struct batch_capacity capacity_of(const struct batch *batch)
 {
-    return (struct batch_capacity){batch->tokens, batch->sequences, batch->targets, batch->longest};
+    return (struct batch_capacity){batch->tokens, batch->sequences, batch->targets, batch->longest, false};
 }
 
 /* Values large enough for every gradient to matter (LoRA's B is not zero). */
@@ -301,6 +301,7 @@ struct gang {
     const struct model_config *config;
     const struct method_config *method;
     const struct batch *batch;
+    bool recompute;
     bool initial; /* keep the initial values instead of large random ones */
     struct gathered *out;
     pthread_mutex_t mutex;
@@ -330,6 +331,7 @@ static inline void *member_main(void *argument)
     struct member *m = argument;
     struct gang *gang = m->gang;
     struct batch_capacity capacity = capacity_of(gang->batch);
+    capacity.recompute = gang->recompute;
     struct error err = {""};
     struct rank r = {0};
     double loss = NAN, norm = NAN;
@@ -354,12 +356,12 @@ static inline void *member_main(void *argument)
     return NULL;
 }
 
-static inline struct gathered *gang_train(const char *backend, int degree, const struct model_config *config,
-                                          const struct method_config *method, const struct batch *batch, bool initial)
+/* `as`: config, method, batch, and how. */
+static inline struct gathered *gang_train_as(const char *backend, int degree, struct gang as)
 {
     struct error err = {""};
-    struct gang gang = {
-        .config = config, .method = method, .batch = batch, .initial = initial, .out = gathered_create()};
+    struct gang gang = as;
+    gang.out = gathered_create();
     pthread_mutex_init(&gang.mutex, NULL);
     gang.kernels = kernels_find(backend, &err);
     if (!gang.kernels) fail_msg("%s", err.text);
@@ -384,6 +386,13 @@ static inline struct gathered *gang_train(const char *backend, int degree, const
     return gang.out;
 }
 
+static inline struct gathered *gang_train(const char *backend, int degree, const struct model_config *config,
+                                          const struct method_config *method, const struct batch *batch, bool initial)
+{
+    return gang_train_as(backend, degree,
+                         (struct gang){.config = config, .method = method, .batch = batch, .initial = initial});
+}
+
 /* Difference of two arrays, relative to the root mean square of the second. */
 static inline double relative_error(size_t n, const float *x, const float *y)
 {
@@ -394,6 +403,20 @@ static inline double relative_error(size_t n, const float *x, const float *y)
     }
     if (size == 0) return difference == 0 ? 0 : INFINITY;
     return sqrt(difference / size);
+}
+
+/* Losses and gradients are the same bytes. */
+static inline void assert_same_bytes(struct gathered *a, struct gathered *b, const char *what)
+{
+    assert_int_equal(a->count, b->count);
+    if (a->loss != b->loss || a->norm != b->norm)
+        fail_msg("%s: loss %.17g, norm %.17g, not %.17g, %.17g", what, a->loss, a->norm, b->loss, b->norm);
+    for (size_t i = 0; i < b->count; i++) {
+        const struct tensor *y = &b->list[i], *x = gathered_find(a, y->name);
+        assert_non_null(x);
+        if (memcmp(x->gradient, y->gradient, y->rows * y->columns * sizeof(float)))
+            fail_msg("%s: the gradient of %s differs", what, y->name);
+    }
 }
 
 static inline void assert_same_gradients(struct gathered *a, struct gathered *b, double bound, const char *what)

@@ -65,6 +65,18 @@ static void flops_by_hand(void **state)
     near(cost_flops(&tiny, &prompt, true, tokens, targets, length), 2 * base + 3 * 2 * tokens * attention, 1e-9);
 }
 
+/* Every block but the top one runs forward once more. */
+static void recomputation_by_hand(void **state)
+{
+    (void)state;
+    double weights = 64 + 32 + 32 + 64 + 3 * 128, attention = 2 * 8 * 3.0, tokens = 30, adapter = 256;
+    near(cost_recompute_flops(&tiny, &full, tokens, 5), 2 * tokens * (weights + attention), 1e-9);
+    near(cost_recompute_flops(&tiny, &lora, tokens, 5), 2 * tokens * (weights + attention + adapter), 1e-9);
+    struct model_config one = tiny;
+    one.layers = 1;
+    near(cost_recompute_flops(&one, &full, tokens, 5), 0, 1e-9);
+}
+
 /* Where attention and vocabulary are small: 6N for full tuning, 4N without gradients of the base's weights, 2N forward.
  */
 static void large_models_cost_6n_and_4n(void **state)
@@ -136,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameters_by_hand),
         cmocka_unit_test(flops_by_hand),
+        cmocka_unit_test(recomputation_by_hand),
         cmocka_unit_test(large_models_cost_6n_and_4n),
         cmocka_unit_test(impossible_models_are_refused),
         cmocka_unit_test(impossible_methods_are_refused),

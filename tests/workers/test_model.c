@@ -145,7 +145,7 @@ static void window(void **state)
     (void)state;
     struct model_config config = small_model(4, 2, true);
     struct method_config method = method_prompt_config();
-    struct batch_capacity capacity = {40, 4, 30, 11};
+    struct batch_capacity capacity = {40, 4, 30, 11, false};
     struct memory memory;
     struct error err = {""};
     config.architecture.window = 11;

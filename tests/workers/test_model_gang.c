@@ -153,6 +153,39 @@ static void deterministic(void **state)
     free(s);
 }
 
+/* Blocks that are computed again give the same bytes, for every architecture, method, backend and degree. */
+static void check_recompute(const char *backend, int degree, const struct model_config *config,
+                            const struct method_config *method, const char *what)
+{
+    struct sample *s = sample_default(method, config->vocabulary);
+    struct gang as = {.config = config, .method = method, .batch = &s->batch};
+    struct gathered *kept = gang_train_as(backend, degree, as);
+    as.recompute = true;
+    struct gathered *again = gang_train_as(backend, degree, as);
+    assert_true(kept->norm > 1e-3);
+    assert_same_bytes(again, kept, what);
+    gathered_destroy(kept);
+    gathered_destroy(again);
+    free(s);
+}
+
+static void recomputation(void **state)
+{
+    (void)state;
+    const struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
+    for (int i = 0; i < 6 * (VARIANTS + 1); i++) {
+        int variant = i / 6, degree = 1 + i % 2;
+        struct model_config config =
+            variant < VARIANTS ? variant_model(variant, 6, 3, i % 2) : small_model(6, 2, i % 2);
+        const char *what = variant < VARIANTS ? variants[variant].what : "Llama";
+        config.layers = 3;
+        check_recompute("reference", degree, &config, &methods[i % 3], what);
+        check_recompute("cpu", degree, &config, &methods[i % 3], what);
+        config.layers = 1;
+        check_recompute("cpu", degree, &config, &methods[i % 3], what);
+    }
+}
+
 /* One of two ranks fails before the step: the other gets an error instead of waiting. */
 struct survivor {
     struct rank rank;
@@ -250,12 +283,12 @@ static void predicted_bytes_are_allocated(void **state)
                                             {.optimiser = OPTIMISER_SGD}};
     for (int i = 0; i < SHAPES * 8; i++) {
         const struct shape *shape = &shapes[i / 8];
-        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300};
+        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3};
         struct model_config config = config_of(shape, i % 3 == 0);
         check_bytes(&config, &methods[i % 4], &capacity, i / 4 % 2 ? &recipes[i % 3] : NULL, shape->degree);
     }
     for (int i = 0; i < VARIANTS * 8; i++) {
-        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300};
+        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3};
         struct model_config config = variant_model(i / 8, 6, 3, i % 3 == 0);
         check_bytes(&config, &methods[i % 4], &capacity, i / 4 % 2 ? &recipes[i % 7 % 4] : NULL, 1 + i % 3);
     }
@@ -270,7 +303,7 @@ static void counted_parameters_are_there(void **state)
     for (int i = 0; i < VARIANTS * 3; i++) {
         struct model_config config = variant_model(i / 3, 6, 3, i % 2);
         uint64_t base = 0, trained = 0;
-        struct batch_capacity capacity = {10, 1, 10, 10};
+        struct batch_capacity capacity = {10, 1, 10, 10, false};
         struct rank r;
         if (rank_create(&r, kernels_find("reference", &err), &(struct collective){NULL, 0, 1}, &config, &methods[i % 3],
                         &capacity, true, &err))
@@ -292,7 +325,7 @@ static void memory_makes_sense(void **state)
     (void)state;
     struct error err = {""};
     struct model_config config = {"16b", 48, 5120, 40, 8, 128, 13824, 32000, true, 10000, 1e-5, {0}};
-    struct batch_capacity capacity = {8192, 8, 8192, 1024};
+    struct batch_capacity capacity = {8192, 8, 8192, 1024, false};
     struct method_config full = method_full_config(), lora_method = {METHOD_LORA, 16, 16},
                          prompt_method = {METHOD_PROMPT, 100, 0};
     struct memory f1, f8, l, p, e;
@@ -310,6 +343,17 @@ static void memory_makes_sense(void **state)
     assert_int_equal(model_memory(&config, &full, &capacity, &sgd, 1, &g, &err), 0);
     assert_true(a.optimiser > 0 && (double)a.optimiser < 2e-3 * weights && g.optimiser == 0);
     assert_true(fabs((double)f8.parameters * 8 / weights - 1) < 1e-2);
+    capacity.recompute = true;
+    struct memory again;
+    assert_int_equal(model_memory(&config, &full, &capacity, &fixture_adamw, 8, &again, &err), 0);
+    assert_true(again.workspace == f8.workspace && again.activations < f8.activations / 4);
+    size_t input = capacity.tokens * config.width * sizeof(float); /* a block keeps its input alone */
+    struct model_config deeper = config;
+    deeper.layers++;
+    struct memory more;
+    assert_int_equal(model_memory(&deeper, &full, &capacity, &fixture_adamw, 8, &more, &err), 0);
+    assert_int_equal(more.activations - again.activations, input);
+    capacity.recompute = false;
     assert_true(l.optimiser < f1.optimiser / 50 && p.optimiser < l.optimiser);
     assert_true(p.activations < l.activations && e.activations < p.activations / 20);
     assert_true(memory_total(&f8) < memory_total(&f1) / 4);
@@ -327,6 +371,7 @@ int main(void)
         cmocka_unit_test(variants_of_the_architecture),
         cmocka_unit_test(cpu_backend),
         cmocka_unit_test(deterministic),
+        cmocka_unit_test(recomputation),
         cmocka_unit_test(failed_peer),
         cmocka_unit_test(predicted_bytes_are_allocated),
         cmocka_unit_test(counted_parameters_are_there),

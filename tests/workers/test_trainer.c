@@ -229,6 +229,31 @@ static void test_interruption(void **state)
     interrupted_is_same(stage, 9);
 }
 
+/* Activations that are computed again change nothing: the row of a stage is the same bytes, also where it was begun
+ * without and is finished with them. */
+static void test_recompute(void **state)
+{
+    (void)state;
+    for (int method = METHOD_FULL; method < METHODS; method++) {
+        struct stage stage = stage_finetune(&fixture, &trunk, (enum method_kind)method, 12);
+        struct stage_outcome kept = run(&stage), again;
+        expect(&kept, STORE_DONE);
+        forget(&stage);
+        struct interrupter interrupter = {.at = 5};
+        const struct stage_hooks hooks = {.progress = interrupt, .context = &interrupter, .stop = &interrupter.stop};
+        stage.checkpoint_steps = 1;
+        stage_run(&stage, &hooks, &again);
+        expect(&again, STORE_CUT);
+        stage.recompute = true;
+        again = run(&stage);
+        expect(&again, STORE_DONE);
+        assert_true(again.resumed_step > 0);
+        assert_memory_equal(&again.row.result, &kept.row.result, sizeof kept.row.result);
+        assert_memory_equal(&again.row.curve, &kept.row.curve, sizeof kept.row.curve);
+        forget(&stage);
+    }
+}
+
 /* What the other optimisers keep is all in the states, also where it is cut over a gang; they train. */
 static void test_optimisers(void **state)
 {
@@ -475,7 +500,7 @@ int main(void)
         cmocka_unit_test(test_pretraining), cmocka_unit_test(test_methods),    cmocka_unit_test(test_interruption),
         cmocka_unit_test(test_lost_steps),  cmocka_unit_test(test_gang),       cmocka_unit_test(test_class),
         cmocka_unit_test(test_diverged),    cmocka_unit_test(test_failures),   cmocka_unit_test(test_long_step),
-        cmocka_unit_test(test_takeover),    cmocka_unit_test(test_optimisers),
+        cmocka_unit_test(test_takeover),    cmocka_unit_test(test_optimisers), cmocka_unit_test(test_recompute),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
