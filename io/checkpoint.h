@@ -26,6 +26,9 @@
 
 #define CHECKPOINT_VERSION 2
 
+/* Whether a state is its stage's end; a stage whose training diverged ends with a state without tensors. */
+enum checkpoint_end { CHECKPOINT_ON_THE_WAY, CHECKPOINT_FINISHED, CHECKPOINT_DIVERGED };
+
 struct checkpoint_header {
     char stage[DIGEST_HEX + 1];  /* identity of the stage */
     char parent[DIGEST_HEX + 1]; /* identity of the state that it started from, "" for none */
@@ -40,7 +43,7 @@ struct checkpoint_header {
     char best_digest[DIGEST_HEX + 1]; /* of the file that holds the best weights */
     uint64_t evaluations_without_gain;
     double seconds;    /* spent so far, all attempts */
-    uint32_t finished; /* 1: the stage's end state */
+    uint32_t finished; /* enum checkpoint_end */
 };
 
 /* A rectangle of a global tensor [rows][columns] that one rank holds as a dense array [row_count][column_count]. */

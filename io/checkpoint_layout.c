@@ -23,7 +23,7 @@ static const struct frozen_field header_fields[] = {
     FIELD(checkpoint_header, best_digest, FIELD_TEXT, "hexadecimal digest of the best weights' file"),
     FIELD(checkpoint_header, evaluations_without_gain, FIELD_U64, "evaluations"),
     FIELD(checkpoint_header, seconds, FIELD_F64, "seconds spent, all attempts"),
-    FIELD(checkpoint_header, finished, FIELD_U32, "1: the stage's end state"),
+    FIELD(checkpoint_header, finished, FIELD_U32, "1: the stage's end state, 2: it ends diverged"),
     {"tensors_digest", FIELD_TEXT, CHECKPOINT_DIGEST_OFFSET, DIGEST_HEX, "hexadecimal digest of all tensors", NULL},
 };
 

@@ -140,3 +140,35 @@ void file_draft_discard(struct file_draft *draft)
     if (draft_is_named(draft)) unlink(draft->temporary);
     draft_free(draft);
 }
+
+static int copy(int from, struct file_draft *draft, const char *name, struct error *err)
+{
+    char block[1 << 16];
+    for (;;) {
+        ssize_t got = read(from, block, sizeof block);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return error_set_errno(err, "%s", name);
+        if (got == 0) return 0;
+        if (fwrite(block, 1, (size_t)got, draft->file) != (size_t)got) return error_set_errno(err, "%s", draft->path);
+    }
+}
+
+int file_link(const char *from, const char *to, struct error *err)
+{
+    struct file_draft draft;
+    if (link(from, to) == 0) return 0;
+    if (errno != EPERM && errno != EXDEV && errno != EMLINK && errno != EOPNOTSUPP)
+        return error_set_errno(err, "%s: cannot become %s, too", from, to);
+    int fd = open(from, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return error_set_errno(err, "%s", from);
+    int result = file_draft_open(&draft, to, 0666, err);
+    if (result == 0) {
+        result = copy(fd, &draft, from, err);
+        if (result == 0)
+            result = file_draft_publish(&draft, true, err);
+        else
+            file_draft_discard(&draft);
+    }
+    close(fd);
+    return result;
+}

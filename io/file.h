@@ -23,6 +23,9 @@ int file_sync_parent(const char *path, struct error *err);
 /* Rename `from` (complete and synced) to `to` in the same directory, and sync the directory. */
 int file_publish(const char *from, const char *to, struct error *err);
 
+/* `to`, which is not there, becomes another name of the file `from`; where the file system has no links, a copy. */
+int file_link(const char *from, const char *to, struct error *err);
+
 /* Open a file of ours for writing, made where it is missing; flags: 0, O_APPEND or O_TRUNC. -1 with errno: ELOOP where
  * its name is a symbolic link, EEXIST where it is no plain file. */
 int file_open_write(const char *path, int flags);

@@ -13,6 +13,12 @@
 #define PROGRESS_SECONDS 0.2
 #define LOG_SECONDS 10.0
 
+/* Steps of the stage itself; 0: its prefix has diverged on the way to it. */
+static uint64_t steps_done(const struct stage *stage, uint64_t step)
+{
+    return step > stage->first_step ? step - stage->first_step : 0;
+}
+
 static void send(struct monitor *monitor)
 {
     monitor->sent = clock_elapsed();
@@ -25,7 +31,7 @@ static void send(struct monitor *monitor)
 void monitor_start(struct monitor *monitor, const struct stage *stage, const struct stage_hooks *hooks, uint64_t step,
                    uint64_t reached)
 {
-    uint64_t done = step - stage->first_step;
+    uint64_t done = steps_done(stage, step);
     *monitor = (struct monitor){.stage = stage,
                                 .hooks = hooks,
                                 .step = step,
@@ -50,7 +56,7 @@ void monitor_step(struct monitor *monitor, uint64_t step, double loss, uint64_t 
     monitor->step = step;
     monitor->tokens += tokens;
     monitor->training_seconds += seconds;
-    monitor->progress.step = step - monitor->stage->first_step;
+    monitor->progress.step = steps_done(monitor->stage, step);
     monitor->progress.loss = loss;
     monitor_tick(monitor);
     if (clock_elapsed() - monitor->logged < LOG_SECONDS) return;
@@ -61,7 +67,7 @@ void monitor_step(struct monitor *monitor, uint64_t step, double loss, uint64_t 
 
 void monitor_checkpoint(struct monitor *monitor, uint64_t step)
 {
-    monitor->progress.checkpoint_step = step - monitor->stage->first_step;
+    monitor->progress.checkpoint_step = steps_done(monitor->stage, step);
     send(monitor);
 }
 

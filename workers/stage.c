@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workers/names.h"
+
 enum field_type { FIELD_U32, FIELD_U64, FIELD_REAL, FIELD_BOOL, FIELD_TEXT, FIELD_DIGEST, FIELD_NAME, FIELD_OBJECT };
 
 struct field {
@@ -50,15 +52,21 @@ struct field {
 /* A path in the run directory still fits in PATH_MAX: "/checkpoints/" ID ".best-" STEP ".h5.tmp". */
 #define DIR_LIMIT (PATH_MAX - 128)
 
+static const char *const kind_names[STAGE_KINDS] = {"pretrain", "finetune", "prefix"};
+
+const char *stage_kind_name(enum stage_kind kind)
+{
+    return (unsigned)kind < STAGE_KINDS ? kind_names[kind] : "unknown";
+}
+
 static const char *kind_name(int kind)
 {
-    return kind == STAGE_PRETRAIN ? "pretrain" : "finetune";
+    return stage_kind_name((enum stage_kind)kind);
 }
 
 static int kind_find(const char *name)
 {
-    if (strcmp(name, "pretrain") == 0) return STAGE_PRETRAIN;
-    return strcmp(name, "finetune") == 0 ? STAGE_FINETUNE : -1;
+    return name_find(kind_names, STAGE_KINDS, name);
 }
 
 static const char *method_name_of(int kind)
@@ -166,6 +174,7 @@ static const struct field stage_fields[] = {
     NAME(stage, kind, kind_name, kind_find),
     PLAIN(stage, parent, FIELD_DIGEST),
     PLAIN(stage, base, FIELD_DIGEST),
+    PLAIN(stage, prefix, FIELD_DIGEST),
     TEXT(stage, import, PATH_MAX),
     TEXT(stage, dir, DIR_LIMIT),
     TEXT(stage, dataset, PATH_MAX),
@@ -353,7 +362,7 @@ static int check(const struct stage *stage, struct error *err)
     if (!stage->identity.hex[0]) return error_set(err, "\"identity\" is empty");
     if (stage->dir[0] != '/') return error_set(err, "\"dir\" must be an absolute path");
     if (stage->first_step > stage->last_step) return error_set(err, "\"first_step\" is above \"last_step\"");
-    if (stage->kind == STAGE_FINETUNE && !stage->parent.hex[0] == !stage->import[0])
+    if (stage->kind != STAGE_PRETRAIN && !stage->parent.hex[0] == !stage->import[0])
         return error_set(err, "finetuning starts from a pretrained state: either \"parent\" or \"import\"");
     return 0;
 }
@@ -385,6 +394,11 @@ void stage_state_path(const struct stage *stage, char out[PATH_MAX])
 void stage_parent_path(const struct stage *stage, char out[PATH_MAX])
 {
     state_path(stage, &stage->parent, ".h5", out);
+}
+
+void stage_prefix_path(const struct stage *stage, char out[PATH_MAX])
+{
+    state_path(stage, &stage->prefix, ".h5", out);
 }
 
 void stage_best_path(const struct stage *stage, uint64_t step, char out[PATH_MAX])

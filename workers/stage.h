@@ -3,7 +3,7 @@
  *
  * It travels as JSON (jansson) from the master to an agent to a worker, about 1.5 KB, and is the first line of the
  * stage's log. A stage is a stretch of training from a parent's state, followed, for finetuning, by validation, test
- * and a result row. */
+ * and a result row. A prefix is a stretch of finetuning that several points begin with: it ends with a state. */
 #ifndef TUNELAW_WORKERS_STAGE_H
 #define TUNELAW_WORKERS_STAGE_H
 
@@ -14,13 +14,15 @@
 #include "io/store.h"
 #include "workers/config.h"
 
-enum stage_kind { STAGE_PRETRAIN, STAGE_FINETUNE };
+enum stage_kind { STAGE_PRETRAIN, STAGE_FINETUNE, STAGE_PREFIX, STAGE_KINDS };
+const char *stage_kind_name(enum stage_kind kind);
 
 struct stage {
     struct digest identity;
     enum stage_kind kind;
-    struct digest parent;  /* "" : starts from initial weights */
-    struct digest base;    /* finetuning: what the base's weights are: the parent, or the digest of `import` */
+    struct digest parent; /* "" : starts from initial weights */
+    struct digest base;   /* finetuning, prefixes: what the base's weights are: the parent, or the digest of `import` */
+    struct digest prefix; /* finetuning: the shared beginning that it goes on from; "": it begins with the base */
     char import[PATH_MAX]; /* finetuning: the Hugging Face folder with the base's weights; "": the parent has them */
     char dir[PATH_MAX];    /* run directory: checkpoints/, logs/ */
     char dataset[PATH_MAX];
@@ -29,10 +31,10 @@ struct stage {
     struct method_config method; /* pretraining: METHOD_FULL */
     struct recipe recipe;
     uint64_t seed; /* pretraining: of initial weights and order; finetuning: of subset, order, adapter */
-    uint64_t first_step, last_step; /* pretraining: absolute steps (first, last]; finetuning: 0, recipe.steps */
+    uint64_t first_step, last_step; /* absolute steps (first, last]; finetuning ends at recipe.steps */
     uint64_t examples; /* finetuning: the first `examples` of a seeded permutation of the training examples */
     uint64_t valid_examples, test_examples; /* 0: all */
-    double flops;                           /* as planned */
+    double flops;                           /* as planned; of a point: with its prefix */
     uint64_t predicted_bytes;
     /* throughput and safety knobs, not part of the identity */
     char backend[16];
@@ -55,6 +57,7 @@ int stage_decode(const char *text, size_t size, struct stage *stage, struct erro
 /* Files of a stage in its run directory: the newest state, the best weights (finetuning) at a step, the log. */
 void stage_state_path(const struct stage *stage, char out[PATH_MAX]);  /* DIR/checkpoints/ID.h5 */
 void stage_parent_path(const struct stage *stage, char out[PATH_MAX]); /* DIR/checkpoints/PARENT.h5 */
+void stage_prefix_path(const struct stage *stage, char out[PATH_MAX]); /* DIR/checkpoints/PREFIX.h5 */
 void stage_best_path(const struct stage *stage, uint64_t step,
                      char out[PATH_MAX]); /* DIR/checkpoints/ID.best-STEP.h5 */
 void stage_step_path(const struct stage *stage,
@@ -62,8 +65,10 @@ void stage_step_path(const struct stage *stage,
 void stage_log_path(const struct stage *stage, char out[PATH_MAX]); /* DIR/logs/ID.log */
 
 /* After the result of a finetuning stage is committed: remove its state and, unless keep_weights, its best weights.
- * Pretraining: its state stays, children start from it. Missing files are no error. */
+ * Pretraining and prefixes: the state stays, children start from it. Missing files are no error. */
 void stage_cleanup(const struct stage *stage);
+/* Nothing will start from a prefix any more: remove its state and its best weights. */
+void stage_discard(const struct stage *stage);
 
 /* How a stage ended; sent as bytes from worker to agent to master, all of one build. */
 struct stage_outcome {

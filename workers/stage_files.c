@@ -102,3 +102,12 @@ void stage_cleanup(const struct stage *stage)
     unlink(path);
     if (!stage->keep_weights) stage_remove_best(stage, 0, 0);
 }
+
+void stage_discard(const struct stage *stage)
+{
+    char path[PATH_MAX];
+    if (stage_check_owner(stage, NULL)) return;
+    stage_state_path(stage, path);
+    unlink(path);
+    stage_remove_best(stage, 0, 0);
+}

@@ -25,9 +25,9 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
     char execution_class[STORE_NAME];
     bool training; /* there are steps to do: gradients and moments are wanted */
 
-    pthread_mutex_t io;              /* held around every use of a checkpoint by a rank */
-    struct safetensors *weights;     /* of an imported base */
-    struct checkpoint *parent, *own; /* where this attempt begins; NULL: none */
+    pthread_mutex_t io;                       /* held around every use of a checkpoint by a rank */
+    struct safetensors *weights;              /* of an imported base */
+    struct checkpoint *parent, *prefix, *own; /* where this attempt begins; NULL: none */
     struct checkpoint *best;
     struct checkpoint_writer *writer; /* while a file is being written */
 
@@ -77,6 +77,12 @@ int member_load_result(struct member *member, const struct store_result *result,
 /* stage_state.c: checkpoints of a stage. Saving is collective over the gang. */
 int run_parent(struct run *run, struct error *err); /* open the parent's end state, where there is a parent */
 int run_resume(struct run *run, struct error *err);
+/* The curve of the state that an attempt begins from. */
+int curve_copy(struct run *run, const struct checkpoint *from, struct error *err);
+/* stage_prefix.c. Begin where the shared prefix ended: its place, its curve, its best weights as this stage's own. */
+int run_prefix(struct run *run, struct error *err);
+/* A prefix that diverged: the end state, without tensors, by which its points know. */
+int run_save_diverged(struct run *run, struct error *err);
 int state_save(struct member *member, struct error *err);
 int state_finish(struct member *member, struct error *err); /* finetuning: the end state, without tensors */
 int best_save(struct member *member, struct error *err);

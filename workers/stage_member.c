@@ -113,6 +113,7 @@ int member_load(struct member *member, struct error *err)
     if (run->weights ? huggingface_load(member->parameters, run->weights, err)
                      : load(member, run->parent, false, false, err))
         return -1;
-    if (run->own && !run->start.finished) return load(member, run->own, true, true, err);
+    const struct checkpoint *from = run->own ? run->own : run->prefix;
+    if (from && !run->start.finished) return load(member, from, true, true, err);
     return parameters_initialise_adapter(member->parameters, &stage->model, &stage->method, stage->seed, err);
 }

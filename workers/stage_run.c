@@ -18,6 +18,7 @@ void run_close(struct run *run)
     checkpoint_writer_destroy(run->writer);
     safetensors_close(run->weights);
     checkpoint_close(run->parent);
+    checkpoint_close(run->prefix);
     checkpoint_close(run->own);
     checkpoint_close(run->best);
     dataset_close(run->dataset);
@@ -80,7 +81,7 @@ static int run_steps(struct member *member, struct error *err)
     struct run *run = member->run;
     if (member_load(member, err) || member_train(member, err)) return -1;
     /* what rank 0 found is for all: whether there is something to conclude */
-    double over = run->diverged || run->cut || run->stage->kind == STAGE_PRETRAIN;
+    double over = run->diverged || run->cut || run->stage->kind != STAGE_FINETUNE;
     if (member->collective->rank != 0) over = 0;
     if (collective_sum_double(member->collective, &over)) return -1;
     return over > 0 ? 0 : member_conclude(member, err);
@@ -132,7 +133,8 @@ static int run_whole(struct run *run, const struct stage *stage, const struct st
     if (known || run->own) stage_remove_best(stage, run->durable_best, 0);
     monitor_start(&run->monitor, stage, hooks, run->start.step, reached);
     LOG("from step %" PRIu64 " to %" PRIu64, run->start.step, stage->last_step);
-    if (stage->kind == STAGE_PRETRAIN && run->start.finished) return 0;
+    if (stage->kind != STAGE_FINETUNE && run->start.finished) return 0;
+    if (run->diverged) return 0; /* in its prefix */
     run->cut = monitor_stopped(&run->monitor);
     if (run->cut) return 0; /* weights may take long to load */
     return gang_run((int)stage->degree, member_main, run, err);
@@ -172,6 +174,7 @@ void stage_run(const struct stage *stage, const struct stage_hooks *hooks, struc
     outcome->identity = stage->identity;
     peak_reset();
     int result = run_whole(&run, stage, hooks, outcome, &err);
+    if (result == 0 && run.diverged && stage->kind == STAGE_PREFIX) result = run_save_diverged(&run, &err);
     describe(&run, outcome);
     if (result) {
         fail(outcome, &err);
@@ -180,13 +183,14 @@ void stage_run(const struct stage *stage, const struct stage_hooks *hooks, struc
         outcome->status = STORE_CUT;
         snprintf(outcome->message, sizeof outcome->message, "checkpointed at step %" PRIu64, run.state.step);
     } else {
-        outcome->status = run.diverged ? STORE_DIVERGED : STORE_DONE;
+        /* a prefix has done its part where it has found out that its points diverge */
+        outcome->status = run.diverged && stage->kind != STAGE_PREFIX ? STORE_DIVERGED : STORE_DONE;
         if (run.diverged)
             snprintf(outcome->message, sizeof outcome->message, "diverged at step %" PRIu64, run.state.step);
         if (stage->kind == STAGE_FINETUNE) result_fill(&run);
     }
     if (run.monitor.stage) monitor_checkpoint(&run.monitor, run.durable_step);
-    if (outcome->status == STORE_DONE && stage->kind == STAGE_PRETRAIN) stage_cleanup(stage);
+    if (outcome->status == STORE_DONE && stage->kind != STAGE_FINETUNE) stage_cleanup(stage);
     run_close(&run);
 }
 

@@ -20,8 +20,7 @@ struct checkpoint *best_open(const struct stage *stage, uint64_t step, const cha
     if (!best) return NULL;
     errno = 0;
     struct digest found = checkpoint_digest(best);
-    if (strncmp(found.hex, digest, DIGEST_HEX) == 0 && strcmp(checkpoint_header(best)->stage, stage->identity.hex) == 0)
-        return best;
+    if (strncmp(found.hex, digest, DIGEST_HEX) == 0) return best; /* its header may name the prefix that wrote it */
     error_set(err, "%s: not the weights of step %" PRIu64 " that are wanted: digest %s instead of %.32s", path, step,
               found.hex, digest);
     checkpoint_close(best);
@@ -35,7 +34,7 @@ static int check_own(const struct run *run, const struct checkpoint_header *head
     /* a trunk's state is named by its step: the checkpoint before it may be another one than when it was written */
     bool parent = stage->kind == STAGE_PRETRAIN || strcmp(header->parent, stage->parent.hex) == 0;
     if (strcmp(header->stage, stage->identity.hex) != 0 || !parent) return error_set(err, "it is of another stage");
-    bool complete = stage->kind == STAGE_PRETRAIN && header->finished; /* its children may have started from it */
+    bool complete = stage->kind != STAGE_FINETUNE && header->finished; /* its children may have started from it */
     if (!complete && strcmp(header->execution_class, run->execution_class) != 0)
         return error_set(err, "its execution class is %s, ours is %s", header->execution_class, run->execution_class);
     if (header->step < stage->first_step || header->step > stage->last_step)
@@ -46,7 +45,7 @@ static int check_own(const struct run *run, const struct checkpoint_header *head
     return best ? 0 : -1;
 }
 
-static int copy_curve(struct run *run, const struct checkpoint *from, struct error *err)
+int curve_copy(struct run *run, const struct checkpoint *from, struct error *err)
 {
     const struct store_curve_entry *entries;
     size_t count = checkpoint_curve(from, &entries);
@@ -80,10 +79,11 @@ static int start_from_parent(struct run *run, struct error *err)
     strcpy(start->stage, stage->identity.hex);
     strcpy(start->parent, stage->parent.hex);
     strcpy(start->execution_class, run->execution_class);
-    if (stage->kind == STAGE_FINETUNE || !run->parent) return 0;
+    if (stage->prefix.hex[0]) return run_prefix(run, err);
+    if (stage->kind != STAGE_PRETRAIN || !run->parent) return 0;
     start->tokens = checkpoint_header(run->parent)->tokens;
     start->target_tokens = checkpoint_header(run->parent)->target_tokens;
-    return copy_curve(run, run->parent, err);
+    return curve_copy(run, run->parent, err);
 }
 
 int run_resume(struct run *run, struct error *err)
@@ -101,14 +101,14 @@ int run_resume(struct run *run, struct error *err)
         if (errno != 0 && errno != EBADMSG && errno != ENOENT) return error_set(err, "%s", why.text);
         LOG("the state %s is left aside: %s", path, why.text);
     }
-    if (run->own && stage->kind == STAGE_PRETRAIN && header.finished) {
+    if (run->own && stage->kind != STAGE_FINETUNE && header.finished) {
         run->start = header;
         return 0; /* nothing to do: the parent may be gone */
     }
     if (run_parent(run, err)) return -1;
     if (!run->own) return start_from_parent(run, err);
     run->start = header;
-    if (copy_curve(run, run->own, err)) return -1;
+    if (curve_copy(run, run->own, err)) return -1;
     double validated = run->curve.count ? run->curve.entries[run->curve.count - 1].step : 0;
     run->validation_due = !header.finished && evaluation_due(stage, header.step) && validated < (double)header.step;
     return 0;
@@ -185,7 +185,7 @@ int state_save(struct member *member, struct error *err)
 
 int state_finish(struct member *member, struct error *err)
 {
-    member->state.finished = 1;
+    member->state.finished = CHECKPOINT_FINISHED;
     return save_state(member, false, err);
 }
 

@@ -22,7 +22,7 @@ bool evaluation_due(const struct stage *stage, uint64_t step)
 {
     uint64_t steps = stage->last_step, evaluations = stage->recipe.evaluations ? stage->recipe.evaluations : 1;
     if (stage->kind == STAGE_PRETRAIN) return false; /* at the end of the stage */
-    if (step == steps) return true;
+    if (step == steps && stage->kind == STAGE_FINETUNE) return true;
     if (stage->recipe.evaluation_steps) return step % stage->recipe.evaluation_steps == 0;
     uint64_t near = step * evaluations / steps;
     return step == evaluation_step(near, steps, evaluations) || step == evaluation_step(near + 1, steps, evaluations);
@@ -165,13 +165,12 @@ static bool finished(const struct member *member)
 static int close_training(struct member *member, struct error *err)
 {
     struct run *run = member->run;
-    if (run->stage->kind == STAGE_PRETRAIN) {
-        int over = validate(member, err);
-        if (over) return over < 0 ? -1 : 0;
-        member->state.finished = 1;
-        return state_save(member, err);
-    }
-    return run->training && !member->state.finished ? state_finish(member, err) : 0;
+    if (run->stage->kind == STAGE_FINETUNE)
+        return run->training && !member->state.finished ? state_finish(member, err) : 0;
+    int over = run->stage->kind == STAGE_PRETRAIN ? validate(member, err) : 0;
+    if (over) return over < 0 ? -1 : 0;
+    member->state.finished = CHECKPOINT_FINISHED;
+    return state_save(member, err);
 }
 
 /* A drain that is asked for before the first step costs no step and no state. */
