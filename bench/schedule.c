@@ -23,15 +23,15 @@ static const struct {
               {"16B", 40, 5120, 20, 256, 20480}};
 enum { MODELS = sizeof models / sizeof *models };
 
-static const struct dataset_info data = {.digest = {"bench"},
-                                         .task = "bench",
-                                         .vocabulary = 32000,
-                                         .text_tokens = {1000000000, 1000000},
-                                         .examples = {1000000000, 3000, 3000},
-                                         .example_tokens = {60000000000, 180000, 180000},
-                                         .example_targets = {30000000000, 90000, 90000},
-                                         .longest = {256, 256, 256},
-                                         .separator = 4};
+static const struct sweep_task task = {.data = {.digest = {"bench"},
+                                                .task = "bench",
+                                                .vocabulary = 32000,
+                                                .text_tokens = {1000000000, 1000000},
+                                                .examples = {1000000000, 3000, 3000},
+                                                .example_tokens = {60000000000, 180000, 180000},
+                                                .example_targets = {30000000000, 90000, 90000},
+                                                .longest = {256, 256, 256},
+                                                .separator = 4}};
 
 /* A sweep file of a random grid. */
 struct draws {
@@ -90,7 +90,7 @@ static struct plan *random_plan(struct draws *draws, struct sweep **sweep, struc
     if (!out) return NULL;
     write_sweep(out, draws);
     fclose(out);
-    *sweep = sweep_parse_on("bench.cfg", text, size, &data, err);
+    *sweep = sweep_parse_on("bench.cfg", text, size, &task, 1, err);
     free(text);
     return *sweep ? plan_create(*sweep, DEVICE_FLOPS, err) : NULL;
 }

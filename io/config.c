@@ -331,3 +331,9 @@ bool config_is_string(const struct config_group *group, const char *key)
     const struct config_setting_t *setting = config_member(group, key);
     return setting && config_setting_type(setting) == CONFIG_TYPE_STRING;
 }
+
+bool config_is_list(const struct config_group *group, const char *key)
+{
+    const struct config_setting_t *setting = config_member(group, key);
+    return setting && config_setting_type(setting) == CONFIG_TYPE_LIST;
+}

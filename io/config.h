@@ -55,8 +55,9 @@ size_t config_open_list(const struct config_group *parent, const char *key, bool
 struct config_group config_open_element(const struct config_group *parent, const char *key, size_t index,
                                         const char *const *keys);
 bool config_has(const struct config_group *group, const char *key);
-/* The key is there and its value is a string: for values that may be written in two ways. */
+/* The key is there and its value is a string, a list ( ... ): for values that may be written in two ways. */
 bool config_is_string(const struct config_group *group, const char *key);
+bool config_is_list(const struct config_group *group, const char *key);
 
 /* Scalars. min..max is closed. The _or forms return `fallback` where the key is absent. Strings belong to the file. */
 uint64_t config_take_uint(const struct config_group *group, const char *key, uint64_t min, uint64_t max);

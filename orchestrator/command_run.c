@@ -195,14 +195,23 @@ static int narrow(struct run *run, const struct arguments *a, char dir[PATH_MAX]
     return 0;
 }
 
+/* Workers stand elsewhere. */
+static int absolute_paths(struct sweep *sweep, struct error *err)
+{
+    char path[PATH_MAX];
+    for (size_t i = 0; i < sweep->task_count; i++) {
+        if (run_path(sweep->tasks[i].dataset, path, err) != 0) return -1;
+        strcpy(sweep->tasks[i].dataset, path);
+    }
+    return 0;
+}
+
 /* Rank 0: read, plan, open the store. Nothing is written before the sweep file has been found good. */
 static int prepare(struct run *run, const struct arguments *a, struct transport *transport, struct message_start *start,
                    struct error *err)
 {
-    char dataset[PATH_MAX];
     run->sweep = sweep_load(a->sweep.file, err);
-    if (!run->sweep || run_path(run->sweep->dataset, dataset, err) != 0) return -1;
-    strcpy(run->sweep->dataset, dataset);
+    if (!run->sweep || absolute_paths(run->sweep, err) != 0) return -1;
     double rate;
     if (host_fill_device_bytes(run->sweep, err) != 0) return -1;
     if (probe_rate(run->sweep->resources.backend, run->sweep->resources.threads, &rate, err) != 0) return -1;

@@ -1,4 +1,4 @@
-/* The digest of the data set, computed in a thread of rank 0 while the first stages train. */
+/* The digests of the data sets, computed in a thread of rank 0 while the first stages train. */
 #include "orchestrator/data_check.h"
 
 #include <pthread.h>
@@ -10,8 +10,9 @@
 #include "io/log.h"
 
 struct data_check {
-    struct dataset *dataset;
-    char *path;
+    struct dataset *datasets[SWEEP_TASKS];
+    char *paths[SWEEP_TASKS];
+    size_t count;
     pthread_t thread;
     struct error error; /* of the thread, once it has failed */
     atomic_int verdict; /* as data_check_poll */
@@ -25,13 +26,21 @@ static double gigabytes(const struct dataset_info *info)
     return tokens * (info->vocabulary <= 1 << 16 ? 2e-9 : 4e-9);
 }
 
+static int verify(const struct dataset *dataset, const char *path, struct error *err)
+{
+    double start = clock_elapsed();
+    struct error why;
+    if (dataset_verify(dataset, &why) != 0) return error_set(err, "%s: %.900s", path, why.text);
+    LOG("%s: verified, %.3f GB in %.2f s", path, gigabytes(dataset_info(dataset)), clock_elapsed() - start);
+    return 0;
+}
+
 static void *check_main(void *argument)
 {
     struct data_check *check = argument;
-    double start = clock_elapsed();
-    int result = dataset_verify(check->dataset, &check->error);
-    double size = gigabytes(dataset_info(check->dataset));
-    if (result == 0) LOG("%s: verified, %.3f GB in %.2f s", check->path, size, clock_elapsed() - start);
+    int result = 0;
+    for (size_t i = 0; i < check->count && result == 0; i++)
+        result = verify(check->datasets[i], check->paths[i], &check->error);
     atomic_store(&check->verdict, result == 0 ? 1 : -1);
     return NULL;
 }
@@ -49,31 +58,50 @@ static int start_thread(struct data_check *check)
 
 static void check_free(struct data_check *check)
 {
-    dataset_close(check->dataset);
-    free(check->path);
+    for (size_t i = 0; i < check->count; i++) {
+        dataset_close(check->datasets[i]);
+        free(check->paths[i]);
+    }
     free(check);
 }
 
-struct data_check *data_check_start(const char *path, const struct digest *planned, struct error *err)
+/* One file that serves several tasks is read once. */
+static bool opened(const struct data_check *check, const char *path)
+{
+    for (size_t i = 0; i < check->count; i++)
+        if (strcmp(check->paths[i], path) == 0) return true;
+    return false;
+}
+
+static int open_task(struct data_check *check, const struct sweep_task *task, struct error *err)
+{
+    const char *planned = task->data.digest.hex;
+    if (opened(check, task->dataset)) return 0;
+    char *path = strdup(task->dataset);
+    struct dataset *dataset = path ? dataset_open(path, err) : NULL;
+    if (!dataset) {
+        if (!path) error_set(err, "out of memory");
+        free(path);
+        return -1;
+    }
+    check->paths[check->count] = path;
+    check->datasets[check->count++] = dataset;
+    const char *found = dataset_info(dataset)->digest.hex;
+    if (strcmp(found, planned) == 0) return 0;
+    return error_set(err, "%s: the data has changed: digest %s, planned with %s", path, found, planned);
+}
+
+struct data_check *data_check_start(const struct sweep_task *tasks, size_t count, struct error *err)
 {
     struct data_check *check = calloc(1, sizeof *check);
-    if (check) check->path = strdup(path);
-    if (!check || !check->path) {
-        free(check);
+    if (!check) {
         error_set(err, "out of memory");
         return NULL;
     }
-    check->dataset = dataset_open(path, err);
-    if (!check->dataset) {
-        check_free(check);
-        return NULL;
-    }
-    const char *found = dataset_info(check->dataset)->digest.hex;
-    int failed = strcmp(found, planned->hex) != 0;
-    if (failed)
-        error_set(err, "%s: the data has changed: digest %s, planned with %s", path, found, planned->hex);
-    else if ((failed = start_thread(check)) != 0)
-        error_set(err, "cannot start a thread");
+    int failed = 0;
+    for (size_t i = 0; i < count && !failed; i++)
+        failed = open_task(check, &tasks[i], err) != 0;
+    if (!failed && start_thread(check) != 0) failed = error_set(err, "cannot start a thread");
     if (!failed) return check;
     check_free(check);
     return NULL;
@@ -82,7 +110,7 @@ struct data_check *data_check_start(const char *path, const struct digest *plann
 int data_check_poll(struct data_check *check, struct error *err)
 {
     int verdict = atomic_load(&check->verdict);
-    if (verdict < 0) error_set(err, "%s: %.900s", check->path, check->error.text);
+    if (verdict < 0) error_set(err, "%s", check->error.text);
     return verdict;
 }
 

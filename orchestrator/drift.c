@@ -11,7 +11,8 @@ static int compare_fields(const struct store *store, const struct sweep *sweep, 
 {
     const char *text = store_config(store);
     struct error why;
-    struct sweep *old = sweep_parse_on(store_config_path(store), text, strlen(text), &sweep->data, &why);
+    struct sweep *old =
+        sweep_parse_on(store_config_path(store), text, strlen(text), sweep->tasks, sweep->task_count, &why);
     if (!old) {
         snprintf(out->incomparable, sizeof out->incomparable, "%.250s", why.text);
         return 0;
@@ -25,7 +26,8 @@ static int compare_fields(const struct store *store, const struct sweep *sweep, 
 static int compare_places(const void *a, const void *b)
 {
     const struct store_point *x = *(const struct store_point *const *)a, *y = *(const struct store_point *const *)b;
-    int orders[] = {memcmp(x->model, y->model, sizeof x->model),
+    int orders[] = {memcmp(x->task, y->task, sizeof x->task),
+                    memcmp(x->model, y->model, sizeof x->model),
                     memcmp(x->method, y->method, sizeof x->method),
                     (x->pet_size > y->pet_size) - (x->pet_size < y->pet_size),
                     (x->pretrain_tokens > y->pretrain_tokens) - (x->pretrain_tokens < y->pretrain_tokens),
@@ -72,21 +74,35 @@ static int match_points(const struct store *store, const struct plan *plan, stru
     return 0;
 }
 
+/* The data of a run is never another one's. Of several tasks some may come or go, but one that stays keeps its data. */
+static void refuse_data(const struct store *store, const struct sweep *sweep, struct drift *out)
+{
+    const char *digests = store_dataset_digest(store);
+    char first[STORE_NAME + 1];
+    store_text(first, sizeof first, store_point(store, 0)->task, sizeof store_point(store, 0)->task);
+    bool one = !strchr(digests, ' ') && sweep->task_count == 1, any = false;
+    for (size_t i = 0; i < sweep->task_count && !out->refused[0]; i++) {
+        const struct sweep_task *task = &sweep->tasks[i];
+        struct digest old = sweep_digest_of(digests, one ? task->name : first, task->name);
+        any = any || old.hex[0];
+        if (old.hex[0] && strcmp(old.hex, task->data.digest.hex) != 0)
+            snprintf(out->refused, sizeof out->refused,
+                     "the results are of another data set (digest %.12s, task %s) than %.200s (digest %.12s, task %s): "
+                     "every point would be another one; give another --dir",
+                     old.hex, one ? first : task->name, task->dataset, task->data.digest.hex, task->name);
+    }
+    if (!any && !out->refused[0])
+        snprintf(out->refused, sizeof out->refused, "the results are of no task of the sweep file; give another --dir");
+    if (one && !out->refused[0] && strcmp(first, sweep->tasks[0].name) != 0 &&
+        strcmp(store_made_by(store), "merge") != 0)
+        snprintf(out->refused, sizeof out->refused, "the results are of task %s, the data set is of task %s", first,
+                 sweep->tasks[0].name);
+}
+
 static void refuse(const struct store *store, const struct sweep *sweep, const char *shard, struct drift *out)
 {
-    char task[STORE_NAME + 1];
-    const struct store_point *first = store_point(store, 0);
-    store_text(task, sizeof task, first->task, sizeof first->task);
-    if (strcmp(store_dataset_digest(store), sweep->data.digest.hex) != 0)
-        snprintf(
-            out->refused, sizeof out->refused,
-            "the results are of another data set (digest %.12s, task %s) than %.200s (digest %.12s, task %s): every "
-            "point would be another one; give another --dir",
-            store_dataset_digest(store), task, sweep->dataset, sweep->data.digest.hex, sweep->task);
-    else if (strcmp(task, sweep->task) != 0 && strcmp(store_made_by(store), "merge") != 0)
-        snprintf(out->refused, sizeof out->refused, "the results are of task %s, the data set is of task %s", task,
-                 sweep->task);
-    else if (strcmp(store_shard(store), shard) != 0)
+    refuse_data(store, sweep, out);
+    if (!out->refused[0] && strcmp(store_shard(store), shard) != 0)
         snprintf(out->refused, sizeof out->refused,
                  "it holds %s%s, not %s%s: each shard has a run directory of its own",
                  store_shard(store)[0] ? "shard " : "the whole sweep", store_shard(store),

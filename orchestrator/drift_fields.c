@@ -61,19 +61,28 @@ static int append(struct parameters *p, const char *list, const char *member, co
     return 0;
 }
 
-/* "models[1].width" -> "models.NAME.width": a list may be in another order. *name is that of the current member. */
+/* "models[1].width" -> "models.NAME.width": a list may be in another order. *name is that of the current member; of a
+ * method with tasks of its own, which comes before its name, with these. The list of data sets is that of tasks. */
 static int take(struct parameters *p, char *key, char *value, bool is_default, char *name, size_t name_size)
 {
-    static const char *const lists[] = {"exclude", "held_out", "only", "zip"};
+    static const char *const lists[] = {"exclude", "held_out", "only", "zip", "one_at_a_time"};
+    static char tasks[] = "tasks";
     char *field = NULL, *open = strchr(key, '['), *member = open ? strstr(open, "].") : NULL;
     if (!member) return add(p, strdup(key), strdup(value), is_default);
     *open = '\0';
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         if (strcmp(key, lists[i]) == 0) return append(p, lists[i], member + 2, value);
     member += 2;
+    if (strcmp(key, "data") == 0) key = tasks;
+    if (strcmp(key, "methods") == 0 && strcmp(member, "tasks") == 0) {
+        snprintf(name, name_size, " for %s", value);
+        return 0;
+    }
     if (strcmp(member, "name") == 0) {
         size_t length = strlen(value);
-        if (length >= 2) snprintf(name, name_size, "%.*s", (int)length - 2, value + 1);
+        char suffix[SWEEP_DIGESTS] = "";
+        if (strcmp(key, "methods") == 0 && name[0] == ' ') snprintf(suffix, sizeof suffix, "%s", name);
+        if (length >= 2) snprintf(name, name_size, "%.*s%s", (int)length - 2, value + 1, suffix);
         return asprintf(&field, "%s.%s", key, name) < 0 ? -1 : add(p, field, strdup(""), false);
     }
     return asprintf(&field, "%s.%s.%s", key, name, member) < 0 ? -1 : add(p, field, strdup(value), is_default);
@@ -82,7 +91,7 @@ static int take(struct parameters *p, char *key, char *value, bool is_default, c
 static int parse(const char *text, struct parameters *p)
 {
     static const char mark[] = "  # default";
-    char name[64] = "";
+    char name[SWEEP_DIGESTS + 64] = "";
     while (*text) {
         size_t length = strcspn(text, "\n");
         char *line = strndup(text, length), *equals = line ? strstr(line, " = ") : NULL;
@@ -112,11 +121,16 @@ static bool ends(const char *text, const char *with)
     return a >= b && strcmp(text + a - b, with) == 0;
 }
 
+static bool is_listed(const char *field)
+{
+    return begins(field, "models.") || begins(field, "methods.") || begins(field, "tasks.");
+}
+
 /* "models.NAME", "methods.NAME": a member of a list. */
 static bool is_member(const char *field)
 {
     const char *dot = strchr(field, '.');
-    return dot && (begins(field, "models.") || begins(field, "methods.")) && !strchr(dot + 1, '.');
+    return dot && is_listed(field) && !strchr(dot + 1, '.');
 }
 
 enum drift_class drift_classify(const char *field)
@@ -126,19 +140,21 @@ enum drift_class drift_classify(const char *field)
     static const char *const method_axes[] = {".ranks", ".lengths", ".learning_rates", ".examples"};
     if (strcmp(field, "name") == 0) return DRIFT_RENAME;
     if (begins(field, "resources.") || strcmp(field, "data.dataset") == 0) return DRIFT_COMPATIBLE;
-    if (begins(field, "one_at_a_time.")) return DRIFT_AXIS;
+    if (begins(field, "tasks.") && ends(field, ".dataset")) return DRIFT_COMPATIBLE;
+    if (begins(field, "one_at_a_time")) return DRIFT_AXIS;
     if (begins(field, "fit.") || strcmp(field, "held_out") == 0) return DRIFT_REFIT;
     for (size_t i = 0; i < sizeof axes / sizeof *axes; i++)
         if (strcmp(field, axes[i]) == 0) return DRIFT_AXIS;
     for (size_t i = 0; i < sizeof method_axes / sizeof *method_axes; i++)
         if (begins(field, "methods.") && ends(field, method_axes[i])) return DRIFT_AXIS;
+    if (begins(field, "models.") && (ends(field, ".tasks") || ends(field, ".pretrain_tokens"))) return DRIFT_AXIS;
     return is_member(field) ? DRIFT_AXIS : DRIFT_RERUN;
 }
 
 /* Of a member that only one side has, its name alone is a change. */
 static bool member_missing(const struct parameters *other, const char *field)
 {
-    if (!begins(field, "models.") && !begins(field, "methods.")) return false;
+    if (!is_listed(field)) return false;
     char *member = strdup(field), *last = member ? strrchr(member, '.') : NULL;
     bool missing = false;
     if (last && last > strchr(member, '.')) {

@@ -40,11 +40,12 @@ bool grid_holds(const struct sweep *sweep, const struct sweep_cells *cells, cons
            any_number(cells->seeds, cells->seed_count, sweep->seeds[point->seed]) &&
            any_number(cells->sizes, cells->size_count, method->sizes[point->size]) &&
            any_number(cells->pretrain_tokens, cells->pretrain_token_count, sweep->pretrain_tokens[point->tokens]) &&
+           any_name(cells->tasks, cells->task_count, sweep->tasks[point->task].name) &&
            any_name(cells->models, cells->model_count, sweep->models[point->model].name) &&
            any_name(cells->methods, cells->method_count, method_name(kind));
 }
 
-/* Points of one model, token count and method. */
+/* Points of one base and method. */
 static double method_points(const struct sweep *sweep, const struct sweep_method *method)
 {
     if (method->config.kind == METHOD_NONE) return 1.0;
@@ -52,16 +53,24 @@ static double method_points(const struct sweep *sweep, const struct sweep_method
            (double)sweep->seed_count;
 }
 
+/* A base that is finetuned on a task. */
+static bool has_base(const struct sweep *sweep, size_t task, size_t model, size_t tokens)
+{
+    return sweep->bases[model].tasks >> task & 1 && sweep_has_base(sweep, model, tokens);
+}
+
 size_t grid_size(const struct sweep *sweep)
 {
-    double each = 0.0;
-    for (size_t i = 0; i < sweep->method_count; i++)
-        each += method_points(sweep, &sweep->methods[i]);
-    double bases = 0.0;
-    for (size_t model = 0; model < sweep->model_count; model++)
-        for (size_t tokens = 0; tokens < sweep->pretrain_token_count; tokens++)
-            bases += sweep_has_base(sweep, model, tokens);
-    double all = each * bases;
+    double all = 0.0;
+    for (size_t task = 0; task < sweep->task_count; task++) {
+        double each = 0.0, bases = 0.0;
+        for (size_t i = 0; i < sweep->method_count; i++)
+            if (sweep->methods[i].tasks >> task & 1) each += method_points(sweep, &sweep->methods[i]);
+        for (size_t model = 0; model < sweep->model_count; model++)
+            for (size_t tokens = 0; tokens < sweep->pretrain_token_count; tokens++)
+                bases += has_base(sweep, task, model, tokens);
+        all += each * bases;
+    }
     return all > GRID_LIMIT ? GRID_LIMIT + 1 : (size_t)all;
 }
 
@@ -77,8 +86,8 @@ static bool in_any(const struct sweep *sweep, const struct sweep_cells *cells, s
 static bool zipped(const struct sweep *sweep, const struct sweep_zip *zip, const struct grid_point *point)
 {
     bool tuned = sweep->methods[point->method].config.kind != METHOD_NONE;
-    const uint32_t at[SWEEP_AXES] = {point->model, point->tokens, point->examples, point->seed};
-    const bool has[SWEEP_AXES] = {true, true, tuned, tuned};
+    const uint32_t at[SWEEP_AXES] = {point->task, point->model, point->tokens, point->examples, point->seed};
+    const bool has[SWEEP_AXES] = {true, true, true, tuned, tuned};
     int first = -1;
     for (int axis = 0; axis < SWEEP_AXES; axis++) {
         if (!zip->axes[axis] || !has[axis]) continue;
@@ -90,15 +99,16 @@ static bool zipped(const struct sweep *sweep, const struct sweep_zip *zip, const
 
 static bool near_centre(const struct sweep *sweep, const struct grid_point *point)
 {
-    const struct sweep_centre *centre = &sweep->centre;
+    const struct sweep_centre *centre = &sweep->centres[point->task];
+    const struct sweep_method *method = &sweep->methods[point->method];
     int moved = (point->model != centre->model) + (point->tokens != centre->tokens) +
-                (point->size != centre->sizes[sweep->methods[point->method].config.kind]);
-    return moved <= 1;
+                (method->sizes[point->size] != centre->sizes[method->config.kind]);
+    return !centre->given || moved <= 1;
 }
 
 static bool kept(const struct sweep *sweep, const struct grid_point *point)
 {
-    if (sweep->centre.given && !near_centre(sweep, point)) return false;
+    if (!near_centre(sweep, point)) return false;
     for (size_t i = 0; i < sweep->zip_count; i++)
         if (!zipped(sweep, &sweep->zips[i], point)) return false;
     for (size_t i = 0; i < sweep->only_count; i++)
@@ -118,7 +128,7 @@ static void add(const struct sweep *sweep, struct grid *grid, struct grid_point 
     grid->points[grid->count++] = point;
 }
 
-/* Finetuning axes of one model, token count and method. */
+/* Finetuning axes of one base and method. */
 static void add_method(const struct sweep *sweep, struct grid *grid, struct grid_point point)
 {
     const struct sweep_method *method = &sweep->methods[point.method];
@@ -134,6 +144,13 @@ static void add_method(const struct sweep *sweep, struct grid *grid, struct grid
             }
 }
 
+static void add_base(const struct sweep *sweep, struct grid *grid, uint32_t task, uint32_t model, uint32_t tokens)
+{
+    struct grid_point point = {.task = task, .model = model, .tokens = tokens};
+    for (point.method = 0; point.method < sweep->method_count; point.method++)
+        if (sweep->methods[point.method].tasks >> task & 1) add_method(sweep, grid, point);
+}
+
 int grid_build(const struct sweep *sweep, struct grid *grid, struct error *err)
 {
     *grid = (struct grid){0};
@@ -141,13 +158,10 @@ int grid_build(const struct sweep *sweep, struct grid *grid, struct error *err)
     if (size > GRID_LIMIT) return error_set(err, "the axes make more than %d points", GRID_LIMIT);
     grid->points = calloc(size ? size : 1, sizeof *grid->points);
     if (!grid->points) return error_set(err, "out of memory for %zu points", size);
-    struct grid_point point = {0};
-    for (point.model = 0; point.model < sweep->model_count; point.model++)
-        for (point.tokens = 0; point.tokens < sweep->pretrain_token_count; point.tokens++) {
-            if (!sweep_has_base(sweep, point.model, point.tokens)) continue;
-            for (point.method = 0; point.method < sweep->method_count; point.method++)
-                add_method(sweep, grid, point);
-        }
+    for (uint32_t task = 0; task < sweep->task_count; task++)
+        for (uint32_t model = 0; model < sweep->model_count; model++)
+            for (uint32_t tokens = 0; tokens < sweep->pretrain_token_count; tokens++)
+                if (has_base(sweep, task, model, tokens)) add_base(sweep, grid, task, model, tokens);
     return 0;
 }
 

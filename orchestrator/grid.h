@@ -1,8 +1,8 @@
 /* The grid: the sweep's axes multiplied out, minus exclusions, with the held-out cells marked.
  *
  * At full size 10^5 points, so a point is a row of indices. The method "none" (the untuned model) has no finetuning: it
- * is there once for a model and token count, and conditions on examples, size or seed never hold for it. Order: model,
- * tokens, method, size, learning rate, examples, seed, each as the sweep holds it. Pure. */
+ * is there once for a task, model and token count, and conditions on examples, size or seed never hold for it. Order:
+ * task, model, tokens, method, size, learning rate, examples, seed, each as the sweep holds it. Pure. */
 #ifndef TUNELAW_ORCHESTRATOR_GRID_H
 #define TUNELAW_ORCHESTRATOR_GRID_H
 
@@ -15,7 +15,7 @@
 #define GRID_LIMIT 1000000 /* points before exclusions */
 
 struct grid_point { /* indices into the sweep's axes */
-    uint32_t model, tokens, method, size, rate, examples, seed;
+    uint32_t task, model, tokens, method, size, rate, examples, seed;
     bool held_out;
 };
 

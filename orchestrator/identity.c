@@ -37,14 +37,15 @@ static void recipe_text(const struct recipe *recipe, char *out, size_t size)
         snprintf(out + length, size - (size_t)length, " evaluation_steps=%" PRIu64, recipe->evaluation_steps);
 }
 
-struct digest identity_trunk(const struct sweep *sweep, const struct model_config *model)
+struct digest identity_trunk(const struct sweep *sweep, size_t model)
 {
     char recipe[768], shape[MODEL_TEXT], text[2048];
+    const struct sweep_model *base = &sweep->bases[model];
     recipe_text(&sweep->pretrain, recipe, sizeof recipe);
-    model_text(model, shape, sizeof shape);
+    model_text(&sweep->models[model], shape, sizeof shape);
     int length =
         snprintf(text, sizeof text, IDENTITY_VERSION " trunk data=%s %s %s decay_steps=%" PRIu64 " seed=%" PRIu64,
-                 sweep->data.digest.hex, shape, recipe, sweep->pretrain.decay_steps, sweep->pretrain_seed);
+                 sweep->tasks[base->text].data.digest.hex, shape, recipe, base->decay_steps, sweep->pretrain_seed);
     return digest_of_text(text, length, sizeof text);
 }
 
@@ -69,7 +70,7 @@ static uint64_t used(uint64_t wanted, size_t have)
     return wanted ? wanted : have;
 }
 
-void identity_method(const struct sweep *sweep, const struct method_config *method, const struct recipe *recipe,
+void identity_method(const struct sweep_task *task, const struct method_config *method, const struct recipe *recipe,
                      struct identity_method *out)
 {
     char text[768];
@@ -79,8 +80,8 @@ void identity_method(const struct sweep *sweep, const struct method_config *meth
         recipe_text(recipe, text, sizeof text);
     snprintf(out->text, sizeof out->text,
              "data=%s valid=%" PRIu64 " test=%" PRIu64 " method=%s size=%" PRIu32 " alpha=%.17g %s",
-             sweep->data.digest.hex, used(sweep->valid_examples, sweep->data.examples[SPLIT_VALID]),
-             used(sweep->test_examples, sweep->data.examples[SPLIT_TEST]), method_name(method->kind), method->size,
+             task->data.digest.hex, used(task->valid_examples, task->data.examples[SPLIT_VALID]),
+             used(task->test_examples, task->data.examples[SPLIT_TEST]), method_name(method->kind), method->size,
              method->kind == METHOD_LORA ? method->alpha : 0.0, text);
 }
 

@@ -7,18 +7,18 @@
 #include "io/digest.h"
 #include "orchestrator/sweep.h"
 
-/* A model's pretraining, however long: data, shape, recipe, seed. */
-struct digest identity_trunk(const struct sweep *sweep, const struct model_config *model);
+/* A model's pretraining, however long: text, shape, recipe, seed. */
+struct digest identity_trunk(const struct sweep *sweep, size_t model);
 /* The revisions of an imported model: shape and name. */
 struct digest identity_imported(const struct model_config *model);
 /* The trunk's state after `step` steps, whichever checkpoints lie on the way. */
 struct digest identity_state(const struct digest *trunk, uint64_t step);
 
-/* The part of a point's text that a method and a learning rate share. */
+/* The part of a point's text that a task, a method and a learning rate share. */
 struct identity_method {
     char text[1024];
 };
-void identity_method(const struct sweep *sweep, const struct method_config *method, const struct recipe *recipe,
+void identity_method(const struct sweep_task *task, const struct method_config *method, const struct recipe *recipe,
                      struct identity_method *out);
 /* recipe: of the point, with its steps. The untuned model depends on nothing but base, data and length. */
 struct digest identity_point(const struct digest *base, const struct identity_method *method,

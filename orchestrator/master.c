@@ -46,7 +46,7 @@ struct master *master_create(const struct sweep *sweep, const struct plan *plan,
         master_count_committed(master, err) != 0 || master_remove_leftovers(master, err) != 0)
         goto failed;
     if (master->schedule.count > 0) {
-        master->data_check = data_check_start(sweep->dataset, &sweep_dataset(sweep)->digest, err);
+        master->data_check = data_check_start(sweep->tasks, sweep->task_count, err);
         if (!master->data_check) goto failed;
     }
     return master;

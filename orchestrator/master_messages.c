@@ -17,7 +17,7 @@ static int data_changed(struct master *master, uint32_t index, struct error *err
     return error_set(err,
                      "%.900s: the data set has changed since this run began; put it back, or run what it is now with "
                      "another --dir",
-                     master->sweep->dataset);
+                     master->sweep->tasks[master->plan->stages[index].task].dataset);
 }
 
 /* A stage is no longer in flight. */

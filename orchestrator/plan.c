@@ -33,7 +33,7 @@ struct builder {
     uint32_t *base;            /* [model][tokens] index of the pretraining stage, PLAN_NONE where no point needs it */
     struct digest *trunks;     /* [model] */
     struct plan_shape *shapes; /* [model][method][size], from shape_first[method] */
-    struct identity_method *texts; /* [method][size][rate], from text_first[method] */
+    struct identity_method *texts; /* [task][method][size][rate], from text_first[method] */
     size_t *shape_first, *text_first;
     size_t shape_count, text_count;
 };
@@ -43,9 +43,9 @@ static size_t shape_index(const struct builder *b, uint32_t model, uint32_t meth
     return model * b->shape_count + b->shape_first[method] + size;
 }
 
-static size_t text_index(const struct builder *b, uint32_t method, uint32_t size, uint32_t rate)
+static size_t text_index(const struct builder *b, uint32_t task, uint32_t method, uint32_t size, uint32_t rate)
 {
-    return b->text_first[method] + size * b->sweep->methods[method].learning_rate_count + rate;
+    return task * b->text_count + b->text_first[method] + size * b->sweep->methods[method].learning_rate_count + rate;
 }
 
 static struct method_config method_of(const struct sweep *sweep, uint32_t method, uint32_t size)
@@ -63,10 +63,13 @@ static int prepare_method(struct builder *b, uint32_t method, struct error *err)
         struct method_config config = method_of(sweep, method, size);
         for (uint32_t rate = 0; rate < m->learning_rate_count; rate++) {
             struct recipe recipe = plan_recipe(m, rate, sweep->examples[0]);
-            identity_method(sweep, &config, &recipe, &b->texts[text_index(b, method, size, rate)]);
+            for (uint32_t task = 0; task < sweep->task_count; task++)
+                identity_method(&sweep->tasks[task], &config, &recipe,
+                                &b->texts[text_index(b, task, method, size, rate)]);
         }
         for (uint32_t model = 0; model < sweep->model_count; model++)
-            if (plan_shape(sweep, &sweep->models[model], &config, &m->recipe,
+            if (sweep->bases[model].tasks & m->tasks &&
+                plan_shape(sweep, &sweep->models[model], &config, &m->recipe,
                            &b->shapes[shape_index(b, model, method, size)], err))
                 return -1;
     }
@@ -87,13 +90,12 @@ static int prepare(struct builder *b, struct error *err)
         b->text_count += m->size_count * m->learning_rate_count;
     }
     b->shapes = calloc(b->shape_count * sweep->model_count, sizeof *b->shapes);
-    b->texts = calloc(b->text_count, sizeof *b->texts);
+    b->texts = calloc(b->text_count * sweep->task_count, sizeof *b->texts);
     b->trunks = calloc(sweep->model_count, sizeof *b->trunks);
     b->base = calloc(sweep->model_count * sweep->pretrain_token_count, sizeof *b->base);
     if (!b->shapes || !b->texts || !b->trunks || !b->base) return error_set(err, "out of memory");
     for (size_t i = 0; i < sweep->model_count; i++)
-        b->trunks[i] =
-            sweep_imported(sweep, i) ? identity_imported(&sweep->models[i]) : identity_trunk(sweep, &sweep->models[i]);
+        b->trunks[i] = sweep_imported(sweep, i) ? identity_imported(&sweep->models[i]) : identity_trunk(sweep, i);
     for (uint32_t i = 0; i < sweep->method_count; i++)
         if (prepare_method(b, i, err)) return -1;
     return 0;
@@ -137,6 +139,7 @@ static int add_trunk(struct builder *b, uint32_t model, struct error *err)
         *stage = (struct plan_stage){.kind = STAGE_PRETRAIN,
                                      .parent = parent,
                                      .point = PLAN_NONE,
+                                     .task = sweep->bases[model].text,
                                      .model = model,
                                      .degree = shape.degree,
                                      .first_step = first,
@@ -185,7 +188,7 @@ static void fill_point(const struct builder *b, const struct grid_point *at, con
     store_field(point->identity, sizeof point->identity, stage->identity.hex);
     store_field(point->base, sizeof point->base, base->identity.hex);
     store_field(point->trunk, sizeof point->trunk, b->trunks[at->model].hex);
-    store_field(point->task, sizeof point->task, sweep->task);
+    store_field(point->task, sizeof point->task, sweep->tasks[at->task].name);
     store_field(point->model, sizeof point->model, model->name);
     store_field(point->method, sizeof point->method, method_name(method.kind));
     point->parameters = model_parameters(model);
@@ -204,6 +207,7 @@ static void add_point(struct builder *b, size_t index)
     const struct sweep *sweep = b->sweep;
     struct plan *plan = b->plan;
     const struct grid_point *at = &b->grid.points[index];
+    const struct sweep_task *task = &sweep->tasks[at->task];
     const struct sweep_method *m = &sweep->methods[at->method];
     const struct model_config *model = &sweep->models[at->model];
     struct method_config method = method_of(sweep, at->method, at->size);
@@ -214,6 +218,7 @@ static void add_point(struct builder *b, size_t index)
     *stage = (struct plan_stage){.kind = STAGE_FINETUNE,
                                  .parent = base.stage,
                                  .point = (uint32_t)index,
+                                 .task = at->task,
                                  .model = at->model,
                                  .method = at->method,
                                  .size = at->size,
@@ -222,28 +227,30 @@ static void add_point(struct builder *b, size_t index)
                                  .examples = at->examples,
                                  .degree = shape->degree,
                                  .last_step = recipe.steps,
-                                 .flops = plan_finetune_flops(sweep, model, &method, &recipe),
-                                 .evaluation_flops = plan_evaluation_flops(sweep, model, &method, &recipe),
+                                 .flops = plan_finetune_flops(task, model, &method, &recipe),
+                                 .evaluation_flops = plan_evaluation_flops(task, model, &method, &recipe),
                                  .bytes = shape->bytes,
                                  .recompute = shape->recompute};
-    stage->identity = identity_point(&base.identity, &b->texts[text_index(b, at->method, at->size, at->rate)], &recipe,
-                                     sweep->examples[at->examples], sweep->seeds[at->seed]);
-    if (shape->recompute) stage->recompute_flops = plan_finetune_recompute(sweep, model, &method, &recipe);
+    stage->identity = identity_point(&base.identity, &b->texts[text_index(b, at->task, at->method, at->size, at->rate)],
+                                     &recipe, sweep->examples[at->examples], sweep->seeds[at->seed]);
+    if (shape->recompute) stage->recompute_flops = plan_finetune_recompute(task, model, &method, &recipe);
     stage->seconds = (stage->flops + stage->recompute_flops + stage->evaluation_flops) / (b->rate * stage->degree);
     fill_point(b, at, stage, &base, &plan->points[index]);
     plan->flops_alone += stage->flops + base.flops;
     plan->stage_of_point[index] = (uint32_t)plan->stage_count++;
 }
 
-static void describe_point(const struct store_point *point, char *out, size_t size)
+static void describe_point(const struct plan *plan, const struct store_point *point, char *out, size_t size)
 {
-    char model[STORE_NAME + 1], method[STORE_NAME + 1];
+    bool several = plan->sweep->task_count > 1;
+    char task[STORE_NAME + 1], model[STORE_NAME + 1], method[STORE_NAME + 1];
+    store_text(task, sizeof task, point->task, sizeof point->task);
     store_text(model, sizeof model, point->model, sizeof point->model);
     store_text(method, sizeof method, point->method, sizeof point->method);
     snprintf(out, size,
-             "%s, %" PRIu64 " tokens, %s, size %" PRIu64 ", learning rate %g, %" PRIu64 " examples, seed %" PRIu64,
-             model, point->pretrain_tokens, method, point->pet_size, point->learning_rate, point->finetune_examples,
-             point->seed);
+             "%s%s%s, %" PRIu64 " tokens, %s, size %" PRIu64 ", learning rate %g, %" PRIu64 " examples, seed %" PRIu64,
+             several ? task : "", several ? ", " : "", model, point->pretrain_tokens, method, point->pet_size,
+             point->learning_rate, point->finetune_examples, point->seed);
 }
 
 /* Stages of one identity would write the same files: an open-addressing table of stage indices finds them. */
@@ -265,8 +272,8 @@ static int check_distinct(const struct plan *plan, struct error *err)
         table[at] = (uint32_t)i;
         if (!other) continue;
         char a[256] = "a pretraining stage", b[256] = "another";
-        if (other->point != PLAN_NONE) describe_point(&plan->points[other->point], a, sizeof a);
-        if (plan->stages[i].point != PLAN_NONE) describe_point(&plan->points[plan->stages[i].point], b, sizeof b);
+        if (other->point != PLAN_NONE) describe_point(plan, &plan->points[other->point], a, sizeof a);
+        if (plan->stages[i].point != PLAN_NONE) describe_point(plan, &plan->points[plan->stages[i].point], b, sizeof b);
         rc = error_set(err, "%s: two points are the same: (%s) and (%s)", plan->sweep->path, a, b);
     }
     free(table);
@@ -356,7 +363,7 @@ static void describe_training(const struct plan *plan, const struct plan_stage *
     const struct sweep *sweep = plan->sweep;
     if (from->kind == STAGE_PRETRAIN) {
         out->method = (struct method_config){.kind = METHOD_FULL};
-        out->recipe = sweep->pretrain;
+        out->recipe = sweep_pretrain_recipe(sweep, from->model);
         out->seed = sweep->pretrain_seed;
         return;
     }
@@ -365,8 +372,8 @@ static void describe_training(const struct plan *plan, const struct plan_stage *
     out->examples = plan->points[from->point].finetune_examples;
     out->recipe = plan_recipe(&sweep->methods[from->method], from->rate, sweep->examples[from->examples]);
     out->seed = sweep->seeds[from->seed];
-    out->valid_examples = sweep->valid_examples;
-    out->test_examples = sweep->test_examples;
+    out->valid_examples = sweep->tasks[from->task].valid_examples;
+    out->test_examples = sweep->tasks[from->task].test_examples;
 }
 
 void plan_stage_describe(const struct plan *plan, size_t index, const char *dir, uint32_t attempt, struct stage *out)
@@ -379,8 +386,8 @@ void plan_stage_describe(const struct plan *plan, size_t index, const char *dir,
     out->kind = from->kind;
     if (from->parent != PLAN_NONE) out->parent = plan->stages[from->parent].identity;
     snprintf(out->dir, sizeof out->dir, "%s", dir);
-    snprintf(out->dataset, sizeof out->dataset, "%s", sweep->dataset);
-    out->dataset_digest = sweep->data.digest;
+    snprintf(out->dataset, sizeof out->dataset, "%s", sweep->tasks[from->task].dataset);
+    out->dataset_digest = sweep->tasks[from->task].data.digest;
     out->model = sweep->models[from->model];
     if (from->point != PLAN_NONE && from->parent == PLAN_NONE)
         snprintf(out->import, sizeof out->import, "%s",

@@ -25,6 +25,7 @@ struct plan_stage {
     enum stage_kind kind;
     uint32_t parent; /* index of a stage, PLAN_NONE for a root; parents come before children */
     uint32_t point;  /* index of the point that it computes, PLAN_NONE for pretraining */
+    uint32_t task;   /* index: its data set is what the stage reads */
     uint32_t model, method, size, rate, seed, examples; /* indices into the sweep's axes */
     uint32_t degree;                                    /* devices */
     uint64_t first_step, last_step;

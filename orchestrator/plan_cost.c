@@ -68,10 +68,10 @@ struct example {
     double length, targets;
 };
 
-static struct example mean_example(const struct sweep *sweep, enum dataset_split split,
+static struct example mean_example(const struct sweep_task *task, enum dataset_split split,
                                    const struct method_config *method, uint32_t cut)
 {
-    const struct dataset_info *data = &sweep->data;
+    const struct dataset_info *data = &task->data;
     double count = data->examples[split] ? (double)data->examples[split] : 1.0;
     double tokens = (double)data->example_tokens[split] / count, targets = (double)data->example_targets[split] / count;
     double kept = tokens > cut ? cut : tokens;
@@ -85,36 +85,36 @@ static double examples_flops(const struct model_config *model, const struct meth
     return cost_flops(model, method, training, count * mean.length, count * mean.targets, mean.length);
 }
 
-double plan_finetune_flops(const struct sweep *sweep, const struct model_config *model,
+double plan_finetune_flops(const struct sweep_task *task, const struct model_config *model,
                            const struct method_config *method, const struct recipe *recipe)
 {
     if (!recipe->steps) return 0.0;
-    struct example mean = mean_example(sweep, SPLIT_TRAIN, method, recipe->sequence_length);
+    struct example mean = mean_example(task, SPLIT_TRAIN, method, recipe->sequence_length);
     return examples_flops(model, method, true, mean, (double)recipe->steps * recipe->batch);
 }
 
-double plan_finetune_recompute(const struct sweep *sweep, const struct model_config *model,
+double plan_finetune_recompute(const struct sweep_task *task, const struct model_config *model,
                                const struct method_config *method, const struct recipe *recipe)
 {
-    struct example mean = mean_example(sweep, SPLIT_TRAIN, method, recipe->sequence_length);
+    struct example mean = mean_example(task, SPLIT_TRAIN, method, recipe->sequence_length);
     return cost_recompute_flops(model, method, (double)recipe->steps * recipe->batch * mean.length, mean.length);
 }
 
-static double split_examples(const struct sweep *sweep, enum dataset_split split, uint64_t limit)
+static double split_examples(const struct sweep_task *task, enum dataset_split split, uint64_t limit)
 {
-    return limit ? (double)limit : (double)sweep->data.examples[split];
+    return limit ? (double)limit : (double)task->data.examples[split];
 }
 
-double plan_evaluation_flops(const struct sweep *sweep, const struct model_config *model,
+double plan_evaluation_flops(const struct sweep_task *task, const struct model_config *model,
                              const struct method_config *method, const struct recipe *recipe)
 {
-    struct example valid = mean_example(sweep, SPLIT_VALID, method, recipe->sequence_length);
-    struct example test = mean_example(sweep, SPLIT_TEST, method, recipe->sequence_length);
+    struct example valid = mean_example(task, SPLIT_VALID, method, recipe->sequence_length);
+    struct example test = mean_example(task, SPLIT_TEST, method, recipe->sequence_length);
     double times = recipe->steps ? recipe->evaluations : 1.0;
-    double text = sweep->data.text_tokens[SPLIT_VALID] < TEXT_TOKENS ? (double)sweep->data.text_tokens[SPLIT_VALID]
-                                                                     : (double)TEXT_TOKENS;
+    double text = task->data.text_tokens[SPLIT_VALID] < TEXT_TOKENS ? (double)task->data.text_tokens[SPLIT_VALID]
+                                                                    : (double)TEXT_TOKENS;
     return examples_flops(model, method, false, valid,
-                          times * split_examples(sweep, SPLIT_VALID, sweep->valid_examples)) +
-           examples_flops(model, method, false, test, split_examples(sweep, SPLIT_TEST, sweep->test_examples)) +
+                          times * split_examples(task, SPLIT_VALID, task->valid_examples)) +
+           examples_flops(model, method, false, test, split_examples(task, SPLIT_TEST, task->test_examples)) +
            cost_flops(model, method, false, text, text, TEXT_LENGTH);
 }

@@ -20,9 +20,9 @@ static json_t *stage_object(const struct plan *plan, const struct plan_stage *st
     bool pretrain = stage->kind == STAGE_PRETRAIN;
     json_t *parent = stage->parent == PLAN_NONE ? json_null() : json_string(plan->stages[stage->parent].identity.hex);
     json_t *point = stage->point == PLAN_NONE ? json_null() : json_integer(stage->point);
-    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:f}", "identity",
+    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:f}", "identity",
                      stage->identity.hex, "kind", pretrain ? "pretrain" : "finetune", "parent", parent, "point", point,
-                     "model", sweep->models[stage->model].name, "method",
+                     "task", sweep->tasks[stage->task].name, "model", sweep->models[stage->model].name, "method",
                      pretrain ? "full" : method_name(sweep->methods[stage->method].config.kind), "first_step",
                      (json_int_t)stage->first_step, "last_step", (json_int_t)stage->last_step, "devices",
                      (json_int_t)stage->degree, "bytes", (json_int_t)stage->bytes, "flops", stage->flops, "seconds",
@@ -51,17 +51,29 @@ static json_t *point_object(const struct plan *plan, size_t index)
                      (int)point->held_out);
 }
 
+static json_t *tasks_array(const struct sweep *sweep)
+{
+    json_t *tasks = json_array();
+    for (size_t i = 0; i < sweep->task_count; i++) {
+        const struct sweep_task *task = &sweep->tasks[i];
+        json_array_append_new(tasks, json_pack("{s:s, s:s, s:s}", "task", task->name, "dataset", task->dataset,
+                                               "dataset_digest", task->data.digest.hex));
+    }
+    return tasks;
+}
+
 static int write_head(const struct plan *plan, size_t devices, FILE *out)
 {
     const struct sweep *sweep = plan->sweep;
     struct plan_forecast forecast = plan_forecast(plan, devices);
-    json_t *head = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:f}", "sweep",
-                             sweep->name, "plan", plan->identity.hex, "dataset", sweep->dataset, "dataset_digest",
-                             sweep->data.digest.hex, "task", sweep->task, "point_count", (json_int_t)plan->point_count,
-                             "stage_count", (json_int_t)plan->stage_count, "flops", plan->flops, "flops_alone",
-                             plan->flops_alone, "largest_bytes", (json_int_t)forecast.largest_bytes, "devices",
-                             (json_int_t)devices, "seconds", forecast.seconds, "longest_seconds",
-                             forecast.longest_seconds, "device_seconds", forecast.device_seconds);
+    const struct sweep_task *first = &sweep->tasks[0]; /* as a sweep of one task has always been written */
+    json_t *head = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:f, s:o}", "sweep", sweep->name, "plan",
+        plan->identity.hex, "dataset", first->dataset, "dataset_digest", first->data.digest.hex, "task", first->name,
+        "point_count", (json_int_t)plan->point_count, "stage_count", (json_int_t)plan->stage_count, "flops",
+        plan->flops, "flops_alone", plan->flops_alone, "largest_bytes", (json_int_t)forecast.largest_bytes, "devices",
+        (json_int_t)devices, "seconds", forecast.seconds, "longest_seconds", forecast.longest_seconds, "device_seconds",
+        forecast.device_seconds, "tasks", tasks_array(sweep));
     if (!head) return -1;
     char *text = json_dumps(head, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(head);

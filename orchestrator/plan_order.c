@@ -18,13 +18,13 @@ struct method_points {
     bool varies[LAW_AXES];
 };
 
-static void collect(const struct plan *plan, const char *method, struct method_points *table)
+static void collect(const struct plan *plan, const char *task, const char *method, struct method_points *table)
 {
     table->count = 0;
     memset(table->varies, 0, sizeof table->varies);
     for (size_t i = 0; i < plan->point_count; i++) {
         const struct store_point *point = &plan->points[i];
-        if (!plan_table_holds(point, method)) continue;
+        if (!plan_table_holds(point, method) || strncmp(point->task, task, sizeof point->task) != 0) continue;
         struct preflight_point *row = &table->points[table->count];
         *row = (struct preflight_point){.seconds = fmax(plan->stages[plan->stage_of_point[i]].seconds, 1e-9)};
         plan_table_axes(plan, point, row->x);
@@ -34,11 +34,12 @@ static void collect(const struct plan *plan, const char *method, struct method_p
     }
 }
 
-/* Priorities from 2 (first) down to 1 in each method: methods take turns. */
-static int order_method(struct plan *plan, const char *method, struct method_points *table, struct error *err)
+/* Priorities from 2 (first) down to 1 in each task and method: they take turns. */
+static int order_method(struct plan *plan, const char *task, const char *method, struct method_points *table,
+                        struct error *err)
 {
     double theta[LAW_PARAMETERS];
-    collect(plan, method, table);
+    collect(plan, task, method, table);
     if (!table->count) return 0;
     struct law law = law_restrict(law_find("joint", NULL), table->varies);
     preflight_guess(&law, table->points, table->count, theta);
@@ -59,13 +60,13 @@ int plan_order_by_information(struct plan *plan, struct error *err)
     int rc = table.points && table.indices && table.order ? 0 : error_set(err, "out of memory");
     for (size_t i = 0; i < plan->stage_count; i++)
         plan->stages[i].priority = 0.0;
-    for (size_t m = 0; m < plan->sweep->method_count && !rc; m++) {
-        enum method_kind kind = plan->sweep->methods[m].config.kind;
-        bool seen = kind == METHOD_NONE;
-        for (size_t k = 0; k < m; k++)
-            seen = seen || plan->sweep->methods[k].config.kind == kind;
-        if (!seen) rc = order_method(plan, method_name(kind), &table, err);
-    }
+    const struct sweep *sweep = plan->sweep;
+    for (size_t task = 0; task < sweep->task_count; task++)
+        for (size_t m = 0; m < sweep->method_count && !rc; m++) {
+            enum method_kind kind = sweep->methods[m].config.kind;
+            if (kind != METHOD_NONE && sweep->methods[m].tasks >> task & 1)
+                rc = order_method(plan, sweep->tasks[task].name, method_name(kind), &table, err);
+        }
     for (size_t i = plan->stage_count; i-- > 0;) {
         const struct plan_stage *stage = &plan->stages[i];
         if (stage->parent != PLAN_NONE)

@@ -21,15 +21,15 @@ int plan_finish(struct plan *plan, struct error *err);
 
 /* FLOPs of training: pretraining steps (first, last]; finetuning recipe->steps. */
 double plan_pretrain_flops(const struct sweep *sweep, const struct model_config *model, uint64_t first, uint64_t last);
-double plan_finetune_flops(const struct sweep *sweep, const struct model_config *model,
+double plan_finetune_flops(const struct sweep_task *task, const struct model_config *model,
                            const struct method_config *method, const struct recipe *recipe);
 /* FLOPs that recomputation adds to these. */
 double plan_pretrain_recompute(const struct sweep *sweep, const struct model_config *model, uint64_t first,
                                uint64_t last);
-double plan_finetune_recompute(const struct sweep *sweep, const struct model_config *model,
+double plan_finetune_recompute(const struct sweep_task *task, const struct model_config *model,
                                const struct method_config *method, const struct recipe *recipe);
 /* FLOPs of the validations, the test and the pretraining text of a finetuning stage: for its predicted time. */
-double plan_evaluation_flops(const struct sweep *sweep, const struct model_config *model,
+double plan_evaluation_flops(const struct sweep_task *task, const struct model_config *model,
                              const struct method_config *method, const struct recipe *recipe);
 
 /* The recipe of a point: its learning rate, its steps; evaluations no more than steps. */

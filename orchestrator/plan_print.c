@@ -41,7 +41,9 @@ static void print_methods(const struct plan *plan, FILE *out)
 {
     const struct sweep *sweep = plan->sweep;
     char flops[32];
-    fprintf(out, "\n%-10s%-14s%8s%8s%10s%10s\n", "method", "PET sizes", "rates", "points", "held out", "FLOPs");
+    bool several = sweep->task_count > 1;
+    fprintf(out, "\n%-10s%-14s%8s%8s%10s%10s%s\n", "method", "PET sizes", "rates", "points", "held out", "FLOPs",
+            several ? "  tasks" : "");
     for (uint32_t method = 0; method < sweep->method_count; method++) {
         const struct sweep_method *m = &sweep->methods[method];
         size_t points = 0, held_out = 0;
@@ -55,8 +57,11 @@ static void print_methods(const struct plan *plan, FILE *out)
         }
         fprintf(out, "%-10s", method_name(m->config.kind));
         print_sizes(m, out);
-        fprintf(out, "%8zu%8zu%10zu%10s\n", m->config.kind == METHOD_NONE ? 0 : m->learning_rate_count, points,
-                held_out, quantity_number(sum, flops));
+        fprintf(out, "%8zu%8zu%10zu%10s", m->config.kind == METHOD_NONE ? 0 : m->learning_rate_count, points, held_out,
+                quantity_number(sum, flops));
+        for (size_t task = 0; several && task < sweep->task_count; task++)
+            if (m->tasks >> task & 1) fprintf(out, "  %s", sweep->tasks[task].name);
+        fputc('\n', out);
     }
 }
 
@@ -147,8 +152,9 @@ void plan_print(const struct plan *plan, size_t devices, FILE *out)
     char a[32], b[32], c[32], d[32];
     size_t pretraining = plan->stage_count - plan->point_count;
     fprintf(out, "sweep %s: %zu points, plan %.12s\n", sweep->name, plan->point_count, plan->identity.hex);
-    fprintf(out, "data %s (task %s, vocabulary %zu, digest %.12s)\n", sweep->dataset, sweep->task,
-            sweep->data.vocabulary, sweep->data.digest.hex);
+    for (size_t i = 0; i < sweep->task_count; i++)
+        fprintf(out, "data %s (task %s, vocabulary %zu, digest %.12s)\n", sweep->tasks[i].dataset, sweep->tasks[i].name,
+                sweep->tasks[i].data.vocabulary, sweep->tasks[i].data.digest.hex);
     print_axes(sweep, out);
     print_methods(plan, out);
     print_stage_head(out);
@@ -174,16 +180,18 @@ void plan_print(const struct plan *plan, size_t devices, FILE *out)
 
 void plan_print_points(const struct plan *plan, FILE *out)
 {
-    fprintf(out, "\n%-14s%-16s%14s  %-8s%8s%12s%12s%8s%10s%10s\n", "point", "model", "tokens", "method", "size", "rate",
-            "examples", "seed", "steps", "held out");
+    bool several = plan->sweep->task_count > 1;
+    fprintf(out, "\n%-14s%-16s%14s  %-8s%8s%12s%12s%8s%10s%10s%s\n", "point", "model", "tokens", "method", "size",
+            "rate", "examples", "seed", "steps", "held out", several ? "  task" : "");
     for (size_t i = 0; i < plan->point_count; i++) {
         const struct store_point *point = &plan->points[i];
         const struct plan_stage *stage = &plan->stages[plan->stage_of_point[i]];
         char model[STORE_NAME + 1], method[STORE_NAME + 1];
         store_text(model, sizeof model, point->model, sizeof point->model);
         store_text(method, sizeof method, point->method, sizeof point->method);
-        fprintf(out, "%-14.12s%-16.15s%14" PRIu64 "  %-8s%8" PRIu64 "%12g%12" PRIu64 "%8" PRIu64 "%10" PRIu64 "%10s\n",
+        fprintf(out, "%-14.12s%-16.15s%14" PRIu64 "  %-8s%8" PRIu64 "%12g%12" PRIu64 "%8" PRIu64 "%10" PRIu64 "%10s",
                 point->identity, model, point->pretrain_tokens, method, point->pet_size, point->learning_rate,
                 point->finetune_examples, point->seed, stage->last_step, point->held_out ? "yes" : "");
+        fprintf(out, several ? "  %s\n" : "\n", plan->sweep->tasks[stage->task].name);
     }
 }

@@ -4,16 +4,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The data sets are those of the run. */
+static int check_data(const struct sweep *sweep, const struct store *store, struct error *err)
+{
+    for (size_t i = 0; i < sweep->task_count; i++) {
+        const struct sweep_task *task = &sweep->tasks[i];
+        struct digest run = sweep_digest_of(store_dataset_digest(store), task->name, task->name);
+        if (strcmp(task->data.digest.hex, run.hex) != 0)
+            return error_set(err, "%s is not the data set of this run: its digest is %.12s, the run's is %.12s",
+                             task->dataset, task->data.digest.hex, run.hex);
+    }
+    return 0;
+}
+
 int rebuilt_create(struct rebuilt *rebuilt, const struct view *view, struct error *err)
 {
     const char *text = store_config(view->store);
     *rebuilt = (struct rebuilt){NULL, NULL};
     rebuilt->sweep = sweep_parse(store_config_path(view->store), text, strlen(text), err);
     if (!rebuilt->sweep) return -1;
-    if (strcmp(sweep_dataset(rebuilt->sweep)->digest.hex, store_dataset_digest(view->store)))
-        return error_set(err, "%s is not the data set of this run: its digest is %.12s, the run's is %.12s",
-                         rebuilt->sweep->dataset, sweep_dataset(rebuilt->sweep)->digest.hex,
-                         store_dataset_digest(view->store));
+    if (check_data(rebuilt->sweep, view->store, err)) return -1;
     rebuilt->plan = plan_create(rebuilt->sweep, 1e9, err);
     return rebuilt->plan ? 0 : -1;
 }

@@ -52,11 +52,13 @@ int run_directory_make(const char *dir, char absolute[PATH_MAX], struct error *e
 int run_directory_store(const char *dir, const struct sweep *sweep, const struct plan *plan, const char *shard,
                         struct store_generation_report *report, struct error *err)
 {
+    char digests[SWEEP_DIGESTS];
+    sweep_digests(sweep, digests);
     char config[PATH_MAX]; /* absolute, so that `verify` finds the data set from anywhere */
     struct store_header header = {.config_text = sweep->text,
                                   .config_path = realpath(sweep->path, config) ? config : sweep->path,
                                   .version = version_string(),
-                                  .dataset_digest = sweep_dataset(sweep)->digest.hex,
+                                  .dataset_digest = digests,
                                   .name = sweep->name,
                                   .shard = shard};
     return store_generation(dir, &header, plan->points, plan->point_count, report, err);

@@ -15,6 +15,13 @@ uint64_t sweep_step_tokens(const struct recipe *pretrain, uint64_t steps)
     return steps * pretrain->batch * pretrain->sequence_length;
 }
 
+struct recipe sweep_pretrain_recipe(const struct sweep *sweep, size_t model)
+{
+    struct recipe recipe = sweep->pretrain;
+    recipe.decay_steps = sweep->bases[model].decay_steps;
+    return recipe;
+}
+
 uint64_t sweep_pretrain_steps(const struct recipe *pretrain, uint64_t tokens)
 {
     uint64_t step = sweep_step_tokens(pretrain, 1);
@@ -27,53 +34,6 @@ int sweep_resolve(const char *path, const char *name, char out[PATH_MAX])
     int folder = name[0] == '/' || !slash ? 0 : (int)(slash - path) + 1;
     int length = snprintf(out, PATH_MAX, "%.*s%s", folder, path, name);
     return length > 0 && length < PATH_MAX ? 0 : -1;
-}
-
-static bool open_dataset(const struct config_group *group, struct sweep *sweep)
-{
-    struct error err;
-    struct dataset *dataset = dataset_open(sweep->dataset, &err);
-    if (!dataset) {
-        config_fail(group, "dataset", "%s; `tunelaw data --help` says how a data set is made", err.text);
-        return false;
-    }
-    sweep->data = *dataset_info(dataset);
-    dataset_close(dataset);
-    return true;
-}
-
-static void read_dataset(const struct config_group *group, struct sweep *sweep)
-{
-    const char *name = config_take_string(group, "dataset", PATH_MAX - 1);
-    if (config_file_failed(group->file)) return;
-    if (sweep_resolve(sweep->path, name, sweep->dataset)) {
-        config_fail(group, "dataset", "the path is too long; allowed: up to %d bytes", PATH_MAX - 1);
-        return;
-    }
-    if (!sweep->data.digest.hex[0] && !open_dataset(group, sweep)) return;
-    snprintf(sweep->task, sizeof sweep->task, "%s", sweep->data.task);
-    for (int split = 0; split < SPLITS; split++)
-        if (!sweep->data.examples[split])
-            config_fail(group, "dataset", "%.200s has no %s examples", sweep->dataset,
-                        dataset_split_name((enum dataset_split)split));
-}
-
-static uint64_t read_limit(const struct config_group *group, const char *key, size_t have)
-{
-    uint64_t wanted = config_take_uint_or(group, key, 0, INT64_MAX, 0);
-    if (wanted > have && !config_file_failed(group->file))
-        config_fail(group, key, "%" PRIu64 " examples, more than the data set has; allowed: 0 (all) .. %zu", wanted,
-                    have);
-    return wanted;
-}
-
-static void read_data(const struct config_group *root, struct sweep *sweep)
-{
-    static const char *const keys[] = {"dataset", "valid_examples", "test_examples", NULL};
-    struct config_group group = config_open_group(root, "data", keys, true);
-    read_dataset(&group, sweep);
-    sweep->valid_examples = read_limit(&group, "valid_examples", sweep->data.examples[SPLIT_VALID]);
-    sweep->test_examples = read_limit(&group, "test_examples", sweep->data.examples[SPLIT_TEST]);
 }
 
 static void read_resources(const struct config_group *root, struct sweep_resources *resources)
@@ -110,7 +70,8 @@ static void read_resources(const struct config_group *root, struct sweep_resourc
     resources->order = (enum sweep_order)config_take_choice(&group, "order", orders, 2, SWEEP_LONGEST_CHAIN);
 }
 
-static void read_sweep(struct config_file *file, struct sweep *sweep)
+static void read_sweep(struct config_file *file, const struct sweep_task *known, size_t known_count,
+                       struct sweep *sweep)
 {
     static const char *const keys[] = {"name",     "data", "models", "pretrain",      "finetune",  "methods", "exclude",
                                        "held_out", "only", "zip",    "one_at_a_time", "resources", "fit",     NULL};
@@ -120,7 +81,7 @@ static void read_sweep(struct config_file *file, struct sweep *sweep)
     snprintf(sweep->name, sizeof sweep->name, "%s", config_take_name(&root, "name", SWEEP_NAME));
     read_resources(&root, &sweep->resources);
     fit_settings_read(&root, &sweep->fit);
-    read_data(&root, sweep);
+    sweep_read_tasks(&root, known, known_count, sweep);
     if (!config_file_failed(file)) sweep_read_models(&root, sweep);
     if (!config_file_failed(file)) sweep_read_pretrain(&root, sweep);
     if (!config_file_failed(file)) sweep_read_finetune(&root, sweep, &recipe, &epochs);
@@ -130,11 +91,11 @@ static void read_sweep(struct config_file *file, struct sweep *sweep)
 
 struct sweep *sweep_parse(const char *path, const char *text, size_t size, struct error *err)
 {
-    return sweep_parse_on(path, text, size, NULL, err);
+    return sweep_parse_on(path, text, size, NULL, 0, err);
 }
 
-struct sweep *sweep_parse_on(const char *path, const char *text, size_t size, const struct dataset_info *data,
-                             struct error *err)
+struct sweep *sweep_parse_on(const char *path, const char *text, size_t size, const struct sweep_task *known,
+                             size_t count, struct error *err)
 {
     struct config_file *file = config_file_parse(path, text, size, err);
     if (!file) return NULL;
@@ -147,8 +108,7 @@ struct sweep *sweep_parse_on(const char *path, const char *text, size_t size, co
     } else {
         memcpy(sweep->text, text, size);
         sweep->text_size = size;
-        if (data) sweep->data = *data;
-        read_sweep(file, sweep);
+        read_sweep(file, known, count, sweep);
         rc = config_file_finish(file, err);
         if (!rc && !(sweep->parameters = strdup(config_file_parameters(file))))
             rc = error_set(err, "%s: out of memory", path);
@@ -174,6 +134,7 @@ struct sweep *sweep_load(const char *path, struct error *err)
 static void free_cells(struct sweep_cells *cells, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
+        free(cells[i].tasks);
         free(cells[i].models);
         free(cells[i].methods);
         free(cells[i].pretrain_tokens);
@@ -203,18 +164,16 @@ void sweep_destroy(struct sweep *sweep)
     free(sweep->only);
     free(sweep->zips);
     fit_settings_destroy(&sweep->fit);
+    for (size_t i = 0; sweep->bases && i < sweep->model_count; i++)
+        free(sweep->bases[i].tokens);
+    free(sweep->bases);
     free(sweep->models);
+    free(sweep->tasks);
     free(sweep->pretrain_tokens);
-    free(sweep->pretrain_trained);
     free(sweep->imports);
     free(sweep->examples);
     free(sweep->seeds);
     free(sweep->text);
     free(sweep->parameters);
     free(sweep);
-}
-
-const struct dataset_info *sweep_dataset(const struct sweep *sweep)
-{
-    return &sweep->data;
 }

@@ -15,9 +15,30 @@
 #include "io/error.h"
 #include "workers/config.h"
 
-/* One row of the methods list: a method with its PET sizes and learning rates. */
+enum { SWEEP_TASKS = 16 }; /* at most; sets of them are bits */
+
+/* A task: its finetuning examples, and what its points are validated and tested on. */
+struct sweep_task {
+    char name[48];
+    char dataset[PATH_MAX];   /* resolved against the sweep file's folder; "": none is named */
+    struct dataset_info data; /* of the data set, as it was when the sweep was read */
+    struct digest tokenizer;  /* of its bytes; "" where the sweep has one task, or what is known is not the file */
+    uint64_t valid_examples, test_examples; /* 0: all */
+};
+
+/* What the sweep says of a model beside its shape. */
+struct sweep_model {
+    uint32_t tasks;   /* bits: it is finetuned on these */
+    uint32_t text;    /* trained: it is pretrained on the text of this task's data set */
+    uint64_t *tokens; /* trained: its own part of the axis, ascending; imported: none, see sweep_import_of */
+    size_t token_count;
+    uint64_t decay_steps; /* of its pretraining */
+};
+
+/* One row of the methods list: a method with its PET sizes and learning rates. A method is there once for a task. */
 struct sweep_method {
     struct method_config config; /* size is filled per point */
+    uint32_t tasks;              /* bits */
     uint32_t *sizes;             /* full and none: one entry, 0 */
     size_t size_count;
     uint64_t *examples; /* of this method, a part of the sweep's axis, ascending; none: empty */
@@ -37,6 +58,8 @@ struct sweep_range {
 /* A set of cells: a cell belongs to it when every condition that is given holds. Empty lists: any value. */
 struct sweep_cells {
     struct sweep_range parameters, pretrain_token_range, example_range, size_range;
+    char (*tasks)[48];
+    size_t task_count;
     char (*models)[48];
     size_t model_count;
     char (*methods)[48];
@@ -46,7 +69,7 @@ struct sweep_cells {
 };
 
 /* Axes that go together: their first values, their second ones, and so on. */
-enum sweep_axis { SWEEP_MODEL, SWEEP_PRETRAIN_TOKENS, SWEEP_EXAMPLES, SWEEP_SEED, SWEEP_AXES };
+enum sweep_axis { SWEEP_TASK, SWEEP_MODEL, SWEEP_PRETRAIN_TOKENS, SWEEP_EXAMPLES, SWEEP_SEED, SWEEP_AXES };
 struct sweep_zip {
     bool axes[SWEEP_AXES];
 };
@@ -57,7 +80,8 @@ struct sweep_conditional {
 };
 
 /* An L-shaped grid: of model, pretraining tokens and PET size at most one is another than here (Zhang et al. 2024,
- * section 3: each axis against finetuning data). Indices into the axes; sizes[method]. */
+ * section 3: each axis against finetuning data). Indices into the axes; PET sizes themselves, of each kind of method.
+ */
 struct sweep_centre {
     bool given;
     uint32_t model, tokens, sizes[METHODS];
@@ -96,20 +120,19 @@ struct sweep {
     char *text;          /* its bytes */
     size_t text_size;
     char name[48];
-    char dataset[PATH_MAX]; /* resolved against the sweep file's folder */
-    char task[48];
+    struct sweep_task *tasks;
+    size_t task_count;
     struct model_config *models;
+    struct sweep_model *bases; /* [model_count] */
     size_t model_count;
     uint64_t *pretrain_tokens; /* ascending, as wished: a checkpoint holds whole steps, sweep_pretrain_steps */
     size_t pretrain_token_count;
-    bool *pretrain_trained; /* of each: models that are trained here have it */
     struct sweep_import *imports;
     size_t import_count;
-    struct recipe pretrain; /* zeros where every model is imported */
+    struct recipe pretrain; /* zeros where every model is imported; decay_steps: see sweep_pretrain_recipe */
     uint64_t pretrain_seed;
     uint64_t *examples; /* ascending */
     size_t example_count;
-    uint64_t valid_examples, test_examples; /* 0: all */
     struct sweep_method *methods;
     size_t method_count;
     uint64_t *seeds;
@@ -119,11 +142,10 @@ struct sweep {
     struct sweep_conditional *only;
     struct sweep_zip *zips;
     size_t only_count, zip_count;
-    struct sweep_centre centre;
+    struct sweep_centre centres[SWEEP_TASKS]; /* of each task */
     struct sweep_resources resources;
-    struct fit_settings fit;  /* how laws are fitted, unless the command line says otherwise */
-    struct dataset_info data; /* of the data set, as it was when the sweep was read */
-    char *parameters;         /* every parameter as it was taken, one a line, defaults marked: for the log */
+    struct fit_settings fit; /* how laws are fitted, unless the command line says otherwise */
+    char *parameters;        /* every parameter as it was taken, one a line, defaults marked: for the log */
 };
 
 /* Read and check a sweep file against the data set that it names (vocabulary, number of examples). Errors: FILE:LINE:
@@ -131,13 +153,17 @@ struct sweep {
  * *err. */
 struct sweep *sweep_load(const char *path, struct error *err);
 struct sweep *sweep_parse(const char *path, const char *text, size_t size, struct error *err);
-/* As sweep_parse, on a data set that is known (of a digest, so that none is opened); NULL: the one that is named. */
-struct sweep *sweep_parse_on(const char *path, const char *text, size_t size, const struct dataset_info *data,
-                             struct error *err);
+/* As sweep_parse, with tasks that are known: a task of the text that is one of known[count], by its name, else by its
+ * data set's path, else because each side has one alone, has that one's data, and its data set is not opened. */
+struct sweep *sweep_parse_on(const char *path, const char *text, size_t size, const struct sweep_task *known,
+                             size_t count, struct error *err);
 void sweep_destroy(struct sweep *sweep);
 
-/* The data set that the sweep names, as it was when the sweep was read. */
-const struct dataset_info *sweep_dataset(const struct sweep *sweep);
+/* The digests of the data sets as a store keeps them: of one task the digest; of several "NAME DIGEST, NAME DIGEST".
+ * Read back: the digest of a task, "" where it has none; `single` names the task of a text that is one digest. */
+#define SWEEP_DIGESTS (SWEEP_TASKS * (48 + DIGEST_HEX + 3))
+void sweep_digests(const struct sweep *sweep, char out[SWEEP_DIGESTS]);
+struct digest sweep_digest_of(const char *digests, const char *single, const char *task);
 
 /* -1: an imported model and a data set of so large a vocabulary are of different tokenizers. Models often have some
  * rows more than their tokenizer, up to a round number. */
@@ -149,6 +175,8 @@ bool sweep_imported(const struct sweep *sweep, size_t model);
 const struct sweep_import *sweep_import_of(const struct sweep *sweep, size_t model, uint64_t tokens);
 bool sweep_has_base(const struct sweep *sweep, size_t model, size_t tokens);
 
+/* The recipe with which a model is pretrained here. */
+struct recipe sweep_pretrain_recipe(const struct sweep *sweep, size_t model);
 /* Optimiser steps of pretraining up to a wished number of tokens, rounded up; and the tokens that so many steps see. */
 uint64_t sweep_pretrain_steps(const struct recipe *pretrain, uint64_t tokens);
 uint64_t sweep_step_tokens(const struct recipe *pretrain, uint64_t steps);

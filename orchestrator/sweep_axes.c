@@ -74,21 +74,79 @@ static const struct recipe recipe_defaults = {.parameter_scale = true,
                                               .decay_share = 0.1,
                                               .evaluations = 8};
 
-/* Two token counts of one step would be one checkpoint. */
-static void check_token_counts(const struct config_group *group, struct sweep *sweep)
+/* Two token counts of one step would be one checkpoint. model: whose own list it is, or -1 for that of `pretrain`. */
+static void check_token_counts(const struct config_group *root, const struct config_group *group,
+                               const struct sweep *sweep, const uint64_t *tokens, size_t count, long model)
 {
-    uint64_t step_tokens = sweep_step_tokens(&sweep->pretrain, 1);
-    for (size_t i = 1; i < sweep->pretrain_token_count; i++)
-        if (sweep_pretrain_steps(&sweep->pretrain, sweep->pretrain_tokens[i]) ==
-            sweep_pretrain_steps(&sweep->pretrain, sweep->pretrain_tokens[i - 1]))
-            config_fail(group, "tokens",
-                        "%" PRIu64 " and %" PRIu64 " tokens end at the same step: a step has %" PRIu64
-                        " tokens (batch * sequence_length)",
-                        sweep->pretrain_tokens[i - 1], sweep->pretrain_tokens[i], step_tokens);
-    uint64_t last = sweep_pretrain_steps(&sweep->pretrain, sweep->pretrain_tokens[sweep->pretrain_token_count - 1]);
-    if (sweep->pretrain.warmup_steps >= last)
+    const struct recipe *recipe = &sweep->pretrain;
+    for (size_t i = 1; i < count; i++) {
+        static const char format[] = "%s%" PRIu64 " and %" PRIu64 " tokens end at the same step: a step has %" PRIu64
+                                     " tokens (batch * sequence_length)";
+        if (sweep_pretrain_steps(recipe, tokens[i]) != sweep_pretrain_steps(recipe, tokens[i - 1])) continue;
+        if (model < 0)
+            config_fail(group, "tokens", format, "", tokens[i - 1], tokens[i], sweep_step_tokens(recipe, 1));
+        else
+            config_fail_element(root, "models", (size_t)model, format, "pretrain_tokens: ", tokens[i - 1], tokens[i],
+                                sweep_step_tokens(recipe, 1));
+    }
+    uint64_t last = sweep_pretrain_steps(recipe, tokens[count - 1]);
+    if (recipe->warmup_steps >= last)
         config_fail(group, "warmup_steps", "%" PRIu64 " is not below the %" PRIu64 " steps of pretraining",
-                    sweep->pretrain.warmup_steps, last);
+                    recipe->warmup_steps, last);
+}
+
+static bool decays(const struct recipe *recipe)
+{
+    return recipe->schedule == SCHEDULE_COSINE || recipe->schedule == SCHEDULE_LINEAR ||
+           recipe->schedule == SCHEDULE_WSD;
+}
+
+/* The step at which the rate reaches its end; 0: it has none. */
+static uint64_t decay_steps(const struct config_group *group, const struct recipe *recipe, uint64_t tokens)
+{
+    if (!decays(recipe)) return 0;
+    uint64_t steps = sweep_pretrain_steps(recipe, tokens);
+    if (steps <= recipe->warmup_steps)
+        config_fail(group, "decay_tokens", "ends at step %" PRIu64 ", within the warm-up of %" PRIu64 " steps", steps,
+                    recipe->warmup_steps);
+    return steps;
+}
+
+/* What pretraining is for one model: its token counts, the end of its schedule, text that is long enough. */
+static void read_trunk(const struct config_group *root, const struct config_group *group, struct sweep *sweep,
+                       size_t model)
+{
+    struct sweep_model *base = &sweep->bases[model];
+    const struct sweep_task *text = &sweep->tasks[base->text];
+    bool own = base->token_count > 0;
+    if (!own) {
+        base->tokens = calloc(sweep->pretrain_token_count + 1, sizeof *base->tokens);
+        if (!base->tokens) {
+            config_fail(group, NULL, "out of memory");
+            return;
+        }
+        memcpy(base->tokens, sweep->pretrain_tokens, sweep->pretrain_token_count * sizeof *base->tokens);
+        base->token_count = sweep->pretrain_token_count;
+    }
+    base->decay_steps = sweep->pretrain.decay_steps;
+    if (own && !config_has(group, "decay_tokens"))
+        base->decay_steps = decay_steps(group, &sweep->pretrain, base->tokens[base->token_count - 1]);
+    if (text->data.text_tokens[SPLIT_TRAIN] <= sweep->pretrain.sequence_length)
+        config_fail(group, "sequence_length",
+                    "%u, but the pretraining text of the data set %s%s%shas %zu tokens; allowed: fewer than that",
+                    sweep->pretrain.sequence_length, sweep->task_count > 1 ? "of task " : "",
+                    sweep->task_count > 1 ? text->name : "", sweep->task_count > 1 ? " " : "",
+                    text->data.text_tokens[SPLIT_TRAIN]);
+    if (own) check_token_counts(root, group, sweep, base->tokens, base->token_count, (long)model);
+}
+
+/* Models that are trained: in all, or those without token counts of their own. */
+static size_t trained_models(const struct sweep *sweep, bool without_tokens)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < sweep->model_count; i++)
+        count += !sweep_imported(sweep, i) && !(without_tokens && sweep->bases[i].token_count);
+    return count;
 }
 
 static void read_pretrain(const struct config_group *root, struct sweep *sweep)
@@ -99,43 +157,27 @@ static void read_pretrain(const struct config_group *root, struct sweep *sweep)
     struct recipe *recipe = &sweep->pretrain;
     *recipe = recipe_defaults;
     recipe->evaluations = 1;
-    sweep->pretrain_tokens =
-        config_take_uints(&group, "tokens", 1, SWEEP_STEPS_LIMIT << 10, true, &sweep->pretrain_token_count);
+    sweep->pretrain_tokens = config_take_uints(&group, "tokens", 1, SWEEP_STEPS_LIMIT << 10,
+                                               trained_models(sweep, true) > 0, &sweep->pretrain_token_count);
     if (sweep->pretrain_tokens) sweep_sort_axis(sweep->pretrain_tokens, sweep->pretrain_token_count);
     recipe->sequence_length = (uint32_t)config_take_uint(&group, "sequence_length", 2, 1 << 20);
     recipe->batch = (uint32_t)config_take_uint(&group, "batch", 1, 1 << 20);
     recipe->learning_rate = config_take_double(&group, "learning_rate", CONFIG_POSITIVE, 1e3);
     sweep_read_recipe(&group, recipe);
     sweep->pretrain_seed = config_take_uint_or(&group, "seed", 0, INT64_MAX, 1);
-
-    bool decays =
-        recipe->schedule == SCHEDULE_COSINE || recipe->schedule == SCHEDULE_LINEAR || recipe->schedule == SCHEDULE_WSD;
-    if (config_has(&group, "decay_tokens") && !decays)
+    if (config_has(&group, "decay_tokens") && !decays(recipe))
         config_fail(&group, "decay_tokens", "the schedule \"%s\" has no end; allowed with linear, cosine and wsd",
                     schedule_name(recipe->schedule));
-    if (config_file_failed(root->file) || !sweep->pretrain_token_count) return;
-    uint64_t largest = sweep->pretrain_tokens[sweep->pretrain_token_count - 1];
-    if (decays) {
-        uint64_t tokens = config_take_uint_or(&group, "decay_tokens", 1, SWEEP_STEPS_LIMIT << 10, largest);
-        recipe->decay_steps = sweep_pretrain_steps(recipe, tokens);
-        if (recipe->decay_steps <= recipe->warmup_steps)
-            config_fail(&group, "decay_tokens", "ends at step %" PRIu64 ", within the warm-up of %" PRIu64 " steps",
-                        recipe->decay_steps, recipe->warmup_steps);
+    if (config_file_failed(root->file)) return;
+    size_t count = sweep->pretrain_token_count;
+    if (decays(recipe) && (count || config_has(&group, "decay_tokens"))) {
+        uint64_t largest = count ? sweep->pretrain_tokens[count - 1] : 1;
+        recipe->decay_steps = decay_steps(
+            &group, recipe, config_take_uint_or(&group, "decay_tokens", 1, SWEEP_STEPS_LIMIT << 10, largest));
     }
-    if (sweep->data.text_tokens[SPLIT_TRAIN] <= recipe->sequence_length)
-        config_fail(&group, "sequence_length",
-                    "%u, but the pretraining text of the data set has %zu tokens; allowed: fewer than that",
-                    recipe->sequence_length, sweep->data.text_tokens[SPLIT_TRAIN]);
-    check_token_counts(&group, sweep);
-}
-
-/* Models that are trained. */
-static size_t trained_models(const struct sweep *sweep)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < sweep->model_count; i++)
-        count += !sweep_imported(sweep, i);
-    return count;
+    if (count) check_token_counts(root, &group, sweep, sweep->pretrain_tokens, count, -1);
+    for (size_t i = 0; i < sweep->model_count && !config_file_failed(root->file); i++)
+        if (!sweep_imported(sweep, i)) read_trunk(root, &group, sweep, i);
 }
 
 static bool on_axis(const struct sweep *sweep, uint64_t tokens)
@@ -146,46 +188,50 @@ static bool on_axis(const struct sweep *sweep, uint64_t tokens)
 }
 
 /* The axis: token counts of models that are trained here, and those of imported ones. */
-static void join_imports(const struct config_group *root, struct sweep *sweep)
+static void join_axis(const struct config_group *root, struct sweep *sweep)
 {
-    size_t most = sweep->pretrain_token_count + sweep->import_count, trained = sweep->pretrain_token_count;
-    uint64_t *axis = reallocarray(sweep->pretrain_tokens, most + 1, sizeof *axis);
-    uint64_t *wished = calloc(most + 1, sizeof *wished);
-    if (axis) sweep->pretrain_tokens = axis;
-    sweep->pretrain_trained = calloc(most + 1, sizeof *sweep->pretrain_trained);
-    if (!axis || !wished || !sweep->pretrain_trained) {
+    size_t most = sweep->import_count;
+    for (size_t i = 0; i < sweep->model_count; i++)
+        most += sweep->bases[i].token_count;
+    free(sweep->pretrain_tokens);
+    sweep->pretrain_token_count = 0;
+    sweep->pretrain_tokens = calloc(most + 1, sizeof *sweep->pretrain_tokens);
+    if (!sweep->pretrain_tokens) {
         config_fail(root, NULL, "out of memory");
-    } else {
-        memcpy(wished, axis, trained * sizeof *axis);
-        for (size_t i = 0; i < sweep->import_count; i++)
-            if (!on_axis(sweep, sweep->imports[i].tokens))
-                axis[sweep->pretrain_token_count++] = sweep->imports[i].tokens;
-        sweep_sort_axis(axis, sweep->pretrain_token_count);
-        for (size_t i = 0; i < sweep->pretrain_token_count; i++)
-            for (size_t j = 0; j < trained; j++)
-                sweep->pretrain_trained[i] |= axis[i] == wished[j];
+        return;
     }
-    free(wished);
+    for (size_t i = 0; i < sweep->model_count; i++)
+        for (size_t j = 0; j < sweep->bases[i].token_count; j++)
+            if (!on_axis(sweep, sweep->bases[i].tokens[j]))
+                sweep->pretrain_tokens[sweep->pretrain_token_count++] = sweep->bases[i].tokens[j];
+    for (size_t i = 0; i < sweep->import_count; i++)
+        if (!on_axis(sweep, sweep->imports[i].tokens))
+            sweep->pretrain_tokens[sweep->pretrain_token_count++] = sweep->imports[i].tokens;
+    sweep_sort_axis(sweep->pretrain_tokens, sweep->pretrain_token_count);
 }
 
 void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep)
 {
-    if (trained_models(sweep)) {
+    if (trained_models(sweep, false)) {
         read_pretrain(root, sweep);
     } else if (config_has(root, "pretrain")) {
         config_fail(root, "pretrain", "every model is imported, none is trained; allowed: no such group");
     }
-    if (!config_file_failed(root->file)) join_imports(root, sweep);
+    if (!config_file_failed(root->file)) join_axis(root, sweep);
 }
 
-uint64_t *sweep_read_examples(const struct config_group *group, const struct sweep *sweep, size_t *count)
+uint64_t *sweep_read_examples(const struct config_group *group, const struct sweep *sweep, uint32_t tasks,
+                              size_t *count)
 {
     uint64_t *examples = config_take_uints(group, "examples", 1, INT64_MAX, true, count);
-    size_t have = sweep->data.examples[SPLIT_TRAIN];
+    const struct sweep_task *least = sweep_smallest_task(sweep, tasks);
+    size_t have = least ? least->data.examples[SPLIT_TRAIN] : SIZE_MAX;
     for (size_t i = 0; i < *count; i++)
         if (examples[i] > have)
             config_fail_element(group, "examples", i,
-                                "%" PRIu64 " examples, more than the data set has; allowed: 1..%zu", examples[i], have);
+                                "%" PRIu64 " examples, more than the data set %s%s%shas; allowed: 1..%zu", examples[i],
+                                sweep->task_count > 1 ? "of task " : "", sweep->task_count > 1 ? least->name : "",
+                                sweep->task_count > 1 ? " " : "", have);
     if (examples) sweep_sort_axis(examples, *count);
     return examples;
 }
@@ -210,7 +256,8 @@ void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, s
                                        PASS_KEYS,  RECIPE_KEYS,       "seeds", NULL};
     struct config_group group = config_open_group(root, "finetune", keys, true);
     *recipe = recipe_defaults;
-    sweep->examples = sweep_read_examples(&group, sweep, &sweep->example_count);
+    /* of several tasks, each method looks at its own */
+    sweep->examples = sweep_read_examples(&group, sweep, sweep->task_count == 1, &sweep->example_count);
     recipe->sequence_length = (uint32_t)config_take_uint(&group, "sequence_length", 2, 1 << 20);
     recipe->batch = (uint32_t)config_take_uint(&group, "batch", 1, 1 << 20);
     *epochs = config_take_double_or(&group, "epochs", 0.0, 1e6, 0.0);

@@ -10,8 +10,8 @@
 
 enum { CELLS_LIMIT = 256 };
 
-static const char *const cell_keys[] = {"model",    "parameters", "method", "pretrain_tokens",
-                                        "examples", "size",       "seed",   NULL};
+static const char *const cell_keys[] = {"task",     "model", "parameters", "method", "pretrain_tokens",
+                                        "examples", "size",  "seed",       NULL};
 
 static void list_numbers(const uint64_t *axis, size_t count, char *out, size_t size)
 {
@@ -79,8 +79,8 @@ static uint64_t *read_numbers(const struct config_group *group, const char *key,
     return values;
 }
 
-static void fail_name(const struct config_group *group, const char *key, size_t index, const char *name,
-                      const char *const *axis, size_t axis_count)
+void sweep_fail_name(const struct config_group *group, const char *key, size_t index, const char *name,
+                     const char *const *axis, size_t axis_count)
 {
     char allowed[300] = "";
     size_t used = 0;
@@ -101,18 +101,18 @@ static char (*read_names(const struct config_group *group, const char *key, cons
         bool known = false;
         for (size_t j = 0; j < axis_count && !known; j++)
             known = !strcmp(axis[j], names[i]);
-        if (!known) fail_name(group, key, i, names[i], axis, axis_count);
+        if (!known) sweep_fail_name(group, key, i, names[i], axis, axis_count);
         snprintf(out[i], sizeof out[i], "%s", names[i]);
     }
     free(names);
     return out;
 }
 
-/* Names of models and methods, and all PET sizes, as lists to compare with. */
+/* Names of tasks, models and methods, and all PET sizes, as lists to compare with. */
 struct axes {
-    const char **models, **methods;
+    const char **tasks, **models, **methods;
     uint64_t *sizes;
-    size_t size_count;
+    size_t method_count, size_count;
 };
 
 static int axes_create(const struct sweep *sweep, struct axes *axes)
@@ -120,15 +120,21 @@ static int axes_create(const struct sweep *sweep, struct axes *axes)
     size_t sizes = 0;
     for (size_t i = 0; i < sweep->method_count; i++)
         sizes += sweep->methods[i].size_count;
+    axes->tasks = calloc(sweep->task_count, sizeof *axes->tasks);
     axes->models = calloc(sweep->model_count, sizeof *axes->models);
     axes->methods = calloc(sweep->method_count, sizeof *axes->methods);
     axes->sizes = calloc(sizes ? sizes : 1, sizeof *axes->sizes);
-    if (!axes->models || !axes->methods || !axes->sizes) return -1;
+    if (!axes->tasks || !axes->models || !axes->methods || !axes->sizes) return -1;
+    for (size_t i = 0; i < sweep->task_count; i++)
+        axes->tasks[i] = sweep->tasks[i].name;
     for (size_t i = 0; i < sweep->model_count; i++)
         axes->models[i] = sweep->models[i].name;
     for (size_t i = 0; i < sweep->method_count; i++) {
         const struct sweep_method *method = &sweep->methods[i];
-        axes->methods[i] = method_name(method->config.kind);
+        bool again = false; /* for other tasks */
+        for (size_t j = 0; j < i; j++)
+            again = again || sweep->methods[j].config.kind == method->config.kind;
+        if (!again) axes->methods[axes->method_count++] = method_name(method->config.kind);
         for (size_t j = 0; j < method->size_count; j++)
             if (method->sizes[j] && !on_axis(axes->sizes, axes->size_count, method->sizes[j]))
                 axes->sizes[axes->size_count++] = method->sizes[j];
@@ -138,6 +144,7 @@ static int axes_create(const struct sweep *sweep, struct axes *axes)
 
 static void axes_destroy(struct axes *axes)
 {
+    free(axes->tasks);
     free(axes->models);
     free(axes->methods);
     free(axes->sizes);
@@ -146,8 +153,9 @@ static void axes_destroy(struct axes *axes)
 static void read_cells(const struct config_group *group, const struct sweep *sweep, const struct axes *axes,
                        struct sweep_cells *cells)
 {
+    cells->tasks = read_names(group, "task", axes->tasks, sweep->task_count, &cells->task_count);
     cells->models = read_names(group, "model", axes->models, sweep->model_count, &cells->model_count);
-    cells->methods = read_names(group, "method", axes->methods, sweep->method_count, &cells->method_count);
+    cells->methods = read_names(group, "method", axes->methods, axes->method_count, &cells->method_count);
     cells->pretrain_tokens = read_numbers(group, "pretrain_tokens", sweep->pretrain_tokens, sweep->pretrain_token_count,
                                           &cells->pretrain_token_count, &cells->pretrain_token_range);
     cells->examples = read_numbers(group, "examples", sweep->examples, sweep->example_count, &cells->example_count,
@@ -158,7 +166,7 @@ static void read_cells(const struct config_group *group, const struct sweep *swe
     for (size_t i = 0; cell_keys[i]; i++)
         if (config_has(group, cell_keys[i])) return;
     config_fail(group, NULL,
-                "no condition, this would be every cell; allowed: model, parameters, method, pretrain_tokens, "
+                "no condition, this would be every cell; allowed: task, model, parameters, method, pretrain_tokens, "
                 "examples, size, seed");
 }
 

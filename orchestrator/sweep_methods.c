@@ -7,12 +7,13 @@
 
 #include "orchestrator/sweep_parts.h"
 
-#define OVERRIDE_KEYS "examples", "batch", "epochs", "max_steps", PASS_KEYS, RECIPE_KEYS
-static const char *const none_keys[] = {"name", NULL};
-static const char *const full_keys[] = {"name", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const lora_keys[] = {"name", "ranks", "alpha", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const prompt_keys[] = {"name", "lengths", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const any_keys[] = {"name", "ranks", "lengths", "alpha", "learning_rates", OVERRIDE_KEYS, NULL};
+#define OVERRIDE_KEYS "examples", "sequence_length", "batch", "epochs", "max_steps", PASS_KEYS, RECIPE_KEYS
+static const char *const none_keys[] = {"name", "tasks", "sequence_length", NULL};
+static const char *const full_keys[] = {"name", "tasks", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const lora_keys[] = {"name", "tasks", "ranks", "alpha", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const prompt_keys[] = {"name", "tasks", "lengths", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const any_keys[] = {"name",  "tasks",          "ranks",       "lengths",
+                                       "alpha", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const *const keys_of[METHODS] = {none_keys, full_keys, lora_keys, prompt_keys};
 
 static const char *size_key(enum method_kind kind)
@@ -34,6 +35,7 @@ static void check_sizes(const struct config_group *group, const struct sweep *sw
             struct method_config config = method->config;
             struct error err;
             config.size = method->sizes[i];
+            if (!(sweep->bases[j].tasks & method->tasks)) continue;
             if (!method_config_check(&config, &sweep->models[j], &err)) continue;
             config_fail_element(group, size_key(config.kind), i, "%s", err.text);
             return;
@@ -89,7 +91,16 @@ static void check_steps(const struct config_group *group, const struct sweep_met
 static void read_examples(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
 {
     if (config_has(group, "examples")) {
-        method->examples = sweep_read_examples(group, sweep, &method->example_count);
+        method->examples = sweep_read_examples(group, sweep, method->tasks, &method->example_count);
+        return;
+    }
+    const struct sweep_task *least = sweep_smallest_task(sweep, method->tasks);
+    uint64_t most = sweep->example_count ? sweep->examples[sweep->example_count - 1] : 0;
+    if (least && most > least->data.examples[SPLIT_TRAIN]) {
+        config_fail(group, NULL,
+                    "%" PRIu64 " examples (finetune.examples), more than the data set of task %s has; allowed: "
+                    "1..%zu, or examples of this method's own",
+                    most, least->name, least->data.examples[SPLIT_TRAIN]);
         return;
     }
     method->examples = calloc(sweep->example_count + 1, sizeof *method->examples);
@@ -105,12 +116,29 @@ static void read_overrides(const struct config_group *group, const struct sweep 
 {
     struct recipe *recipe = &method->recipe;
     read_examples(group, sweep, method);
+    recipe->sequence_length =
+        (uint32_t)config_take_uint_or(group, "sequence_length", 2, 1 << 20, recipe->sequence_length);
     recipe->batch = (uint32_t)config_take_uint_or(group, "batch", 1, 1 << 20, recipe->batch);
     method->epochs = config_take_double_or(group, "epochs", 0.0, 1e6, method->epochs);
     recipe->steps = config_take_uint_or(group, "max_steps", 0, SWEEP_STEPS_LIMIT, recipe->steps);
     sweep_read_passes(group, recipe);
     sweep_read_recipe(group, recipe);
     if (!config_file_failed(group->file)) check_steps(group, method);
+}
+
+/* A method is there once for a task. */
+static void check_once(const struct config_group *group, const struct sweep *sweep, size_t index)
+{
+    const struct sweep_method *method = &sweep->methods[index];
+    for (size_t i = 0; i < index; i++) {
+        uint32_t both = sweep->methods[i].tasks & method->tasks, task = 0;
+        if (sweep->methods[i].config.kind != method->config.kind || !both) continue;
+        while (!(both >> task & 1))
+            task++;
+        config_fail(group, "name", "\"%s\" is methods[%zu], too%s%s; sizes and learning rates are lists of one entry",
+                    method_name(method->config.kind), i, sweep->task_count > 1 ? ", for task " : "",
+                    sweep->task_count > 1 ? sweep->tasks[task].name : "");
+    }
 }
 
 static void read_method(const struct config_group *root, struct sweep *sweep, size_t index)
@@ -120,17 +148,19 @@ static void read_method(const struct config_group *root, struct sweep *sweep, si
         names[i] = method_name((enum method_kind)i);
     struct sweep_method *method = &sweep->methods[index];
     struct config_group any = config_open_element(root, "methods", index, any_keys);
+    method->tasks = sweep_read_task_names(&any, sweep);
     method->config.kind = (enum method_kind)config_take_choice(&any, "name", names, METHODS, -1);
     struct config_group group = config_open_element(root, "methods", index, keys_of[method->config.kind]);
-    for (size_t i = 0; i < index; i++)
-        if (sweep->methods[i].config.kind == method->config.kind)
-            config_fail(&group, "name", "\"%s\" is methods[%zu], too; sizes and learning rates are lists of one entry",
-                        method_name(method->config.kind), i);
+    check_once(&group, sweep, index);
     if (method->config.kind == METHOD_LORA)
         method->config.alpha = config_take_double_or(&group, "alpha", CONFIG_POSITIVE, 1e6, 16.0);
     read_sizes(&group, sweep, method);
     read_rates(&group, method);
-    if (method->config.kind != METHOD_NONE && !config_file_failed(root->file)) read_overrides(&group, sweep, method);
+    if (method->config.kind == METHOD_NONE)
+        method->recipe.sequence_length =
+            (uint32_t)config_take_uint_or(&group, "sequence_length", 2, 1 << 20, method->recipe.sequence_length);
+    else if (!config_file_failed(root->file))
+        read_overrides(&group, sweep, method);
 }
 
 /* The axis: what any method has. (The methods have their own lists by now.) */
@@ -169,6 +199,16 @@ void sweep_read_methods(const struct config_group *root, struct sweep *sweep, co
         sweep->methods[i].recipe = *recipe;
         sweep->methods[i].epochs = epochs;
         read_method(root, sweep, i);
+    }
+    for (size_t task = 0; task < sweep->task_count && !config_file_failed(root->file); task++) {
+        bool has_method = false, has_model = false;
+        for (size_t i = 0; i < sweep->method_count; i++)
+            has_method = has_method || sweep->methods[i].tasks >> task & 1;
+        for (size_t i = 0; i < sweep->model_count; i++)
+            has_model = has_model || sweep->bases[i].tasks >> task & 1;
+        if (!has_method || !has_model)
+            config_fail(root, has_method ? "models" : "methods", "none of them has task \"%s\"",
+                        sweep->tasks[task].name);
     }
     if (!config_file_failed(root->file) && join_examples(sweep)) config_fail(root, "methods", "out of memory");
 }

@@ -11,10 +11,11 @@
 enum { REVISIONS_LIMIT = 4096, PADDING_LIMIT = 1024 /* rows that a model may have beyond the tokenizer */ };
 
 static const char *const model_keys[] = {
-    "name",       "preset",   "import",   "tokens",     "revisions",    "layers", "width", "heads",      "kv_heads",
-    "head_width", "ffn",      "tied",     "rope_theta", "norm_epsilon", "family", "norm",  "activation", "norm_after",
-    "parallel",   "qkv_bias", "out_bias", "mlp_bias",   "rotary_width", "window", NULL};
-enum { FIRST_SHAPE_KEY = 5 };
+    "name",      "tasks",      "text",         "pretrain_tokens", "preset",       "import",     "tokens",
+    "revisions", "layers",     "width",        "heads",           "kv_heads",     "head_width", "ffn",
+    "tied",      "rope_theta", "norm_epsilon", "family",          "norm",         "activation", "norm_after",
+    "parallel",  "qkv_bias",   "out_bias",     "mlp_bias",        "rotary_width", "window",     NULL};
+enum { FIRST_SHAPE_KEY = 8 };
 
 /* The models of the paper (Zhang et al. 2024, table 1): multi-query attention, heads of 256. What it does not say
  * is Llama's: RMSNorm, rotary positions, SwiGLU (with which, and 256,000 pieces, they are as large as their names say),
@@ -156,10 +157,12 @@ static void read_folder(const struct config_group *group, const char *key, const
         return;
     }
     *model = found;
-    if (sweep_vocabulary_check(sweep->data.vocabulary, &found, &err))
-        config_fail(group, key, "%s: %s", dir, err.text);
-    else if (huggingface_identify(dir, &found, &import->identity, &err))
-        config_fail(group, key, "%s", err.text);
+    for (size_t i = 0; i < sweep->task_count; i++)
+        if (sweep->bases[index].tasks >> i & 1 && sweep_vocabulary_check(sweep->tasks[i].data.vocabulary, &found, &err))
+            config_fail(group, key, "%s: %s%s%s", dir, sweep->task_count > 1 ? sweep->tasks[i].name : "",
+                        sweep->task_count > 1 ? ": " : "", err.text);
+    if (config_file_failed(group->file)) return;
+    if (huggingface_identify(dir, &found, &import->identity, &err)) config_fail(group, key, "%s", err.text);
 }
 
 static void read_revision(const struct config_group *group, const char *folder, uint32_t index, struct sweep *sweep)
@@ -187,7 +190,9 @@ static void read_import(const struct config_group *group, uint32_t index, struct
     for (size_t i = FIRST_SHAPE_KEY; model_keys[i]; i++)
         if (config_has(group, model_keys[i]))
             config_fail(group, model_keys[i], "the folder says what an imported model is; not allowed beside import");
-    if (config_has(group, "preset")) config_fail(group, "preset", "not allowed beside import");
+    static const char *const trained_keys[] = {"preset", "text", "pretrain_tokens"};
+    for (size_t i = 0; i < sizeof trained_keys / sizeof *trained_keys; i++)
+        if (config_has(group, trained_keys[i])) config_fail(group, trained_keys[i], "not allowed beside import");
     if (config_has(group, "tokens") == config_has(group, "revisions"))
         config_fail(group, "import", "either tokens (that the model has seen) or revisions is required with it");
     if (config_file_failed(group->file)) return;
@@ -241,11 +246,50 @@ static void check_model(const struct config_group *group, const struct sweep *sw
     for (size_t i = 0; i < index; i++) {
         if (!strcmp(models[i].name, models[index].name))
             config_fail(group, "name", "\"%s\" is the name of models[%zu], too", models[i].name, i);
-        else if (!imported && !sweep_imported(sweep, i) && same_shape(&models[i], &models[index]))
+        else if (!imported && !sweep_imported(sweep, i) && sweep->bases[i].text == sweep->bases[index].text &&
+                 same_shape(&models[i], &models[index]))
             config_fail(group, NULL, "the same shape as models[%zu] \"%s\"", i, models[i].name);
     }
     if (imported || !(config_has(group, "tokens") || config_has(group, "revisions"))) return;
     config_fail(group, config_has(group, "tokens") ? "tokens" : "revisions", "only allowed with import");
+}
+
+/* A model has one vocabulary: that of the text that it is pretrained on, and of every task that it is finetuned on. */
+static void check_tokenizers(const struct config_group *group, const struct sweep *sweep, size_t index)
+{
+    const struct sweep_model *base = &sweep->bases[index];
+    const struct sweep_task *text = &sweep->tasks[base->text];
+    for (size_t i = 0; i < sweep->task_count; i++) {
+        const struct sweep_task *task = &sweep->tasks[i];
+        bool same =
+            task->data.vocabulary == text->data.vocabulary &&
+            (!task->tokenizer.hex[0] || !text->tokenizer.hex[0] || !strcmp(task->tokenizer.hex, text->tokenizer.hex));
+        if (base->tasks >> i & 1 && !same)
+            config_fail(
+                group, config_has(group, "text") ? "text" : "tasks",
+                "the data sets of \"%s\" (vocabulary %zu) and \"%s\" (vocabulary %zu) have different "
+                "tokenizers; allowed: data sets of one tokenizer (`tunelaw data --tokenizer`), or another model",
+                text->name, text->data.vocabulary, task->name, task->data.vocabulary);
+    }
+}
+
+/* The text that a model is pretrained on, and its own token counts. */
+static void read_text(const struct config_group *group, size_t index, struct sweep *sweep)
+{
+    struct sweep_model *base = &sweep->bases[index];
+    const char *names[SWEEP_TASKS];
+    int usual = -1;
+    for (size_t i = sweep->task_count; i-- > 0;) {
+        names[i] = sweep->tasks[i].name;
+        if (base->tasks >> i & 1 && (usual < 0 || sweep->tasks[i].data.text_tokens[SPLIT_TRAIN])) usual = (int)i;
+    }
+    base->text = config_has(group, "text")
+                     ? (uint32_t)config_take_choice(group, "text", names, sweep->task_count, usual)
+                     : (uint32_t)usual;
+    base->tokens = config_take_uints(group, "pretrain_tokens", 1, SWEEP_STEPS_LIMIT << 10, false, &base->token_count);
+    if (base->tokens) sweep_sort_axis(base->tokens, base->token_count);
+    sweep->models[index].vocabulary = (uint32_t)sweep->tasks[base->text].data.vocabulary;
+    check_tokenizers(group, sweep, index);
 }
 
 static void read_model(const struct config_group *group, size_t index, struct sweep *sweep)
@@ -254,12 +298,13 @@ static void read_model(const struct config_group *group, size_t index, struct sw
     if (config_file_failed(group->file)) return;
     bool named = preset.layers && !config_has(group, "name");
     snprintf(model->name, sizeof model->name, "%s", named ? preset.name : config_take_name(group, "name", SWEEP_NAME));
+    sweep->bases[index].tasks = sweep_read_task_names(group, sweep);
     if (config_has(group, "import")) {
         read_import(group, (uint32_t)index, sweep);
         return;
     }
     read_shape(group, &preset, model);
-    model->vocabulary = (uint32_t)sweep->data.vocabulary;
+    if (!config_file_failed(group->file)) read_text(group, index, sweep);
 }
 
 int sweep_vocabulary_check(size_t vocabulary, const struct model_config *model, struct error *err)
@@ -287,15 +332,20 @@ const struct sweep_import *sweep_import_of(const struct sweep *sweep, size_t mod
 
 bool sweep_has_base(const struct sweep *sweep, size_t model, size_t tokens)
 {
-    return sweep_imported(sweep, model) ? sweep_import_of(sweep, model, sweep->pretrain_tokens[tokens]) != NULL
-                                        : sweep->pretrain_trained[tokens];
+    const struct sweep_model *base = &sweep->bases[model];
+    uint64_t wanted = sweep->pretrain_tokens[tokens];
+    if (sweep_imported(sweep, model)) return sweep_import_of(sweep, model, wanted) != NULL;
+    for (size_t i = 0; i < base->token_count; i++)
+        if (base->tokens[i] == wanted) return true;
+    return false;
 }
 
 void sweep_read_models(const struct config_group *root, struct sweep *sweep)
 {
     size_t count = config_open_list(root, "models", true);
     sweep->models = count ? calloc(count, sizeof *sweep->models) : NULL;
-    sweep->model_count = sweep->models ? count : 0;
+    sweep->bases = count ? calloc(count, sizeof *sweep->bases) : NULL;
+    sweep->model_count = sweep->models && sweep->bases ? count : 0;
     for (size_t i = 0; i < sweep->model_count && !config_file_failed(root->file); i++) {
         struct config_group group = config_open_element(root, "models", i, model_keys);
         read_model(&group, i, sweep);

@@ -1,5 +1,6 @@
-/* What the files that read a sweep share: sweep.c (the whole), sweep_axes.c (models and data sizes), sweep_methods.c,
- * sweep_shape.c, sweep_cells.c. Each reads its groups from `root` into the sweep; errors stay in the config file. */
+/* What the files that read a sweep share: sweep.c (the whole), sweep_tasks.c (data sets), sweep_models.c, sweep_axes.c
+ * (pretraining and data sizes), sweep_methods.c, sweep_shape.c, sweep_cells.c. Each reads its groups from `root` into
+ * the sweep; errors stay in the config file. */
 #ifndef TUNELAW_ORCHESTRATOR_SWEEP_PARTS_H
 #define TUNELAW_ORCHESTRATOR_SWEEP_PARTS_H
 
@@ -12,15 +13,27 @@
 /* `name` seen from the folder of the sweep file `path`: 0, or -1 where it is too long. */
 int sweep_resolve(const char *path, const char *name, char out[PATH_MAX]);
 
+/* A name that is not on its axis: which was probably meant, and all that are allowed. */
+void sweep_fail_name(const struct config_group *group, const char *key, size_t index, const char *name,
+                     const char *const *axis, size_t axis_count);
+
 /* Ascending, in place: as the axes of numbers are kept. */
 void sweep_sort_axis(uint64_t *values, size_t count);
+
+void sweep_read_tasks(const struct config_group *root, const struct sweep_task *known, size_t known_count,
+                      struct sweep *sweep);
+/* The key "tasks": names of tasks as bits; all where it is absent. */
+uint32_t sweep_read_task_names(const struct config_group *group, const struct sweep *sweep);
 
 void sweep_read_models(const struct config_group *root, struct sweep *sweep);
 void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep);
 /* The finetuning axis; *recipe and *epochs are what the methods start from. */
 void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs);
-/* The key "examples" of finetune or of a method, ascending; malloc'ed. */
-uint64_t *sweep_read_examples(const struct config_group *group, const struct sweep *sweep, size_t *count);
+/* The key "examples" of finetune or of a method, ascending, no more than any of these tasks has; malloc'ed. */
+uint64_t *sweep_read_examples(const struct config_group *group, const struct sweep *sweep, uint32_t tasks,
+                              size_t *count);
+/* The task with the fewest training examples. */
+const struct sweep_task *sweep_smallest_task(const struct sweep *sweep, uint32_t tasks);
 void sweep_read_methods(const struct config_group *root, struct sweep *sweep, const struct recipe *recipe,
                         double epochs);
 /* The shape of the grid: zip, one_at_a_time. */

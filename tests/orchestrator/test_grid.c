@@ -136,7 +136,8 @@ static void zipped_axes_go_together(void **state)
     t.tail = "zip = ( { axes = [ \"model\", \"pretrain_tokens\" ]; } );";
     sweep_refused(&t, ":10: zip[0].axes[1]: 3 values, but model has 2; axes of a zip have equally many");
     t.tail = "zip = ( { axes = [ \"model\", \"rank\" ]; } );";
-    sweep_refused(&t, ":10: zip[0].axes[1]: \"rank\" is no axis; allowed: model, pretrain_tokens, examples, seed");
+    sweep_refused(&t,
+                  ":10: zip[0].axes[1]: \"rank\" is no axis; allowed: task, model, pretrain_tokens, examples, seed");
 }
 
 static void a_condition_keeps_what_it_names(void **state)

@@ -46,7 +46,7 @@ static int setup(void **state)
 {
     if (sweep_setup(state)) return -1;
     struct sweep *sweep = sweep_make(&sweep_right);
-    vocabulary = (uint32_t)sweep->data.vocabulary;
+    vocabulary = (uint32_t)sweep->tasks[0].data.vocabulary;
     sweep_destroy(sweep);
     make_folder("step1", 1, vocabulary, 1);
     make_folder("step2", 1, vocabulary + 7, 2); /* padded: not the shape of step1 */

@@ -280,7 +280,7 @@ static void stages_are_described_whole(void **state)
         assert_non_null(text);
         if (stage_decode(text, strlen(text), back, &err)) fail_msg("%s", err.text);
         assert_string_equal(back->identity.hex, plan->stages[i].identity.hex);
-        assert_string_equal(back->dataset, sweep->dataset);
+        assert_string_equal(back->dataset, sweep->tasks[0].dataset);
         assert_int_equal(back->attempt, 2);
         if (stage->kind == STAGE_FINETUNE) {
             assert_string_equal(back->base.hex, plan->stages[plan->stages[i].parent].identity.hex);

@@ -19,12 +19,12 @@ static void values_arrive(void **state)
                 "schedule = \"constant\"; } );";
     struct sweep *sweep = sweep_make(&t);
     assert_string_equal(sweep->name, "test");
-    assert_string_equal(sweep->task, "translation");
-    assert_string_equal(sweep->dataset, temporary_path("small.h5"));
+    assert_string_equal(sweep->tasks[0].name, "translation");
+    assert_string_equal(sweep->tasks[0].dataset, temporary_path("small.h5"));
     assert_int_equal(sweep->model_count, 2);
     assert_int_equal(sweep->models[0].head_width, 4);
     assert_int_equal(sweep->models[1].kv_heads, 2);
-    assert_int_equal(sweep->models[1].vocabulary, sweep_dataset(sweep)->vocabulary);
+    assert_int_equal(sweep->models[1].vocabulary, sweep->tasks[0].data.vocabulary);
     assert_true(sweep->models[0].tied);
     assert_int_equal(sweep->examples[0], 20); /* ascending, whatever the order in the file */
     assert_int_equal(sweep->seed_count, 1);
@@ -138,19 +138,21 @@ static void mistakes_in_methods(void **state)
     t.methods = "methods = ( { name = \"lora\"; ranks = [ 2,\n 12 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":8: methods[0].ranks[1]: rank 12 is above the width 8 of model \"s\"; allowed: 1..8");
     t.methods = "methods = ( { name = \"lora\"; rank = 2; learning_rates = [ 1e-2 ]; } );";
-    sweep_refused(&t, ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, ranks, lengths, alpha, "
-                      "learning_rates, examples, batch, epochs, max_steps, evaluations, "
-                      "evaluation_steps, patience, order, optimiser, momentum, "
-                      "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, label_smoothing, "
-                      "weight_decay, clip_norm, beta1, beta2, epsilon");
+    sweep_refused(&t,
+                  ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, tasks, ranks, lengths, alpha, "
+                  "learning_rates, examples, sequence_length, batch, epochs, max_steps, evaluations, "
+                  "evaluation_steps, patience, order, optimiser, momentum, "
+                  "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, label_smoothing, "
+                  "weight_decay, clip_norm, beta1, beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; } );";
-    sweep_refused(
-        &t, ":7: methods[0].ranks: unknown key; allowed: name, learning_rates, examples, batch, epochs, max_steps, "
-            "evaluations, evaluation_steps, patience, order, optimiser, momentum, parameter_scale, schedule, "
-            "final_ratio, decay_share, "
-            "warmup_steps, label_smoothing, weight_decay, "
-            "clip_norm, beta1, "
-            "beta2, epsilon");
+    sweep_refused(&t, ":7: methods[0].ranks: unknown key, did you mean tasks?; allowed: name, tasks, learning_rates, "
+                      "examples, sequence_length, "
+                      "batch, epochs, max_steps, "
+                      "evaluations, evaluation_steps, patience, order, optimiser, momentum, parameter_scale, schedule, "
+                      "final_ratio, decay_share, "
+                      "warmup_steps, label_smoothing, weight_decay, "
+                      "clip_norm, beta1, "
+                      "beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n decay_share = 0.2; } );";
     sweep_refused(&t, ":8: methods[0].decay_share: the schedule is \"cosine\"; allowed with wsd");
     t.methods =
@@ -183,7 +185,7 @@ static void mistakes_in_methods(void **state)
     snprintf(wanted, sizeof wanted,
              ":7: methods[0].lengths[0]: prompt length 5000 is out of range for model \"s\"; allowed: 1..%zu (prompts "
              "begin as vocabulary embeddings)",
-             sweep_dataset(sweep)->vocabulary);
+             sweep->tasks[0].data.vocabulary);
     sweep_destroy(sweep);
     sweep_refused(&t, wanted);
 }
@@ -205,10 +207,9 @@ static void mistakes_in_cells(void **state)
     t.tail = "exclude = ( { model = [ \"s\", \"m\" ]; } );";
     sweep_refused(&t, ":10: exclude: no cell of the grid is left");
     t.tail = "exclude = ( { } );";
-    sweep_refused(
-        &t,
-        ":10: exclude[0]: no condition, this would be every cell; allowed: model, parameters, method, pretrain_tokens, "
-        "examples, size, seed");
+    sweep_refused(&t, ":10: exclude[0]: no condition, this would be every cell; allowed: task, model, parameters, "
+                      "method, pretrain_tokens, "
+                      "examples, size, seed");
 }
 
 static void laws_arrive(void **state)
