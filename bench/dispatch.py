@@ -32,7 +32,7 @@ CONFIG = '''
 name = "dispatch";
 data = {{ dataset = "data.h5"; }};
 models = ( {{ name = "m"; import = "model"; tokens = 1000; }} );
-finetune = {{ examples = [ 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 ]; sequence_length = 8; batch = 1; max_steps = 1; evaluations = 1; seeds = [ {seeds} ]; }};
+finetune = {{ examples = [ {examples} ]; sequence_length = 8; batch = 1; max_steps = 1; evaluations = 1; seeds = [ {seeds} ]; }};
 methods = ( {{ name = "full"; learning_rates = [ 1e-3 ]; }} );
 resources = {{ backend = "cpu"; devices = {devices}; }};
 '''
@@ -64,13 +64,13 @@ def write_model(folder):
 
 def write_sweep(folder, points, devices):
     with open(f'{folder}/sweep-{points}-{devices}.cfg', 'w') as f:
-        f.write(CONFIG.format(seeds=', '.join(map(str, range(1, points // 10 + 1))), devices=devices))
+        f.write(CONFIG.format(examples=', '.join(map(str, range(1, 41))), seeds=', '.join(map(str, range(1, points // 40 + 1))), devices=devices))
     return f.name
 
 
 def prepare(folder):
     write_model(f'{folder}/model')
-    for split, count in (('train', 20), ('valid', 4), ('test', 4)):
+    for split, count in (('train', 40), ('valid', 4), ('test', 4)):
         with open(f'{folder}/{split}.tsv', 'w') as f:
             f.writelines(f'{i % 20 + 1} 2\t{i % 7 + 3} 1\n' for i in range(count))
     subprocess.run([f'{build}/tunelaw', 'data', '--ids', '--vocabulary', '32', *sum(([f'--pairs-{s}', f'{folder}/{s}.tsv'] for s in ('train', 'valid', 'test')), []),

@@ -3,12 +3,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "io/file.h"
@@ -25,10 +28,9 @@ struct worker {
     int32_t pid; /* 0 until the launcher has said */
     int socket;  /* -1: closed */
     enum worker_state state;
-    uint32_t first, count; /* devices */
-    uint32_t stage_index;
-    struct stage *stage; /* while busy */
-    double heard;        /* when it last said something; or was told to leave */
+    uint32_t first, count;     /* devices */
+    struct message_assign job; /* while busy */
+    double heard;              /* when it last said something; or was told to leave */
     bool timed_out, killed;
     unsigned char *buffer; /* bytes of an unfinished frame */
     size_t used, capacity;
@@ -37,15 +39,15 @@ struct worker {
 /* An assignment that waits for devices side by side: enough are free, but between busy ones. */
 struct pending {
     struct pending *next;
-    uint32_t stage_index;
-    struct stage *stage;
-    char *text; /* the stage as the worker gets it */
+    struct message_assign job;
     size_t size;
+    char text[]; /* the stage as the worker gets it */
 };
 
 struct agent {
     struct launcher *launcher;
     struct transport *transport;
+    const char *dir;                       /* of the run */
     const struct gpus *gpus;               /* device d is GPU host_first + d; NULL: CPU cores */
     uint32_t host_first, devices, threads; /* devices host_first .. host_first+devices-1 of the host */
     bool *taken;                           /* [devices] by a busy worker */
@@ -94,6 +96,7 @@ struct agent *agent_create(struct launcher *launcher, struct transport *transpor
     agent->devices = (uint32_t)((rank + 1) * devices / ranks) - agent->host_first;
     agent->threads = threads;
     agent->gpus = wanted->gpus;
+    agent->dir = wanted->dir;
     if (devices == 0 || (wanted->gpus && gpus_claim(wanted->gpus, agent->host_first, agent->devices, wanted->wait,
                                                     wanted->dir, err) != 0)) {
         agent_destroy(agent);
@@ -115,15 +118,7 @@ struct agent *agent_create(struct launcher *launcher, struct transport *transpor
 static void worker_free(struct worker *worker)
 {
     if (worker->socket >= 0) close(worker->socket);
-    free(worker->stage);
     free(worker->buffer);
-}
-
-static void pending_free(struct pending *pending)
-{
-    free(pending->stage);
-    free(pending->text);
-    free(pending);
 }
 
 void agent_destroy(struct agent *agent)
@@ -133,7 +128,7 @@ void agent_destroy(struct agent *agent)
         worker_free(&agent->workers[i]);
     for (struct pending *next, *at = agent->pending; at; at = next) {
         next = at->next;
-        pending_free(at);
+        free(at);
     }
     free(agent->workers);
     free(agent->polls);
@@ -161,23 +156,23 @@ static int send_outcome(struct agent *agent, uint32_t stage_index, const struct 
 }
 
 /* The attempt of a stage has failed for a reason that the worker could not tell itself. */
-static int send_failure(struct agent *agent, uint32_t stage_index, const struct stage *stage, enum store_status status,
+static int send_failure(struct agent *agent, const struct message_assign *job, enum store_status status,
                         const char *reason, struct error *err)
 {
     struct stage_outcome *outcome = calloc(1, sizeof *outcome);
     if (!outcome) return error_set(err, "out of memory");
-    outcome->identity = stage->identity;
+    outcome->identity = job->identity;
     outcome->status = status;
     error_shorten(outcome->message, sizeof outcome->message, reason);
-    char path[PATH_MAX];
-    stage_log_path(stage, path);
+    char path[PATH_MAX + 64];
+    snprintf(path, sizeof path, "%s/logs/%s.log", agent->dir, job->identity.hex);
     int log = file_open_write(path, O_APPEND);
     if (log >= 0) {
-        dprintf(log, "attempt %u failed: %s\n", stage->attempt, reason);
+        dprintf(log, "attempt %u failed: %s\n", job->attempt, reason);
         close(log);
     }
-    LOG("stage %.12s attempt %u: %s", stage->identity.hex, stage->attempt, reason);
-    int result = send_outcome(agent, stage_index, outcome, err);
+    LOG("stage %.12s attempt %u: %s", job->identity.hex, job->attempt, reason);
+    int result = send_outcome(agent, job->stage, outcome, err);
     free(outcome);
     return result;
 }
@@ -249,25 +244,23 @@ static struct worker *start_worker(struct agent *agent, uint32_t first, uint32_t
 static int hand_over(struct agent *agent, struct pending *assignment, uint32_t first, struct error *err)
 {
     struct error why;
-    struct stage *stage = assignment->stage;
-    struct worker *worker = find_worker(agent, first, stage->degree);
-    if (!worker) worker = start_worker(agent, first, stage->degree, &why);
+    const struct message_assign *job = &assignment->job;
+    struct worker *worker = find_worker(agent, first, job->degree);
+    if (!worker) worker = start_worker(agent, first, job->degree, &why);
+    int result = 0;
     if (!worker) {
-        int result = send_failure(agent, assignment->stage_index, stage, STORE_CRASHED, why.text, err);
-        pending_free(assignment);
-        return result;
+        result = send_failure(agent, job, STORE_CRASHED, why.text, err);
+    } else {
+        worker->state = WORKER_BUSY;
+        worker->job = *job;
+        worker->heard = clock_elapsed();
+        worker->timed_out = worker->killed = false;
+        mark_devices(agent, worker, true);
+        /* a failure here means that the worker has died: its socket will say so */
+        frame_send(worker->socket, FRAME_STAGE, assignment->text, assignment->size, &why);
     }
-    worker->state = WORKER_BUSY;
-    worker->stage = stage;
-    worker->stage_index = assignment->stage_index;
-    worker->heard = clock_elapsed();
-    worker->timed_out = worker->killed = false;
-    mark_devices(agent, worker, true);
-    /* a failure here means that the worker has died: its socket will say so */
-    frame_send(worker->socket, FRAME_STAGE, assignment->text, assignment->size, &why);
-    assignment->stage = NULL;
-    pending_free(assignment);
-    return 0;
+    free(assignment);
+    return result;
 }
 
 /* Start what waits and now fits. */
@@ -275,7 +268,7 @@ static int start_pending(struct agent *agent, struct error *err)
 {
     for (struct pending **at = &agent->pending; *at;) {
         struct pending *assignment = *at;
-        uint32_t first = find_devices(agent, assignment->stage->degree);
+        uint32_t first = find_devices(agent, assignment->job.degree);
         if (first == agent->devices) {
             at = &assignment->next;
             continue;
@@ -287,8 +280,9 @@ static int start_pending(struct agent *agent, struct error *err)
 }
 
 /* Once, on a rank that is not the master: does its file system show the lock that the master holds? */
-static void look_at_lock(struct agent *agent, const char *dir)
+static void look_at_lock(struct agent *agent)
 {
+    const char *dir = agent->dir;
     struct error err;
     if (agent->looked_at_lock || agent->transport->rank == 0) return;
     agent->looked_at_lock = true;
@@ -305,29 +299,16 @@ static void look_at_lock(struct agent *agent, const char *dir)
 
 static int assign(struct agent *agent, const void *payload, size_t size, struct error *err)
 {
-    struct message_assign header;
-    if (size < sizeof header) return error_set(err, "short assignment from the master");
-    memcpy(&header, payload, sizeof header);
-    const char *text = (const char *)payload + sizeof header;
-    struct pending *assignment = calloc(1, sizeof *assignment);
+    struct message_assign job;
+    if (size < sizeof job) return error_set(err, "short assignment from the master");
+    memcpy(&job, payload, sizeof job);
+    if (job.degree > agent->devices)
+        return error_set(err, "a stage needs %u devices, this rank has %u", job.degree, agent->devices);
+    struct pending *assignment = malloc(sizeof *assignment + size);
     if (!assignment) return error_set(err, "out of memory");
-    *assignment = (struct pending){
-        .stage_index = header.stage, .stage = calloc(1, sizeof *assignment->stage), .size = size - sizeof header};
-    assignment->text = malloc(assignment->size + 1);
-    int result = -1;
-    if (!assignment->stage || !assignment->text)
-        error_set(err, "out of memory");
-    else
-        result = stage_decode(text, assignment->size, assignment->stage, err);
-    if (result == 0 && assignment->stage->degree > agent->devices)
-        result =
-            error_set(err, "a stage needs %u devices, this rank has %u", assignment->stage->degree, agent->devices);
-    if (result != 0) {
-        pending_free(assignment);
-        return -1;
-    }
-    look_at_lock(agent, assignment->stage->dir);
-    memcpy(assignment->text, text, assignment->size);
+    *assignment = (struct pending){.job = job, .size = size - sizeof job};
+    memcpy(assignment->text, (const char *)payload + sizeof job, assignment->size);
+    look_at_lock(agent);
     struct pending **last = &agent->pending;
     while (*last)
         last = &(*last)->next;
@@ -345,11 +326,11 @@ static int cut_pending(struct agent *agent, struct error *err)
         struct pending *assignment = agent->pending;
         agent->pending = assignment->next;
         memset(outcome, 0, sizeof *outcome);
-        outcome->identity = assignment->stage->identity;
+        outcome->identity = assignment->job.identity;
         outcome->status = STORE_CUT;
         snprintf(outcome->message, sizeof outcome->message, "not begun");
-        result = send_outcome(agent, assignment->stage_index, outcome, err);
-        pending_free(assignment);
+        result = send_outcome(agent, assignment->job.stage, outcome, err);
+        free(assignment);
     }
     free(outcome);
     return result;
@@ -388,19 +369,17 @@ static int worker_said(struct agent *agent, struct worker *worker, uint32_t type
     worker->heard = clock_elapsed();
     if (worker->state != WORKER_BUSY) return 0;
     if (type == FRAME_PROGRESS && size == sizeof(struct stage_progress)) {
-        struct message_progress message = {.stage = worker->stage_index, .pid = worker->pid};
+        struct message_progress message = {.stage = worker->job.stage, .pid = worker->pid};
         memcpy(&message.progress, payload, size);
         return transport_send(agent->transport, 0, MESSAGE_PROGRESS, &message, sizeof message, err);
     }
     if (type == FRAME_OUTCOME && size == sizeof(struct stage_outcome)) {
         struct stage_outcome outcome;
         memcpy(&outcome, payload, size);
-        free(worker->stage);
-        worker->stage = NULL;
         worker->state = WORKER_IDLE;
         mark_devices(agent, worker, false);
         if (agent->stopping) leave(worker);
-        return send_outcome(agent, worker->stage_index, &outcome, err);
+        return send_outcome(agent, worker->job.stage, &outcome, err);
     }
     LOG("worker %u: frame of type %u and %zu bytes ignored", worker->number, type, size);
     return 0;
@@ -454,7 +433,7 @@ static int worker_read(struct agent *agent, struct worker *worker, struct error 
 static void describe_end(const struct worker *worker, int status, char *out, size_t size)
 {
     if (worker->timed_out)
-        snprintf(out, size, "no progress for %.0f s: ended as hung", worker->stage->hang_seconds);
+        snprintf(out, size, "no progress for %.0f s: ended as hung", worker->job.hang_seconds);
     else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
         snprintf(out, size, "worker killed by signal 9 (by hand, or by the kernel for want of memory)");
     else if (WIFSIGNALED(status))
@@ -473,8 +452,7 @@ static int worker_ended(struct agent *agent, size_t index, int status, struct er
         char reason[STORE_MESSAGE];
         describe_end(worker, status, reason, sizeof reason);
         mark_devices(agent, worker, false);
-        result = send_failure(agent, worker->stage_index, worker->stage,
-                              worker->timed_out ? STORE_TIMED_OUT : STORE_CRASHED, reason, err);
+        result = send_failure(agent, &worker->job, worker->timed_out ? STORE_TIMED_OUT : STORE_CRASHED, reason, err);
     }
     worker_free(worker);
     agent->workers[index] = agent->workers[--agent->count];
@@ -508,7 +486,7 @@ static int watch(struct agent *agent, struct error *err)
     for (size_t i = 0; i < agent->count; i++) {
         struct worker *w = &agent->workers[i];
         double silent = now - w->heard;
-        bool hung = w->state == WORKER_BUSY && w->stage->hang_seconds > 0 && silent > w->stage->hang_seconds;
+        bool hung = w->state == WORKER_BUSY && w->job.hang_seconds > 0 && silent > w->job.hang_seconds;
         bool lingers = w->state == WORKER_LEAVING && silent > EXIT_GRACE;
         if ((!hung && !lingers) || w->killed) continue;
         w->timed_out = hung;
@@ -518,15 +496,16 @@ static int watch(struct agent *agent, struct error *err)
     return 0;
 }
 
-int agent_step(struct agent *agent, int timeout_ms, struct error *err)
+int agent_step(struct agent *agent, double seconds, struct error *err)
 {
+    const struct timespec timeout = {(time_t)seconds, (long)(1e9 * (seconds - floor(seconds)))};
     struct pollfd launcher_only;
     struct pollfd *polls = agent->polls ? agent->polls : &launcher_only;
     polls[0] = (struct pollfd){agent->launcher->fd, POLLIN, 0};
     size_t count = agent->count;
     for (size_t i = 0; i < count; i++)
         polls[i + 1] = (struct pollfd){agent->workers[i].socket, POLLIN, 0}; /* -1 is ignored */
-    if (poll(polls, count + 1, timeout_ms) < 0 && errno != EINTR) return error_set_errno(err, "poll");
+    if (ppoll(polls, count + 1, &timeout, NULL) < 0 && errno != EINTR) return error_set_errno(err, "poll");
     for (size_t i = 0; i < count; i++)
         if (polls[i + 1].revents && agent->workers[i].socket >= 0 && worker_read(agent, &agent->workers[i], err) != 0)
             return -1;

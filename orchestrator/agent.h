@@ -20,7 +20,7 @@ struct agent;
 
 /* launcher, transport and gpus are borrowed. devices: how many the host has, to be divided among the ranks on it; 0:
  * its CPUs / threads, or its GPUs. gpus: devices are these, and this rank's are claimed (waiting up to `wait` seconds)
- * for the run in dir; NULL: devices are CPU cores. Sends the hello to rank 0. NULL with *err. */
+ * for the run in dir (absolute, borrowed); NULL: devices are CPU cores. Sends the hello to rank 0. NULL with *err. */
 struct agent_devices {
     uint32_t count, threads; /* of the host; of a device */
     struct gpus *gpus;
@@ -34,8 +34,8 @@ void agent_destroy(struct agent *agent);
 /* A message from the master (MESSAGE_ASSIGN, MESSAGE_DRAIN, MESSAGE_STOP). */
 int agent_message(struct agent *agent, int tag, const void *payload, size_t size, struct error *err);
 
-/* Wait up to timeout_ms for the launcher and the workers, and deal with what they say. */
-int agent_step(struct agent *agent, int timeout_ms, struct error *err);
+/* Wait so many seconds at most for the launcher and the workers, and deal with what they say. */
+int agent_step(struct agent *agent, double seconds, struct error *err);
 
 /* After MESSAGE_STOP: every worker has left. */
 bool agent_stopped(const struct agent *agent);

@@ -27,8 +27,12 @@
 #include "workers/probe.h"
 
 #define EXIT_INCOMPLETE 3 /* drained: points are left, the same command goes on */
-#define POLL_MPI_MS 2     /* messages cannot be waited for together with sockets */
-#define POLL_ALONE_MS 200
+/* Seconds between looks for messages, which cannot be waited for together with sockets; shortly after one, an answer is
+ * to be expected. */
+#define POLL_MPI 2e-3
+#define POLL_TALKING 1e-4
+#define TALKING 5e-3
+#define POLL_ALONE 0.2
 
 struct arguments {
     struct command_sweep sweep;
@@ -260,13 +264,15 @@ static bool is_for_master(int tag)
     return tag == MESSAGE_HELLO || tag == MESSAGE_PROGRESS || tag == MESSAGE_OUTCOME;
 }
 
-/* Everything that has arrived. A drain goes to the agent when the master sent it, to the master when an agent did. */
-static int take_messages(struct transport *transport, struct run *run, struct agent *agent, struct error *err)
+/* Everything that has arrived; *count rises. A drain goes to the agent when the master sent it, to the master when an
+ * agent did. */
+static int take_messages(struct transport *transport, struct run *run, struct agent *agent, size_t *count,
+                         struct error *err)
 {
     int rank, tag, got;
     void *payload;
     size_t size;
-    while ((got = transport_receive(transport, &rank, &tag, &payload, &size, err)) > 0) {
+    for (; (got = transport_receive(transport, &rank, &tag, &payload, &size, err)) > 0; ++*count) {
         int result;
         if (run->master && (is_for_master(tag) || (tag == MESSAGE_DRAIN && rank != 0)))
             result = master_message(run->master, rank, tag, payload, size, err);
@@ -297,11 +303,23 @@ static int take_losses(struct transport *transport, struct run *run, struct erro
     return 0;
 }
 
+/* Seconds that a rank may wait for its workers before it looks for messages. What the master has just told its own
+ * agent must not wait at all. */
+static double patience(const struct transport *transport, double talked)
+{
+    if (transport_waiting(transport)) return 0;
+    if (!transport->mpi) return POLL_ALONE;
+    return clock_elapsed() - talked < TALKING ? POLL_TALKING : POLL_MPI;
+}
+
 static int loop(struct transport *transport, struct run *run, struct agent *agent, struct error *err)
 {
     bool told = false, drained = false;
+    double talked = 0;
     while (!agent_stopped(agent)) {
-        if (take_messages(transport, run, agent, err) != 0 || take_losses(transport, run, err) != 0) return -1;
+        size_t messages = 0;
+        if (take_messages(transport, run, agent, &messages, err) != 0 || take_losses(transport, run, err) != 0)
+            return -1;
         if (signalled && !drained) {
             drained = true;
             if (run->master ? master_drain(run->master, "a signal", err) != 0
@@ -314,9 +332,8 @@ static int loop(struct transport *transport, struct run *run, struct agent *agen
             told = true;
             if (tell_all_to_stop(transport, err) != 0) return -1;
         }
-        /* what the master has just told its own agent must not wait for a worker to speak */
-        int timeout = transport_waiting(transport) ? 0 : transport->mpi ? POLL_MPI_MS : POLL_ALONE_MS;
-        if (agent_step(agent, timeout, err) != 0) return -1;
+        if (messages + transport_pending(transport) > 0) talked = clock_elapsed();
+        if (agent_step(agent, patience(transport, talked), err) != 0) return -1;
     }
     return 0;
 }

@@ -37,8 +37,13 @@ static int take(struct master *master, uint32_t index, size_t node, struct error
 
 static int send(struct master *master, uint32_t index, uint32_t node, struct error *err)
 {
-    char *text = stage_encode(master_describe(master, index));
-    struct message_assign header = {index, 0};
+    const struct stage *stage = master_describe(master, index);
+    char *text = stage_encode(stage);
+    struct message_assign header = {.stage = index,
+                                    .attempt = stage->attempt,
+                                    .degree = stage->degree,
+                                    .hang_seconds = stage->hang_seconds,
+                                    .identity = stage->identity};
     size_t size = text ? strlen(text) : 0;
     char *message = text ? malloc(sizeof header + size) : NULL;
     int result = -1;

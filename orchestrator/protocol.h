@@ -23,9 +23,14 @@ struct message_hello {
     uint32_t threads; /* of a device */
 };
 
+/* What the agent itself needs to know of a stage; it hands the JSON on unread. */
 struct message_assign {
-    uint32_t stage; /* index in the plan */
+    uint32_t stage;   /* index in the plan */
+    uint32_t attempt; /* from 1 */
+    uint32_t degree;  /* devices */
     uint32_t padding;
+    double hang_seconds; /* no progress for so long: the worker is ended; 0: never */
+    struct digest identity;
 };
 
 struct message_progress {
