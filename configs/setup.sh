@@ -22,6 +22,7 @@ libjansson-dev          JSON
 libncurses-dev          tunelaw top
 libxxhash-dev           checksums and identities
 libopenblas-openmp-dev  matrix products on CPU cores
+libdnnl-dev             matrix products in bf16, and small ones, on CPU cores
 gnuplot-nox             draws the report's plots
 libcmocka-dev           runs the tests
 python3                 extracts the quickstart's text, checks files in tests

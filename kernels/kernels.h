@@ -21,8 +21,9 @@
 #include <stdint.h>
 
 #include "io/error.h"
+#include "kernels/precision.h"
 
-#define KERNELS_ABI 5 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 6 /* of struct kernels, checked when a plugin is loaded */
 
 struct device; /* one per host thread: stream, handles, scratch */
 
@@ -63,9 +64,12 @@ struct kernels {
     void (*to_device)(struct device *device, void *to, const void *from, size_t bytes);
     void (*to_host)(struct device *device, void *to, const void *from, size_t bytes); /* complete on return */
     int (*synchronise)(struct device *device, struct error *err);
+    /* What the device's matmuls compute in from now on; fp32 at first. Every backend has every precision: where the
+     * machine has no bf16 arithmetic the factors are rounded and multiplied in fp32, the same numbers, no faster. */
+    void (*set_precision)(struct device *device, enum precision precision);
 
-    /* C[m][n] = alpha * op(A)[m][k] * op(B)[k][n] + beta * C. op(A) = A, or its transpose where trans_a (then A is
-     * [k][m]). ld*: row strides. beta = 0 never reads C. */
+    /* C[m][n] = alpha * op(A)[m][k] * op(B)[k][n] + beta * C, A and B in the device's precision, C in fp32. op(A) = A,
+     * or its transpose where trans_a (then A is [k][m]). ld*: row strides. beta = 0 never reads C. */
     void (*matmul)(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
                    const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
 
@@ -223,9 +227,12 @@ struct kernels {
  * ..."). "auto": cuda where there is a device and the plugin has every operation, else cpu. */
 const struct kernels *kernels_find(const char *name, struct error *err);
 
-/* The library behind a backend's matmul, with its version and the variant it chose for this machine, since those can
- * change the last bits: "openblas-0.3.21-SkylakeX"; "plain" for the reference. Cut at `size`. */
+/* The library behind a backend's matmul, with its version and the variant it chose for this machine, since
+ * those can change the last bits: "onednn-2.6.3-avx512", "openblas-0.3.21-SkylakeX"; "plain" for the reference. Cut at
+ * `size`. */
 void kernels_library(const struct kernels *kernels, char *out, size_t size);
+/* Whether this machine multiplies bf16 numbers faster than fp32 ones with a backend. */
+bool kernels_fast_bf16(const struct kernels *kernels);
 
 /* The backends that this build and machine have, in the order reference, cpu, cuda; returns how many. */
 size_t kernels_available(const struct kernels *backends[], size_t capacity);

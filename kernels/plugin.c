@@ -69,6 +69,7 @@ const char *kernels_missing(const struct kernels *kernels)
     NEED(to_device);
     NEED(to_host);
     NEED(synchronise);
+    NEED(set_precision);
     NEED(matmul);
     NEED(fill);
     NEED(copy);

@@ -130,7 +130,7 @@ static int device_rate(const struct sweep *sweep, const struct options *options,
         *rate = options->gflops * 1e9;
         return 0;
     }
-    if (probe_rate(sweep->resources.backend, sweep->resources.threads, rate, err))
+    if (probe_rate(sweep->resources.backend, sweep->precision, sweep->resources.threads, rate, err))
         return error_prefix(err, "--rate GFLOPS gives the speed of a device");
     return 0;
 }

@@ -218,7 +218,9 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     if (!run->sweep || absolute_paths(run->sweep, err) != 0) return -1;
     double rate;
     if (host_fill_device_bytes(run->sweep, err) != 0) return -1;
-    if (probe_rate(run->sweep->resources.backend, run->sweep->resources.threads, &rate, err) != 0) return -1;
+    if (probe_rate(run->sweep->resources.backend, run->sweep->precision, run->sweep->resources.threads, &rate, err) !=
+        0)
+        return -1;
     run->plan = plan_create(run->sweep, rate, err);
     if (!run->plan) return -1;
     char bases[PATH_MAX];

@@ -37,6 +37,12 @@ static void recipe_text(const struct recipe *recipe, char *out, size_t size)
         snprintf(out + length, size - (size_t)length, " evaluation_steps=%" PRIu64, recipe->evaluation_steps);
 }
 
+/* One for the whole sweep, named where it is not fp32. */
+static const char *precision_text(enum precision precision)
+{
+    return precision == PRECISION_BF16 ? " precision=bf16" : "";
+}
+
 struct digest identity_trunk(const struct sweep *sweep, size_t model)
 {
     char recipe[768], shape[MODEL_TEXT], text[2048];
@@ -44,8 +50,9 @@ struct digest identity_trunk(const struct sweep *sweep, size_t model)
     recipe_text(&sweep->pretrain, recipe, sizeof recipe);
     model_text(&sweep->models[model], shape, sizeof shape);
     int length =
-        snprintf(text, sizeof text, IDENTITY_VERSION " trunk data=%s %s %s decay_steps=%" PRIu64 " seed=%" PRIu64,
-                 sweep->tasks[base->text].data.digest.hex, shape, recipe, base->decay_steps, sweep->pretrain_seed);
+        snprintf(text, sizeof text, IDENTITY_VERSION " trunk data=%s %s %s decay_steps=%" PRIu64 " seed=%" PRIu64 "%s",
+                 sweep->tasks[base->text].data.digest.hex, shape, recipe, base->decay_steps, sweep->pretrain_seed,
+                 precision_text(sweep->pretrain.precision));
     return digest_of_text(text, length, sizeof text);
 }
 
@@ -73,17 +80,16 @@ static uint64_t used(uint64_t wanted, size_t have)
 void identity_method(const struct sweep_task *task, const struct method_config *method, const struct recipe *recipe,
                      struct identity_method *out)
 {
-    char text[768], more[METHOD_TEXT];
-    method_text(method, more, sizeof more);
+    char text[768];
     if (method->kind == METHOD_NONE)
         snprintf(text, sizeof text, "sequence_length=%" PRIu32, recipe->sequence_length);
     else
         recipe_text(recipe, text, sizeof text);
     snprintf(out->text, sizeof out->text,
-             "data=%s valid=%" PRIu64 " test=%" PRIu64 " method=%s size=%" PRIu32 " alpha=%.17g%s %s",
+             "data=%s valid=%" PRIu64 " test=%" PRIu64 " method=%s size=%" PRIu32 " alpha=%.17g %s%s",
              task->data.digest.hex, used(task->valid_examples, task->data.examples[SPLIT_VALID]),
              used(task->test_examples, task->data.examples[SPLIT_TEST]), method_name(method->kind), method->size,
-             method->kind == METHOD_LORA ? method->alpha : 0.0, more, text);
+             method->kind == METHOD_LORA ? method->alpha : 0.0, text, precision_text(recipe->precision));
 }
 
 struct digest identity_point(const struct digest *base, const struct identity_method *method,

@@ -73,12 +73,17 @@ static void read_resources(const struct config_group *root, struct sweep_resourc
 static void read_sweep(struct config_file *file, const struct sweep_task *known, size_t known_count,
                        struct sweep *sweep)
 {
-    static const char *const keys[] = {"name",     "data", "models", "pretrain",      "finetune",  "methods", "exclude",
-                                       "held_out", "only", "zip",    "one_at_a_time", "resources", "fit",     NULL};
+    static const char *const keys[] = {"name",          "data",      "models",    "pretrain", "finetune",
+                                       "methods",       "exclude",   "held_out",  "only",     "zip",
+                                       "one_at_a_time", "precision", "resources", "fit",      NULL};
+    const char *precisions[PRECISIONS];
+    for (int i = 0; i < PRECISIONS; i++)
+        precisions[i] = precision_name((enum precision)i);
     struct config_group root = config_open_root(file, keys);
     struct recipe recipe = {0};
     double epochs = 0.0;
     snprintf(sweep->name, sizeof sweep->name, "%s", config_take_name(&root, "name", SWEEP_NAME));
+    sweep->precision = (enum precision)config_take_choice(&root, "precision", precisions, PRECISIONS, PRECISION_FP32);
     read_resources(&root, &sweep->resources);
     fit_settings_read(&root, &sweep->fit);
     sweep_read_tasks(&root, known, known_count, sweep);

@@ -129,7 +129,8 @@ struct sweep {
     size_t pretrain_token_count;
     struct sweep_import *imports;
     size_t import_count;
-    struct recipe pretrain; /* zeros where every model is imported; decay_steps: see sweep_pretrain_recipe */
+    enum precision precision; /* of every recipe */
+    struct recipe pretrain;   /* zeros where every model is imported; decay_steps: see sweep_pretrain_recipe */
     uint64_t pretrain_seed;
     uint64_t *examples; /* ascending */
     size_t example_count;

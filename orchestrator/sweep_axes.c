@@ -156,6 +156,7 @@ static void read_pretrain(const struct config_group *root, struct sweep *sweep)
     struct config_group group = config_open_group(root, "pretrain", keys, true);
     struct recipe *recipe = &sweep->pretrain;
     *recipe = recipe_defaults;
+    recipe->precision = sweep->precision;
     recipe->evaluations = 1;
     sweep->pretrain_tokens = config_take_uints(&group, "tokens", 1, SWEEP_STEPS_LIMIT << 10,
                                                trained_models(sweep, true) > 0, &sweep->pretrain_token_count);
@@ -256,6 +257,7 @@ void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, s
                                        PASS_KEYS,  RECIPE_KEYS,       "seeds", NULL};
     struct config_group group = config_open_group(root, "finetune", keys, true);
     *recipe = recipe_defaults;
+    recipe->precision = sweep->precision;
     /* of several tasks, each method looks at its own */
     sweep->examples = sweep_read_examples(&group, sweep, sweep->task_count == 1, &sweep->example_count);
     recipe->sequence_length = (uint32_t)config_take_uint(&group, "sequence_length", 2, 1 << 20);

@@ -10,11 +10,12 @@
 #define PROBE_SECONDS 0.3
 
 /* FLOP/s of a matmul of middling size on one device of a backend. */
-static int probe(const struct kernels *kernels, int threads, double *rate, struct error *err)
+static int probe(const struct kernels *kernels, enum precision precision, int threads, double *rate, struct error *err)
 {
     enum { M = 512, N = 256, K = 256 };
     struct device *device = kernels->device_create(0, threads, err);
     if (!device) return -1;
+    kernels->set_precision(device, precision);
     float *a = kernels->allocate(device, M * K * sizeof(float), err);
     float *b = a ? kernels->allocate(device, K * N * sizeof(float), err) : NULL;
     float *c = b ? kernels->allocate(device, M * N * sizeof(float), err) : NULL;
@@ -41,10 +42,10 @@ static int probe(const struct kernels *kernels, int threads, double *rate, struc
     return rc;
 }
 
-int probe_rate(const char *backend, uint32_t threads, double *rate, struct error *err)
+int probe_rate(const char *backend, enum precision precision, uint32_t threads, double *rate, struct error *err)
 {
     const struct kernels *kernels = kernels_find(backend, err);
-    if (!kernels || probe(kernels, (int)threads, rate, err))
+    if (!kernels || probe(kernels, precision, (int)threads, rate, err))
         return error_prefix(err, "cannot measure the speed of a device");
     *rate *= EFFICIENCY;
     return 0;

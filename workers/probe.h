@@ -6,9 +6,10 @@
 #include <stdint.h>
 
 #include "io/error.h"
+#include "kernels/precision.h"
 
-/* *rate: FLOP/s that a training step of a backend may reach on one device of `threads` host threads: a matmul timed for
- * 0.3 s, times the share of it that training reaches. */
-int probe_rate(const char *backend, uint32_t threads, double *rate, struct error *err);
+/* *rate: FLOP/s that a training step of a backend in a precision may reach on one device of `threads` host threads: a
+ * matmul timed for 0.3 s, times the share of it that training reaches. */
+int probe_rate(const char *backend, enum precision precision, uint32_t threads, double *rate, struct error *err);
 
 #endif

@@ -79,6 +79,11 @@ static const char *schedule_name_of(int kind)
     return schedule_name((enum schedule_kind)kind);
 }
 
+static const char *precision_name_of(int precision)
+{
+    return precision_name((enum precision)precision);
+}
+
 static const char *example_order_name_of(int order)
 {
     return example_order_name((enum example_order)order);
@@ -140,8 +145,6 @@ static const struct field method_fields[] = {
     NAME(method_config, kind, method_name_of, method_find),
     U32(method_config, size, 0, 1 << 24),
     REAL(method_config, alpha),
-    PLAIN(method_config, rank_stabilised, FIELD_BOOL),
-    U32(method_config, modules, 0, (1 << LINEARS) - 1),
     {.key = NULL},
 };
 
@@ -160,6 +163,7 @@ static const struct field recipe_fields[] = {
     U64(recipe, decay_steps),
     REAL(recipe, final_ratio),
     REAL(recipe, decay_share),
+    NAME(recipe, precision, precision_name_of, precision_find),
     REAL(recipe, label_smoothing),
     U32(recipe, sequence_length, 2, 1 << 24),
     U32(recipe, batch, 1, 1 << 24),

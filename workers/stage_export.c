@@ -17,6 +17,7 @@ static int export_main(void *context, const struct collective *collective, struc
     int status = member_create(&member, &work->run, collective, err);
     member.tick = (struct tick){.call = NULL};
     if (status == 0) status = member_load_result(&member, work->result, err);
+    if (status == 0) work->run.kernels->set_precision(member.device, PRECISION_FP32); /* weights are fp32 */
     if (status == 0) status = model_merge(member.model, err);
     if (status == 0) status = huggingface_save(member.parameters, model, work->dir, err);
     member_destroy(&member);

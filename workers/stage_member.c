@@ -59,6 +59,7 @@ int member_create(struct member *member, struct run *run, const struct collectiv
     member->tick = (struct tick){.call = report, .stop = member_stopped, .context = member};
     member->device = run->kernels->device_create(collective->rank, (int)stage->threads, err);
     if (!member->device) return -1;
+    run->kernels->set_precision(member->device, stage->recipe.precision);
     member->parameters = parameters_create(&stage->model, &stage->method, run->training ? &stage->recipe : NULL,
                                            collective, run->kernels, member->device, err);
     if (!member->parameters) return -1;

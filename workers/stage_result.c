@@ -27,9 +27,14 @@ int curve_add(struct curve *curve, const struct store_curve_entry *entry, struct
 void execution_class_of(const struct stage *stage, const struct kernels *kernels, char out[STORE_NAME])
 {
     char library[STORE_NAME];
+    enum precision precision = stage->recipe.precision;
+    const char *emulated = precision == PRECISION_BF16 && !kernels_fast_bf16(kernels) ? "-rounded" : "";
     kernels_library(kernels, library, sizeof library);
-    snprintf(out, STORE_NAME, "%.9s:tp%" PRIu32 ":t%" PRIu32 ":%.24s", kernels->name, stage->degree, stage->threads,
-             library);
+    int length =
+        snprintf(out, STORE_NAME, "%.9s:tp%" PRIu32 ":t%" PRIu32 ":", kernels->name, stage->degree, stage->threads);
+    if (precision != PRECISION_FP32)
+        length += snprintf(out + length, STORE_NAME - (size_t)length, "%s%s:", precision_name(precision), emulated);
+    snprintf(out + length, STORE_NAME - (size_t)length, "%.30s", library);
 }
 
 static double finite_or_infinity(double loss)

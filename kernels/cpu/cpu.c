@@ -7,6 +7,7 @@
 #include <xmmintrin.h>
 #endif
 
+#include "kernels/cpu/onednn.h"
 #include "kernels/host.h"
 
 /* Denormals cost hundreds of cycles each and carry nothing here: flush them to zero, in this thread. */
@@ -48,6 +49,7 @@ static struct device *device_create(int index, int threads, struct error *err)
 static void device_destroy(struct device *device)
 {
     if (!device) return;
+    onednn_destroy(device->onednn);
     free(device->rotary.angles);
     free(device->scratch);
     free(device);
@@ -63,9 +65,29 @@ float *cpu_scratch(struct device *device, size_t n)
     return device->scratch;
 }
 
+static bool native_rounding(void)
+{
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl");
+#else
+    return false;
+#endif
+}
+
+static void set_precision(struct device *device, enum precision precision)
+{
+    device->precision = precision;
+    if (precision != PRECISION_BF16) return;
+    device->fast_bf16 = onednn_fast_bf16();
+    device->native_rounding = native_rounding();
+    if (device->fast_bf16 && !device->onednn && !(device->onednn = onednn_create())) device->failed = true;
+}
+
 static int synchronise(struct device *device, struct error *err)
 {
     if (device->out_of_memory) return error_set(err, "device %d: out of memory for scratch", device->index);
+    if (device->failed) return error_set(err, "device %d: a matrix product of oneDNN failed", device->index);
     return 0;
 }
 
@@ -79,6 +101,7 @@ const struct kernels kernels_cpu = {
     .to_device = host_transfer,
     .to_host = host_transfer,
     .synchronise = synchronise,
+    .set_precision = set_precision,
     .matmul = cpu_matmul,
     .fill = cpu_fill,
     .copy = cpu_copy,

@@ -14,8 +14,11 @@ struct rotary_table {
 
 struct device {
     int index, threads;
-    bool out_of_memory; /* sticky, reported by synchronise */
-    int lanes;          /* floats in a vector of this machine: 16, 8 or 4 */
+    bool out_of_memory, failed; /* sticky, reported by synchronise: of memory; of a library */
+    int lanes;                  /* floats in a vector of this machine: 16, 8 or 4 */
+    enum precision precision;
+    bool fast_bf16, native_rounding; /* this machine multiplies bf16 numbers; has an instruction that makes them */
+    struct onednn *onednn;           /* NULL before the first bf16 product */
     size_t scratch_floats;
     float *scratch;
     struct rotary_table rotary;
@@ -27,6 +30,12 @@ float *cpu_scratch(struct device *device, size_t n);
 
 void cpu_matmul(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
                 const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
+/* What cpu_matmul is made of; m, n, k > 0: a product in fp32, and one of rounded factors. */
+struct product;
+void cpu_product(struct device *device, const struct product *product, size_t m, size_t n, size_t k, const float *a,
+                 size_t lda, const float *b, size_t ldb, float *c, size_t ldc);
+void cpu_product_rounded(struct device *device, const struct product *product, size_t m, size_t n, size_t k,
+                         const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc);
 void cpu_fill(struct device *device, size_t n, float value, float *x);
 void cpu_copy(struct device *device, size_t n, const float *x, float *y);
 void cpu_add(struct device *device, size_t n, const float *x, float *y);

@@ -4,16 +4,20 @@
 
 #include "kernels/reference/reference.h"
 
-void reference_matmul(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
+static double factor(enum precision precision, float x)
+{
+    return precision == PRECISION_BF16 ? bf16_value(bf16_of(x)) : x;
+}
+
+void reference_matmul(enum precision precision, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
                       const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc)
 {
-    (void)device;
     for (size_t i = 0; i < m; i++) {
         for (size_t j = 0; j < n; j++) {
             double sum = 0;
             for (size_t l = 0; l < k; l++) {
-                double x = trans_a ? a[l * lda + i] : a[i * lda + l];
-                double y = trans_b ? b[j * ldb + l] : b[l * ldb + j];
+                double x = factor(precision, trans_a ? a[l * lda + i] : a[i * lda + l]);
+                double y = factor(precision, trans_b ? b[j * ldb + l] : b[l * ldb + j]);
                 sum += x * y;
             }
             double old = beta != 0 ? (double)beta * c[i * ldc + j] : 0;

@@ -8,6 +8,7 @@
 
 struct device {
     int index;
+    enum precision precision;
 };
 
 static struct device *device_create(int index, int threads, struct error *err)
@@ -19,12 +20,25 @@ static struct device *device_create(int index, int threads, struct error *err)
         return NULL;
     }
     device->index = index;
+    device->precision = PRECISION_FP32;
     return device;
 }
 
 static void device_destroy(struct device *device)
 {
     free(device);
+}
+
+static void set_precision(struct device *device, enum precision precision)
+{
+    device->precision = precision;
+}
+
+static void matmul(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
+                   const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc)
+{
+    reference_matmul(device ? device->precision : PRECISION_FP32, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb,
+                     beta, c, ldc);
 }
 
 const struct kernels kernels_reference = {
@@ -37,7 +51,8 @@ const struct kernels kernels_reference = {
     .to_device = host_transfer,
     .to_host = host_transfer,
     .synchronise = host_synchronise,
-    .matmul = reference_matmul,
+    .set_precision = set_precision,
+    .matmul = matmul,
     .fill = reference_fill,
     .copy = reference_copy,
     .add = reference_add,

@@ -7,7 +7,7 @@
 
 extern const struct kernels kernels_reference;
 
-void reference_matmul(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
+void reference_matmul(enum precision precision, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
                       const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc);
 void reference_fill(struct device *device, size_t n, float value, float *x);
 void reference_copy(struct device *device, size_t n, const float *x, float *y);

@@ -25,6 +25,13 @@ CALL(matmul_call)
     k->matmul(d, ta, tb, P(0), P(1), P(2), 0.7f, B(0), (ta ? P(0) : P(2)) + P(4), B(1), (tb ? P(2) : P(1)) + P(4),
               P(3) & 4 ? 0.3f : 0, B(2), P(1));
 }
+/* Of factors rounded to bf16: the same numbers on every backend, however it multiplies them. */
+CALL(matmul_bf16_call)
+{
+    k->set_precision(d, PRECISION_BF16);
+    matmul_call(k, d, run);
+    k->set_precision(d, PRECISION_FP32);
+}
 WORK(matmul_work)
 {
     return 2.0 * (double)(p[0] * p[1] * p[2]);
@@ -570,6 +577,7 @@ CALL(top_k_call)
 
 const struct op ops[] = {
     {"matmul", 1e-12, matmul_setup, matmul_call, matmul_work, true},
+    {"matmul_bf16", 1e-10, matmul_setup, matmul_bf16_call, matmul_work, true},
     {"fill", 0, fill_setup, fill_call, words, false},
     {"copy", 0, copy_setup, copy_call, words2, false},
     {"add", 0, add_setup, add_call, words3, false},

@@ -19,6 +19,7 @@ static const uint32_t GUARDED = 0x7fa5a5a5u; /* another */
 
 static const struct kernels *backends[3];
 static size_t backend_count;
+static struct device *oracle; /* of the reference backend */
 
 static void *checked(void *memory, const struct error *err)
 {
@@ -144,7 +145,7 @@ static int test_case(const struct kernels *k, struct device *d, const struct sha
     float *expected[BUFFERS], *first[BUFFERS], *second[BUFFERS];
     memcpy(run.p, shape->p, sizeof run.p);
     op->setup(&run);
-    const char *wrong = execute(op, reference, NULL, &run, 0, expected);
+    const char *wrong = execute(op, reference, oracle, &run, 0, expected);
     double expected_result = run.result, worst = 0;
     const char *also = execute(op, k, d, &run, 0, first);
     if (!wrong) wrong = also;
@@ -188,7 +189,7 @@ static int test_nan(const struct kernels *k, struct device *d, const struct nan_
     memcpy(run.p, c->shape.p, sizeof run.p);
     op->setup(&run);
     run.b[c->buffer].initial[0] = NAN;
-    execute(op, kernels_find("reference", NULL), NULL, &run, 0, expected);
+    execute(op, kernels_find("reference", NULL), oracle, &run, 0, expected);
     double expected_result = run.result;
     execute(op, k, d, &run, 0, results);
     size_t hidden = hidden_nans(&run, results, expected) + (isnan(expected_result) && !isnan(run.result));
@@ -310,7 +311,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "test_kernels_ops: no operation \"%s\"\n", only);
         return 2;
     }
+    struct error err;
     backend_count = kernels_available(backends, 3);
+    oracle = checked(kernels_find("reference", NULL)->device_create(0, 1, &err), &err);
     if (strcmp(mode, "test") == 0) {
         failed = run_tests(only);
     } else if (strcmp(mode, "grad") == 0) {

@@ -158,13 +158,16 @@ static void what_is_computed_makes_the_identity(void **state)
     t.finetune = "finetune = { examples = [ 20, 40 ]; sequence_length = 32; batch = 4; epochs = 2.0; max_steps = 15; "
                  "seeds = [ 1, 2 ]; order = \"shuffled\"; evaluation_steps = 0; };";
     changed(&t, true, EVERY_POINT);
+    /* what matrix products compute in, of pretraining, finetuning and the untuned model's evaluation */
+    t = sweep_right;
+    t.head = "name = \"test\"; precision = \"bf16\";";
+    changed(&t, false, NO_POINT);
+    t.head = "name = \"test\"; precision = \"fp32\";";
+    changed(&t, true, EVERY_POINT);
     /* keys that change nothing */
+    t = sweep_right;
     t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
                  "label_smoothing = 0.0; optimiser = \"adamw\"; };";
-    t.methods = "methods = ( { name = \"none\"; }, { name = \"full\"; learning_rates = [ 1e-3 ]; },\n"
-                "            { name = \"lora\"; ranks = [ 2, 4 ]; rank_stabilised = false; modules = \"all\"; "
-                "learning_rates = [ 1e-2, 1e-3 ]; },\n"
-                "            { name = \"prompt\"; lengths = [ 4 ]; learning_rates = [ 0.3 ]; } );";
     changed(&t, true, EVERY_POINT);
 }
 
