@@ -574,6 +574,25 @@ CALL(top_k_call)
 {
     k->top_k(d, P(0), P(1), P(2), P(3), B(0), B(1), (int32_t *)B(2), P(4) ? B(3) : NULL);
 }
+/* rows, vocabulary, the peak: a row's logits are normal, but for one so far up that in fp32 the others' exponentials
+ * would vanish beside its own, one by one */
+SETUP(cross_entropy_loss_setup)
+{
+    size_t rows = P(0), vocabulary = P(1);
+    struct buffer *logits = run_buffer(run, IN, rows * vocabulary);
+    for (size_t i = 0; i < rows * vocabulary; i++)
+        logits->initial[i] = (float)run_draw(run);
+    for (size_t r = 0; r < rows; r++)
+        logits->initial[r * vocabulary + run_below(run, vocabulary)] = (float)P(2);
+    run_integers(run, rows, 0, (int32_t)vocabulary - 1);
+    run_buffer(run, OUT, 4 * rows);
+    run_buffer(run, OUT, rows);
+}
+CALL(cross_entropy_loss_call)
+{
+    k->cross_entropy_partial(d, P(0), P(1), 0, B(0), I(1), B(2));
+    k->cross_entropy_finish(d, P(0), P(1), 0, 1, B(2), I(1), P(1), 0, 0, B(0), B(3));
+}
 
 const struct op ops[] = {
     {"matmul", 1e-12, matmul_setup, matmul_call, matmul_work, true},
@@ -617,6 +636,7 @@ const struct op ops[] = {
     {"cross_entropy_partial", 1e-12, cross_entropy_partial_setup, cross_entropy_partial_call, rows2, false},
     {"cross_entropy_finish", 1e-11, cross_entropy_finish_setup, cross_entropy_finish_call, rows2, false},
     {"top_k", 1e-12, top_k_setup, top_k_call, rows1, false},
+    {"cross_entropy_loss", 1e-14, cross_entropy_loss_setup, cross_entropy_loss_call, rows1, false},
 };
 const size_t op_count = sizeof ops / sizeof ops[0];
 

@@ -158,6 +158,8 @@ const struct shape test_shapes[] = {
     {"cross_entropy_finish", {33, 517, 0, 1, 3, 1, 10}},
     {"cross_entropy_finish", {33, 129, 129, 3, 100, 1, 30}},
     {"cross_entropy_finish", {33, 129, 0, 2, 3, 0, 10}},
+    {"cross_entropy_loss", {5, 511, 8}},
+    {"cross_entropy_loss", {7, 50257, 18}},
 };
 const size_t test_shape_count = sizeof test_shapes / sizeof test_shapes[0];
 
@@ -269,5 +271,6 @@ const struct shape perf_shapes[] = {
     {"scatter_rows", {1024, 64, 2048}},
     {"cross_entropy_partial", {2048, 2048, 0, 1, 1}},
     {"cross_entropy_finish", {2048, 2048, 0, 1, 1, 1}},
+    {"cross_entropy_loss", {256, 49152, 18}},
 };
 const size_t perf_shape_count = sizeof perf_shapes / sizeof perf_shapes[0];
