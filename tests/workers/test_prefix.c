@@ -153,7 +153,7 @@ static void test_best_in_the_prefix(void **state)
 {
     (void)state;
     struct stage stage = point(METHOD_FULL);
-    stage.recipe.learning_rate = 0.4; /* it soon gets worse */
+    stage.recipe.learning_rate = 2; /* it soon gets worse */
     stage.recipe.schedule = SCHEDULE_CONSTANT;
     stage.recipe.warmup_steps = 29;
     stage.recipe.evaluation_steps = 1;
