@@ -126,12 +126,10 @@ void config_note(const struct config_group *group, const char *key, bool fallbac
     free(line);
 }
 
-void config_fail_at(const struct config_group *group, const config_setting_t *setting, const char *place,
-                    const char *format, va_list args)
+/* "FILE:LINE: group.key: " and the words. */
+static void say_at(const struct config_group *group, const config_setting_t *setting, const char *place,
+                   struct error *out, const char *format, va_list args)
 {
-    struct config_file *file = group->file;
-    if (file->failed) return;
-    file->failed = true;
     char text[900];
     vsnprintf(text, sizeof text, format, args);
     for (char *c = text; *c; c++) /* strings of the file may hold anything; an error is one line */
@@ -140,11 +138,28 @@ void config_fail_at(const struct config_group *group, const config_setting_t *se
     bool dot = group->path[0] && place[0] && place[0] != '[';
     bool named = group->path[0] || place[0];
     if (line)
-        error_set(&file->error, "%s:%u: %s%s%s%s%s", file->path, line, group->path, dot ? "." : "", place,
+        error_set(out, "%s:%u: %s%s%s%s%s", group->file->path, line, group->path, dot ? "." : "", place,
                   named ? ": " : "", text);
     else
-        error_set(&file->error, "%s: %s%s%s%s%s", file->path, group->path, dot ? "." : "", place, named ? ": " : "",
+        error_set(out, "%s: %s%s%s%s%s", group->file->path, group->path, dot ? "." : "", place, named ? ": " : "",
                   text);
+}
+
+void config_fail_at(const struct config_group *group, const config_setting_t *setting, const char *place,
+                    const char *format, va_list args)
+{
+    if (group->file->failed) return;
+    group->file->failed = true;
+    say_at(group, setting, place, &group->file->error, format, args);
+}
+
+void config_describe(const struct config_group *group, const char *key, struct error *out, const char *format, ...)
+{
+    const config_setting_t *setting = config_member(group, key);
+    va_list args;
+    va_start(args, format);
+    say_at(group, setting ? setting : group->setting, key, out, format, args);
+    va_end(args);
 }
 
 /* The setting of a key, or NULL. */

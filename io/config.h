@@ -91,6 +91,10 @@ void config_fail(const struct config_group *group, const char *key, const char *
 void config_fail_element(const struct config_group *group, const char *key, size_t index, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* What such an error would say, into *out: for what is no error yet. */
+void config_describe(const struct config_group *group, const char *key, struct error *out, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
 /* Of names[count] the one that `word` was probably meant to be, or NULL. */
 const char *config_guess(const char *word, const char *const *names, size_t count);
 

@@ -215,7 +215,7 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
                    struct error *err)
 {
     run->sweep = sweep_load(a->sweep.file, err);
-    if (!run->sweep || absolute_paths(run->sweep, err) != 0) return -1;
+    if (!run->sweep || sweep_check_complete(run->sweep, err) != 0 || absolute_paths(run->sweep, err) != 0) return -1;
     double rate;
     if (host_fill_device_bytes(run->sweep, err) != 0) return -1;
     if (probe_rate(run->sweep->resources.backend, run->sweep->precision, run->sweep->resources.threads, &rate, err) !=

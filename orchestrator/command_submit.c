@@ -200,7 +200,7 @@ int command_submit(int argc, char **argv)
     struct plan *plan = NULL;
     double rate = options.gflops * 1e9;
     int rc = -1;
-    if (sweep &&
+    if (sweep && sweep_check_complete(sweep, &err) == 0 &&
         (rate > 0 || !probe_rate(sweep->resources.backend, sweep->precision, sweep->resources.threads, &rate, &err)) &&
         (plan = plan_create(sweep, rate, &err)))
         rc = submit_sweep(&options, sweep, plan, &err);

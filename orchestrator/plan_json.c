@@ -68,12 +68,12 @@ static int write_head(const struct plan *plan, size_t devices, FILE *out)
     struct plan_forecast forecast = plan_forecast(plan, devices);
     const struct sweep_task *first = &sweep->tasks[0]; /* as a sweep of one task has always been written */
     json_t *head = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:f, s:o}", "sweep", sweep->name, "plan",
-        plan->identity.hex, "dataset", first->dataset, "dataset_digest", first->data.digest.hex, "task", first->name,
-        "point_count", (json_int_t)plan->point_count, "stage_count", (json_int_t)plan->stage_count, "flops",
-        plan->flops, "flops_alone", plan->flops_alone, "largest_bytes", (json_int_t)forecast.largest_bytes, "devices",
-        (json_int_t)devices, "seconds", forecast.seconds, "longest_seconds", forecast.longest_seconds, "device_seconds",
-        forecast.device_seconds, "tasks", tasks_array(sweep));
+        "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:f, s:f, s:I, s:I, s:f, s:f, s:f, s:o, s:s}", "sweep", sweep->name,
+        "plan", plan->identity.hex, "dataset", first->dataset, "dataset_digest", first->data.digest.hex, "task",
+        first->name, "point_count", (json_int_t)plan->point_count, "stage_count", (json_int_t)plan->stage_count,
+        "flops", plan->flops, "flops_alone", plan->flops_alone, "largest_bytes", (json_int_t)forecast.largest_bytes,
+        "devices", (json_int_t)devices, "seconds", forecast.seconds, "longest_seconds", forecast.longest_seconds,
+        "device_seconds", forecast.device_seconds, "tasks", tasks_array(sweep), "missing", sweep->missing.text);
     if (!head) return -1;
     char *text = json_dumps(head, JSON_COMPACT | JSON_REAL_PRECISION(17));
     json_decref(head);

@@ -65,18 +65,26 @@ static void print_methods(const struct plan *plan, FILE *out)
     }
 }
 
-static void print_stage_head(FILE *out)
+static void print_stage_head(bool several, FILE *out)
 {
-    fprintf(out, "\n%-10s%-16s%-12s%8s%10s%10s%12s%9s%12s\n", "stage", "model", "method", "stages", "steps", "FLOPs",
-            "memory", "devices", "time");
+    fprintf(out, "\n%-10s%-16s%-12s%8s%10s%10s%12s%9s%12s%s\n", "stage", "model", "method", "stages", "steps", "FLOPs",
+            "memory", "devices", "time", several ? "  task" : "");
 }
 
 static void print_stage_row(FILE *out, const char *kind, const char *model, const char *method, size_t count,
-                            uint64_t steps, double flops, uint64_t bytes, uint32_t degree, double seconds)
+                            uint64_t steps, double flops, uint64_t bytes, uint32_t degree, double seconds,
+                            const char *task)
 {
     char a[32], b[32], c[32];
-    fprintf(out, "%-10s%-16.15s%-12s%8zu%10" PRIu64 "%10s%12s%9" PRIu32 "%12s\n", kind, model, method, count, steps,
+    fprintf(out, "%-10s%-16.15s%-12s%8zu%10" PRIu64 "%10s%12s%9" PRIu32 "%12s", kind, model, method, count, steps,
             quantity_number(flops, a), quantity_bytes((double)bytes, b), degree, quantity_time(seconds, c));
+    fprintf(out, task ? "  %s\n" : "\n", task);
+}
+
+/* NULL where the sweep has one alone. */
+static const char *task_label(const struct sweep *sweep, size_t task)
+{
+    return sweep->task_count > 1 ? sweep->tasks[task].name : NULL;
 }
 
 static void print_pretraining(const struct plan *plan, FILE *out)
@@ -88,12 +96,12 @@ static void print_pretraining(const struct plan *plan, FILE *out)
         snprintf(step, sizeof step, "to %s",
                  quantity_number((double)sweep_step_tokens(&plan->sweep->pretrain, stage->last_step), tokens));
         print_stage_row(out, "pretrain", plan->sweep->models[stage->model].name, step, 1,
-                        stage->last_step - stage->first_step, stage->flops, stage->bytes, stage->degree,
-                        stage->seconds);
+                        stage->last_step - stage->first_step, stage->flops, stage->bytes, stage->degree, stage->seconds,
+                        task_label(plan->sweep, stage->task));
     }
 }
 
-/* Sums over the finetuning stages of one model and method. */
+/* Sums over the finetuning stages of one task, model and method. */
 struct group {
     size_t count;
     uint64_t steps, bytes;
@@ -104,12 +112,13 @@ struct group {
 static void print_finetuning(const struct plan *plan, FILE *out)
 {
     const struct sweep *sweep = plan->sweep;
-    struct group *groups = calloc(sweep->model_count * sweep->method_count, sizeof *groups);
+    size_t methods = sweep->method_count, cells = sweep->model_count * methods;
+    struct group *groups = calloc(cells * sweep->task_count, sizeof *groups);
     if (!groups) return;
     for (size_t i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = &plan->stages[i];
         if (stage->kind != STAGE_FINETUNE) continue;
-        struct group *group = &groups[stage->model * sweep->method_count + stage->method];
+        struct group *group = &groups[stage->task * cells + stage->model * methods + stage->method];
         group->count++;
         group->steps += stage->last_step;
         group->flops += stage->flops;
@@ -117,13 +126,13 @@ static void print_finetuning(const struct plan *plan, FILE *out)
         group->bytes = stage->bytes > group->bytes ? stage->bytes : group->bytes;
         group->degree = stage->degree > group->degree ? stage->degree : group->degree;
     }
-    for (size_t i = 0; i < sweep->model_count * sweep->method_count; i++) {
+    for (size_t i = 0; i < cells * sweep->task_count; i++) {
         const struct group *group = &groups[i];
-        enum method_kind kind = sweep->methods[i % sweep->method_count].config.kind;
+        enum method_kind kind = sweep->methods[i % methods].config.kind;
         if (!group->count) continue;
-        print_stage_row(out, kind == METHOD_NONE ? "evaluate" : "finetune", sweep->models[i / sweep->method_count].name,
+        print_stage_row(out, kind == METHOD_NONE ? "evaluate" : "finetune", sweep->models[i % cells / methods].name,
                         method_name(kind), group->count, group->steps, group->flops, group->bytes, group->degree,
-                        group->seconds);
+                        group->seconds, task_label(sweep, i / cells));
     }
     free(groups);
 }
@@ -155,9 +164,10 @@ void plan_print(const struct plan *plan, size_t devices, FILE *out)
     for (size_t i = 0; i < sweep->task_count; i++)
         fprintf(out, "data %s (task %s, vocabulary %zu, digest %.12s)\n", sweep->tasks[i].dataset, sweep->tasks[i].name,
                 sweep->tasks[i].data.vocabulary, sweep->tasks[i].data.digest.hex);
+    if (sweep->missing.text[0]) fprintf(out, "identities are not final: %s\n", sweep->missing.text);
     print_axes(sweep, out);
     print_methods(plan, out);
-    print_stage_head(out);
+    print_stage_head(sweep->task_count > 1, out);
     print_pretraining(plan, out);
     print_finetuning(plan, out);
     fprintf(out, "\n%zu stages: %zu of pretraining, shared by %zu points\n", plan->stage_count, pretraining,

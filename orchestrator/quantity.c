@@ -9,7 +9,7 @@
 
 const char *quantity_number(double value, char out[QUANTITY_TEXT])
 {
-    static const char *const units[] = {"", "K", "M", "G", "T", "P", "E"};
+    static const char *const units[] = {"", "K", "M", "G", "T", "P", "E", "Z", "Y"};
     size_t unit = 0;
     while (value >= 999.5 && unit + 1 < sizeof units / sizeof *units) {
         value /= 1000.0;

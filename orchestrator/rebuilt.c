@@ -22,7 +22,7 @@ int rebuilt_create(struct rebuilt *rebuilt, const struct view *view, struct erro
     const char *text = store_config(view->store);
     *rebuilt = (struct rebuilt){NULL, NULL};
     rebuilt->sweep = sweep_parse(store_config_path(view->store), text, strlen(text), err);
-    if (!rebuilt->sweep) return -1;
+    if (!rebuilt->sweep || sweep_check_complete(rebuilt->sweep, err)) return -1;
     if (check_data(rebuilt->sweep, view->store, err)) return -1;
     rebuilt->plan = plan_create(rebuilt->sweep, 1e9, err);
     return rebuilt->plan ? 0 : -1;

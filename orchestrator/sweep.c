@@ -182,3 +182,8 @@ void sweep_destroy(struct sweep *sweep)
     free(sweep->parameters);
     free(sweep);
 }
+
+int sweep_check_complete(const struct sweep *sweep, struct error *err)
+{
+    return sweep->missing.text[0] ? error_set(err, "%s", sweep->missing.text) : 0;
+}

@@ -29,6 +29,7 @@ struct sweep_task {
 /* What the sweep says of a model beside its shape. */
 struct sweep_model {
     uint32_t tasks;   /* bits: it is finetuned on these */
+    bool declared;    /* imported: the file says its shape, so that it can be planned without the folder */
     uint32_t text;    /* trained: it is pretrained on the text of this task's data set */
     uint64_t *tokens; /* trained: its own part of the axis, ascending; imported: none, see sweep_import_of */
     size_t token_count;
@@ -146,6 +147,8 @@ struct sweep {
     struct sweep_centre centres[SWEEP_TASKS]; /* of each task */
     struct sweep_resources resources;
     struct fit_settings fit; /* how laws are fitted, unless the command line says otherwise */
+    struct error missing;    /* "": all is there that the file names; else the first thing that it only declares: such a
+                                sweep is planned, its identities are not final, and it is not run */
     char *parameters;        /* every parameter as it was taken, one a line, defaults marked: for the log */
 };
 
@@ -159,6 +162,9 @@ struct sweep *sweep_parse(const char *path, const char *text, size_t size, struc
 struct sweep *sweep_parse_on(const char *path, const char *text, size_t size, const struct sweep_task *known,
                              size_t count, struct error *err);
 void sweep_destroy(struct sweep *sweep);
+
+/* -1: something of the sweep is declared, and not there. */
+int sweep_check_complete(const struct sweep *sweep, struct error *err);
 
 /* The digests of the data sets as a store keeps them: of one task the digest; of several "NAME DIGEST, NAME DIGEST".
  * Read back: the digest of a task, "" where it has none; `single` names the task of a text that is one digest. */

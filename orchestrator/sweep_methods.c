@@ -172,6 +172,7 @@ static int join_examples(struct sweep *sweep)
     uint64_t *all = calloc(most + 1, sizeof *all);
     if (!all) return -1;
     for (size_t i = 0; i < sweep->method_count; i++) {
+        if (!sweep->methods[i].examples) continue; /* none */
         memcpy(all + count, sweep->methods[i].examples, sweep->methods[i].example_count * sizeof *all);
         count += sweep->methods[i].example_count;
     }

@@ -1,9 +1,11 @@
 /* The sweep file's axis of models: shapes that are spelled out, named ones, and imported ones with their revisions. */
+#include <errno.h>
 #include <float.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "orchestrator/sweep_parts.h"
 #include "workers/huggingface.h"
@@ -133,34 +135,70 @@ static struct sweep_import *add_import(const struct config_group *group, struct 
     return &grown[sweep->import_count++];
 }
 
-/* The model in `dir`: the first of an entry gives the shape, the others must have the same. */
+static void fail_shape(const struct config_group *group, const char *key, const char *dir,
+                       const struct model_config *found, const struct model_config *wanted, bool declared)
+{
+    char shape[MODEL_TEXT], other[MODEL_TEXT];
+    model_text(found, other, sizeof other);
+    model_text(wanted, shape, sizeof shape);
+    if (strcmp(shape, other) != 0)
+        config_fail(group, key, "%s is another model than %s: (%s), not (%s)", dir,
+                    declared ? "the keys beside it say" : "the revision before it", other, shape);
+}
+
+/* A base that is declared and not there: its identity stands for the one that it will have. */
+static void declare_folder(const struct config_group *group, const char *key, const char *dir, struct sweep *sweep,
+                           struct sweep_import *import)
+{
+    char shape[MODEL_TEXT], text[MODEL_TEXT + 128];
+    const struct model_config *model = &sweep->models[import->model];
+    model_text(model, shape, sizeof shape);
+    int length =
+        snprintf(text, sizeof text, "declared base %s tokens=%" PRIu64 " %s", model->name, import->tokens, shape);
+    import->identity = digest_of(text, (size_t)length);
+    if (!sweep->missing.text[0])
+        config_describe(group, key, &sweep->missing,
+                        "%s: the base is declared and not there: the sweep can be planned, not run", dir);
+}
+
+static void check_vocabularies(const struct config_group *group, const char *key, const char *dir,
+                               const struct sweep *sweep, uint32_t index)
+{
+    bool several = sweep->task_count > 1;
+    struct error err;
+    for (size_t i = 0; i < sweep->task_count; i++)
+        if (sweep->bases[index].tasks >> i & 1 &&
+            sweep_vocabulary_check(sweep->tasks[i].data.vocabulary, &sweep->models[index], &err))
+            config_fail(group, key, "%s: %s%s%s", dir, several ? sweep->tasks[i].name : "", several ? ": " : "",
+                        err.text);
+}
+
+/* The model in `dir`: the first of an entry gives the shape, unless it is declared; the others must have the same. */
 static void read_folder(const struct config_group *group, const char *key, const char *dir, uint32_t index,
                         uint64_t tokens, struct sweep *sweep)
 {
     struct error err;
-    struct model_config found, *model = &sweep->models[index];
-    char shape[MODEL_TEXT], other[MODEL_TEXT];
+    struct model_config found, *model = &sweep->models[index], wanted = *model;
     struct sweep_import *import = add_import(group, sweep);
     if (!import) return;
     import->model = index;
     import->tokens = tokens;
     snprintf(import->dir, sizeof import->dir, "%s", dir);
+    bool declared = sweep->bases[index].declared;
+    if (declared && access(dir, F_OK) != 0 && errno == ENOENT) {
+        declare_folder(group, key, dir, sweep, import);
+        check_vocabularies(group, key, dir, sweep, index);
+        return;
+    }
     if (huggingface_config(dir, &found, &err)) {
         config_fail(group, key, "%s", err.text);
         return;
     }
     memcpy(found.name, model->name, sizeof found.name);
-    model_text(&found, other, sizeof other);
-    model_text(model, shape, sizeof shape);
-    if (model->layers && strcmp(shape, other)) {
-        config_fail(group, key, "%s is another model than the revision before it: (%s), not (%s)", dir, other, shape);
-        return;
-    }
+    if (declared) wanted.vocabulary = found.vocabulary; /* with its rows of padding */
+    if (model->layers) fail_shape(group, key, dir, &found, &wanted, declared);
     *model = found;
-    for (size_t i = 0; i < sweep->task_count; i++)
-        if (sweep->bases[index].tasks >> i & 1 && sweep_vocabulary_check(sweep->tasks[i].data.vocabulary, &found, &err))
-            config_fail(group, key, "%s: %s%s%s", dir, sweep->task_count > 1 ? sweep->tasks[i].name : "",
-                        sweep->task_count > 1 ? ": " : "", err.text);
+    check_vocabularies(group, key, dir, sweep, index);
     if (config_file_failed(group->file)) return;
     if (huggingface_identify(dir, &found, &import->identity, &err)) config_fail(group, key, "%s", err.text);
 }
@@ -187,10 +225,7 @@ static void read_import(const struct config_group *group, uint32_t index, struct
     static const char *const revision_keys[] = {"path", "tokens", NULL};
     char dir[PATH_MAX];
     const char *path = config_take_string(group, "import", PATH_MAX - 1);
-    for (size_t i = FIRST_SHAPE_KEY; model_keys[i]; i++)
-        if (config_has(group, model_keys[i]))
-            config_fail(group, model_keys[i], "the folder says what an imported model is; not allowed beside import");
-    static const char *const trained_keys[] = {"preset", "text", "pretrain_tokens"};
+    static const char *const trained_keys[] = {"text", "pretrain_tokens"};
     for (size_t i = 0; i < sizeof trained_keys / sizeof *trained_keys; i++)
         if (config_has(group, trained_keys[i])) config_fail(group, trained_keys[i], "not allowed beside import");
     if (config_has(group, "tokens") == config_has(group, "revisions"))
@@ -292,19 +327,33 @@ static void read_text(const struct config_group *group, size_t index, struct swe
     check_tokenizers(group, sweep, index);
 }
 
+/* Beside import: what the folder will hold. */
+static bool has_shape(const struct config_group *group)
+{
+    for (size_t i = FIRST_SHAPE_KEY; model_keys[i]; i++)
+        if (config_has(group, model_keys[i])) return true;
+    return config_has(group, "preset");
+}
+
 static void read_model(const struct config_group *group, size_t index, struct sweep *sweep)
 {
     struct model_config *model = &sweep->models[index], preset = take_preset(group);
     if (config_file_failed(group->file)) return;
     bool named = preset.layers && !config_has(group, "name");
     snprintf(model->name, sizeof model->name, "%s", named ? preset.name : config_take_name(group, "name", SWEEP_NAME));
-    sweep->bases[index].tasks = sweep_read_task_names(group, sweep);
-    if (config_has(group, "import")) {
+    struct sweep_model *base = &sweep->bases[index];
+    base->tasks = sweep_read_task_names(group, sweep);
+    bool import = config_has(group, "import");
+    base->declared = import && has_shape(group);
+    if (!import || base->declared) read_shape(group, &preset, model);
+    if (config_file_failed(group->file)) return;
+    if (import) {
+        for (size_t i = sweep->task_count; base->declared && i-- > 0;)
+            if (base->tasks >> i & 1) model->vocabulary = (uint32_t)sweep->tasks[i].data.vocabulary;
         read_import(group, (uint32_t)index, sweep);
-        return;
+    } else {
+        read_text(group, index, sweep);
     }
-    read_shape(group, &preset, model);
-    if (!config_file_failed(group->file)) read_text(group, index, sweep);
 }
 
 int sweep_vocabulary_check(size_t vocabulary, const struct model_config *model, struct error *err)

@@ -1,4 +1,5 @@
-/* The sweep file's tasks: a data set each, opened here and described to all that comes after. */
+/* The sweep file's tasks: a data set each, opened here, or declared where it is not at hand, and described to all that
+ * comes after. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,7 +9,11 @@
 
 #include "orchestrator/sweep_parts.h"
 
-static const char *const task_keys[] = {"name", "dataset", "valid_examples", "test_examples", NULL};
+static const char *const task_keys[] = {"name",        "dataset",     "valid_examples",     "test_examples",
+                                        "examples",    "mean_tokens", "mean_target_tokens", "vocabulary",
+                                        "text_tokens", NULL};
+static const char *const declared_keys[] = {"examples", "mean_tokens", "mean_target_tokens", "vocabulary",
+                                            "text_tokens"};
 
 /* What the tasks of this file may be known from: another sweep's. */
 struct known {
@@ -51,12 +56,55 @@ static void check_splits(const struct config_group *group, const struct sweep_ta
                         dataset_split_name((enum dataset_split)split));
 }
 
-static void take_data(const struct config_group *group, const struct known *known, bool several,
-                      const struct sweep *sweep, struct sweep_task *task)
+static bool has_declaration(const struct config_group *group)
 {
-    const char *name = config_take_string(group, "dataset", PATH_MAX - 1);
+    for (size_t i = 0; i < sizeof declared_keys / sizeof *declared_keys; i++)
+        if (config_has(group, declared_keys[i])) return true;
+    return false;
+}
+
+static size_t tokens_of(size_t examples, double mean)
+{
+    double tokens = (double)examples * mean;
+    return tokens < 9e18 ? (size_t)tokens : (size_t)9e18;
+}
+
+/* What a data set is said to hold. Its digest stands for the one that it will have. */
+static void read_declaration(const struct config_group *group, struct sweep_task *task)
+{
+    struct dataset_info *data = &task->data;
+    char text[512];
+    size_t examples[SPLITS];
+    examples[SPLIT_TRAIN] = config_take_uint(group, "examples", 1, INT64_MAX);
+    double mean = config_take_double(group, "mean_tokens", 2.0, 1e9);
+    double targets = config_take_double(group, "mean_target_tokens", 1.0, 1e9);
+    data->vocabulary = config_take_uint(group, "vocabulary", 1, UINT32_MAX);
+    data->text_tokens[SPLIT_TRAIN] = config_take_uint_or(group, "text_tokens", 0, INT64_MAX, 0);
+    data->text_tokens[SPLIT_VALID] = data->text_tokens[SPLIT_TRAIN];
+    examples[SPLIT_VALID] = config_take_uint(group, "valid_examples", 1, INT64_MAX);
+    examples[SPLIT_TEST] = config_take_uint(group, "test_examples", 1, INT64_MAX);
+    if (!config_file_failed(group->file) && targets >= mean)
+        config_fail(group, "mean_target_tokens", "%g, not below the %g of mean_tokens: they are a part of these",
+                    targets, mean);
+    for (int split = 0; split < SPLITS; split++) {
+        data->examples[split] = examples[split];
+        data->example_tokens[split] = tokens_of(examples[split], mean);
+        data->example_targets[split] = tokens_of(examples[split], targets);
+    }
+    int length = snprintf(text, sizeof text, "declared data %s %.17g %.17g %zu %zu %zu %zu %zu", task->name, mean,
+                          targets, data->vocabulary, data->text_tokens[SPLIT_TRAIN], examples[SPLIT_TRAIN],
+                          examples[SPLIT_VALID], examples[SPLIT_TEST]);
+    data->digest = digest_of(text, (size_t)length);
+}
+
+/* The data set, if one is named and there, or else what is declared of it. */
+static void take_data(const struct config_group *group, const struct known *known, bool several, struct sweep *sweep,
+                      struct sweep_task *task)
+{
+    bool declared = has_declaration(group), named = config_has(group, "dataset") || !declared;
+    const char *name = named ? config_take_string(group, "dataset", PATH_MAX - 1) : "";
     if (config_file_failed(group->file)) return;
-    if (sweep_resolve(sweep->path, name, task->dataset)) {
+    if (named && sweep_resolve(sweep->path, name, task->dataset)) {
         config_fail(group, "dataset", "the path is too long; allowed: up to %d bytes", PATH_MAX - 1);
         return;
     }
@@ -64,6 +112,14 @@ static void take_data(const struct config_group *group, const struct known *know
     if (found) {
         task->data = found->data;
         task->tokenizer = found->tokenizer;
+    } else if (declared && (!named || (access(task->dataset, F_OK) != 0 && errno == ENOENT))) {
+        if (!task->name[0]) snprintf(task->name, sizeof task->name, "%s", config_take_name(group, "name", SWEEP_NAME));
+        read_declaration(group, task);
+        if (!sweep->missing.text[0])
+            config_describe(group, named ? "dataset" : "examples", &sweep->missing,
+                            "%s%sthe data set is declared and not there: the sweep can be planned, not run",
+                            task->dataset, named ? ": " : "");
+        return;
     } else {
         open_dataset(group, several, task);
     }

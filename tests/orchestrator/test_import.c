@@ -174,7 +174,8 @@ static void wrong_imports_are_refused(void **state)
     refused("models = ( { name = \"a\"; import = \"wide\"; tokens = 500; } );", false, "of different tokenizers");
     refused("models = ( { name = \"a\"; import = \"absent\"; tokens = 500; } );", false, "No such file");
     refused("models = ( { name = \"a\"; import = \"step1\"; } );", false, "either tokens");
-    refused("models = ( { name = \"a\"; import = \"step1\"; tokens = 5; layers = 2; } );", false, "not allowed beside");
+    refused("models = ( { name = \"a\"; import = \"step1\"; tokens = 5; layers = 2; } );", false,
+            "models[0]: key \"width\" is missing");
     refused("models = ( { name = \"a\"; import = \"step1\"; tokens = 500; } );", true, "every model is imported");
     refused("models = ( { name = \"a\"; tokens = 5; layers = 1; width = 8; heads = 2; ffn = 16; } );", true,
             "only allowed with import");
@@ -184,6 +185,47 @@ static void wrong_imports_are_refused(void **state)
     refused("models = ( { name = \"a\"; import = \".\"; revisions = ( { path = \"step1\"; tokens = 5; },\n"
             "  { path = \"other\"; tokens = 5; } ); } );",
             false, "5 tokens are those of");
+}
+
+static const char declared_shape[] =
+    "family = \"gpt_neox\"; layers = 1; width = 8; heads = 2; ffn = 16; tied = false; rotary_width = 2;";
+
+/* A base with a declared shape is planned where its folder is not, and read where it is. */
+static void bases_may_be_declared(void **state)
+{
+    (void)state;
+    char models[512];
+    snprintf(models, sizeof models,
+             "models = ( { name = \"a\"; import = \".\"; %s\n  revisions = ( { path = \"step1\"; tokens = 500; },\n"
+             "  { path = \"absent\"; tokens = 600; } ); } );",
+             declared_shape);
+    struct sweep_text text = imported(models, false);
+    struct sweep *sweep = sweep_make(&text);
+    struct plan *plan = plan_of(sweep);
+    struct error err = {""};
+    assert_int_equal(sweep_check_complete(sweep, &err), -1);
+    assert_non_null(strstr(err.text, "a.cfg:5: models[0].revisions[1].path: "));
+    assert_non_null(strstr(err.text, "/absent: the base is declared and not there: the sweep can be planned, not run"));
+    size_t real = 0;
+    for (size_t i = 0; i < plan->point_count; i++)
+        real += !strncmp(plan->points[i].base, sweep->imports[0].identity.hex, DIGEST_HEX);
+    assert_int_equal(2 * real, plan->point_count);
+    assert_int_equal(sweep->models[0].vocabulary, vocabulary);
+    assert_string_not_equal(sweep->imports[0].identity.hex, sweep->imports[1].identity.hex);
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+
+    /* what is there counts: the identity is that of the weights, as without a declaration */
+    snprintf(models, sizeof models, "models = ( { name = \"a\"; import = \"step1\"; tokens = 500; %s } );",
+             declared_shape);
+    struct digest declared = identity_with(models);
+    struct digest plain = identity_with("models = ( { name = \"a\"; import = \"step1\"; tokens = 500; } );");
+    assert_string_equal(declared.hex, plain.hex);
+    snprintf(models, sizeof models, "models = ( { name = \"a\"; import = \"step1\"; tokens = 500; %s } );",
+             "preset = \"paper-1b\";");
+    refused(models, false, "is another model than the keys beside it say");
+    refused("models = ( { name = \"a\"; import = \"step1\"; tokens = 500; text = \"x\"; } );", false,
+            "models[0].text: not allowed beside import");
 }
 
 static void presets_of_the_paper(void **state)
@@ -239,6 +281,7 @@ int main(void)
         cmocka_unit_test(beside_trained_models),
         cmocka_unit_test(identity_is_of_the_weights),
         cmocka_unit_test(wrong_imports_are_refused),
+        cmocka_unit_test(bases_may_be_declared),
         cmocka_unit_test(presets_of_the_paper),
         cmocka_unit_test(families),
     };

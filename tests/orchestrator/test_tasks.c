@@ -253,6 +253,56 @@ static void mistakes_in_tasks(void **state)
     sweep_refused(&t, ":12: exclude[0].task: \"c\" is not in the sweep; allowed: a, b");
 }
 
+static const char declared[] =
+    "data = { name = \"a\"; dataset = \"%s\"; examples = 1000; mean_tokens = 30.0;\n"
+    "  mean_target_tokens = 12.0; vocabulary = 400; text_tokens = 100000; valid_examples = 15;\n"
+    "  test_examples = 15; };";
+
+/* A sweep is planned without its data where the file says what they are; where they are there, they are read. */
+static void data_may_be_declared(void **state)
+{
+    (void)state;
+    char data[512];
+    struct error err = {""};
+    struct sweep_text t = alone;
+    snprintf(data, sizeof data, declared, "absent.h5");
+    t.data = data;
+    struct sweep *sweep = sweep_make(&t);
+    struct plan *plan = plan_of(sweep);
+    assert_int_equal(sweep_check_complete(sweep, &err), -1);
+    assert_non_null(strstr(err.text, "a.cfg:2: data.dataset: "));
+    assert_non_null(
+        strstr(err.text, "absent.h5: the data set is declared and not there: the sweep can be planned, not run"));
+    assert_int_equal(sweep->tasks[0].data.example_tokens[SPLIT_TRAIN], 30000);
+    assert_int_equal(sweep->models[0].vocabulary, 400);
+    assert_true(plan->flops > 0);
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+
+    snprintf(data, sizeof data, declared, "small.h5");
+    sweep = sweep_make(&t);
+    assert_int_equal(sweep_check_complete(sweep, &err), 0);
+    assert_int_equal(sweep->tasks[0].data.examples[SPLIT_TRAIN], TRAIN_PAIRS);
+    sweep_destroy(sweep);
+
+    t.data = "data = { examples = 1000; mean_tokens = 30.0; mean_target_tokens = 12.0; vocabulary = 400;\n"
+             "  valid_examples = 15; test_examples = 15; };";
+    sweep_refused(&t, ":2: data: key \"name\" is missing");
+    t.data =
+        "data = { name = \"a\"; examples = 1000; mean_tokens = 30.0; mean_target_tokens = 30.0;\n vocabulary = 400; "
+        "valid_examples = 15; test_examples = 15; };";
+    sweep_refused(&t, ":2: data.mean_target_tokens: 30, not below the 30 of mean_tokens: they are a part of these");
+    t.data =
+        "data = { name = \"a\"; examples = 1000; mean_tokens = 30.0; mean_target_tokens = 12.0; vocabulary = 400; };";
+    sweep_refused(&t, ":2: data: key \"valid_examples\" is missing");
+    t.data =
+        "data = { name = \"a\"; examples = 1000; mean_tokens = 30.0; mean_target_tokens = 12.0; vocabulary = 400;\n"
+        "  valid_examples = 15; test_examples = 15; };"; /* no text to pretrain on */
+    sweep_refused(&t,
+                  ":6: pretrain.sequence_length: 16, but the pretraining text of the data set has 0 tokens; allowed: "
+                  "fewer than that");
+}
+
 static void digests_are_kept_by_task(void **state)
 {
     (void)state;
@@ -309,6 +359,7 @@ int main(void)
         cmocka_unit_test(each_task_has_its_centre),
         cmocka_unit_test(lengths_differ_by_task),
         cmocka_unit_test(mistakes_in_tasks),
+        cmocka_unit_test(data_may_be_declared),
         cmocka_unit_test(digests_are_kept_by_task),
     };
     return cmocka_run_group_tests(tests, setup, temporary_remove);
