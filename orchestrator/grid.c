@@ -27,7 +27,7 @@ bool grid_holds(const struct sweep *sweep, const struct sweep_cells *cells, cons
 {
     const struct sweep_method *method = &sweep->methods[point->method];
     enum method_kind kind = method->config.kind;
-    bool tuned = kind != METHOD_NONE, sized = kind == METHOD_LORA || kind == METHOD_PROMPT;
+    bool tuned = kind != METHOD_NONE, sized = method_sizes(kind) != NULL;
     bool on_examples = cells->example_count || cells->example_range.given;
     bool on_size = cells->size_count || cells->size_range.given;
     if ((!tuned && (on_examples || cells->seed_count)) || (!sized && on_size)) return false;

@@ -16,7 +16,7 @@ struct digest identity_state(const struct digest *trunk, uint64_t step);
 
 /* The part of a point's text that a task, a method and a learning rate share. */
 struct identity_method {
-    char text[1024];
+    char text[1536];
 };
 void identity_method(const struct sweep_task *task, const struct method_config *method, const struct recipe *recipe,
                      struct identity_method *out);

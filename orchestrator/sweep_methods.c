@@ -10,16 +10,12 @@
 #define OVERRIDE_KEYS "examples", "sequence_length", "batch", "epochs", "max_steps", PASS_KEYS, RECIPE_KEYS
 static const char *const none_keys[] = {"name", "tasks", "sequence_length", NULL};
 static const char *const full_keys[] = {"name", "tasks", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const lora_keys[] = {"name", "tasks", "ranks", "alpha", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const lora_keys[] = {"name",    "tasks",          "ranks",       "alpha", "rank_stabilised",
+                                        "modules", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const prompt_keys[] = {"name", "tasks", "lengths", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const any_keys[] = {"name",  "tasks",          "ranks",       "lengths",
-                                       "alpha", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const any_keys[] = {
+    "name", "tasks", "ranks", "lengths", "alpha", "rank_stabilised", "modules", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const *const keys_of[METHODS] = {none_keys, full_keys, lora_keys, prompt_keys};
-
-static const char *size_key(enum method_kind kind)
-{
-    return kind == METHOD_LORA ? "ranks" : "lengths";
-}
 
 static int ascending(const void *a, const void *b)
 {
@@ -30,6 +26,7 @@ static int ascending(const void *a, const void *b)
 /* Every size with every model: each has its own place in the file. */
 static void check_sizes(const struct config_group *group, const struct sweep *sweep, const struct sweep_method *method)
 {
+    const char *key = method_sizes(method->config.kind);
     for (size_t i = 0; i < method->size_count; i++)
         for (size_t j = 0; j < sweep->model_count; j++) {
             struct method_config config = method->config;
@@ -37,20 +34,24 @@ static void check_sizes(const struct config_group *group, const struct sweep *sw
             config.size = method->sizes[i];
             if (!(sweep->bases[j].tasks & method->tasks)) continue;
             if (!method_config_check(&config, &sweep->models[j], &err)) continue;
-            config_fail_element(group, size_key(config.kind), i, "%s", err.text);
+            if (key)
+                config_fail_element(group, key, i, "%s", err.text);
+            else
+                config_fail(group, "name", "%s", err.text);
             return;
         }
 }
 
 static void read_sizes(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
 {
-    enum method_kind kind = method->config.kind;
-    if (kind == METHOD_NONE || kind == METHOD_FULL) {
+    const char *key = method_sizes(method->config.kind);
+    if (!key) {
         method->sizes = calloc(1, sizeof *method->sizes);
         method->size_count = method->sizes ? 1 : 0;
+        check_sizes(group, sweep, method);
         return;
     }
-    uint64_t *sizes = config_take_uints(group, size_key(kind), 1, UINT32_MAX, true, &method->size_count);
+    uint64_t *sizes = config_take_uints(group, key, 1, UINT32_MAX, true, &method->size_count);
     method->sizes = sizes ? calloc(method->size_count, sizeof *method->sizes) : NULL;
     if (!method->sizes) method->size_count = 0;
     for (size_t i = 0; i < method->size_count; i++)
@@ -152,8 +153,7 @@ static void read_method(const struct config_group *root, struct sweep *sweep, si
     method->config.kind = (enum method_kind)config_take_choice(&any, "name", names, METHODS, -1);
     struct config_group group = config_open_element(root, "methods", index, keys_of[method->config.kind]);
     check_once(&group, sweep, index);
-    if (method->config.kind == METHOD_LORA)
-        method->config.alpha = config_take_double_or(&group, "alpha", CONFIG_POSITIVE, 1e6, 16.0);
+    sweep_read_options(&group, sweep, method);
     read_sizes(&group, sweep, method);
     read_rates(&group, method);
     if (method->config.kind == METHOD_NONE)

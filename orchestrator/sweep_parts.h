@@ -36,6 +36,8 @@ uint64_t *sweep_read_examples(const struct config_group *group, const struct swe
 const struct sweep_task *sweep_smallest_task(const struct sweep *sweep, uint32_t tasks);
 void sweep_read_methods(const struct config_group *root, struct sweep *sweep, const struct recipe *recipe,
                         double epochs);
+/* What one method alone has: alpha, modules, ... */
+void sweep_read_options(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method);
 /* The shape of the grid: zip, one_at_a_time. */
 void sweep_read_shape(const struct config_group *root, struct sweep *sweep);
 /* The conditions, and that each holds for some cell. */

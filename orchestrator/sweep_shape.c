@@ -93,7 +93,7 @@ static void read_centre(const struct config_group *group, struct sweep *sweep)
     centre.tokens = read_place(group, "pretrain_tokens", sweep->pretrain_tokens, sweep->pretrain_token_count);
     for (size_t i = 0; i < sweep->method_count && !config_file_failed(group->file); i++) {
         enum method_kind kind = sweep->methods[i].config.kind;
-        if ((kind == METHOD_LORA || kind == METHOD_PROMPT) && sweep->methods[i].tasks & tasks)
+        if (method_sizes(kind) && sweep->methods[i].tasks & tasks)
             centre.sizes[kind] = read_size(group, &sweep->methods[i]);
     }
     for (size_t task = 0; task < sweep->task_count && !config_file_failed(group->file); task++) {

@@ -1,13 +1,11 @@
-/* What a stage is made of: names of methods, parameter counts, and the checks that a model and a method can be built.
- * The planner asks before anything is launched; the worker allocates by the same counts. */
+/* What a model is made of: parameter counts, its text, and the checks that it can be built. The planner asks before
+ * anything is launched; the worker allocates by the same counts. */
 #include "workers/config.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "workers/names.h"
 
 /* Far above any model that fits a cluster, low enough that no count below overflows 64 bits. */
 enum {
@@ -17,18 +15,6 @@ enum {
     FFN_LIMIT = 1 << 20,
     VOCABULARY_LIMIT = 1 << 24
 };
-
-static const char *const method_names[METHODS] = {"none", "full", "lora", "prompt"};
-
-const char *method_name(enum method_kind kind)
-{
-    return (unsigned)kind < METHODS ? method_names[kind] : "unknown";
-}
-
-int method_find(const char *name)
-{
-    return name_find(method_names, METHODS, name);
-}
 
 uint64_t model_non_embedding_parameters(const struct model_config *model)
 {
@@ -45,30 +31,6 @@ uint64_t model_parameters(const struct model_config *model)
 {
     uint64_t table = (uint64_t)model->vocabulary * model->width;
     return model_non_embedding_parameters(model) + (model->tied ? table : 2 * table);
-}
-
-/* A of [rank][in] and B of [out][rank] beside each matrix of a layer. */
-static uint64_t lora_parameters(const struct model_config *model, uint64_t rank)
-{
-    struct linear_size size;
-    uint64_t sides = 0;
-    for (int kind = 0; kind < LINEARS; kind++)
-        if (model_linear(model, (enum linear_kind)kind, &size)) sides += size.in + size.out;
-    return model->layers * rank * sides;
-}
-
-uint64_t method_parameters(const struct model_config *model, const struct method_config *method)
-{
-    switch (method->kind) {
-    case METHOD_FULL:
-        return model_parameters(model);
-    case METHOD_LORA:
-        return lora_parameters(model, method->size);
-    case METHOD_PROMPT:
-        return (uint64_t)method->size * model->width;
-    default:
-        return 0;
-    }
 }
 
 static bool is_llama(const struct architecture *a)
@@ -154,30 +116,4 @@ int model_config_check(const struct model_config *model, struct error *err)
     if (!isfinite(model->norm_epsilon) || model->norm_epsilon <= 0.0 || model->norm_epsilon > 1.0)
         return error_set(err, "norm_epsilon %g is out of range; allowed: above 0, at most 1", model->norm_epsilon);
     return 0;
-}
-
-int method_config_check(const struct method_config *method, const struct model_config *model, struct error *err)
-{
-    switch (method->kind) {
-    case METHOD_NONE:
-    case METHOD_FULL:
-        if (method->size) return error_set(err, "%s has no PET size, got %u", method_name(method->kind), method->size);
-        return 0;
-    case METHOD_LORA:
-        if (method->size < 1 || method->size > model->width)
-            return error_set(err, "rank %u is %s the width %u of model \"%s\"; allowed: 1..%u", method->size,
-                             method->size ? "above" : "below 1, for", model->width, model->name, model->width);
-        if (!isfinite(method->alpha) || method->alpha <= 0.0)
-            return error_set(err, "alpha %g is out of range; allowed: above 0", method->alpha);
-        return 0;
-    case METHOD_PROMPT:
-        if (method->size < 1 || method->size > model->vocabulary)
-            return error_set(err,
-                             "prompt length %u is out of range for model \"%s\"; allowed: 1..%u "
-                             "(prompts begin as vocabulary embeddings)",
-                             method->size, model->name, model->vocabulary);
-        return 0;
-    default:
-        return error_set(err, "unknown method %d", (int)method->kind);
-    }
 }

@@ -23,12 +23,27 @@ struct model_config {
 enum method_kind { METHOD_NONE, METHOD_FULL, METHOD_LORA, METHOD_PROMPT, METHODS };
 const char *method_name(enum method_kind kind);
 int method_find(const char *name); /* enum method_kind, or -1 */
+/* The method has a PET size, an axis of the sweep: what it is called in sweep files ("ranks"), or NULL. */
+const char *method_sizes(enum method_kind kind);
 
+/* Zero: not used, or the usual. */
 struct method_config {
     enum method_kind kind;
-    uint32_t size; /* LoRA rank, prompt length; 0 for none and full */
-    double alpha;  /* LoRA: the update is scaled by alpha / rank */
+    uint32_t size;        /* PET size: LoRA rank, prompt length; 0 for methods without */
+    double alpha;         /* LoRA: the update is scaled by alpha / rank */
+    bool rank_stabilised; /* LoRA: by alpha / sqrt(rank) instead (Kalajdzievski 2023) */
+    uint32_t modules;     /* LoRA: bits of enum linear_kind, the matrices that have adapters; 0: all */
 };
+
+/* Matrices of a layer by name, as bits of enum linear_kind: "attention", "mlp", "all", or the last part of a matrix's
+ * name in any family ("q_proj", "dense"), which means the matrix of that place in every family. 0: no such name. */
+uint32_t modules_find(const char *name);
+/* The method has something beside matrices of this kind. */
+bool method_module(const struct method_config *method, enum linear_kind kind);
+/* What makes a method with the same kind, size and alpha another one, as text: " key=value" each, "" where all is
+ * usual. For identities. Cut at `size`; returns the length. */
+#define METHOD_TEXT 256
+int method_text(const struct method_config *method, char *out, size_t size);
 
 enum schedule_kind {
     SCHEDULE_CONSTANT,
@@ -92,5 +107,7 @@ int model_text(const struct model_config *model, char *out, size_t size);
 /* What is wrong with a configuration, what is allowed. No FILE:LINE: the caller puts it in front. */
 int model_config_check(const struct model_config *model, struct error *err);
 int method_config_check(const struct method_config *method, const struct model_config *model, struct error *err);
+/* That the model has one of the modules at least. */
+int method_modules_check(const struct method_config *method, const struct model_config *model, struct error *err);
 
 #endif

@@ -25,11 +25,12 @@ void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, st
 
 /* One linear layer of the model, y[T][out] = x[T][in] W^T + b, as this rank holds it. */
 struct linear {
-    struct parameter *weight;     /* [out][in]; NULL: the model has no such layer */
-    struct parameter *bias;       /* [out], NULL without */
-    bool adds_bias;               /* this rank does, in the forward pass: of a row-parallel layer the first one alone */
-    struct parameter *adapter[2]; /* tensors that the method has beside it, NULL without */
-    float *kept;                  /* what the method keeps from forward to backward */
+    struct parameter *weight; /* [out][in]; NULL: the model has no such layer */
+    struct parameter *bias;   /* [out], NULL without */
+    bool adds_bias;           /* this rank does, in the forward pass: of a row-parallel layer the first one alone */
+    struct parameter
+        *adapter[2]; /* tensors that the method has beside it, NULL without: its hooks are then not called */
+    float *kept;     /* [T][linear_kept] what the method keeps from forward to backward */
     size_t out, in;
 };
 
@@ -38,7 +39,7 @@ struct method_context {
     const struct kernels *kernels;
     struct device *device;
     const struct method_config *config;
-    float *scratch; /* [T][linear_kept] */
+    float *scratch; /* [T][scratch] */
 };
 
 struct method {
@@ -53,11 +54,14 @@ struct method {
     int (*initialise)(struct parameters *parameters, const struct model_config *model,
                       const struct method_config *config, uint64_t seed, struct error *err);
 
+    size_t (*scratch)(const struct method_config *config); /* floats a token for all hooks; NULL: none */
+
     /* On a linear layer called `module` ("model.layers.0.mlp.up_proj"): find its tensors; floats a token kept from
      * forward to backward; y +=; gradients +=, dx += (NULL: not wanted). y of a row-parallel layer is partial, to be
-     * summed over ranks later, as dx of a column-parallel one is. */
+     * summed over ranks later, as dx of a column-parallel one is. `tokens` may be some rows of a batch, with the
+     * tensors of one adapter: x, y, dx, kept and scratch then begin at those rows. */
     void (*linear_attach)(struct linear *linear, const struct parameters *parameters, const char *module);
-    size_t (*linear_kept)(const struct method_config *config);
+    size_t (*linear_kept)(const struct method_config *config, enum linear_kind kind);
     void (*linear_forward)(const struct method_context *context, const struct linear *linear, size_t tokens,
                            const float *x, float *y);
     void (*linear_backward)(const struct method_context *context, const struct linear *linear, size_t tokens,

@@ -1,5 +1,5 @@
-/* LoRA (Hu et al. 2021) beside every linear layer of attention and MLP: y += (alpha / rank) (x A^T) B^T, A [rank][in],
- * B [out][rank].
+/* LoRA (Hu et al. 2021) beside linear layers of attention and MLP, all or chosen ones: y += scale (x A^T) B^T,
+ * A [rank][in], B [out][rank], scale alpha / rank, or alpha / sqrt(rank) (Kalajdzievski 2023).
  *
  * Tensor parallelism adds no collective: beside a column-parallel layer B is cut with the output and A is whole, its
  * gradient partial; beside a row-parallel one A is cut with the input, so that x A^T and y are partial sums like the
@@ -19,7 +19,7 @@ static void lora_parameters(struct tensor_walk *walk)
         for (int kind = 0; kind < LINEARS; kind++) {
             const struct linear_shape *shape = &walk->shard.linears[kind];
             char name[sizeof walk->list->name];
-            if (!shape->name) continue;
+            if (!shape->name || !method_module(walk->method, (enum linear_kind)kind)) continue;
             snprintf(name, sizeof name, "%s.%u.%s.lora_A.weight", layers, layer, shape->name);
             tensor_add(walk, name, rank, shape->in, true, !shape->in.split);
             snprintf(name, sizeof name, "%s.%u.%s.lora_B.weight", layers, layer, shape->name);
@@ -51,14 +51,19 @@ static void lora_attach(struct linear *linear, const struct parameters *paramete
     linear->adapter[1] = parameters_find(parameters, "%s.lora_B.weight", module);
 }
 
-static size_t lora_kept(const struct method_config *config)
+static size_t lora_kept(const struct method_config *config, enum linear_kind kind)
 {
-    return config->size; /* x A^T */
+    return method_module(config, kind) ? config->size : 0; /* x A^T */
+}
+
+static size_t lora_scratch(const struct method_config *config)
+{
+    return config->size; /* its gradient */
 }
 
 static float lora_scale(const struct method_config *config)
 {
-    return (float)(config->alpha / config->size);
+    return (float)(config->alpha / (config->rank_stabilised ? sqrt(config->size) : config->size));
 }
 
 static void lora_forward(const struct method_context *context, const struct linear *linear, size_t tokens,
@@ -100,6 +105,7 @@ const struct method method_lora = {
     .keeps_linear_inputs = true,
     .parameters = lora_parameters,
     .initialise = lora_initialise,
+    .scratch = lora_scratch,
     .linear_attach = lora_attach,
     .linear_kept = lora_kept,
     .linear_forward = lora_forward,

@@ -31,10 +31,11 @@ int model_prepare(struct model *model, const struct model_config *config, const 
 /* What the method keeps beside each linear layer. */
 static void layout_method(const struct model *model, struct layer *layer, struct arena *arena)
 {
-    size_t kept = model->method->linear_kept ? model->method->linear_kept(&model->method_config) : 0;
+    const struct method *method = model->method;
     for (int kind = 0; kind < LINEARS; kind++)
-        if (model->shard.linears[kind].name)
-            layer->linears[kind].kept = arena_floats(arena, model->capacity.tokens, kept);
+        if (model->shard.linears[kind].name && method->linear_kept)
+            layer->linears[kind].kept = arena_floats(
+                arena, model->capacity.tokens, method->linear_kept(&model->method_config, (enum linear_kind)kind));
 }
 
 /* Inputs of the linear layers, where nothing else in the backward pass reads them. */
@@ -164,11 +165,11 @@ static void layout_backward(struct model *model, struct arena *arena)
     size_t tokens = model->capacity.tokens, width = model->config.width;
     size_t attention = 2 * (model->shard.query.count + model->shard.key.count);
     size_t mlp = model->shard.ffn.count;
-    size_t kept = model->method->linear_kept ? model->method->linear_kept(&model->method_config) : 0;
+    size_t scratch = model->method->scratch ? model->method->scratch(&model->method_config) : 0;
     model->dx = arena_floats(arena, tokens, width);
     model->dinput = arena_floats(arena, tokens, width);
     model->dinner = arena_floats(arena, tokens, attention > mlp ? attention : mlp);
-    model->method_scratch = arena_floats(arena, tokens, kept);
+    model->method_scratch = arena_floats(arena, tokens, scratch);
 }
 
 static void layout_loss(struct model *model, struct arena *arena)

@@ -15,7 +15,8 @@ int model_merge(struct model *model, struct error *err)
         return error_set(err, "what %s adds cannot be taken up by the weights", method_name(model->method_config.kind));
     for (uint32_t i = 0; i < model->config.layers; i++)
         for (int kind = 0; kind < LINEARS; kind++)
-            if (model->layers[i].linears[kind].weight) method->linear_merge(&context, &model->layers[i].linears[kind]);
+            if (model->layers[i].linears[kind].adapter[0])
+                method->linear_merge(&context, &model->layers[i].linears[kind]);
     return model->kernels->synchronise(model->device, err);
 }
 
@@ -24,7 +25,7 @@ void linear_forward(const struct model *model, const struct linear *linear, size
     size_t in = linear->in, out = linear->out;
     model->kernels->matmul(model->device, false, true, tokens, out, in, 1, x, in, linear->weight->value, in, 0, y, out);
     if (linear->adds_bias) model->kernels->bias_forward(model->device, tokens, out, linear->bias->value, y);
-    if (model->method->linear_forward) {
+    if (linear->adapter[0]) {
         struct method_context context = context_of(model);
         model->method->linear_forward(&context, linear, tokens, x, y);
     }
@@ -41,7 +42,7 @@ void linear_backward(const struct model *model, const struct linear *linear, siz
     if (linear->bias && linear->bias->gradient)
         k->bias_backward(model->device, tokens, out, dy, linear->bias->gradient);
     if (dx) k->matmul(model->device, false, false, tokens, in, out, 1, dy, out, weight->value, in, add ? 1 : 0, dx, in);
-    if (model->method->linear_backward) {
+    if (linear->adapter[0]) {
         struct method_context context = context_of(model);
         model->method->linear_backward(&context, linear, tokens, x, dy, dx);
     }

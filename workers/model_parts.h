@@ -59,7 +59,7 @@ struct model {
     float *fused;          /* [T][H][3][D] output of the one matrix of q, k, v, or its gradient */
     float *row_sums;       /* [2][T] of norms that are spread over the gang */
     float *dinner;         /* gradients inside a block: attended, q, k, v; or activated */
-    float *method_scratch; /* [T][linear_kept] */
+    float *method_scratch; /* [T][scratch] of the method */
     float *loss_hidden, *loss_normed, *loss_dnormed, *loss_dhidden; /* [C][W], C = min(LOSS_ROWS, targets) */
     float *loss_values;                                             /* [C] */
     float *logits;                                                  /* [C][V] */

@@ -145,6 +145,8 @@ static const struct field method_fields[] = {
     NAME(method_config, kind, method_name_of, method_find),
     U32(method_config, size, 0, 1 << 24),
     REAL(method_config, alpha),
+    PLAIN(method_config, rank_stabilised, FIELD_BOOL),
+    U32(method_config, modules, 0, (1 << LINEARS) - 1),
     {.key = NULL},
 };
 

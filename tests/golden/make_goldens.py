@@ -4,6 +4,7 @@
     python3 -m venv VENV && VENV/bin/pip install torch transformers peft h5py
     VENV/bin/python tests/golden/make_goldens.py [FOLDER]
     VENV/bin/python tests/golden/make_goldens.py --optimisers [FOLDER]   (optimisers/curves.h5 alone)
+    VENV/bin/python tests/golden/make_goldens.py --add [FOLDER]          (methods that the files do not have yet)
 
 One file FAMILY_NAME.h5 a model:
     /                       attributes: the model's configuration, made_with; family, norm and activation as numbers, in the
@@ -11,10 +12,10 @@ One file FAMILY_NAME.h5 a model:
     /weights/NAME           float32, Hugging Face's names
     /batches/B/             ids[tokens], offsets[sequences+1], rows[targets], labels[targets]: packed sequences; token row
                             rows[i] predicts labels[i]; no other token has a loss
-    /methods/METHOD/        attributes: size, alpha, the recipe of AdamW; torch_float32: how far PyTorch's own float32 curve
-                            of losses lies from the float64 one
-    /methods/METHOD/adapter/NAME     float32, as in PEFT's files
-    /methods/METHOD/gradients/NAME   of the mean loss over the targets of batch 0, before any step
+    /methods/METHOD/        attributes: size, alpha and other options of the method, the recipe of AdamW; torch_float32: how
+                            far PyTorch's own float32 curve of losses lies from the float64 one
+    /methods/METHOD/adapter/NAME     float32, as in PEFT's files; absent where weights of the base are trained
+    /methods/METHOD/gradients/NAME   of the mean loss over the targets of batch 0, before any step: of what is trained then
     /methods/METHOD/losses, norms    of the steps 1, 2, ...: before the step; norm of the gradient before clipping. Step s
                                      takes batch (s-1) mod batches
 
@@ -40,6 +41,7 @@ from transformers.models.olmo2 import modeling_olmo2
 from transformers.models.qwen2 import modeling_qwen2
 
 STEPS = 20
+MADE_WITH = numpy.bytes_(f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, float64")
 FAMILIES = ["llama", "mistral", "qwen2", "olmo2", "gpt_neox"]
 CLASSES = [transformers.LlamaForCausalLM, transformers.MistralForCausalLM, transformers.Qwen2ForCausalLM,
            transformers.Olmo2ForCausalLM, transformers.GPTNeoXForCausalLM]
@@ -75,8 +77,12 @@ MODELS = {
 METHODS = {
     "full": dict(size=0, alpha=0.0, learning_rate=3e-3),
     "lora": dict(size=3, alpha=4.5, learning_rate=3e-3),
+    # modules: bits of workers/architecture.h's enum linear_kind, q, v (or both in one) and down
+    "lora_stabilised": dict(size=2, alpha=3.0, rank_stabilised=1, modules=0b10001101, learning_rate=3e-3),
     "prompt": dict(size=5, alpha=0.0, learning_rate=3e-2),
 }
+PEFT_METHODS = ["lora", "lora_stabilised", "prompt"]
+OPTIMISER_METHODS = ["full", "lora", "prompt"]
 OPTIMISERS = {
     "adafactor": dict(parameter_scale=1.0, momentum=0.0, full=3e-2, lora=3e-2, prompt=3e-2),
     "adafactor_unscaled": dict(parameter_scale=0.0, momentum=0.0, full=3e-3, lora=3e-3, prompt=3e-2),
@@ -87,8 +93,9 @@ OPTIMISER_MODELS = ["llama_gqa_untied", "llama_mqa_tied", "mistral_gqa", "olmo2_
 RECIPE = dict(beta1=0.9, beta2=0.98, epsilon=1e-8, weight_decay=0.1)
 # (source tokens, target tokens) of the sequences of each batch
 BATCHES = [[(3, 9), (1, 1), (20, 27), (6, 4)], [(2, 5), (9, 1), (1, 12)], [(11, 30)]]
-LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-NEOX_LINEARS = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
+# by bits of enum linear_kind
+LINEARS = {0: "q_proj", 1: "k_proj", 2: "v_proj", 4: "o_proj", 5: "gate_proj", 6: "up_proj", 7: "down_proj"}
+NEOX_LINEARS = {3: "query_key_value", 4: "dense", 6: "dense_h_to_4h", 7: "dense_4h_to_h"}
 
 
 def norm_in_double(self, x):
@@ -162,12 +169,24 @@ def base_model(family, generator):
     return model
 
 
+def modules_of(family, bits):
+    """Names of a family's matrices; no bits: all of them."""
+    names = NEOX_LINEARS if family["fused_qkv"] else LINEARS
+    return [name for bit, name in names.items() if not bits or bits >> bit & 1]
+
+
+def fits(family, name):
+    """The method is possible on the family."""
+    return True
+
+
 def with_method(model, family, name, method, generator):
     if name == "full":
         return model
-    if name == "lora":
+    if name.startswith("lora"):
         config = peft.LoraConfig(r=method["size"], lora_alpha=method["alpha"], lora_dropout=0.0, bias="none",
-                                 target_modules=NEOX_LINEARS if family["fused_qkv"] else LINEARS, task_type="CAUSAL_LM")
+                                 use_rslora=bool(method.get("rank_stabilised")),
+                                 target_modules=modules_of(family, method.get("modules", 0)), task_type="CAUSAL_LM")
     else:
         config = peft.PromptTuningConfig(num_virtual_tokens=method["size"], task_type="CAUSAL_LM")
     model = peft.get_peft_model(model, config).double()
@@ -281,9 +300,7 @@ def put_method(file, family, name, base_seed, batches):
     method = METHODS[name]
     model = make_model(family, name, base_seed)
     group = file.create_group(f"methods/{name}")
-    if name == "full":
-        put_tensors(file.create_group("weights"), family, dict(model.named_parameters()))
-    else:
+    if name in PEFT_METHODS:
         put_tensors(group.create_group("adapter"), family, trained(model))
         saved = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
         if set(saved) != set(trained(model)):
@@ -296,8 +313,9 @@ def put_method(file, family, name, base_seed, batches):
     recipe = dict(RECIPE, learning_rate=method["learning_rate"], clip_norm=round(0.6 * norm, 3))
     losses, norms = train(model, batches, recipe)
     own = check_conditioning(make_model(family, name, base_seed), batches, recipe, losses)
-    for key, value in dict(recipe, size=method["size"], alpha=method["alpha"], torch_float32=own).items():
+    for key, value in dict(recipe, **method, torch_float32=own).items():
         group.attrs[key] = float(value)
+    group.attrs["made_with"] = MADE_WITH
     group.create_dataset("losses", data=numpy.array(losses, "<f8"))
     group.create_dataset("norms", data=numpy.array(norms, "<f8"))
     clipped = sum(n > recipe["clip_norm"] for n in norms)
@@ -326,41 +344,60 @@ def put_optimiser(file, model_name, family, method, optimiser, base_seed, batche
 def put_optimisers(folder):
     (folder / "optimisers").mkdir(exist_ok=True)
     with h5py.File(folder / "optimisers/curves.h5", "w", libver=("earliest", "v108"), track_order=False) as file:
-        file.attrs["made_with"] = numpy.bytes_(f"torch {torch.__version__}, transformers {transformers.__version__}, "
-                                               f"peft {peft.__version__}, float64")
+        file.attrs["made_with"] = MADE_WITH
         for index, (name, family) in enumerate(MODELS.items()):
             if name not in OPTIMISER_MODELS:
                 continue
             family = dict(ARCHITECTURE, **family)
             batches = make_batches(family["vocabulary"], torch.Generator().manual_seed(1000 + index))
-            for method in METHODS:
+            for method in OPTIMISER_METHODS:
                 for optimiser in OPTIMISERS:
                     put_optimiser(file, name, family, method, optimiser, 100 * index, batches)
 
 
+def put_model(path, family, index, batches):
+    """A new file, without methods."""
+    with h5py.File(path, "w", libver=("earliest", "v108"), track_order=False) as file:
+        for key, value in family.items():
+            file.attrs[key] = float(value)
+        file.attrs["made_with"] = MADE_WITH
+        for i, batch in enumerate(batches):
+            for key, values in batch[3].items():
+                file.create_dataset(f"batches/{i}/{key}", data=numpy.array(values, "<i4"))
+        model = base_model(family, torch.Generator().manual_seed(100 * index))
+        put_tensors(file.create_group("weights"), family, dict(model.named_parameters()))
+
+
+def check_weights(file, family, index):
+    """What is added must be of the weights that are there."""
+    for name, tensor in base_model(family, torch.Generator().manual_seed(100 * index)).named_parameters():
+        name = "embed_out.weight" if family["fused_qkv"] and name == "lm_head.weight" else name
+        if not (file["weights"][name][()] == tensor.detach().numpy().astype("<f4")).all():
+            sys.exit(f"{name} is drawn otherwise by this torch: make all goldens again")
+
+
 def main():
-    arguments = [a for a in sys.argv[1:] if a != "--optimisers"]
+    words = {"--optimisers", "--add"}
+    arguments = [a for a in sys.argv[1:] if a not in words]
     folder = Path(arguments[0]) if arguments else Path(__file__).parent
     torch.set_num_threads(1)
     in_double(True)
-    put_optimisers(folder)
+    if "--add" not in sys.argv:
+        put_optimisers(folder)
     if "--optimisers" in sys.argv:
         return
     for index, (name, family) in enumerate(MODELS.items()):
         family = dict(ARCHITECTURE, **family)
         path = folder / f"{name}.h5"
         batches = make_batches(family["vocabulary"], torch.Generator().manual_seed(1000 + index))
-        with h5py.File(path, "w", libver=("earliest", "v108"), track_order=False) as file:
-            for key, value in family.items():
-                file.attrs[key] = float(value)
-            file.attrs["made_with"] = numpy.bytes_(f"torch {torch.__version__}, transformers {transformers.__version__}, "
-                                                   f"peft {peft.__version__}, float64")
-            for i, batch in enumerate(batches):
-                for key, values in batch[3].items():
-                    file.create_dataset(f"batches/{i}/{key}", data=numpy.array(values, "<i4"))
-            print(path.name)
+        if "--add" not in sys.argv:
+            put_model(path, family, index, batches)
+        print(path.name)
+        with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
+            check_weights(file, family, index)
             for method in METHODS:
-                put_method(file, family, method, 100 * index, batches)
+                if f"methods/{method}" not in file and fits(family, method):
+                    put_method(file, family, method, 100 * index, batches)
 
 
 if __name__ == "__main__":

@@ -168,6 +168,10 @@ static void what_is_computed_makes_the_identity(void **state)
     t = sweep_right;
     t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
                  "label_smoothing = 0.0; optimiser = \"adamw\"; };";
+    t.methods = "methods = ( { name = \"none\"; }, { name = \"full\"; learning_rates = [ 1e-3 ]; },\n"
+                "            { name = \"lora\"; ranks = [ 2, 4 ]; rank_stabilised = false; modules = \"all\"; "
+                "learning_rates = [ 1e-2, 1e-3 ]; },\n"
+                "            { name = \"prompt\"; lengths = [ 4 ]; learning_rates = [ 0.3 ]; } );";
     changed(&t, true, EVERY_POINT);
 }
 

@@ -140,12 +140,13 @@ static void mistakes_in_methods(void **state)
     t.methods = "methods = ( { name = \"lora\"; ranks = [ 2,\n 12 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":8: methods[0].ranks[1]: rank 12 is above the width 8 of model \"s\"; allowed: 1..8");
     t.methods = "methods = ( { name = \"lora\"; rank = 2; learning_rates = [ 1e-2 ]; } );";
-    sweep_refused(&t,
-                  ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, tasks, ranks, lengths, alpha, "
-                  "learning_rates, examples, sequence_length, batch, epochs, max_steps, evaluations, "
-                  "evaluation_steps, patience, order, optimiser, momentum, "
-                  "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, label_smoothing, "
-                  "weight_decay, clip_norm, beta1, beta2, epsilon");
+    sweep_refused(
+        &t,
+        ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, tasks, ranks, lengths, alpha, "
+        "rank_stabilised, modules, learning_rates, examples, sequence_length, batch, epochs, max_steps, evaluations, "
+        "evaluation_steps, patience, order, optimiser, momentum, "
+        "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, label_smoothing, "
+        "weight_decay, clip_norm, beta1, beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":7: methods[0].ranks: unknown key, did you mean tasks?; allowed: name, tasks, learning_rates, "
                       "examples, sequence_length, "
@@ -176,6 +177,10 @@ static void mistakes_in_methods(void **state)
     sweep_refused(&t, ":7: methods[0]: key \"learning_rates\" is missing");
     t.methods = "methods = ( { name = \"ful\"; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":7: methods[0].name: \"ful\" is unknown, did you mean full?; allowed: none, full, lora, prompt");
+    t.methods = "methods = ( { name = \"lora\"; ranks = [ 2 ]; modules = [ \"q_proj\",\n \"query_key_value\" ]; "
+                "learning_rates = [ 1e-2 ]; } );";
+    sweep_refused(&t, ":8: methods[0].modules[1]: \"query_key_value\" is no matrix of a layer of any model here; "
+                      "allowed: attention, mlp, all, or names such as q_proj");
     t.methods = "methods = ( { name = \"none\"; }, { name = \"none\"; } );";
     sweep_refused(&t,
                   ":7: methods[1].name: \"none\" is methods[0], too; sizes and learning rates are lists of one entry");

@@ -36,6 +36,7 @@ struct golden {
     size_t batch_count, steps;
     double losses[GOLDEN_STEPS], norms[GOLDEN_STEPS];
     struct batch_capacity capacity;
+    const char *name; /* of the method's group */
 };
 
 /* A test cannot go on without its golden: the reason, and out. */
@@ -52,6 +53,12 @@ static inline double golden_number(hid_t object, const char *name)
     if (attribute < 0 || H5Aread(attribute, H5T_NATIVE_DOUBLE, &value) < 0) golden_stop("no attribute", name);
     H5Aclose(attribute);
     return value;
+}
+
+/* Of goldens that came later. */
+static inline double golden_number_or(hid_t object, const char *name, double other)
+{
+    return H5Aexists(object, name) > 0 ? golden_number(object, name) : other;
 }
 
 static inline uint32_t golden_count(hid_t object, const char *name)
@@ -165,6 +172,8 @@ static inline void golden_method(hid_t file, hid_t group, struct golden *golden)
 {
     golden->method.size = golden_count(group, "size");
     golden->method.alpha = golden_number(group, "alpha");
+    golden->method.rank_stabilised = golden_number_or(group, "rank_stabilised", 0) != 0;
+    golden->method.modules = (uint32_t)golden_number_or(group, "modules", 0);
     golden->recipe = (struct recipe){.learning_rate = golden_number(group, "learning_rate"),
                                      .beta1 = golden_number(group, "beta1"),
                                      .beta2 = golden_number(group, "beta2"),
@@ -201,7 +210,8 @@ static inline struct architecture golden_architecture(hid_t file)
                                  .window = golden_count(file, "window")};
 }
 
-static inline struct golden *golden_read(const char *path, enum method_kind kind)
+/* The golden of /methods/METHOD; NULL: the file has none. */
+static inline struct golden *golden_read(const char *path, const char *method, enum method_kind kind)
 {
     char name[64];
     struct golden *golden = calloc(1, sizeof *golden);
@@ -220,7 +230,13 @@ static inline struct golden *golden_read(const char *path, enum method_kind kind
                                           .norm_epsilon = golden_number(file, "norm_epsilon"),
                                           .architecture = golden_architecture(file)};
     golden->method.kind = kind;
-    snprintf(name, sizeof name, "methods/%s", method_name(kind));
+    golden->name = method;
+    snprintf(name, sizeof name, "methods/%s", method);
+    if (H5Lexists(file, name, H5P_DEFAULT) <= 0) {
+        H5Fclose(file);
+        free(golden);
+        return NULL;
+    }
     hid_t group = H5Gopen2(file, name, H5P_DEFAULT);
     if (group < 0) golden_stop("no group", name);
     golden_method(file, group, golden);
@@ -231,7 +247,7 @@ static inline struct golden *golden_read(const char *path, enum method_kind kind
 }
 
 /* Another optimiser's recipe and curve (optimisers/curves.h5) in place of AdamW's. false: the file has none of this
- * model. */
+ * model and method. */
 static inline bool golden_optimiser(struct golden *golden, const char *path, const char *model, const char *name,
                                     enum optimiser_kind kind)
 {
@@ -239,9 +255,10 @@ static inline bool golden_optimiser(struct golden *golden, const char *path, con
     size_t steps, norms;
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (file < 0) golden_stop("cannot open", path);
-    bool has = H5Lexists(file, model, H5P_DEFAULT) > 0;
+    snprintf(group_name, sizeof group_name, "%s/%s", model, golden->name);
+    bool has = H5Lexists(file, model, H5P_DEFAULT) > 0 && H5Lexists(file, group_name, H5P_DEFAULT) > 0;
     if (has) {
-        snprintf(group_name, sizeof group_name, "%s/%s/%s", model, method_name(golden->method.kind), name);
+        snprintf(group_name, sizeof group_name, "%s/%s/%s", model, golden->name, name);
         hid_t group = H5Gopen2(file, group_name, H5P_DEFAULT);
         if (group < 0) golden_stop("no group", group_name);
         golden->recipe = (struct recipe){.optimiser = kind,

@@ -75,18 +75,32 @@ static inline struct model_config variant_model(int variant, uint32_t heads, uin
 
 static inline struct method_config method_full_config(void)
 {
-    return (struct method_config){METHOD_FULL, 0, 0};
+    return (struct method_config){.kind = METHOD_FULL};
 }
 
 static inline struct method_config method_lora_config(void)
 {
-    return (struct method_config){METHOD_LORA, 3, 4.5};
+    return (struct method_config){.kind = METHOD_LORA, .size = 3, .alpha = 4.5};
 }
 
 static inline struct method_config method_prompt_config(void)
 {
-    return (struct method_config){METHOD_PROMPT, 2, 0};
+    return (struct method_config){.kind = METHOD_PROMPT, .size = 2};
 }
+
+/* Every method, with the options that make it compute something else; the untuned model first. */
+static const struct method_config method_cases[] = {
+    {.kind = METHOD_NONE},
+    {.kind = METHOD_FULL},
+    {.kind = METHOD_LORA, .size = 3, .alpha = 4.5},
+    {.kind = METHOD_PROMPT, .size = 2},
+    {.kind = METHOD_LORA,
+     .size = 2,
+     .alpha = 3,
+     .rank_stabilised = true,
+     .modules = 1 << LINEAR_Q | 1 << LINEAR_V | 1 << LINEAR_QKV | 1 << LINEAR_DOWN},
+};
+enum { METHOD_CASES = sizeof method_cases / sizeof *method_cases };
 
 /* A batch that owns its arrays. */
 struct sample {

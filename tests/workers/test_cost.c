@@ -47,6 +47,9 @@ static void parameters_by_hand(void **state)
     assert_int_equal(method_parameters(&tiny, &prompt), 3 * 8);
     /* in + out of each matrix: q 16, k 12, v 12, o 16, gate, up, down 24 each */
     assert_int_equal(method_parameters(&tiny, &lora), 2 * 2 * (16 + 12 + 12 + 16 + 72));
+    struct method_config some = lora;
+    some.modules = modules_find("q_proj") | modules_find("mlp");
+    assert_int_equal(method_parameters(&tiny, &some), 2 * 2 * (16 + 72));
 }
 
 static void flops_by_hand(void **state)
@@ -141,6 +144,31 @@ static void impossible_methods_are_refused(void **state)
     assert_int_equal(method_config_check(&bad, &tiny, &err), -1);
     bad = (struct method_config){.kind = METHOD_LORA, .size = 1, .alpha = -1.0};
     assert_int_equal(method_config_check(&bad, &tiny, &err), -1);
+    bad =
+        (struct method_config){.kind = METHOD_LORA, .size = 1, .alpha = 1, .modules = modules_find("query_key_value")};
+    assert_int_equal(method_config_check(&bad, &tiny, &err), -1);
+    assert_non_null(strstr(err.text, "allowed: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"));
+}
+
+/* Names of matrices mean the same place in every family; options that are usual leave no trace in an identity. */
+static void modules_by_name(void **state)
+{
+    (void)state;
+    char text[METHOD_TEXT];
+    assert_int_equal(modules_find("q_proj"), 1 << LINEAR_Q);
+    assert_int_equal(modules_find("up_proj"), modules_find("dense_h_to_4h"));
+    assert_int_equal(modules_find("dense"), modules_find("o_proj"));
+    assert_int_equal(modules_find("attention") | modules_find("mlp"), modules_find("all"));
+    assert_int_equal(modules_find("attention") & modules_find("mlp"), 0);
+    assert_int_equal(modules_find("self_attn"), 0);
+    assert_int_equal(modules_find(""), 0);
+    assert_int_equal(method_text(&lora, text, sizeof text), 0);
+    assert_string_equal(text, "");
+    struct method_config some = {
+        .kind = METHOD_LORA, .size = 2, .alpha = 4, .rank_stabilised = true, .modules = 1 << LINEAR_Q | 1 << LINEAR_V};
+    method_text(&some, text, sizeof text);
+    assert_string_equal(text, " rank_stabilised=1 modules=q,v");
+    assert_true(method_module(&some, LINEAR_V) && !method_module(&some, LINEAR_K) && !method_module(&full, LINEAR_V));
 }
 
 int main(void)
@@ -150,6 +178,7 @@ int main(void)
         cmocka_unit_test(flops_by_hand),
         cmocka_unit_test(recomputation_by_hand),
         cmocka_unit_test(large_models_cost_6n_and_4n),
+        cmocka_unit_test(modules_by_name),
         cmocka_unit_test(impossible_models_are_refused),
         cmocka_unit_test(impossible_methods_are_refused),
     };

@@ -130,12 +130,11 @@ static void prompt(void **state)
 static void variants_of_the_architecture(void **state)
 {
     (void)state;
-    const struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
     for (int i = 0; i < VARIANTS; i++) {
         struct model_config config = variant_model(i, 4, 2, i % 2);
         print_message("%s\n", variants[i].what);
-        for (int m = 0; m < 3; m++)
-            check_gradients(&config, &methods[m]);
+        for (int m = 1; m < METHOD_CASES; m++)
+            check_gradients(&config, &method_cases[m]);
     }
 }
 
@@ -324,12 +323,11 @@ static void evaluation_model(void **state)
     (void)state;
     struct model_config config = small_model(4, 2, true);
     config.layers = 3;
-    struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
-    for (size_t i = 0; i < 3; i++) {
-        struct sample *s = sample_default(&methods[i], config.vocabulary);
+    for (size_t i = 1; i < METHOD_CASES; i++) {
+        struct sample *s = sample_default(&method_cases[i], config.vocabulary);
         struct batch_capacity capacity = capacity_of(&s->batch);
-        struct rank training = rank_alone("reference", &config, &methods[i], &capacity, true);
-        struct rank evaluation = rank_alone("reference", &config, &methods[i], &capacity, false);
+        struct rank training = rank_alone("reference", &config, &method_cases[i], &capacity, true);
+        struct rank evaluation = rank_alone("reference", &config, &method_cases[i], &capacity, false);
         assert_true(loss_of(&training, &s->batch) == loss_of(&evaluation, &s->batch));
         struct error err = {""};
         double loss;
@@ -410,7 +408,7 @@ static void fresh_lora_is_the_base(void **state)
 {
     (void)state;
     struct model_config config = small_model(4, 2, true);
-    struct method_config none = {METHOD_NONE, 0, 0}, method = method_lora_config();
+    struct method_config none = {.kind = METHOD_NONE}, method = method_lora_config();
     struct sample *s = sample_default(&none, config.vocabulary);
     struct batch_capacity capacity = capacity_of(&s->batch);
     struct rank base = rank_alone("reference", &config, &none, &capacity, false);

@@ -98,10 +98,9 @@ static void check_variants(const char *backend, const struct method_config *meth
 static void variants_of_the_architecture(void **state)
 {
     (void)state;
-    const struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
-    for (int m = 0; m < 3; m++) {
-        check_variants("reference", &methods[m], BOUND);
-        check_variants("cpu", &methods[m], 5 * BOUND);
+    for (int m = 1; m < METHOD_CASES; m++) {
+        check_variants("reference", &method_cases[m], BOUND);
+        check_variants("cpu", &method_cases[m], 5 * BOUND);
     }
 }
 
@@ -114,14 +113,14 @@ static void cpu_backend(void **state)
         print_message("skipped: %s\n", err.text);
         skip();
     }
-    struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
-    for (int m = 0; m < 3; m++) {
+    for (int m = 1; m < METHOD_CASES; m++) {
+        const struct method_config *method = &method_cases[m];
         for (int i = 0; i < SHAPES; i++) {
             struct model_config config = config_of(&shapes[i], i % 2);
-            struct sample *s = sample_default(&methods[m], config.vocabulary);
-            struct gathered *oracle = gang_train("reference", 1, &config, &methods[m], &s->batch, false);
-            struct gathered *one = gang_train("cpu", 1, &config, &methods[m], &s->batch, false);
-            struct gathered *many = gang_train("cpu", shapes[i].degree, &config, &methods[m], &s->batch, false);
+            struct sample *s = sample_default(method, config.vocabulary);
+            struct gathered *oracle = gang_train("reference", 1, &config, method, &s->batch, false);
+            struct gathered *one = gang_train("cpu", 1, &config, method, &s->batch, false);
+            struct gathered *many = gang_train("cpu", shapes[i].degree, &config, method, &s->batch, false);
             assert_same_gradients(one, oracle, 5 * BOUND, shapes[i].what);
             assert_same_gradients(many, oracle, 5 * BOUND, shapes[i].what);
             gathered_destroy(oracle);
@@ -275,22 +274,23 @@ static void check_bytes(const struct model_config *config, const struct method_c
 static void predicted_bytes_are_allocated(void **state)
 {
     (void)state;
-    struct method_config methods[] = {
-        {METHOD_NONE, 0, 0}, method_full_config(), method_lora_config(), method_prompt_config()};
     static const struct recipe recipes[] = {{.optimiser = OPTIMISER_ADAMW},
                                             {.optimiser = OPTIMISER_ADAFACTOR},
                                             {.optimiser = OPTIMISER_SGD, .momentum = 0.9},
                                             {.optimiser = OPTIMISER_SGD}};
-    for (int i = 0; i < SHAPES * 8; i++) {
-        const struct shape *shape = &shapes[i / 8];
+    const int each = 2 * METHOD_CASES;
+    for (int i = 0; i < SHAPES * each; i++) {
+        const struct shape *shape = &shapes[i / each];
         struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3};
         struct model_config config = config_of(shape, i % 3 == 0);
-        check_bytes(&config, &methods[i % 4], &capacity, i / 4 % 2 ? &recipes[i % 3] : NULL, shape->degree);
+        check_bytes(&config, &method_cases[i % METHOD_CASES], &capacity, i / METHOD_CASES % 2 ? &recipes[i % 3] : NULL,
+                    shape->degree);
     }
-    for (int i = 0; i < VARIANTS * 8; i++) {
+    for (int i = 0; i < VARIANTS * each; i++) {
         struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3};
-        struct model_config config = variant_model(i / 8, 6, 3, i % 3 == 0);
-        check_bytes(&config, &methods[i % 4], &capacity, i / 4 % 2 ? &recipes[i % 7 % 4] : NULL, 1 + i % 3);
+        struct model_config config = variant_model(i / each, 6, 3, i % 3 == 0);
+        check_bytes(&config, &method_cases[i % METHOD_CASES], &capacity,
+                    i / METHOD_CASES % 2 ? &recipes[i % 7 % 4] : NULL, 1 + i % 3);
     }
 }
 
@@ -299,13 +299,13 @@ static void counted_parameters_are_there(void **state)
 {
     (void)state;
     struct error err = {""};
-    const struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
-    for (int i = 0; i < VARIANTS * 3; i++) {
-        struct model_config config = variant_model(i / 3, 6, 3, i % 2);
+    for (int i = 0; i < VARIANTS * METHOD_CASES; i++) {
+        const struct method_config *method = &method_cases[i % METHOD_CASES];
+        struct model_config config = variant_model(i / METHOD_CASES, 6, 3, i % 2);
         uint64_t base = 0, trained = 0;
         struct batch_capacity capacity = {10, 1, 10, 10, false};
         struct rank r;
-        if (rank_create(&r, kernels_find("reference", &err), &(struct collective){NULL, 0, 1}, &config, &methods[i % 3],
+        if (rank_create(&r, kernels_find("reference", &err), &(struct collective){NULL, 0, 1}, &config, method,
                         &capacity, true, &err))
             fail_msg("%s", err.text);
         for (size_t p = 0; p < r.parameters->count; p++) {
@@ -315,7 +315,7 @@ static void counted_parameters_are_there(void **state)
         }
         rank_destroy(&r);
         assert_int_equal(base, model_parameters(&config));
-        assert_int_equal(trained, method_parameters(&config, &methods[i % 3]));
+        assert_int_equal(trained, method_parameters(&config, method));
     }
 }
 
@@ -326,8 +326,8 @@ static void memory_makes_sense(void **state)
     struct error err = {""};
     struct model_config config = {"16b", 48, 5120, 40, 8, 128, 13824, 32000, true, 10000, 1e-5, {0}};
     struct batch_capacity capacity = {8192, 8, 8192, 1024, false};
-    struct method_config full = method_full_config(), lora_method = {METHOD_LORA, 16, 16},
-                         prompt_method = {METHOD_PROMPT, 100, 0};
+    struct method_config full = method_full_config(), lora_method = {.kind = METHOD_LORA, .size = 16, .alpha = 16},
+                         prompt_method = {.kind = METHOD_PROMPT, .size = 100};
     struct memory f1, f8, l, p, e;
     assert_int_equal(model_memory(&config, &full, &capacity, &fixture_adamw, 1, &f1, &err), 0);
     assert_int_equal(model_memory(&config, &full, &capacity, &fixture_adamw, 8, &f8, &err), 0);

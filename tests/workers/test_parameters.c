@@ -43,16 +43,6 @@ static void shards_destroy(struct shards *s)
     collective_group_destroy(s->group);
 }
 
-static const struct method_config *all_methods(void)
-{
-    static struct method_config methods[4];
-    methods[0] = (struct method_config){METHOD_NONE, 0, 0};
-    methods[1] = method_full_config();
-    methods[2] = method_lora_config();
-    methods[3] = method_prompt_config();
-    return methods;
-}
-
 static struct model_config uneven_model(bool tied)
 {
     return small_model(6, 3, tied); /* over 2 ranks the middle KV head is on both */
@@ -63,10 +53,10 @@ static struct model_config uneven_model(bool tied)
 static void owned_once(void **state)
 {
     (void)state;
-    for (int i = 0; i < 4 * 2 * 6; i++) {
-        struct model_config config = i / 4 % 2 ? uneven_model(true) : small_model(6, 1, false);
-        const struct method_config *method = &all_methods()[i % 4];
-        struct shards s = shards_create(i / 8 + 1, &config, method, true);
+    for (int i = 0; i < METHOD_CASES * 2 * 6; i++) {
+        struct model_config config = i / METHOD_CASES % 2 ? uneven_model(true) : small_model(6, 1, false);
+        const struct method_config *method = &method_cases[i % METHOD_CASES];
+        struct shards s = shards_create(i / (2 * METHOD_CASES) + 1, &config, method, true);
         uint64_t base = 0, trainable = 0;
         for (int rank = 0; rank < s.degree; rank++) {
             for (size_t j = 0; j < s.ranks[rank]->count; j++) {
@@ -88,9 +78,9 @@ static void owned_once(void **state)
 static void initial_values_of_any_degree(void **state)
 {
     (void)state;
-    for (int m = 1; m < 4; m++) {
+    for (int m = 1; m < METHOD_CASES; m++) {
         struct model_config config = uneven_model(false);
-        struct method_config method = all_methods()[m];
+        struct method_config method = method_cases[m];
         struct sample *s = sample_default(&method, config.vocabulary);
         struct gathered *one = gang_train("reference", 1, &config, &method, &s->batch, true);
         for (int degree = 2; degree <= 5; degree++) {
@@ -155,7 +145,7 @@ static void initial_values_of_lora(void **state)
 {
     (void)state;
     struct model_config config = small_model(4, 2, true);
-    struct method_config method = {METHOD_LORA, 8, 8};
+    struct method_config method = {.kind = METHOD_LORA, .size = 8, .alpha = 8};
     struct gathered *g = initial(&config, &method);
     const struct tensor *a = gathered_find(g, "model.layers.1.mlp.down_proj.lora_A.weight");
     const struct tensor *b = gathered_find(g, "model.layers.1.mlp.down_proj.lora_B.weight");
@@ -174,7 +164,7 @@ static void initial_values_of_prompts(void **state)
 {
     (void)state;
     struct model_config config = small_model(4, 2, true);
-    struct method_config method = {METHOD_PROMPT, 6, 0};
+    struct method_config method = {.kind = METHOD_PROMPT, .size = 6};
     struct gathered *g = initial(&config, &method);
     const struct tensor *prompt = gathered_find(g, "prompt_embeddings"),
                         *table = gathered_find(g, "model.embed_tokens.weight");
@@ -276,10 +266,11 @@ static int load(struct shards *s, const char *path, bool trainable_only, bool mo
 static void check_checkpoints(const struct recipe *recipe)
 {
     struct model_config config = uneven_model(false);
-    for (int i = 0; i < 3 * 4 * 2; i++) {
-        const struct method_config *method = &all_methods()[i % 3 + 1];
-        int degree = i / 3 % 4 + 1;
-        bool moments = i / 12;
+    const int tuned = METHOD_CASES - 1;
+    for (int i = 0; i < tuned * 4 * 2; i++) {
+        const struct method_config *method = &method_cases[i % tuned + 1];
+        int degree = i / tuned % 4 + 1;
+        bool moments = i / (4 * tuned);
         struct shards one = shards_create_with(1, &config, method, recipe),
                       from = shards_create_with(degree, &config, method, recipe);
         mark_all(&one);
@@ -316,8 +307,8 @@ static void base_into_a_method(void **state)
     struct shards pretrained = shards_create(2, &config, &full, true);
     mark_all(&pretrained);
     save(&pretrained, temporary_path("base.h5"), true);
-    for (int m = 0; m < 4; m++) {
-        struct shards s = shards_create(3, &config, &all_methods()[m], true);
+    for (int m = 0; m < METHOD_CASES; m++) {
+        struct shards s = shards_create(3, &config, &method_cases[m], true);
         struct error err = {""};
         if (load(&s, temporary_path("base.h5"), false, false, &err)) fail_msg("%s", err.text);
         assert_marks(&s, false, 1);
