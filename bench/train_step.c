@@ -114,7 +114,8 @@ static int prepare_products(struct member *m, struct error *err)
 static int prepare(struct member *m, struct error *err)
 {
     const struct setting *s = m->setting;
-    struct batch_capacity capacity = {s->batch.tokens, s->batch.sequences, s->batch.targets, s->batch.longest, false};
+    struct batch_capacity capacity = {
+        s->batch.tokens, s->batch.sequences, s->batch.targets, s->batch.longest, false, false};
     m->kernels = kernels_find("cpu", err);
     if (!m->kernels || shard_of(&s->model, m->collective.rank, m->collective.size, &m->shard, err)) return -1;
     m->device = m->kernels->device_create(m->collective.rank, s->threads, err);
@@ -202,7 +203,7 @@ static int make_batch(struct setting *s, size_t sequences, size_t length, struct
     }
     for (size_t i = 0; i <= sequences; i++)
         offsets[i] = (uint32_t)(i * whole);
-    s->batch = (struct batch){tokens, sequences, whole, ids, positions, offsets, rows, labels, targets};
+    s->batch = (struct batch){tokens, sequences, whole, ids, positions, offsets, rows, labels, targets, {0}};
     return 0;
 }
 

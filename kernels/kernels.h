@@ -23,7 +23,7 @@
 #include "io/error.h"
 #include "kernels/precision.h"
 
-#define KERNELS_ABI 6 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 7 /* of struct kernels, checked when a plugin is loaded */
 
 struct device; /* one per host thread: stream, handles, scratch */
 
@@ -49,6 +49,17 @@ struct decode {
     const uint32_t *counts, *table;  /* [queries], [queries][stride], device memory */
     size_t heads, kv_heads, head_width;
     const uint32_t *kv_head_of; /* as in struct attention, host memory */
+};
+
+/* Which elements dropout zeroes: a function of the key and an element's place in the whole matrix, so that it depends
+ * neither on how rows come in batches nor on how columns lie on devices. Element (row, column) is word column % 4 of
+ * block row * ceil(total / 4) + column / 4 of the key (kernels/random.h), and dropped where the word is below rate *
+ * 2^32. */
+struct dropout {
+    uint64_t seed, stream;
+    uint64_t first_row;         /* of the whole matrix: the first row that is given */
+    size_t first_column, total; /* the first column that is given; columns of the whole matrix */
+    double rate;                /* above 0, below 1 */
 };
 
 struct kernels {
@@ -153,6 +164,11 @@ struct kernels {
     void (*gelu_forward)(struct device *device, size_t n, bool approximate, const float *x, float *out);
     void (*gelu_backward)(struct device *device, size_t n, bool approximate, const float *x, const float *dout,
                           float *dx);
+
+    /* Dropout (Srivastava et al. 2014): y = 0 where an element is dropped, else x / (1 - rate), or y += where `add`. x,
+     * y [rows][width]; y may be x. The mask is not stored: the backward pass calls it again. */
+    void (*dropout)(struct device *device, const struct dropout *how, size_t rows, size_t width, const float *x,
+                    bool add, float *y);
 
     /* Rows of a table: out[T][W] = table[ids[t] - first] where first <= ids[t] < first + count, else zeros (another
      * device has them). ids outside the vocabulary: id < 0 means row -id-1 of `prompt` (prompt tuning), which may be

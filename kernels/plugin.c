@@ -95,6 +95,7 @@ const char *kernels_missing(const struct kernels *kernels)
     NEED(swiglu_backward);
     NEED(gelu_forward);
     NEED(gelu_backward);
+    NEED(dropout);
     NEED(embedding_forward);
     NEED(embedding_backward);
     NEED(gather_rows);

@@ -30,6 +30,7 @@ static void recipe_text(const struct recipe *recipe, char *out, size_t size)
         length += snprintf(out + length, size - (size_t)length, " optimiser=sgd momentum=%.17g", recipe->momentum);
     if (recipe->schedule == SCHEDULE_WSD)
         length += snprintf(out + length, size - (size_t)length, " decay_share=%.17g", recipe->decay_share);
+    if (recipe->dropout > 0) length += snprintf(out + length, size - (size_t)length, " dropout=%.17g", recipe->dropout);
     if (recipe->label_smoothing > 0)
         length += snprintf(out + length, size - (size_t)length, " label_smoothing=%.17g", recipe->label_smoothing);
     if (recipe->order == ORDER_STREAM) length += snprintf(out + length, size - (size_t)length, " order=stream");

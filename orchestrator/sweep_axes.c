@@ -57,6 +57,7 @@ void sweep_read_recipe(const struct config_group *group, struct recipe *recipe)
     if (config_has(group, "decay_share") && recipe->schedule != SCHEDULE_WSD)
         config_fail(group, "decay_share", "the schedule is \"%s\"; allowed with wsd", schedule_name(recipe->schedule));
     recipe->decay_share = config_take_double_or(group, "decay_share", CONFIG_POSITIVE, 1.0, recipe->decay_share);
+    recipe->dropout = config_take_double_or(group, "dropout", 0.0, 0.999999, recipe->dropout);
     recipe->label_smoothing = config_take_double_or(group, "label_smoothing", 0.0, 0.999999, recipe->label_smoothing);
     recipe->warmup_steps = config_take_uint_or(group, "warmup_steps", 0, SWEEP_STEPS_LIMIT, recipe->warmup_steps);
     recipe->weight_decay = config_take_double_or(group, "weight_decay", 0.0, 1e3, recipe->weight_decay);

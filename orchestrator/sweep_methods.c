@@ -10,11 +10,12 @@
 #define OVERRIDE_KEYS "examples", "sequence_length", "batch", "epochs", "max_steps", PASS_KEYS, RECIPE_KEYS
 static const char *const none_keys[] = {"name", "tasks", "sequence_length", NULL};
 static const char *const full_keys[] = {"name", "tasks", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const lora_keys[] = {"name",    "tasks",          "ranks",       "alpha", "rank_stabilised",
-                                        "modules", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const lora_keys[] = {"name",    "tasks",        "ranks",          "alpha",       "rank_stabilised",
+                                        "modules", "lora_dropout", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const prompt_keys[] = {"name", "tasks", "lengths", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const any_keys[] = {
-    "name", "tasks", "ranks", "lengths", "alpha", "rank_stabilised", "modules", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const any_keys[] = {"name",           "tasks",           "ranks",   "lengths",
+                                       "alpha",          "rank_stabilised", "modules", "lora_dropout",
+                                       "learning_rates", OVERRIDE_KEYS,     NULL};
 static const char *const *const keys_of[METHODS] = {none_keys, full_keys, lora_keys, prompt_keys};
 
 static int ascending(const void *a, const void *b)

@@ -47,5 +47,6 @@ void sweep_read_options(const struct config_group *group, const struct sweep *sw
     if (config->kind != METHOD_LORA) return;
     config->alpha = config_take_double_or(group, "alpha", CONFIG_POSITIVE, 1e6, 16.0);
     config->rank_stabilised = config_take_bool_or(group, "rank_stabilised", false);
+    config->dropout = config_take_double_or(group, "lora_dropout", 0.0, 0.999999, 0.0);
     read_modules(group, sweep, method);
 }

@@ -50,7 +50,7 @@ void sweep_read_passes(const struct config_group *group, struct recipe *recipe);
 
 /* Keys that every recipe has, for the lists of allowed keys. */
 #define RECIPE_KEYS                                                                                                    \
-    "optimiser", "momentum", "parameter_scale", "schedule", "final_ratio", "decay_share", "warmup_steps",              \
+    "optimiser", "momentum", "parameter_scale", "schedule", "final_ratio", "decay_share", "warmup_steps", "dropout",   \
         "label_smoothing", "weight_decay", "clip_norm", "beta1", "beta2", "epsilon"
 /* Read them over what *recipe holds. */
 void sweep_read_recipe(const struct config_group *group, struct recipe *recipe);

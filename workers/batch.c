@@ -24,8 +24,11 @@ struct batch_capacity batch_capacity_of(const struct recipe *recipe, const struc
     size_t longest = larger(recipe->sequence_length, TEXT_LENGTH) + prompt;
     size_t step = (size_t)recipe->batch * (recipe->sequence_length + prompt);
     size_t tokens = larger(smaller(step, MICRO_TOKENS), longest);
-    return (struct batch_capacity){
-        .tokens = tokens, .sequences = smaller(tokens, MICRO_SEQUENCES), .targets = tokens, .longest = longest};
+    return (struct batch_capacity){.tokens = tokens,
+                                   .sequences = smaller(tokens, MICRO_SEQUENCES),
+                                   .targets = tokens,
+                                   .longest = longest,
+                                   .dropout = recipe->dropout > 0};
 }
 
 int batch_buffer_create(struct batch_buffer *buffer, const struct batch_capacity *capacity, struct error *err)

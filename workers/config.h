@@ -32,6 +32,7 @@ struct method_config {
     uint32_t size;        /* PET size: LoRA rank, prompt length; 0 for methods without */
     double alpha;         /* LoRA: the update is scaled by alpha / rank */
     bool rank_stabilised; /* LoRA: by alpha / sqrt(rank) instead (Kalajdzievski 2023) */
+    double dropout;       /* LoRA: of the inputs of its A, in training; 0: none */
     uint32_t modules;     /* LoRA: bits of enum linear_kind, the matrices that have adapters; 0: all */
 };
 
@@ -80,6 +81,7 @@ struct recipe {
     double final_ratio;       /* of learning_rate */
     double decay_share;       /* WSD: of decay_steps, at their end, in which the rate falls */
     enum precision precision; /* of matrix products, in training and evaluation; one for the whole sweep */
+    double dropout; /* of training: of the embeddings, and of what attention and MLP add to the residual stream */
     double label_smoothing;   /* of training losses; evaluation has none */
     uint32_t sequence_length; /* pretraining: tokens a sequence; finetuning: examples are cut to it */
     uint32_t batch;           /* sequences (pretraining) or examples (finetuning) a step */

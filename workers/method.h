@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "workers/dropout.h"
 #include "workers/parameters.h"
 #include "workers/shard.h"
 
@@ -32,6 +33,9 @@ struct linear {
         *adapter[2]; /* tensors that the method has beside it, NULL without: its hooks are then not called */
     float *kept;     /* [T][linear_kept] what the method keeps from forward to backward */
     size_t out, in;
+    struct part input; /* the columns of x that this rank has */
+    uint32_t layer;
+    enum linear_kind kind;
 };
 
 /* Where a hook computes. */
@@ -39,7 +43,9 @@ struct method_context {
     const struct kernels *kernels;
     struct device *device;
     const struct method_config *config;
-    float *scratch; /* [T][scratch] */
+    float *scratch;            /* [T][scratch] */
+    const struct draws *draws; /* of dropout; NULL: not in training */
+    float *input;              /* [T][largest input of a linear layer], where drops_inputs */
 };
 
 struct method {
@@ -62,6 +68,7 @@ struct method {
      * tensors of one adapter: x, y, dx, kept and scratch then begin at those rows. */
     void (*linear_attach)(struct linear *linear, const struct parameters *parameters, const char *module);
     size_t (*linear_kept)(const struct method_config *config, enum linear_kind kind);
+    bool (*drops_inputs)(const struct method_config *config); /* context->input is wanted in training; NULL: never */
     void (*linear_forward)(const struct method_context *context, const struct linear *linear, size_t tokens,
                            const float *x, float *y);
     void (*linear_backward)(const struct method_context *context, const struct linear *linear, size_t tokens,

@@ -63,6 +63,7 @@ int method_text(const struct method_config *method, char *out, size_t size)
 {
     static const char *const places[LINEARS] = {"q", "k", "v", "qkv", "o", "gate", "up", "down"};
     int used = snprintf(out, size, "%s", method->rank_stabilised ? " rank_stabilised=1" : "");
+    if (method->dropout > 0) used += snprintf(out + used, size - (size_t)used, " lora_dropout=%.17g", method->dropout);
     const char *before = " modules=";
     for (int kind = 0; kind < LINEARS && method->modules; kind++) {
         if (!(method->modules >> kind & 1) || used < 0 || (size_t)used >= size) continue;
@@ -120,6 +121,8 @@ static int check_lora(const struct method_config *method, const struct model_con
                          method->size ? "above" : "below 1, for", model->width, model->name, model->width);
     if (!isfinite(method->alpha) || method->alpha <= 0.0)
         return error_set(err, "alpha %g is out of range; allowed: above 0", method->alpha);
+    if (!(method->dropout >= 0.0 && method->dropout < 1.0))
+        return error_set(err, "dropout %g is out of range; allowed: 0 .. below 1", method->dropout);
     return method_modules_check(method, model, err);
 }
 

@@ -66,6 +66,45 @@ static float lora_scale(const struct method_config *config)
     return (float)(config->alpha / (config->rank_stabilised ? sqrt(config->size) : config->size));
 }
 
+static bool lora_drops(const struct method_config *config)
+{
+    return config->dropout > 0;
+}
+
+/* Each adapter has masks of its own, as in PEFT. */
+static struct dropout lora_dropout(const struct method_context *context, const struct linear *linear)
+{
+    char site[16];
+    snprintf(site, sizeof site, "lora %d", (int)linear->kind);
+    return dropout_at(context->draws, context->config->dropout, site, linear->layer, &linear->input);
+}
+
+/* What A multiplies: x, in training behind dropout, in context->input. */
+static const float *lora_input(const struct method_context *context, const struct linear *linear, size_t tokens,
+                               const float *x)
+{
+    if (!context->draws || !lora_drops(context->config)) return x;
+    struct dropout how = lora_dropout(context, linear);
+    context->kernels->dropout(context->device, &how, tokens, linear->in, x, false, context->input);
+    return context->input;
+}
+
+/* dx += du A, through the dropout. */
+static void lora_backward_input(const struct method_context *context, const struct linear *linear, size_t tokens,
+                                const float *du, float *dx)
+{
+    const struct kernels *k = context->kernels;
+    size_t rank = context->config->size, in = linear->in;
+    const float *a = linear->adapter[0]->value;
+    if (!lora_drops(context->config)) {
+        k->matmul(context->device, false, false, tokens, in, rank, 1, du, rank, a, in, 1, dx, in);
+        return;
+    }
+    struct dropout how = lora_dropout(context, linear);
+    k->matmul(context->device, false, false, tokens, in, rank, 1, du, rank, a, in, 0, context->input, in);
+    k->dropout(context->device, &how, tokens, in, context->input, true, dx);
+}
+
 static void lora_forward(const struct method_context *context, const struct linear *linear, size_t tokens,
                          const float *x, float *y)
 {
@@ -73,6 +112,7 @@ static void lora_forward(const struct method_context *context, const struct line
     size_t rank = context->config->size, in = linear->in, out = linear->out;
     const float *a = linear->adapter[0]->value, *b = linear->adapter[1]->value;
     float *u = linear->kept;
+    x = lora_input(context, linear, tokens, x);
     k->matmul(context->device, false, true, tokens, rank, in, 1, x, in, a, in, 0, u, rank);
     k->matmul(context->device, false, true, tokens, out, rank, lora_scale(context->config), u, rank, b, rank, 1, y,
               out);
@@ -89,8 +129,9 @@ static void lora_backward(const struct method_context *context, const struct lin
     float *du = context->scratch, scale = lora_scale(context->config);
     k->matmul(device, true, false, out, rank, tokens, scale, dy, out, u, rank, 1, b->gradient, rank);
     k->matmul(device, false, false, tokens, rank, out, scale, dy, out, b->value, rank, 0, du, rank);
+    x = lora_input(context, linear, tokens, x);
     k->matmul(device, true, false, rank, in, tokens, 1, du, rank, x, in, 1, a->gradient, in);
-    if (dx) k->matmul(device, false, false, tokens, in, rank, 1, du, rank, a->value, in, 1, dx, in);
+    if (dx) lora_backward_input(context, linear, tokens, du, dx);
 }
 
 static void lora_merge(const struct method_context *context, const struct linear *linear)
@@ -108,6 +149,7 @@ const struct method method_lora = {
     .scratch = lora_scratch,
     .linear_attach = lora_attach,
     .linear_kept = lora_kept,
+    .drops_inputs = lora_drops,
     .linear_forward = lora_forward,
     .linear_backward = lora_backward,
     .linear_merge = lora_merge,

@@ -1,6 +1,7 @@
 /* One rank's part of the Transformer over a packed batch: embed, layers, loss, and back. */
 #include "workers/model.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -29,6 +30,7 @@ static void attach_linear(const struct model *model, struct linear *linear, cons
     linear->adds_bias = shape->bias && (shape->out.split || model->shard.rank == 0);
     linear->out = shape->out.count;
     linear->in = shape->in.count;
+    linear->input = shape->in;
     if (model->method->linear_attach) model->method->linear_attach(linear, model->parameters, module);
 }
 
@@ -44,9 +46,12 @@ static void attach_layer(struct model *model, uint32_t index)
         attach_norm(model, &layer->query_norm, place, names->query_norm);
         attach_norm(model, &layer->key_norm, place, names->key_norm);
     }
-    for (int kind = 0; kind < LINEARS; kind++)
+    for (int kind = 0; kind < LINEARS; kind++) {
+        layer->linears[kind].layer = index;
+        layer->linears[kind].kind = (enum linear_kind)kind;
         if (model->shard.linears[kind].name)
             attach_linear(model, &layer->linears[kind], place, &model->shard.linears[kind]);
+    }
 }
 
 static void attach(struct model *model)
@@ -160,7 +165,9 @@ static int embed(const struct model *model, size_t tokens, struct error *err)
     model->kernels->embedding_forward(model->device, tokens, model->config.width, model->ids,
                                       model->shard.vocabulary.first, model->shard.vocabulary.count,
                                       model->embedding->value, prompt, x);
-    return model_sum(model, tokens * model->config.width, x, err);
+    if (model_sum(model, tokens * model->config.width, x, err)) return -1;
+    if (model->drops) drop(model, "embedding", 0, tokens, x, x);
+    return 0;
 }
 
 static int forward(const struct model *model, const struct pass *pass, struct error *err)
@@ -180,6 +187,7 @@ static int backward(const struct model *model, const struct pass *pass, struct e
         if (block_backward(model, &model->layers[i], pass, last, err)) return -1;
     }
     if (!model->method->reaches_embeddings) return 0;
+    if (model->drops) drop(model, "embedding", 0, pass->tokens, model->dx, model->dx);
     model->kernels->embedding_backward(model->device, pass->tokens, model->config.width, model->ids,
                                        model->shard.vocabulary.first, model->shard.vocabulary.count, model->dx,
                                        model->embedding->gradient, model->prompt ? model->prompt->gradient : NULL);
@@ -193,6 +201,9 @@ static int run(struct model *model, const struct batch *batch, float scale, doub
     if (check_batch(model, batch, err)) return -1;
     if (batch->targets == 0) return 0; /* neither loss nor gradient */
     struct pass pass = pass_begin(model, batch);
+    model->draws = batch->draws;
+    model->training_pass = scale != 0;
+    model->drops = scale != 0 && model->dropout > 0;
     if (forward(model, &pass, err) || model_loss(model, batch->tokens, batch->targets, scale, loss, err)) return -1;
     if (scale != 0 && backward(model, &pass, err)) return -1;
     return model->kernels->synchronise(model->device, err);
@@ -206,6 +217,19 @@ int model_evaluate(struct model *model, const struct batch *batch, double *loss,
 void model_smooth_labels(struct model *model, double smoothing)
 {
     model->label_smoothing = (float)smoothing;
+}
+
+void model_dropout(struct model *model, double rate)
+{
+    assert(rate <= 0 || model->capacity.dropout || !model->training);
+    model->dropout = rate;
+}
+
+void drop(const struct model *model, const char *site, uint32_t layer, size_t tokens, const float *x, float *y)
+{
+    const struct part columns = part_whole(model->config.width);
+    const struct dropout how = dropout_at(&model->draws, model->dropout, site, layer, &columns);
+    model->kernels->dropout(model->device, &how, tokens, columns.count, x, false, y);
 }
 
 int model_train(struct model *model, const struct batch *batch, float scale, double *loss, struct error *err)

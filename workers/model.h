@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "workers/dropout.h"
 #include "workers/parameters.h"
 
 /* Host memory, owned by the caller. tokens = offsets[sequences]. With prompt tuning each sequence begins with the
@@ -22,14 +23,16 @@ struct batch {
     const uint32_t *rows;     /* [targets] ascending: token rows that predict a token with a loss */
     const int32_t *labels;    /* [targets] the token to be predicted at rows[i] */
     size_t targets;
+    struct draws draws; /* of dropout, in training */
 };
 
 /* What a model is made for: the largest batch; and whether the backward pass computes each block again from its input
  * (Chen et al. 2016), so that the activations of one block alone are kept: the same bytes of every gradient, in less
- * memory and more time. */
+ * memory and more time; and whether there may be dropout. */
 struct batch_capacity {
     size_t tokens, sequences, targets, longest;
     bool recompute;
+    bool dropout; /* the recipe has some */
 };
 
 struct model;
@@ -53,6 +56,10 @@ int model_merge(struct model *model, struct error *err);
 /* From now on model_train smooths labels (Szegedy et al. 2016, as torch's cross_entropy): a target has 1 - smoothing +
  * smoothing / V, every other token smoothing / V. model_evaluate never does. 0 at first. */
 void model_smooth_labels(struct model *model, double smoothing);
+
+/* From now on model_train drops so large a part of the embeddings and of what attention and MLP add to the residual
+ * stream; below 1, 0 at first. The model must be made for it. */
+void model_dropout(struct model *model, double rate);
 
 /* Gradients: zero them; sum the partial ones over ranks; their global norm (each tensor once). */
 void parameters_zero_gradients(struct parameters *parameters);

@@ -14,6 +14,27 @@ static void add_residual(const struct model *model, const struct pass *pass, con
     model->kernels->add(model->device, pass->tokens * model->config.width, x, y);
 }
 
+static uint32_t index_of(const struct model *model, const struct layer *layer)
+{
+    return (uint32_t)(layer - model->layers);
+}
+
+/* What a half adds to the residual stream, in place, behind the recipe's dropout. */
+static void drop_half(const struct model *model, const struct layer *layer, const struct pass *pass, const char *half,
+                      float *x)
+{
+    if (model->drops) drop(model, half, index_of(model, layer), pass->tokens, x, x);
+}
+
+/* The gradient of that, from the gradient of the residual stream, which stays. */
+static const float *dropped(const struct model *model, const struct layer *layer, const struct pass *pass,
+                            const char *half, const float *dx)
+{
+    if (!model->drops) return dx;
+    drop(model, half, index_of(model, layer), pass->tokens, dx, model->dropped);
+    return model->dropped;
+}
+
 /* out = in + half(norm(in)) */
 static int forward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
                                struct error *err)
@@ -21,10 +42,12 @@ static int forward_norm_before(const struct model *model, const struct layer *la
     norm_forward(model, &layer->attention_norm, pass->tokens, layer->input, layer->attention_in);
     if (attention_forward(model, layer, pass, layer->middle, err) || sum_residual(model, pass, layer->middle, err))
         return -1;
+    drop_half(model, layer, pass, "attention", layer->middle);
     add_residual(model, pass, layer->input, layer->middle);
     norm_forward(model, &layer->mlp_norm, pass->tokens, layer->middle, layer->mlp_in);
     mlp_forward(model, layer, pass, layer->output);
     if (sum_residual(model, pass, layer->output, err)) return -1;
+    drop_half(model, layer, pass, "mlp", layer->output);
     add_residual(model, pass, layer->middle, layer->output);
     return 0;
 }
@@ -37,10 +60,12 @@ static int forward_norm_after(const struct model *model, const struct layer *lay
         sum_residual(model, pass, layer->attention_out, err))
         return -1;
     norm_forward(model, &layer->attention_norm, pass->tokens, layer->attention_out, layer->middle);
+    drop_half(model, layer, pass, "attention", layer->middle);
     add_residual(model, pass, layer->input, layer->middle);
     mlp_forward(model, layer, pass, layer->mlp_out);
     if (sum_residual(model, pass, layer->mlp_out, err)) return -1;
     norm_forward(model, &layer->mlp_norm, pass->tokens, layer->mlp_out, layer->output);
+    drop_half(model, layer, pass, "mlp", layer->output);
     add_residual(model, pass, layer->middle, layer->output);
     return 0;
 }
@@ -52,7 +77,9 @@ static int forward_parallel(const struct model *model, const struct layer *layer
     norm_forward(model, &layer->attention_norm, pass->tokens, layer->input, layer->attention_in);
     norm_forward(model, &layer->mlp_norm, pass->tokens, layer->input, layer->mlp_in);
     if (attention_forward(model, layer, pass, layer->middle, err)) return -1;
+    drop_half(model, layer, pass, "attention", layer->middle); /* of partial sums: the same masks on every rank */
     mlp_forward(model, layer, pass, model->branch);
+    drop_half(model, layer, pass, "mlp", model->branch);
     add_residual(model, pass, model->branch, layer->middle);
     if (sum_residual(model, pass, layer->middle, err)) return -1;
     if (layer->output != layer->input)
@@ -80,18 +107,20 @@ static int through_norm(const struct model *model, const struct norm *norm, cons
 static int backward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
                                 bool last, struct error *err)
 {
-    mlp_backward(model, layer, pass, model->dx, model->dinput);
+    mlp_backward(model, layer, pass, dropped(model, layer, pass, "mlp", model->dx), model->dinput);
     if (through_norm(model, &layer->mlp_norm, pass, layer->middle, err) ||
-        attention_backward(model, layer, pass, model->dx, last ? NULL : model->dinput, err))
+        attention_backward(model, layer, pass, dropped(model, layer, pass, "attention", model->dx),
+                           last ? NULL : model->dinput, err))
         return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
 }
 
-/* model->branch = gradient of a half's output, from model->dx through its norm. */
-static void branch_of(const struct model *model, const struct norm *norm, const struct pass *pass, const float *out)
+/* model->branch = gradient of a half's output, from `dnormed`, that of its norm's output. */
+static void branch_of(const struct model *model, const struct norm *norm, const struct pass *pass, const float *out,
+                      const float *dnormed)
 {
     model->kernels->fill(model->device, pass->tokens * model->config.width, 0, model->branch);
-    norm_backward(model, norm, pass->tokens, out, model->dx, model->branch);
+    norm_backward(model, norm, pass->tokens, out, dnormed, model->branch);
 }
 
 static int add_dinput(const struct model *model, const struct pass *pass, struct error *err)
@@ -104,10 +133,11 @@ static int add_dinput(const struct model *model, const struct pass *pass, struct
 static int backward_norm_after(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
                                struct error *err)
 {
-    branch_of(model, &layer->mlp_norm, pass, layer->mlp_out);
+    branch_of(model, &layer->mlp_norm, pass, layer->mlp_out, dropped(model, layer, pass, "mlp", model->dx));
     mlp_backward(model, layer, pass, model->branch, model->dinput);
     if (add_dinput(model, pass, err)) return -1;
-    branch_of(model, &layer->attention_norm, pass, layer->attention_out);
+    branch_of(model, &layer->attention_norm, pass, layer->attention_out,
+              dropped(model, layer, pass, "attention", model->dx));
     if (attention_backward(model, layer, pass, model->branch, last ? NULL : model->dinput, err)) return -1;
     return last ? 0 : add_dinput(model, pass, err);
 }
@@ -116,9 +146,11 @@ static int backward_parallel(const struct model *model, const struct layer *laye
                              struct error *err)
 {
     model->kernels->copy(model->device, pass->tokens * model->config.width, model->dx, model->branch);
-    mlp_backward(model, layer, pass, model->branch, last ? NULL : model->dinput);
+    mlp_backward(model, layer, pass, dropped(model, layer, pass, "mlp", model->branch), last ? NULL : model->dinput);
     if (!last && through_norm(model, &layer->mlp_norm, pass, layer->input, err)) return -1;
-    if (attention_backward(model, layer, pass, model->branch, last ? NULL : model->dinput, err)) return -1;
+    if (attention_backward(model, layer, pass, dropped(model, layer, pass, "attention", model->branch),
+                           last ? NULL : model->dinput, err))
+        return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
 }
 

@@ -160,6 +160,16 @@ static void layout_passing(struct model *model, struct arena *arena)
         model->branch = arena_floats(arena, tokens, model->config.width);
 }
 
+static size_t largest_input(const struct model *model)
+{
+    size_t largest = 0;
+    for (int kind = 0; kind < LINEARS; kind++) {
+        const struct linear_shape *shape = &model->shard.linears[kind];
+        if (shape->name && shape->in.count > largest) largest = shape->in.count;
+    }
+    return largest;
+}
+
 static void layout_backward(struct model *model, struct arena *arena)
 {
     size_t tokens = model->capacity.tokens, width = model->config.width;
@@ -170,6 +180,9 @@ static void layout_backward(struct model *model, struct arena *arena)
     model->dinput = arena_floats(arena, tokens, width);
     model->dinner = arena_floats(arena, tokens, attention > mlp ? attention : mlp);
     model->method_scratch = arena_floats(arena, tokens, scratch);
+    if (model->capacity.dropout) model->dropped = arena_floats(arena, tokens, width);
+    if (model->method->drops_inputs && model->method->drops_inputs(&model->method_config))
+        model->method_input = arena_floats(arena, tokens, largest_input(model));
 }
 
 static void layout_loss(struct model *model, struct arena *arena)

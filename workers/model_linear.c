@@ -3,7 +3,12 @@
 
 static struct method_context context_of(const struct model *model)
 {
-    return (struct method_context){model->kernels, model->device, &model->method_config, model->method_scratch};
+    return (struct method_context){.kernels = model->kernels,
+                                   .device = model->device,
+                                   .config = &model->method_config,
+                                   .scratch = model->method_scratch,
+                                   .draws = model->training_pass ? &model->draws : NULL,
+                                   .input = model->method_input};
 }
 
 int model_merge(struct model *model, struct error *err)

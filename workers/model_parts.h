@@ -43,6 +43,9 @@ struct model {
     struct batch_capacity capacity;
     bool training;
     float label_smoothing;
+    double dropout;
+    struct draws draws;        /* of the batch that is being worked on */
+    bool training_pass, drops; /* gradients of it are wanted; the recipe's dropout is on */
 
     struct parameter *embedding, *unembedding, *prompt;
     struct norm final_norm; /* of [C] rows at a time */
@@ -56,10 +59,12 @@ struct model {
     float *dx;             /* [T][W] gradient of the residual stream */
     float *dinput;         /* [T][W] gradient of a half block's input */
     float *branch;         /* [T][W] output of one half block, or its gradient, where the residual stream is needed */
+    float *dropped;        /* [T][W] gradient of a half block's output, behind dropout */
     float *fused;          /* [T][H][3][D] output of the one matrix of q, k, v, or its gradient */
     float *row_sums;       /* [2][T] of norms that are spread over the gang */
     float *dinner;         /* gradients inside a block: attended, q, k, v; or activated */
     float *method_scratch; /* [T][scratch] of the method */
+    float *method_input;   /* [T][largest input of a linear layer], where the method drops inputs */
     float *loss_hidden, *loss_normed, *loss_dnormed, *loss_dhidden; /* [C][W], C = min(LOSS_ROWS, targets) */
     float *loss_values;                                             /* [C] */
     float *logits;                                                  /* [C][V] */
@@ -81,6 +86,9 @@ void model_layout(struct model *model, struct arena *activations, struct arena *
 
 /* x[n] = sum over ranks. */
 int model_sum(const struct model *model, size_t n, float *x, struct error *err);
+
+/* Dropout of the recipe at a site; y may be x. Only while model->drops. */
+void drop(const struct model *model, const char *site, uint32_t layer, size_t tokens, const float *x, float *y);
 
 /* y = x W^T, with what the method adds; partial where the layer is row-parallel. */
 void linear_forward(const struct model *model, const struct linear *linear, size_t tokens, const float *x, float *y);

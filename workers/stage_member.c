@@ -64,9 +64,13 @@ int member_create(struct member *member, struct run *run, const struct collectiv
                                            collective, run->kernels, member->device, err);
     if (!member->parameters) return -1;
     member->model = model_create(&stage->model, &stage->method, member->parameters, &capacity, run->training, err);
-    if (member->model) model_smooth_labels(member->model, stage->recipe.label_smoothing);
+    if (member->model) {
+        model_smooth_labels(member->model, stage->recipe.label_smoothing);
+        model_dropout(member->model, stage->recipe.dropout);
+    }
     if (!member->model || batch_buffer_create(&member->buffer, &capacity, err) || open_feeds(member, err)) return -1;
     member->trainer = (struct trainer){.recipe = &stage->recipe,
+                                       .seed = stage->seed,
                                        .parameters = member->parameters,
                                        .model = member->model,
                                        .feed = member->train,

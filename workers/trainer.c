@@ -7,15 +7,16 @@
 #include "workers/optimiser.h"
 
 /* Gradients of the mean loss over the step's targets, in as many micro-batches as it takes. */
-static int accumulate(struct trainer *trainer, uint64_t first, uint64_t end, struct trainer_step *out,
-                      struct error *err)
+static int accumulate(struct trainer *trainer, uint64_t step, struct trainer_step *out, struct error *err)
 {
+    uint64_t first = (step - 1) * trainer->recipe->batch, end = step * trainer->recipe->batch;
     if (feed_targets(trainer->feed, first, end, &out->targets, err)) return -1;
     float scale = (float)(1.0 / (double)out->targets);
     for (uint64_t next = first; next < end;) {
         double part;
         const struct batch *batch = &trainer->buffer->batch;
         if (feed_fill(trainer->feed, &next, end, trainer->buffer, err)) return -1;
+        trainer->buffer->batch.draws = (struct draws){trainer->seed, step, out->tokens};
         if (model_train(trainer->model, batch, scale, &part, err)) return -1;
         out->loss += part;
         out->tokens += batch->tokens;
@@ -28,11 +29,10 @@ static int accumulate(struct trainer *trainer, uint64_t first, uint64_t end, str
 int trainer_step(struct trainer *trainer, uint64_t step, struct trainer_step *out, struct error *err)
 {
     struct parameters *parameters = trainer->parameters;
-    uint64_t batch = trainer->recipe->batch;
     *out = (struct trainer_step){.loss = 0};
     parameters_zero_gradients(parameters);
-    if (accumulate(trainer, (step - 1) * batch, step * batch, out, err) ||
-        parameters_reduce_gradients(parameters, err) || parameters_gradient_norm(parameters, &out->gradient_norm, err))
+    if (accumulate(trainer, step, out, err) || parameters_reduce_gradients(parameters, err) ||
+        parameters_gradient_norm(parameters, &out->gradient_norm, err))
         return -1;
     out->finite = isfinite(out->loss) && isfinite(out->gradient_norm);
     if (!out->finite) return 0;

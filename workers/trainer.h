@@ -12,6 +12,7 @@
 
 struct trainer { /* all borrowed */
     const struct recipe *recipe;
+    uint64_t seed; /* of dropout */
     struct parameters *parameters;
     struct model *model;
     struct feed *feed;

@@ -127,6 +127,7 @@ const struct kernels kernels_cpu = {
     .swiglu_backward = cpu_swiglu_backward,
     .gelu_forward = cpu_gelu_forward,
     .gelu_backward = cpu_gelu_backward,
+    .dropout = cpu_dropout,
     .embedding_forward = cpu_embedding_forward,
     .embedding_backward = cpu_embedding_backward,
     .gather_rows = cpu_gather_rows,

@@ -95,6 +95,9 @@ void cpu_merge_heads(struct device *device, size_t tokens, size_t heads, size_t 
 void cpu_gelu_forward(struct device *device, size_t n, bool approximate, const float *x, float *out);
 void cpu_gelu_backward(struct device *device, size_t n, bool approximate, const float *x, const float *dout, float *dx);
 
+void cpu_dropout(struct device *device, const struct dropout *how, size_t rows, size_t width, const float *x, bool add,
+                 float *y);
+
 void cpu_embedding_forward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
                            size_t count, const float *table, const float *prompt, float *out);
 void cpu_embedding_backward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,

@@ -77,6 +77,7 @@ const struct kernels kernels_reference = {
     .swiglu_backward = reference_swiglu_backward,
     .gelu_forward = reference_gelu_forward,
     .gelu_backward = reference_gelu_backward,
+    .dropout = reference_dropout,
     .embedding_forward = reference_embedding_forward,
     .embedding_backward = reference_embedding_backward,
     .gather_rows = reference_gather_rows,

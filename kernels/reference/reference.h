@@ -70,6 +70,9 @@ void reference_gelu_forward(struct device *device, size_t n, bool approximate, c
 void reference_gelu_backward(struct device *device, size_t n, bool approximate, const float *x, const float *dout,
                              float *dx);
 
+void reference_dropout(struct device *device, const struct dropout *how, size_t rows, size_t width, const float *x,
+                       bool add, float *y);
+
 void reference_embedding_forward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
                                  size_t count, const float *table, const float *prompt, float *out);
 void reference_embedding_backward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,

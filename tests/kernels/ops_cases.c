@@ -345,6 +345,26 @@ WORK(heads_work)
 }
 
 /* n, deviation, approximate; backward: 1: in place */
+/* rows, width, first column, columns in all, percent, 1: add, 2: in place */
+SETUP(dropout_setup)
+{
+    run_normal(run, P(5) & 2 ? INOUT : IN, P(0) * P(1), 1);
+    if (!(P(5) & 2)) run_normal(run, P(5) & 1 ? INOUT : OUT, P(0) * P(1), 1);
+}
+CALL(dropout_call)
+{
+    struct dropout how = {.seed = 0x123456789abcdef,
+                          .stream = 0xfedcba9876543210,
+                          .first_row = UINT64_C(3) << 33,
+                          .first_column = P(2),
+                          .total = P(3),
+                          .rate = (double)P(4) / 100};
+    k->dropout(d, &how, P(0), P(1), B(0), P(5) & 1, P(5) & 2 ? B(0) : B(1));
+}
+WORK(dropout_work)
+{
+    return 8.0 * (double)(p[0] * p[1]);
+}
 SETUP(gelu_forward_setup)
 {
     run_normal(run, IN, P(0), (double)P(1));
@@ -622,6 +642,7 @@ const struct op ops[] = {
     {"split_heads", 0, split_heads_setup, split_heads_call, heads_work, false},
     {"merge_heads", 0, merge_heads_setup, merge_heads_call, heads_work, false},
     {"gelu_forward", 1e-12, gelu_forward_setup, gelu_forward_call, words2, false},
+    {"dropout", 1e-14, dropout_setup, dropout_call, dropout_work, false},
     {"gelu_backward", 1e-12, gelu_backward_setup, gelu_backward_call, words3, false},
     {"rotary", 1e-12, rotary_setup, rotary_call, rotary_work, false},
     {"attention_forward", 1e-11, attention_forward_setup, attention_forward_call, attention_forward_work, true},

@@ -145,6 +145,9 @@ static void what_is_computed_makes_the_identity(void **state)
                  "label_smoothing = 0.1; };";
     changed(&t, false, NO_POINT);
     t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
+                 "dropout = 0.1; };";
+    changed(&t, false, NO_POINT);
+    t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
                  "optimiser = \"adafactor\"; };";
     changed(&t, false, NO_POINT);
     /* the order of the examples, and when they are validated */
@@ -167,9 +170,10 @@ static void what_is_computed_makes_the_identity(void **state)
     /* keys that change nothing */
     t = sweep_right;
     t.pretrain = "pretrain = { tokens = [ 1000, 2000, 4000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; "
-                 "label_smoothing = 0.0; optimiser = \"adamw\"; };";
+                 "label_smoothing = 0.0; dropout = 0.0; optimiser = \"adamw\"; };";
     t.methods = "methods = ( { name = \"none\"; }, { name = \"full\"; learning_rates = [ 1e-3 ]; },\n"
-                "            { name = \"lora\"; ranks = [ 2, 4 ]; rank_stabilised = false; modules = \"all\"; "
+                "            { name = \"lora\"; ranks = [ 2, 4 ]; rank_stabilised = false; lora_dropout = 0.0; modules "
+                "= \"all\"; "
                 "learning_rates = [ 1e-2, 1e-3 ]; },\n"
                 "            { name = \"prompt\"; lengths = [ 4 ]; learning_rates = [ 0.3 ]; } );";
     changed(&t, true, EVERY_POINT);

@@ -140,20 +140,20 @@ static void mistakes_in_methods(void **state)
     t.methods = "methods = ( { name = \"lora\"; ranks = [ 2,\n 12 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":8: methods[0].ranks[1]: rank 12 is above the width 8 of model \"s\"; allowed: 1..8");
     t.methods = "methods = ( { name = \"lora\"; rank = 2; learning_rates = [ 1e-2 ]; } );";
-    sweep_refused(
-        &t,
-        ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, tasks, ranks, lengths, alpha, "
-        "rank_stabilised, modules, learning_rates, examples, sequence_length, batch, epochs, max_steps, evaluations, "
-        "evaluation_steps, patience, order, optimiser, momentum, "
-        "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, label_smoothing, "
-        "weight_decay, clip_norm, beta1, beta2, epsilon");
+    sweep_refused(&t,
+                  ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, tasks, ranks, lengths, alpha, "
+                  "rank_stabilised, modules, lora_dropout, learning_rates, examples, sequence_length, batch, epochs, "
+                  "max_steps, evaluations, "
+                  "evaluation_steps, patience, order, optimiser, momentum, "
+                  "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, dropout, label_smoothing, "
+                  "weight_decay, clip_norm, beta1, beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":7: methods[0].ranks: unknown key, did you mean tasks?; allowed: name, tasks, learning_rates, "
                       "examples, sequence_length, "
                       "batch, epochs, max_steps, "
                       "evaluations, evaluation_steps, patience, order, optimiser, momentum, parameter_scale, schedule, "
                       "final_ratio, decay_share, "
-                      "warmup_steps, label_smoothing, weight_decay, "
+                      "warmup_steps, dropout, label_smoothing, weight_decay, "
                       "clip_norm, beta1, "
                       "beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n decay_share = 0.2; } );";
@@ -165,6 +165,8 @@ static void mistakes_in_methods(void **state)
     sweep_refused(&t, ":8: methods[0].order: \"sorted\" is unknown; allowed: shuffled, stream");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n label_smoothing = 1.0; } );";
     sweep_refused(&t, ":8: methods[0].label_smoothing: 1 is out of range; allowed: at least 0, at most 0.999999");
+    t.methods = "methods = ( { name = \"lora\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ];\n lora_dropout = 1.0; } );";
+    sweep_refused(&t, ":8: methods[0].lora_dropout: 1 is out of range; allowed: at least 0, at most 0.999999");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n optimiser = \"adam\"; } );";
     sweep_refused(&t,
                   ":8: methods[0].optimiser: \"adam\" is unknown, did you mean adamw?; allowed: adamw, adafactor, sgd");

@@ -150,7 +150,7 @@ static inline struct sample *sample_default(const struct method_config *method, 
 
 static inline struct batch_capacity capacity_of(const struct batch *batch)
 {
-    return (struct batch_capacity){batch->tokens, batch->sequences, batch->targets, batch->longest, false};
+    return (struct batch_capacity){batch->tokens, batch->sequences, batch->targets, batch->longest, false, false};
 }
 
 /* Values large enough for every gradient to matter (LoRA's B is not zero). */
@@ -316,7 +316,8 @@ struct gang {
     const struct method_config *method;
     const struct batch *batch;
     bool recompute;
-    bool initial; /* keep the initial values instead of large random ones */
+    double dropout; /* of the recipe */
+    bool initial;   /* keep the initial values instead of large random ones */
     struct gathered *out;
     pthread_mutex_t mutex;
 };
@@ -335,6 +336,7 @@ static inline int member_step(struct member *m, struct rank *r, double *loss, do
         randomise(r->parameters);
     }
     parameters_zero_gradients(r->parameters);
+    model_dropout(r->model, gang->dropout);
     if (model_train(r->model, gang->batch, 0.25f, loss, err)) return -1;
     if (parameters_reduce_gradients(r->parameters, err)) return -1;
     return parameters_gradient_norm(r->parameters, norm, err);
@@ -346,6 +348,7 @@ static inline void *member_main(void *argument)
     struct gang *gang = m->gang;
     struct batch_capacity capacity = capacity_of(gang->batch);
     capacity.recompute = gang->recompute;
+    capacity.dropout = gang->dropout > 0;
     struct error err = {""};
     struct rank r = {0};
     double loss = NAN, norm = NAN;

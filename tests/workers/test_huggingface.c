@@ -24,7 +24,7 @@ static struct gathered *save(const struct model_config *config, const char *dir)
 {
     struct error err = {""};
     struct method_config none = {.kind = METHOD_NONE};
-    struct batch_capacity capacity = {10, 1, 10, 10, false};
+    struct batch_capacity capacity = {10, 1, 10, 10, false, false};
     struct gathered *g = gathered_create();
     struct rank r = rank_alone("reference", config, &none, &capacity, false);
     remove_folder(dir);
@@ -46,7 +46,7 @@ static int load_rank(void *context, const struct collective *collective, struct 
 {
     struct loading *loading = context;
     struct method_config none = {.kind = METHOD_NONE};
-    struct batch_capacity capacity = {10, 1, 10, 10, false};
+    struct batch_capacity capacity = {10, 1, 10, 10, false, false};
     struct rank r;
     struct safetensors *weights = huggingface_open(loading->dir, loading->config, err);
     if (!weights) return -1;

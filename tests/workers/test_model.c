@@ -2,6 +2,22 @@
  * for every method, tensor by tensor. And a packed batch must be the sequences that it is made of. */
 #include "model_fixture.h"
 
+static bool dropping; /* losses are those of training, under the masks of the batch's draws */
+
+static double loss_here(struct rank *r, const struct batch *batch)
+{
+    struct error err = {""};
+    double loss = NAN;
+    if (!dropping) return loss_of(r, batch);
+    struct parameters *p = r->parameters;
+    float *kept = malloc(p->gradient_count * sizeof *kept);
+    r->kernels->to_host(r->device, kept, p->gradients, p->gradient_count * sizeof *kept);
+    if (model_train(r->model, batch, 1, &loss, &err)) fail_msg("%s", err.text);
+    r->kernels->to_device(r->device, p->gradients, kept, p->gradient_count * sizeof *kept);
+    free(kept);
+    return loss;
+}
+
 /* Derivative of the loss along `direction` (host, of one tensor), by central differences at two steps (Richardson);
  * where it is steep the steps are shorter, since it bends as well. */
 static double slope(struct rank *r, const struct parameter *p, const float *direction, double expected,
@@ -12,13 +28,13 @@ static double slope(struct rank *r, const struct parameter *p, const float *dire
     r->kernels->to_host(r->device, value, p->value, n * sizeof *value);
     double slopes[2];
     for (int i = 0; i < 2; i++) {
-        float step = (i ? 0.01f : 0.02f) / (float)fmax(1, fabs(expected) / 20);
+        float step = (i ? 0.01f : 0.02f) / (float)fmax(dropping ? 2 : 1, fabs(expected) / (dropping ? 5 : 20));
         double losses[2];
         for (int side = 0; side < 2; side++) {
             for (size_t j = 0; j < n; j++)
                 moved[j] = value[j] + (side ? step : -step) * direction[j];
             r->kernels->to_device(r->device, p->value, moved, n * sizeof *moved);
-            losses[side] = loss_of(r, batch);
+            losses[side] = loss_here(r, batch);
         }
         slopes[i] = (losses[1] - losses[0]) / (2 * (double)step);
     }
@@ -62,13 +78,19 @@ static void check_tensor(struct rank *r, const struct parameter *p, const struct
     free(direction);
 }
 
-static void check_gradients(const struct model_config *config, const struct method_config *method)
+/* dropout: of the recipe */
+static void check_gradients_with(const struct model_config *config, const struct method_config *method, double dropout)
 {
     struct sample *s = sample_default(method, config->vocabulary);
     struct batch_capacity capacity = capacity_of(&s->batch);
+    capacity.dropout = dropout > 0;
+    s->batch.draws = (struct draws){7, 3, 100};
+    dropping = dropout > 0 || method->dropout > 0;
     struct rank r = rank_alone("reference", config, method, &capacity, true);
+    model_dropout(r.model, dropout);
     double loss = gradients_of(&r, &s->batch, 1);
-    assert_true(loss == loss_of(&r, &s->batch));
+    assert_true((loss == loss_of(&r, &s->batch)) == !dropping);
+    assert_true(loss == loss_here(&r, &s->batch));
     size_t checked = 0;
     worst = 0;
     for (size_t i = 0; i < r.parameters->count; i++) {
@@ -82,6 +104,29 @@ static void check_gradients(const struct model_config *config, const struct meth
     assert_true(checked > 0);
     rank_destroy(&r);
     free(s);
+}
+
+static void check_gradients(const struct model_config *config, const struct method_config *method)
+{
+    check_gradients_with(config, method, 0);
+}
+
+/* Of every architecture, with masks that stay the same while weights are moved. */
+static void dropout_gradients(void **state)
+{
+    (void)state;
+    for (int i = 0; i < (METHOD_CASES - 1) * (VARIANTS + 1); i++) {
+        int variant = i / (METHOD_CASES - 1);
+        struct method_config method = method_cases[1 + i % (METHOD_CASES - 1)];
+        if (method.kind == METHOD_LORA) method.dropout = 0.4;
+        struct model_config config = variant < VARIANTS ? variant_model(variant, 4, 2, i % 2) : small_model(4, 2, true);
+        check_gradients_with(&config, &method, 0.2);
+    }
+    struct model_config config = small_model(4, 2, false);
+    struct method_config lora = method_lora_config();
+    lora.dropout = 0.4;
+    check_gradients_with(&config, &lora, 0);
+    dropping = false;
 }
 
 static void full_tied(void **state)
@@ -144,7 +189,7 @@ static void window(void **state)
     (void)state;
     struct model_config config = small_model(4, 2, true);
     struct method_config method = method_prompt_config();
-    struct batch_capacity capacity = {40, 4, 30, 11, false};
+    struct batch_capacity capacity = {40, 4, 30, 11, false, false};
     struct memory memory;
     struct error err = {""};
     config.architecture.window = 11;
@@ -215,7 +260,7 @@ static struct sample *sequence_of(const struct batch *batch, size_t index)
     struct sample *s = calloc(1, sizeof *s);
     uint32_t first = batch->offsets[index], end = batch->offsets[index + 1];
     struct batch *b = &s->batch;
-    *b = (struct batch){end - first, 1, end - first, s->ids, s->positions, s->offsets, s->rows, s->labels, 0};
+    *b = (struct batch){end - first, 1, end - first, s->ids, s->positions, s->offsets, s->rows, s->labels, 0, {0}};
     memcpy(s->ids, batch->ids + first, b->tokens * sizeof *s->ids);
     memcpy(s->positions, batch->positions + first, b->tokens * sizeof *s->positions);
     s->offsets[1] = (uint32_t)b->tokens;
@@ -312,6 +357,48 @@ static void targets_in_chunks(void **state)
     }
     assert_true(fabs(parts[0] + parts[1] - loss) < 1e-6 * loss);
     assert_true(relative_error(n, p->gradients, whole) < 1e-4);
+    free(whole);
+    rank_destroy(&r);
+    free(s);
+}
+
+/* A step that is cut into micro-batches has the masks of one that is not; another step, seed or place has others;
+ * evaluation has none. */
+static void dropout_of_micro_batches(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    struct method_config method = method_lora_config();
+    method.dropout = 0.3;
+    struct sample *s = sample_default(&method, config.vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    capacity.dropout = true;
+    struct rank r = rank_alone("reference", &config, &method, &capacity, true);
+    double plain = loss_of(&r, &s->batch), off = gradients_of(&r, &s->batch, 1);
+    model_dropout(r.model, 0.25);
+    s->batch.draws = (struct draws){7, 3, 0};
+    size_t n = r.parameters->gradient_count;
+    float *whole = malloc(n * sizeof *whole);
+    double loss = gradients_of(&r, &s->batch, 1), parts = 0;
+    r.kernels->to_host(r.device, whole, r.parameters->gradients, n * sizeof *whole);
+    assert_true(off != plain && loss != off && loss_of(&r, &s->batch) == plain);
+    parameters_zero_gradients(r.parameters);
+    for (size_t i = 0; i < s->batch.sequences; i++) {
+        struct error err;
+        double part;
+        struct sample *one = sequence_of(&s->batch, i);
+        one->batch.draws = (struct draws){7, 3, s->offsets[i]};
+        assert_int_equal(model_train(r.model, &one->batch, 1, &part, &err), 0);
+        parts += part;
+        free(one);
+    }
+    assert_true(fabs(parts - loss) < 1e-6 * loss);
+    assert_true(relative_error(n, r.parameters->gradients, whole) < 1e-5);
+    const struct draws others[] = {{8, 3, 0}, {7, 4, 0}, {7, 3, 1}};
+    for (size_t i = 0; i < 3; i++) {
+        s->batch.draws = others[i];
+        assert_true(fabs(gradients_of(&r, &s->batch, 1) - loss) > 1e-4 * loss);
+    }
     free(whole);
     rank_destroy(&r);
     free(s);
@@ -478,6 +565,8 @@ int main(void)
         cmocka_unit_test(evaluation_model),
         cmocka_unit_test(bf16),
         cmocka_unit_test(label_smoothing),
+        cmocka_unit_test(dropout_gradients),
+        cmocka_unit_test(dropout_of_micro_batches),
         cmocka_unit_test(fresh_lora_is_the_base),
         cmocka_unit_test(bad_batches),
     };

@@ -152,12 +152,41 @@ static void deterministic(void **state)
     free(s);
 }
 
+/* Masks do not depend on the degree: gradients of every degree are those of one device, under dropout everywhere. */
+static void dropout(void **state)
+{
+    (void)state;
+    static const struct shape cuts[] = {
+        {"even", 4, 2, 12, 24, 2}, {"odd", 5, 5, 11, 23, 3}, {"over 4", 4, 1, 13, 24, 4}};
+    for (int i = 0; i < 3 * (METHOD_CASES - 1) * (VARIANTS + 1); i++) {
+        const struct shape *cut = &cuts[i % 3];
+        int variant = i / 3 / (METHOD_CASES - 1);
+        struct method_config tried = method_cases[1 + i / 3 % (METHOD_CASES - 1)], *method = &tried;
+        if (tried.kind == METHOD_LORA) tried.dropout = 0.3;
+        struct model_config config =
+            variant < VARIANTS ? variant_model(variant, cut->heads, cut->kv_heads, i % 2) : config_of(cut, i % 2);
+        config.ffn = cut->ffn;
+        struct sample *s = sample_default(method, config.vocabulary);
+        s->batch.draws = (struct draws){11, 5, 1000};
+        struct gang as = {.config = &config, .method = method, .batch = &s->batch};
+        struct gathered *none = gang_train_as("reference", 1, as);
+        as.dropout = 0.2;
+        struct gathered *one = gang_train_as("reference", 1, as), *many = gang_train_as("cpu", cut->degree, as);
+        assert_true(none->loss < one->loss || none->loss > one->loss);
+        assert_same_gradients(many, one, 5 * BOUND, variant < VARIANTS ? variants[variant].what : cut->what);
+        gathered_destroy(none);
+        gathered_destroy(one);
+        gathered_destroy(many);
+        free(s);
+    }
+}
+
 /* Blocks that are computed again give the same bytes, for every architecture, method, backend and degree. */
 static void check_recompute(const char *backend, int degree, const struct model_config *config,
                             const struct method_config *method, const char *what)
 {
     struct sample *s = sample_default(method, config->vocabulary);
-    struct gang as = {.config = config, .method = method, .batch = &s->batch};
+    struct gang as = {.config = config, .method = method, .batch = &s->batch, .dropout = config->layers == 3 ? 0.1 : 0};
     struct gathered *kept = gang_train_as(backend, degree, as);
     as.recompute = true;
     struct gathered *again = gang_train_as(backend, degree, as);
@@ -171,17 +200,17 @@ static void check_recompute(const char *backend, int degree, const struct model_
 static void recomputation(void **state)
 {
     (void)state;
-    const struct method_config methods[] = {method_full_config(), method_lora_config(), method_prompt_config()};
-    for (int i = 0; i < 6 * (VARIANTS + 1); i++) {
-        int variant = i / 6, degree = 1 + i % 2;
+    for (int i = 0; i < (METHOD_CASES - 1) * (VARIANTS + 1); i++) {
+        int variant = i / (METHOD_CASES - 1), degree = 1 + i % 2;
+        const struct method_config *method = &method_cases[1 + i % (METHOD_CASES - 1)];
         struct model_config config =
             variant < VARIANTS ? variant_model(variant, 6, 3, i % 2) : small_model(6, 2, i % 2);
         const char *what = variant < VARIANTS ? variants[variant].what : "Llama";
         config.layers = 3;
-        check_recompute("reference", degree, &config, &methods[i % 3], what);
-        check_recompute("cpu", degree, &config, &methods[i % 3], what);
+        check_recompute("reference", degree, &config, method, what);
+        check_recompute("cpu", 3 - degree, &config, method, what);
         config.layers = 1;
-        check_recompute("cpu", degree, &config, &methods[i % 3], what);
+        check_recompute("cpu", degree, &config, method, what);
     }
 }
 
@@ -281,13 +310,13 @@ static void predicted_bytes_are_allocated(void **state)
     const int each = 2 * METHOD_CASES;
     for (int i = 0; i < SHAPES * each; i++) {
         const struct shape *shape = &shapes[i / each];
-        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3};
+        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3, i % 11 < 4};
         struct model_config config = config_of(shape, i % 3 == 0);
         check_bytes(&config, &method_cases[i % METHOD_CASES], &capacity, i / METHOD_CASES % 2 ? &recipes[i % 3] : NULL,
                     shape->degree);
     }
     for (int i = 0; i < VARIANTS * each; i++) {
-        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3};
+        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3, i % 11 < 4};
         struct model_config config = variant_model(i / each, 6, 3, i % 3 == 0);
         check_bytes(&config, &method_cases[i % METHOD_CASES], &capacity,
                     i / METHOD_CASES % 2 ? &recipes[i % 7 % 4] : NULL, 1 + i % 3);
@@ -303,7 +332,7 @@ static void counted_parameters_are_there(void **state)
         const struct method_config *method = &method_cases[i % METHOD_CASES];
         struct model_config config = variant_model(i / METHOD_CASES, 6, 3, i % 2);
         uint64_t base = 0, trained = 0;
-        struct batch_capacity capacity = {10, 1, 10, 10, false};
+        struct batch_capacity capacity = {10, 1, 10, 10, false, false};
         struct rank r;
         if (rank_create(&r, kernels_find("reference", &err), &(struct collective){NULL, 0, 1}, &config, method,
                         &capacity, true, &err))
@@ -325,7 +354,7 @@ static void memory_makes_sense(void **state)
     (void)state;
     struct error err = {""};
     struct model_config config = {"16b", 48, 5120, 40, 8, 128, 13824, 32000, true, 10000, 1e-5, {0}};
-    struct batch_capacity capacity = {8192, 8, 8192, 1024, false};
+    struct batch_capacity capacity = {8192, 8, 8192, 1024, false, false};
     struct method_config full = method_full_config(), lora_method = {.kind = METHOD_LORA, .size = 16, .alpha = 16},
                          prompt_method = {.kind = METHOD_PROMPT, .size = 100};
     struct memory f1, f8, l, p, e;
@@ -354,6 +383,14 @@ static void memory_makes_sense(void **state)
     assert_int_equal(model_memory(&deeper, &full, &capacity, &fixture_adamw, 8, &more, &err), 0);
     assert_int_equal(more.activations - again.activations, input);
     capacity.recompute = false;
+    /* masks take no memory: rooms of one gradient and one input, whatever the layers */
+    struct memory drops;
+    capacity.dropout = true;
+    lora_method.dropout = 0.1;
+    assert_int_equal(model_memory(&config, &lora_method, &capacity, &fixture_adamw, 1, &drops, &err), 0);
+    assert_int_equal(drops.activations, l.activations);
+    assert_int_equal(drops.workspace - l.workspace, capacity.tokens * (config.width + config.ffn) * sizeof(float));
+    capacity.dropout = false;
     assert_true(l.optimiser < f1.optimiser / 50 && p.optimiser < l.optimiser);
     assert_true(p.activations < l.activations && e.activations < p.activations / 20);
     assert_true(memory_total(&f8) < memory_total(&f1) / 4);
@@ -372,6 +409,7 @@ int main(void)
         cmocka_unit_test(cpu_backend),
         cmocka_unit_test(deterministic),
         cmocka_unit_test(recomputation),
+        cmocka_unit_test(dropout),
         cmocka_unit_test(failed_peer),
         cmocka_unit_test(predicted_bytes_are_allocated),
         cmocka_unit_test(counted_parameters_are_there),

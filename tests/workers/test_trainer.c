@@ -254,6 +254,30 @@ static void test_recompute(void **state)
     }
 }
 
+/* Dropout trains, and its masks are drawn by the step, not by the attempt; a gang has those of one device. */
+static void test_dropout(void **state)
+{
+    (void)state;
+    for (int method = METHOD_FULL; method <= METHOD_LORA; method++) {
+        struct stage stage = stage_finetune(&fixture, &trunk, (enum method_kind)method, 30);
+        struct stage_outcome plain = run(&stage);
+        forget(&stage);
+        stage.recipe.dropout = 0.1;
+        if (method == METHOD_LORA) stage.method.dropout = 0.2;
+        struct stage_outcome one = run(&stage);
+        expect(&one, STORE_DONE);
+        assert_true(one.row.result.train_loss > plain.row.result.train_loss);
+        assert_true(one.row.result.test_loss < plain.row.result.test_loss + 0.5);
+        stage.checkpoint_steps = 3;
+        interrupted_is_same(stage, 40);
+        stage.degree = 2;
+        struct stage_outcome two = run(&stage);
+        expect(&two, STORE_DONE);
+        assert_true(fabs(two.row.result.test_loss - one.row.result.test_loss) < 5e-3);
+        interrupted_is_same(stage, 41);
+    }
+}
+
 /* What the other optimisers keep is all in the states, also where it is cut over a gang; they train. */
 static void test_optimisers(void **state)
 {
@@ -501,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_lost_steps),  cmocka_unit_test(test_gang),       cmocka_unit_test(test_class),
         cmocka_unit_test(test_diverged),    cmocka_unit_test(test_failures),   cmocka_unit_test(test_long_step),
         cmocka_unit_test(test_takeover),    cmocka_unit_test(test_optimisers), cmocka_unit_test(test_recompute),
+        cmocka_unit_test(test_dropout),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
