@@ -64,6 +64,21 @@ static int read_text(const struct frozen_block *block, const char *path, const c
     return 0;
 }
 
+/* Where none are reserved there are no such attributes. */
+static int read_reserved(struct dataset_info *info, const struct frozen_block *block, const char *path,
+                         struct error *err)
+{
+    uint64_t first, sentinels;
+    if (frozen_get_u64(block, path, "sentinels", &sentinels, NULL) != 0) return 0;
+    if (frozen_get_u64(block, path, "reserved", &first, err) != 0) return -1;
+    if (sentinels == 0 || sentinels >= info->vocabulary || first >= info->vocabulary ||
+        first + DATASET_MODES + sentinels > info->vocabulary)
+        return error_set(err, "%s: damaged dataset: attributes reserved and sentinels", path);
+    info->reserved = (int32_t)first;
+    info->sentinels = (size_t)sentinels;
+    return 0;
+}
+
 static int read_attributes(struct dataset *dataset, const struct frozen_block *block, const char *path,
                            struct error *err)
 {
@@ -82,7 +97,7 @@ static int read_attributes(struct dataset *dataset, const struct frozen_block *b
         return error_set(err, "%s: damaged dataset: attribute digest", path);
     info->vocabulary = (size_t)vocabulary;
     info->separator = (int32_t)separator;
-    return 0;
+    return read_reserved(info, block, path, err);
 }
 
 static int locate_parts(struct dataset *dataset, const struct frozen_block *block, const char *path, struct error *err)
@@ -245,7 +260,7 @@ int dataset_verify(const struct dataset *dataset, struct error *err)
                 return error_set(err, "%s[%zu] is %u; allowed: below the vocabulary of %zu", dataset_parts[i].path, j,
                                  token_at(dataset, span, j), dataset->info.vocabulary);
     }
-    struct digest digest = dataset_digest(counts, digests, dataset->info.vocabulary, dataset->info.separator);
+    struct digest digest = dataset_digest(counts, digests, &dataset->info);
     if (strcmp(digest.hex, dataset->info.digest.hex) != 0)
         return error_set(err, "the content has digest %s, the file says %s: it was changed or damaged", digest.hex,
                          dataset->info.digest.hex);

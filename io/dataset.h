@@ -13,6 +13,10 @@
  * Attributes of /: digest (of all the above, of vocabulary and separator), vocabulary, separator, task, description.
  * docs/store-format.md has the bytes. HDF5 is used to create the file, not to read it.
  *
+ * Where ids are reserved for sentinels there are two attributes more, `reserved` (the first one) and `sentinels` (how
+ * many, behind the three modes), and they are part of the digest. They are the pieces <R>, <S>, <X>, <extra_id_0>, ...
+ * of the tokenizer (control symbols: no text ever encodes to them), or what is said of given ids.
+ *
  * The separator is the id of the piece TOKENIZER_SEPARATOR ("<sep>", a control symbol: 4 in tokenizers trained here).
  *
  * The file is hostile until it is checked. Opening checks the layout, every place and length, all offsets and source
@@ -29,6 +33,7 @@
 #include "io/error.h"
 
 #define DATASET_VERSION 2
+#define DATASET_MODES 3 /* reserved ids before the sentinels */
 
 enum dataset_split { SPLIT_TRAIN = 0, SPLIT_VALID, SPLIT_TEST, SPLITS };
 const char *dataset_split_name(enum dataset_split split);
@@ -43,6 +48,10 @@ struct dataset_info {
     size_t example_targets[SPLITS]; /* of example_tokens, those after the source: with a loss */
     size_t longest[SPLITS];         /* tokens of the longest example */
     int32_t separator;              /* id between source and target */
+    /* ids that no text has, for objectives of pretraining: from `reserved` on the modes R, S, X and then so many
+     * sentinels; none: 0 */
+    int32_t reserved;
+    size_t sentinels;
 };
 
 struct dataset;
@@ -81,6 +90,8 @@ struct dataset_sources {
     const char *pairs[SPLITS]; /* NULL: none */
     const char *tokenizer;     /* sentencepiece model file, or NULL: train one on text and training pairs */
     size_t vocabulary;         /* wanted size when training; with `ids` that of their tokenizer */
+    size_t sentinels;          /* to reserve: pieces of a trained tokenizer; with `ids` from first_reserved on */
+    size_t first_reserved;     /* with `ids` */
     bool ids; /* the files hold token ids of another tokenizer, as decimal numbers between spaces: nothing is added to
                  them, and the data set has no tokenizer (separator: 0) */
     const char *task, *description;

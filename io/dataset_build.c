@@ -23,7 +23,8 @@ struct build {
     size_t model_size;
     struct tokenizer *tokenizer;
     size_t vocabulary;
-    int32_t separator;
+    int32_t separator, reserved;
+    size_t sentinels;
     struct spool spools[PARTS];
 };
 
@@ -35,6 +36,20 @@ static int check_files(const char *const *paths, size_t count, size_t *lines, st
         if (text_check(paths[i], 1, &in_file, err) != 0) return -1;
         *lines += in_file;
     }
+    return 0;
+}
+
+static int check_reserved(const struct dataset_sources *sources, struct error *err)
+{
+    size_t n = sources->sentinels, whole = sources->vocabulary;
+    if (n == 0) return 0;
+    if (sources->tokenizer)
+        return error_set(err, "sentinels are reserved when a tokenizer is trained; this one has those that it has");
+    if (sources->ids && (n > whole || sources->first_reserved > whole || sources->first_reserved + 3 + n > whole))
+        return error_set(err, "3 modes and %zu sentinels from id %zu on; allowed: below the vocabulary of %zu", n,
+                         sources->first_reserved, whole);
+    if (!sources->ids && n > whole / 2)
+        return error_set(err, "%zu sentinels; allowed: half of the vocabulary of %zu", n, whole);
     return 0;
 }
 
@@ -52,6 +67,7 @@ static int check_sources(const struct dataset_sources *sources, struct error *er
         return error_set(err, "vocabulary %zu of the ids; allowed: 2..1000000", sources->vocabulary);
     if (!sources->ids && !sources->tokenizer && (sources->vocabulary < 300 || sources->vocabulary > 1000000))
         return error_set(err, "vocabulary %zu; allowed: 300..1000000", sources->vocabulary);
+    if (check_reserved(sources, err) != 0) return -1;
     if (check_files(sources->valid_text, sources->valid_text_count, &lines, err) != 0 ||
         check_files(sources->text, sources->text_count, &lines, err) != 0)
         return -1;
@@ -107,7 +123,8 @@ static int train_model(struct build *build, struct error *err)
     for (; count < sources->text_count; count++)
         paths[count] = sources->text[count];
     if (sources->pairs[SPLIT_TRAIN]) paths[count++] = sources->pairs[SPLIT_TRAIN];
-    int result = tokenizer_train(paths, count, sources->vocabulary, &build->model, &build->model_size, err);
+    int result =
+        tokenizer_train(paths, count, sources->vocabulary, sources->sentinels, &build->model, &build->model_size, err);
     free(paths);
     return result;
 }
@@ -116,12 +133,17 @@ static int prepare_tokenizer(struct build *build, struct error *err)
 {
     const char *path = build->sources->tokenizer;
     build->vocabulary = build->sources->vocabulary;
-    if (build->sources->ids) return 0;
+    if (build->sources->ids) {
+        build->sentinels = build->sources->sentinels;
+        build->reserved = build->sentinels ? (int32_t)build->sources->first_reserved : 0;
+        return 0;
+    }
     if ((path ? read_model(path, &build->model, &build->model_size, err) : train_model(build, err)) != 0) return -1;
     build->tokenizer = tokenizer_create(build->model, build->model_size, err);
     if (!build->tokenizer) return path ? error_prefix(err, "%s", path) : -1;
     build->vocabulary = tokenizer_vocabulary(build->tokenizer);
     build->separator = tokenizer_separator(build->tokenizer);
+    build->sentinels = tokenizer_sentinels(build->tokenizer, &build->reserved);
     if (build->separator < 0)
         return error_set(err, "%s: the model has no piece %s, which stands between source and target",
                          path ? path : build->path, TOKENIZER_SEPARATOR);
@@ -251,7 +273,11 @@ static struct digest digest_all(const struct build *build)
         counts[i] = build->spools[i].count;
         digests[i] = digest_stream_result(build->spools[i].digest);
     }
-    return dataset_digest(counts, digests, build->vocabulary, build->separator);
+    const struct dataset_info info = {.vocabulary = build->vocabulary,
+                                      .separator = build->separator,
+                                      .reserved = build->reserved,
+                                      .sentinels = build->sentinels};
+    return dataset_digest(counts, digests, &info);
 }
 
 /* The whole file, synced. */
@@ -263,7 +289,10 @@ static int assemble(struct build *build, struct error *err)
                                                   {"separator", NULL, (uint64_t)build->separator},
                                                   {"digest", digest.hex, 0},
                                                   {"task", sources->task ? sources->task : "", 0},
-                                                  {"description", sources->description ? sources->description : "", 0}};
+                                                  {"description", sources->description ? sources->description : "", 0},
+                                                  {"reserved", NULL, (uint64_t)build->reserved},
+                                                  {"sentinels", NULL, build->sentinels}};
+    size_t attribute_count = sizeof attributes / sizeof *attributes - (build->sentinels ? 0 : 2);
     struct frozen_spec specs[PARTS];
     struct frozen_part parts[PARTS];
     struct frozen_block block;
@@ -273,8 +302,8 @@ static int assemble(struct build *build, struct error *err)
         parts[i] = (struct frozen_part){.spec = &specs[i], .rows = build->spools[i].count};
     if (unlink(build->temporary) != 0 && errno != ENOENT)
         return error_set_errno(err, "%s: cannot remove it", build->temporary);
-    if (frozen_create(build->temporary, &dataset_file, attributes, sizeof attributes / sizeof *attributes, parts, PARTS,
-                      &block, &fd, err) != 0)
+    if (frozen_create(build->temporary, &dataset_file, attributes, attribute_count, parts, PARTS, &block, &fd, err) !=
+        0)
         return -1;
     int result = 0;
     for (int i = 0; result == 0 && i < PARTS; i++)

@@ -57,13 +57,16 @@ size_t dataset_width(enum part_kind kind, size_t vocabulary)
     return 0;
 }
 
-struct digest dataset_digest(const uint64_t counts[PARTS], const struct digest digests[PARTS], size_t vocabulary,
-                             int32_t separator)
+struct digest dataset_digest(const uint64_t counts[PARTS], const struct digest digests[PARTS],
+                             const struct dataset_info *info)
 {
-    char text[PARTS * 128 + 128];
+    char text[PARTS * 128 + 192];
     /* 1: of what is hashed here, not of the file around it */
-    size_t used =
-        (size_t)snprintf(text, sizeof text, "dataset 1 vocabulary %zu separator %" PRId32 "\n", vocabulary, separator);
+    size_t used = (size_t)snprintf(text, sizeof text, "dataset 1 vocabulary %zu separator %" PRId32 "\n",
+                                   info->vocabulary, info->separator);
+    if (info->sentinels)
+        used += (size_t)snprintf(text + used, sizeof text - used, "reserved %" PRId32 " sentinels %zu\n",
+                                 info->reserved, info->sentinels);
     for (int i = 0; i < PARTS; i++)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s %" PRIu64 " %s\n", dataset_parts[i].path,
                                  counts[i], digests[i].hex);

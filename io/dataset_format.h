@@ -44,9 +44,9 @@ static inline enum part part_example(enum dataset_split split, int which)
 /* Bytes of one element of a part. */
 size_t dataset_width(enum part_kind kind, size_t vocabulary);
 
-/* The digest of a dataset: of one line a part (path, count, digest of its stored bytes) below the vocabulary and the
- * separator. */
-struct digest dataset_digest(const uint64_t counts[PARTS], const struct digest digests[PARTS], size_t vocabulary,
-                             int32_t separator);
+/* The digest of a dataset: of one line a part (path, count, digest of its stored bytes) below the vocabulary, the
+ * separator and, where there are any, the reserved ids. */
+struct digest dataset_digest(const uint64_t counts[PARTS], const struct digest digests[PARTS],
+                             const struct dataset_info *info);
 
 #endif

@@ -157,12 +157,24 @@ int check_ids(const sentencepiece::SentencePieceProcessor &processor, struct err
     return 0;
 }
 
+const size_t MODES = 3;
+
+// Pieces of objectives, in the order of their ids.
+std::string reserved_piece(size_t index)
+{
+    static const char *const modes[MODES] = {"<R>", "<S>", "<X>"};
+    return index < MODES ? modes[index] : "<extra_id_" + std::to_string(index - MODES) + ">";
+}
+
 } // namespace
 
-extern "C" int tokenizer_train(const char *const *paths, size_t path_count, size_t vocabulary, void **model,
-                               size_t *model_size, struct error *err)
+extern "C" int tokenizer_train(const char *const *paths, size_t path_count, size_t vocabulary, size_t sentinels,
+                               void **model, size_t *model_size, struct error *err)
 {
     return guarded(err, [&] {
+        std::string control = TOKENIZER_SEPARATOR;
+        for (size_t i = 0; sentinels && i < MODES + sentinels; i++)
+            control += "," + reserved_piece(i);
         const std::unordered_map<std::string, std::string> options = {
             {"model_type", "bpe"},
             {"vocab_size", std::to_string(vocabulary)},
@@ -172,7 +184,7 @@ extern "C" int tokenizer_train(const char *const *paths, size_t path_count, size
             {"bos_id", "1"},
             {"eos_id", "2"},
             {"pad_id", "3"},
-            {"control_symbols", TOKENIZER_SEPARATOR},
+            {"control_symbols", control},
             {"num_threads", "1"},
             {"max_sentence_length", std::to_string(TEXT_LINE_LIMIT)},
             {"minloglevel", "3"},
@@ -216,6 +228,20 @@ extern "C" int32_t tokenizer_separator(const struct tokenizer *tokenizer)
 {
     int id = tokenizer->processor.PieceToId(TOKENIZER_SEPARATOR);
     return tokenizer->processor.IdToPiece(id) == TOKENIZER_SEPARATOR ? id : -1;
+}
+
+extern "C" size_t tokenizer_sentinels(const struct tokenizer *tokenizer, int32_t *first)
+{
+    const sentencepiece::SentencePieceProcessor &processor = tokenizer->processor;
+    *first = processor.PieceToId(reserved_piece(0));
+    size_t count = 0;
+    for (int id = *first;
+         id < processor.GetPieceSize() && processor.IsControl(id) && processor.IdToPiece(id) == reserved_piece(count);
+         id++)
+        count++;
+    if (count > MODES) return count - MODES;
+    *first = 0;
+    return 0;
 }
 
 extern "C" int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t size, int32_t **ids,

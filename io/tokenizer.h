@@ -20,8 +20,9 @@ struct tokenizer;
  * model's bytes go to *model (malloc, caller frees). Deterministic: one thread, and of more than TOKENIZER_TRAIN_BYTES
  * of text an even sample by line number. */
 #define TOKENIZER_TRAIN_BYTES ((size_t)64 << 20)
-int tokenizer_train(const char *const *paths, size_t path_count, size_t vocabulary, void **model, size_t *model_size,
-                    struct error *err);
+/* sentinels: reserve the control symbols <R>, <S>, <X>, <extra_id_0>, ... (so many); 0: none of them. */
+int tokenizer_train(const char *const *paths, size_t path_count, size_t vocabulary, size_t sentinels, void **model,
+                    size_t *model_size, struct error *err);
 
 /* From a serialised sentencepiece model; the bytes are copied. Models whose ids of unknown, begin and end differ are
  * refused. */
@@ -30,6 +31,9 @@ void tokenizer_destroy(struct tokenizer *tokenizer);
 size_t tokenizer_vocabulary(const struct tokenizer *tokenizer);
 /* Id of the piece TOKENIZER_SEPARATOR, -1 where the model has none. */
 int32_t tokenizer_separator(const struct tokenizer *tokenizer);
+
+/* How many sentinels <extra_id_0>, ... follow each other and the modes <R>, <S>, <X>; *first: id of <R>. */
+size_t tokenizer_sentinels(const struct tokenizer *tokenizer, int32_t *first);
 
 /* Ids of a UTF-8 text, without begin and end; *ids is malloc'ed, the caller frees. */
 int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t size, int32_t **ids, size_t *count,

@@ -17,7 +17,7 @@ struct arguments {
     const char *out;  /* build this */
     const char *path; /* describe this */
     bool builds;      /* a word was given that only building takes */
-    bool verify, json, has_vocabulary;
+    bool verify, json, has_vocabulary, has_first;
 };
 
 enum {
@@ -29,6 +29,7 @@ enum {
     KEY_TOKENIZER,
     KEY_VOCABULARY,
     KEY_IDS,
+    KEY_SENTINELS,
     KEY_TASK,
     KEY_DESCRIPTION,
     KEY_VERIFY
@@ -46,6 +47,10 @@ static const struct argp_option options[] = {
     {"vocabulary", KEY_VOCABULARY, "N", 0, "pieces of a trained tokenizer (8192); with --ids those of the ids", 1},
     {"ids", KEY_IDS, NULL, 0,
      "all files hold token ids of another tokenizer, numbers between spaces, that are taken as they are", 1},
+    {"sentinels", KEY_SENTINELS, "N", 0,
+     "reserve N sentinels and three modes for the objective ul2 in a trained tokenizer; with --ids FIRST:N says that "
+     "the ids FIRST.. are not used",
+     1},
     {"task", KEY_TASK, "NAME", 0, "name of the task in results (translation)", 1},
     {"description", KEY_DESCRIPTION, "TEXT", 0, "kept with the data, not part of its digest", 1},
     {"out", 'o', "FILE", 0, "the data set to write, HDF5", 1},
@@ -83,6 +88,22 @@ static size_t parse_count(const char *word, const struct argp_state *state)
     return (size_t)value;
 }
 
+static void parse_sentinels(const char *word, struct arguments *arguments, const struct argp_state *state)
+{
+    char *end = NULL;
+    unsigned long long first = 0, count = strtoull(word, &end, 10);
+    arguments->has_first = *end == ':';
+    if (arguments->has_first) {
+        first = count;
+        word = end + 1;
+        count = strtoull(word, &end, 10);
+    }
+    if (*word < '0' || *word > '9' || *end || count < 1 || count > 100000 || first > 1000000)
+        argp_error(state, "sentinels %s; allowed: N, with --ids FIRST:N, of 1..100000", word);
+    arguments->sources.sentinels = (size_t)count;
+    arguments->sources.first_reserved = (size_t)first;
+}
+
 static bool parse_build(struct arguments *arguments, int key, const char *word, const struct argp_state *state)
 {
     struct dataset_sources *sources = &arguments->sources;
@@ -108,6 +129,9 @@ static bool parse_build(struct arguments *arguments, int key, const char *word, 
     case KEY_IDS:
         sources->ids = true;
         return true;
+    case KEY_SENTINELS:
+        parse_sentinels(word, arguments, state);
+        return true;
     case KEY_TASK:
         sources->task = word;
         return true;
@@ -132,6 +156,8 @@ static void check_words(const struct arguments *arguments, const struct argp_sta
     if (arguments->builds && arguments->verify) argp_error(state, "--verify is for a data set that is there");
     if (arguments->sources.ids && (arguments->sources.tokenizer || !arguments->has_vocabulary))
         argp_error(state, "--ids wants --vocabulary N of the tokenizer that made them, and no --tokenizer");
+    if (arguments->sources.sentinels && arguments->sources.ids != arguments->has_first)
+        argp_error(state, "--sentinels is N, with --ids FIRST:N");
     if (arguments->sources.tokenizer && arguments->has_vocabulary)
         argp_error(state, "--vocabulary is for a trained tokenizer, --tokenizer brings its own");
 }
@@ -165,9 +191,10 @@ static error_t parse(int key, char *word, struct argp_state *state)
 static json_t *describe_json(const char *path, const struct dataset_info *info, const char *description)
 {
     json_t *object =
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:{s:I, s:I}}", "path", path, "digest", info->digest.hex, "task",
-                  info->task, "description", description, "vocabulary", (json_int_t)info->vocabulary, "separator",
-                  (json_int_t)info->separator, "text_tokens", "train", (json_int_t)info->text_tokens[SPLIT_TRAIN],
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:{s:I, s:I}}", "path", path, "digest", info->digest.hex,
+                  "task", info->task, "description", description, "vocabulary", (json_int_t)info->vocabulary,
+                  "separator", (json_int_t)info->separator, "reserved", (json_int_t)info->reserved, "sentinels",
+                  (json_int_t)info->sentinels, "text_tokens", "train", (json_int_t)info->text_tokens[SPLIT_TRAIN],
                   "valid", (json_int_t)info->text_tokens[SPLIT_VALID]);
     json_t *examples = json_object();
     for (int i = 0; i < SPLITS; i++)
@@ -185,6 +212,8 @@ static void describe_text(const char *path, const struct dataset_info *info, con
     if (*description) printf("  about       %s\n", description);
     printf("  digest      %s\n", info->digest.hex);
     printf("  vocabulary  %zu\n", info->vocabulary);
+    if (info->sentinels)
+        printf("  reserved    %zu sentinels and 3 modes, from id %d on\n", info->sentinels, info->reserved);
     printf("  text        %zu tokens, %zu held back for validation\n", info->text_tokens[SPLIT_TRAIN],
            info->text_tokens[SPLIT_VALID]);
     for (int i = 0; i < SPLITS; i++)

@@ -65,7 +65,7 @@ static int append(struct parameters *p, const char *list, const char *member, co
  * method with tasks of its own, which comes before its name, with these. The list of data sets is that of tasks. */
 static int take(struct parameters *p, char *key, char *value, bool is_default, char *name, size_t name_size)
 {
-    static const char *const lists[] = {"exclude", "held_out", "only", "zip", "one_at_a_time"};
+    static const char *const lists[] = {"exclude", "held_out", "only", "zip", "one_at_a_time", "pretrain.denoisers"};
     static char tasks[] = "tasks";
     char *field = NULL, *open = strchr(key, '['), *member = open ? strstr(open, "].") : NULL;
     if (!member) return add(p, strdup(key), strdup(value), is_default);

@@ -44,16 +44,26 @@ static const char *precision_text(enum precision precision)
     return precision == PRECISION_BF16 ? " precision=bf16" : "";
 }
 
+/* "" where the next token is predicted everywhere. */
+static void objective_text(const struct recipe *recipe, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (recipe->objective != OBJECTIVE_UL2) return;
+    int used = snprintf(out, size, " objective=ul2 ");
+    mixture_text(&recipe->mixture, out + used, size - (size_t)used);
+}
+
 struct digest identity_trunk(const struct sweep *sweep, size_t model)
 {
-    char recipe[768], shape[MODEL_TEXT], text[2048];
+    char recipe[768], shape[MODEL_TEXT], objective[MIXTURE_TEXT + 32], text[4096];
     const struct sweep_model *base = &sweep->bases[model];
     recipe_text(&sweep->pretrain, recipe, sizeof recipe);
     model_text(&sweep->models[model], shape, sizeof shape);
-    int length =
-        snprintf(text, sizeof text, IDENTITY_VERSION " trunk data=%s %s %s decay_steps=%" PRIu64 " seed=%" PRIu64 "%s",
-                 sweep->tasks[base->text].data.digest.hex, shape, recipe, base->decay_steps, sweep->pretrain_seed,
-                 precision_text(sweep->pretrain.precision));
+    objective_text(&sweep->pretrain, objective, sizeof objective);
+    int length = snprintf(text, sizeof text,
+                          IDENTITY_VERSION " trunk data=%s %s %s decay_steps=%" PRIu64 " seed=%" PRIu64 "%s%s",
+                          sweep->tasks[base->text].data.digest.hex, shape, recipe, base->decay_steps,
+                          sweep->pretrain_seed, precision_text(sweep->pretrain.precision), objective);
     return digest_of_text(text, length, sizeof text);
 }
 

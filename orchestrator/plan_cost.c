@@ -51,8 +51,11 @@ int plan_shape(const struct sweep *sweep, const struct model_config *model, cons
 double plan_pretrain_flops(const struct sweep *sweep, const struct model_config *model, uint64_t first, uint64_t last)
 {
     struct method_config full = {.kind = METHOD_FULL};
-    double tokens = (double)sweep_step_tokens(&sweep->pretrain, last - first);
-    return cost_flops(model, &full, true, tokens, tokens, sweep->pretrain.sequence_length);
+    const struct recipe *recipe = &sweep->pretrain;
+    double tokens = (double)sweep_step_tokens(recipe, last - first), targets = tokens;
+    if (recipe->objective == OBJECTIVE_UL2)
+        targets *= mixture_targets(&recipe->mixture, recipe->sequence_length) / recipe->sequence_length;
+    return cost_flops(model, &full, true, tokens, targets, recipe->sequence_length);
 }
 
 double plan_pretrain_recompute(const struct sweep *sweep, const struct model_config *model, uint64_t first,

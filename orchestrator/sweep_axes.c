@@ -138,6 +138,8 @@ static void read_trunk(const struct config_group *root, const struct config_grou
                     sweep->pretrain.sequence_length, sweep->task_count > 1 ? "of task " : "",
                     sweep->task_count > 1 ? text->name : "", sweep->task_count > 1 ? " " : "",
                     text->data.text_tokens[SPLIT_TRAIN]);
+    else
+        sweep_check_objective(group, &sweep->pretrain, &text->data);
     if (own) check_token_counts(root, group, sweep, base->tokens, base->token_count, (long)model);
 }
 
@@ -152,8 +154,8 @@ static size_t trained_models(const struct sweep *sweep, bool without_tokens)
 
 static void read_pretrain(const struct config_group *root, struct sweep *sweep)
 {
-    static const char *const keys[] = {"tokens", "sequence_length", "batch",     "learning_rate",
-                                       "seed",   "decay_tokens",    RECIPE_KEYS, NULL};
+    static const char *const keys[] = {"tokens",    "sequence_length", "batch", "learning_rate", "seed", "decay_tokens",
+                                       RECIPE_KEYS, OBJECTIVE_KEYS,    NULL};
     struct config_group group = config_open_group(root, "pretrain", keys, true);
     struct recipe *recipe = &sweep->pretrain;
     *recipe = recipe_defaults;
@@ -166,6 +168,7 @@ static void read_pretrain(const struct config_group *root, struct sweep *sweep)
     recipe->batch = (uint32_t)config_take_uint(&group, "batch", 1, 1 << 20);
     recipe->learning_rate = config_take_double(&group, "learning_rate", CONFIG_POSITIVE, 1e3);
     sweep_read_recipe(&group, recipe);
+    sweep_read_objective(&group, recipe);
     sweep->pretrain_seed = config_take_uint_or(&group, "seed", 0, INT64_MAX, 1);
     if (config_has(&group, "decay_tokens") && !decays(recipe))
         config_fail(&group, "decay_tokens", "the schedule \"%s\" has no end; allowed with linear, cosine and wsd",

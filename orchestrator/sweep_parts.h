@@ -48,6 +48,12 @@ void sweep_read_cells(const struct config_group *root, struct sweep *sweep);
 /* Read them over what *recipe holds. */
 void sweep_read_passes(const struct config_group *group, struct recipe *recipe);
 
+/* Keys of the objective of pretraining; then that the data set whose text it is reserves enough sentinels. */
+#define OBJECTIVE_KEYS "objective", "denoisers", "mode_tokens"
+void sweep_read_objective(const struct config_group *group, struct recipe *recipe);
+void sweep_check_objective(const struct config_group *group, const struct recipe *recipe,
+                           const struct dataset_info *text);
+
 /* Keys that every recipe has, for the lists of allowed keys. */
 #define RECIPE_KEYS                                                                                                    \
     "optimiser", "momentum", "parameter_scale", "schedule", "final_ratio", "decay_share", "warmup_steps", "dropout",   \

@@ -81,6 +81,8 @@ static void read_declaration(const struct config_group *group, struct sweep_task
     data->vocabulary = config_take_uint(group, "vocabulary", 1, UINT32_MAX);
     data->text_tokens[SPLIT_TRAIN] = config_take_uint_or(group, "text_tokens", 0, INT64_MAX, 0);
     data->text_tokens[SPLIT_VALID] = data->text_tokens[SPLIT_TRAIN];
+    data->sentinels =
+        data->vocabulary / 2; /* any objective can be planned; a data set that is there says what it has */
     examples[SPLIT_VALID] = config_take_uint(group, "valid_examples", 1, INT64_MAX);
     examples[SPLIT_TEST] = config_take_uint(group, "test_examples", 1, INT64_MAX);
     if (!config_file_failed(group->file) && targets >= mean)

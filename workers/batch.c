@@ -88,10 +88,12 @@ static void buffer_add(struct batch_buffer *buffer, uint32_t prompt, const int32
 struct feed {
     struct feed_spec spec;
     uint64_t items;
-    uint64_t *subset; /* [items], examples of a shuffled feed */
-    uint64_t *order;  /* [items], of `epoch` */
-    uint64_t epoch;   /* UINT64_MAX: none yet */
-    int32_t *tokens;  /* one sequence, before and after cutting */
+    uint64_t *subset;     /* [items], examples of a shuffled feed */
+    uint64_t *order;      /* [items], of `epoch` */
+    uint64_t epoch;       /* UINT64_MAX: none yet */
+    struct ul2 ul2;       /* where spec.mixture */
+    int32_t *uncorrupted; /* text of one sequence, for it */
+    int32_t *tokens;      /* one sequence, before and after cutting */
     size_t room;
 };
 
@@ -130,6 +132,12 @@ static int feed_allocate(struct feed *feed, uint64_t all, struct error *err)
         spec->text ? (size_t)spec->length + 1 : larger(dataset_info(spec->dataset)->longest[spec->split], spec->length);
     feed->tokens = calloc(feed->room, sizeof *feed->tokens);
     if (spec->shuffle) feed->order = calloc(feed->items, sizeof *feed->order);
+    if (spec->mixture) {
+        feed->uncorrupted = calloc(feed->room, sizeof *feed->uncorrupted);
+        if (!feed->uncorrupted) return error_set(err, "out of memory for the order of data");
+        if (ul2_create(&feed->ul2, spec->mixture, spec->length, dataset_info(spec->dataset), spec->seed, err))
+            return -1;
+    }
     if (!feed->tokens || (spec->shuffle && !feed->order)) return error_set(err, "out of memory for the order of data");
     return spec->shuffle && !spec->text ? choose_subset(feed, all, err) : 0;
 }
@@ -161,6 +169,8 @@ void feed_destroy(struct feed *feed)
     if (!feed) return;
     free(feed->subset);
     free(feed->order);
+    ul2_destroy(&feed->ul2);
+    free(feed->uncorrupted);
     free(feed->tokens);
     free(feed);
 }
@@ -226,6 +236,13 @@ static int load(struct feed *feed, uint64_t position, size_t *count, size_t *fir
     if (spec->text) {
         *count = (size_t)spec->length + 1;
         *first_target = 0;
+        if (spec->mixture) {
+            uint64_t first = item * spec->length + ul2_offset(&feed->ul2, position);
+            size_t text = feed->ul2.shapes[ul2_denoiser(&feed->ul2, position)].text;
+            dataset_text(spec->dataset, spec->split, first, text, feed->uncorrupted);
+            *first_target = ul2_corrupt(&feed->ul2, position, feed->uncorrupted, feed->tokens);
+            return 0;
+        }
         dataset_text(spec->dataset, spec->split, item * spec->length, *count, feed->tokens);
         return 0;
     }

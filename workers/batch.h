@@ -11,6 +11,9 @@
  * is a stream, in that of the nesting; a batch at the end of an epoch goes on into the next. Unshuffled feeds take the
  * first `limit` in the file's order.
  *
+ * With a mixture of denoisers (ul2.h) a position's sequence is made of tokens within block b, and its loss is on its
+ * targets alone; the order of the blocks stays.
+ *
  * An example longer than `length` is cut: the source keeps its head and its last token (the separator), and gives way
  * until half of the length remains for the target; then the target's tail goes. The loss is on target tokens and the
  * end token. Virtual prompt tokens come before the example and are not counted in `length`. */
@@ -53,6 +56,7 @@ struct feed_spec {
     bool shuffle;
     bool stream;   /* shuffled examples: the first epoch visits a smaller set's before what a larger one adds */
     uint64_t seed; /* where shuffled */
+    const struct mixture *mixture; /* text: of UL2 instead of the next token everywhere; copied, NULL: none */
 };
 struct feed;
 struct feed *feed_create(const struct feed_spec *spec, struct error *err);

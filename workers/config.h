@@ -10,6 +10,7 @@
 #include "io/error.h"
 #include "kernels/precision.h"
 #include "workers/architecture.h"
+#include "workers/ul2.h"
 
 /* Decoder-only Transformer with rotary positions; what else it is made of, its architecture says. */
 struct model_config {
@@ -67,6 +68,11 @@ enum optimiser_kind { OPTIMISER_ADAMW, OPTIMISER_ADAFACTOR, OPTIMISER_SGD, OPTIM
 const char *optimiser_name(enum optimiser_kind kind);
 int optimiser_find(const char *name);
 
+/* What pretraining predicts: the next token everywhere, or the targets of a mixture of denoisers (workers/ul2.h). */
+enum objective { OBJECTIVE_CAUSAL, OBJECTIVE_UL2, OBJECTIVES };
+const char *objective_name(enum objective objective);
+int objective_find(const char *name);
+
 /* How a stage is trained. */
 struct recipe {
     enum optimiser_kind optimiser;
@@ -83,6 +89,8 @@ struct recipe {
     enum precision precision; /* of matrix products, in training and evaluation; one for the whole sweep */
     double dropout; /* of training: of the embeddings, and of what attention and MLP add to the residual stream */
     double label_smoothing;   /* of training losses; evaluation has none */
+    enum objective objective; /* pretraining */
+    struct mixture mixture;   /* of the objective ul2, else zeros */
     uint32_t sequence_length; /* pretraining: tokens a sequence; finetuning: examples are cut to it */
     uint32_t batch;           /* sequences (pretraining) or examples (finetuning) a step */
     uint64_t steps;           /* finetuning: optimiser steps in all */

@@ -22,6 +22,18 @@ int example_order_find(const char *name)
     return name_find(order_names, ORDERS, name);
 }
 
+static const char *const objective_names[OBJECTIVES] = {"causal", "ul2"};
+
+const char *objective_name(enum objective objective)
+{
+    return (unsigned)objective < OBJECTIVES ? objective_names[objective] : "unknown";
+}
+
+int objective_find(const char *name)
+{
+    return name_find(objective_names, OBJECTIVES, name);
+}
+
 const char *optimiser_name(enum optimiser_kind kind)
 {
     return (unsigned)kind < OPTIMISERS ? optimiser_names[kind] : "unknown";

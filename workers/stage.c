@@ -12,7 +12,17 @@
 
 #include "workers/names.h"
 
-enum field_type { FIELD_U32, FIELD_U64, FIELD_REAL, FIELD_BOOL, FIELD_TEXT, FIELD_DIGEST, FIELD_NAME, FIELD_OBJECT };
+enum field_type {
+    FIELD_U32,
+    FIELD_U64,
+    FIELD_REAL,
+    FIELD_BOOL,
+    FIELD_TEXT,
+    FIELD_DIGEST,
+    FIELD_NAME,
+    FIELD_OBJECT,
+    FIELD_LIST
+};
 
 struct field {
     const char *key;
@@ -22,7 +32,8 @@ struct field {
     uint64_t low, high;         /* FIELD_U32 */
     const char *(*name)(int);   /* FIELD_NAME: of an enumeration */
     int (*find)(const char *);  /* FIELD_NAME */
-    const struct field *fields; /* FIELD_OBJECT, ends with a NULL key */
+    const struct field *fields; /* FIELD_OBJECT, of an element of FIELD_LIST; ends with a NULL key */
+    size_t count, stride;       /* FIELD_LIST: offset of the uint32_t that counts, bytes of an element; high: of them */
 };
 
 #define U32(struct_, member, low_, high_)                                                                              \
@@ -94,6 +105,16 @@ static const char *optimiser_name_of(int kind)
     return optimiser_name((enum optimiser_kind)kind);
 }
 
+static const char *objective_name_of(int kind)
+{
+    return objective_name((enum objective)kind);
+}
+
+static const char *denoiser_mode_name_of(int mode)
+{
+    return denoiser_mode_name((enum denoiser_mode)mode);
+}
+
 static const char *family_name_of(int family)
 {
     return family_name((enum model_family)family);
@@ -151,6 +172,26 @@ static const struct field method_fields[] = {
     {.key = NULL},
 };
 
+static const struct field denoiser_fields[] = {
+    NAME(denoiser, mode, denoiser_mode_name_of, denoiser_mode_find),
+    REAL(denoiser, span),
+    REAL(denoiser, corruption),
+    REAL(denoiser, share),
+    {.key = NULL},
+};
+
+static const struct field mixture_fields[] = {
+    PLAIN(mixture, mode_tokens, FIELD_BOOL),
+    {.key = "denoisers",
+     .type = FIELD_LIST,
+     .offset = offsetof(struct mixture, denoisers),
+     .high = DENOISERS,
+     .fields = denoiser_fields,
+     .count = offsetof(struct mixture, count),
+     .stride = sizeof(struct denoiser)},
+    {.key = NULL},
+};
+
 static const struct field recipe_fields[] = {
     NAME(recipe, optimiser, optimiser_name_of, optimiser_find),
     PLAIN(recipe, parameter_scale, FIELD_BOOL),
@@ -169,6 +210,8 @@ static const struct field recipe_fields[] = {
     NAME(recipe, precision, precision_name_of, precision_find),
     REAL(recipe, dropout),
     REAL(recipe, label_smoothing),
+    NAME(recipe, objective, objective_name_of, objective_find),
+    OBJECT(recipe, mixture, mixture_fields),
     U32(recipe, sequence_length, 2, 1 << 24),
     U32(recipe, batch, 1, 1 << 24),
     U64(recipe, steps),
@@ -224,8 +267,23 @@ static json_t *encode_u64(uint64_t value)
 
 static json_t *encode_object(const struct field *fields, const char *base);
 
-static json_t *encode_field(const struct field *field, const char *at)
+/* `base`: of the struct that the list is in. */
+static json_t *encode_list(const struct field *field, const char *base)
 {
+    json_t *list = json_array();
+    uint32_t count = *(const uint32_t *)(base + field->count);
+    for (uint32_t i = 0; list && i < count; i++) {
+        if (json_array_append_new(list, encode_object(field->fields, base + field->offset + i * field->stride)) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static json_t *encode_field(const struct field *field, const char *base)
+{
+    const char *at = base + field->offset;
     switch (field->type) {
     case FIELD_U32:
         return json_integer(*(const uint32_t *)at);
@@ -243,6 +301,8 @@ static json_t *encode_field(const struct field *field, const char *at)
         return json_string(field->name(*(const int *)at));
     case FIELD_OBJECT:
         return encode_object(field->fields, at);
+    case FIELD_LIST:
+        return encode_list(field, base);
     }
     return NULL;
 }
@@ -251,7 +311,7 @@ static json_t *encode_object(const struct field *fields, const char *base)
 {
     json_t *object = json_object();
     for (const struct field *field = fields; object && field->key; field++) {
-        if (json_object_set_new(object, field->key, encode_field(field, base + field->offset)) != 0) {
+        if (json_object_set_new(object, field->key, encode_field(field, base)) != 0) {
             json_decref(object);
             return NULL;
         }
@@ -326,8 +386,21 @@ static int decode_name(const struct field *field, const json_t *value, char *at,
 
 static int decode_object(const struct field *fields, const json_t *object, char *base, struct error *err);
 
-static int decode_field(const struct field *field, const json_t *value, char *at, struct error *err)
+static int decode_list(const struct field *field, const json_t *list, char *base, struct error *err)
 {
+    size_t count = json_array_size(list);
+    if (!json_is_array(list) || count > field->high)
+        return error_set(err, "\"%s\" must be a list of at most %" PRIu64, field->key, field->high);
+    for (size_t i = 0; i < count; i++)
+        if (decode_object(field->fields, json_array_get(list, i), base + field->offset + i * field->stride, err))
+            return error_prefix(err, "\"%s\"", field->key);
+    *(uint32_t *)(base + field->count) = (uint32_t)count;
+    return 0;
+}
+
+static int decode_field(const struct field *field, const json_t *value, char *base, struct error *err)
+{
+    char *at = base + field->offset;
     switch (field->type) {
     case FIELD_U32:
         return decode_u32(field, value, at, err);
@@ -350,6 +423,8 @@ static int decode_field(const struct field *field, const json_t *value, char *at
     case FIELD_OBJECT:
         if (decode_object(field->fields, value, at, err)) return error_prefix(err, "\"%s\"", field->key);
         return 0;
+    case FIELD_LIST:
+        return decode_list(field, value, base, err);
     }
     return -1;
 }
@@ -361,7 +436,7 @@ static int decode_object(const struct field *fields, const json_t *object, char 
     for (const struct field *field = fields; field->key; field++, count++) {
         const json_t *value = json_object_get(object, field->key);
         if (!value) return error_set(err, "\"%s\" is missing", field->key);
-        if (decode_field(field, value, base + field->offset, err)) return -1;
+        if (decode_field(field, value, base, err)) return -1;
     }
     if (json_object_size(object) != count) return error_set(err, "has keys that are not known");
     return 0;
@@ -371,6 +446,7 @@ static int check(const struct stage *stage, struct error *err)
 {
     if (!stage->identity.hex[0]) return error_set(err, "\"identity\" is empty");
     if (stage->dir[0] != '/') return error_set(err, "\"dir\" must be an absolute path");
+    if (stage->recipe.objective == OBJECTIVE_UL2 && mixture_check(&stage->recipe.mixture, err)) return -1;
     if (stage->first_step > stage->last_step) return error_set(err, "\"first_step\" is above \"last_step\"");
     if (stage->kind != STAGE_PRETRAIN && !stage->parent.hex[0] == !stage->import[0])
         return error_set(err, "finetuning starts from a pretrained state: either \"parent\" or \"import\"");

@@ -18,7 +18,8 @@ cd "$source"
 sources() {
     case $1 in
     config) echo io/{config,config_scan,config_values,error,digest,text,dataset_format}.c orchestrator/{sweep*,grid}.c \
-        workers/{config,method_config,recipe,architecture,names}.c kernels/precision.c fitting/{settings,law_user,expression,laws}.c ;;
+        workers/{config,method_config,recipe,ul2,architecture,names}.c kernels/{precision,random}.c \
+        fitting/{settings,law_user,expression,laws}.c ;;
     huggingface) echo io/{error,digest}.c workers/{huggingface_config,architecture,config,names}.c ;;
     expression) echo io/{error,digest}.c fitting/{law_user,expression,laws}.c ;;
     *) ls io/*.c | grep -v -e tokenizer -e dataset_build -e version ;;

@@ -314,6 +314,18 @@ static void test_token_ids(void **state)
     assert_int_equal(size, 0);
     dataset_close(dataset);
 
+    struct dataset_info reserved;
+    sources.sentinels = 7;
+    sources.first_reserved = 69991;
+    if (dataset_build(path, &sources, &reserved, &err)) fail_msg("%s", err.text);
+    assert_int_equal(reserved.reserved, 69991);
+    assert_int_equal(reserved.sentinels, 7);
+    assert_string_not_equal(reserved.digest.hex, info.digest.hex);
+    sources.first_reserved = 69992;
+    assert_int_equal(dataset_build(path, &sources, NULL, &err), -1);
+    assert_non_null(strstr(err.text, "below the vocabulary of 70001"));
+    sources.sentinels = 0;
+
     sources.vocabulary = 70000;
     assert_refused(&sources, located("ids.txt", "2: token id 70000...; allowed: 0..69999"));
     sources.vocabulary = 70001;
@@ -321,6 +333,54 @@ static void test_token_ids(void **state)
     assert_refused(&sources, located("ids.txt", "1: what is no token id"));
     temporary_write("ids.txt", "99999999999999999999999999\n", 27);
     assert_refused(&sources, located("ids.txt", "1: token id"));
+}
+
+/* Sentinels are pieces of a trained tokenizer that no text encodes to, also when it spells them; a data set of its own
+ * that has its tokenizer has them, too. Without them nothing is another file than before. */
+static void test_sentinels(void **state)
+{
+    (void)state;
+    struct dataset_sources sources = small_sources();
+    struct dataset_info plain, info, again;
+    struct error err = {""};
+    dataset_close(build_small(&plain));
+    assert_int_equal(plain.sentinels, 0);
+    sources.sentinels = 20;
+    static const char spelt[] = "<R> <extra_id_0> <extra_id_19> <sep>\nand more\n";
+    temporary_write("spelt.txt", spelt, sizeof spelt - 1);
+    const char *const texts[] = {sources.text[0], temporary_path("spelt.txt")};
+    sources.text = texts;
+    sources.text_count = 2;
+    const char *path = temporary_path("sentinels.h5");
+    if (dataset_build(path, &sources, &info, &err)) fail_msg("%s", err.text);
+    assert_int_equal(info.sentinels, 20);
+    assert_int_equal(info.vocabulary, VOCABULARY);
+    assert_int_equal(info.reserved, info.separator + 1);
+    struct dataset *dataset = dataset_open(path, &err);
+    if (!dataset) fail_msg("%s", err.text);
+    assert_memory_equal(dataset_info(dataset), &info, sizeof info);
+    assert_int_equal(dataset_verify(dataset, &err), 0);
+    int32_t *ids = calloc(info.text_tokens[SPLIT_TRAIN], sizeof *ids);
+    dataset_text(dataset, SPLIT_TRAIN, 0, info.text_tokens[SPLIT_TRAIN], ids);
+    for (size_t i = 0; i < info.text_tokens[SPLIT_TRAIN]; i++)
+        assert_false(ids[i] >= info.separator && ids[i] < info.reserved + 23);
+    free(ids);
+
+    size_t size;
+    const void *model = dataset_tokenizer(dataset, &size);
+    sources.tokenizer = temporary_write("own.model", model, size);
+    sources.sentinels = 0;
+    if (dataset_build(temporary_path("second.h5"), &sources, &again, &err)) fail_msg("%s", err.text);
+    assert_int_equal(again.sentinels, 20);
+    assert_string_equal(again.digest.hex, info.digest.hex);
+    sources.sentinels = 20;
+    assert_int_equal(dataset_build(temporary_path("third.h5"), &sources, NULL, &err), -1);
+    assert_non_null(strstr(err.text, "when a tokenizer is trained"));
+    sources.tokenizer = NULL;
+    sources.sentinels = VOCABULARY;
+    assert_int_equal(dataset_build(temporary_path("third.h5"), &sources, NULL, &err), -1);
+    assert_non_null(strstr(err.text, "half of the vocabulary"));
+    dataset_close(dataset);
 }
 
 static void test_h5py_reads_it(void **state)
@@ -367,6 +427,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refused_requests, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_failure_keeps_the_old_file, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_tokenizer_from_a_file, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_sentinels, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_token_ids, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_h5py_reads_it, temporary_create, temporary_remove),
     };

@@ -23,7 +23,7 @@ static void train(void **model, size_t *size)
                                 words[i / 3 % 11]);
     const char *path = temporary_write("train.txt", text, used);
     struct error err = {0};
-    if (tokenizer_train(&path, 1, VOCABULARY, model, size, &err) != 0) fail_msg("%s", err.text);
+    if (tokenizer_train(&path, 1, VOCABULARY, 0, model, size, &err) != 0) fail_msg("%s", err.text);
     free(text);
 }
 
@@ -100,9 +100,9 @@ static void test_bad_training_text(void **state)
                                                                                       "good\nb\xe4"
                                                                                       "d\n",
                                                                                       9)};
-    assert_int_equal(tokenizer_train(paths, 2, VOCABULARY, &model, &size, &err), -1);
+    assert_int_equal(tokenizer_train(paths, 2, VOCABULARY, 0, &model, &size, &err), -1);
     assert_non_null(strstr(err.text, "bad.txt:2: not UTF-8"));
-    assert_int_equal(tokenizer_train(paths, 1, VOCABULARY, &model, &size, &err), -1); /* five letters, 360 pieces */
+    assert_int_equal(tokenizer_train(paths, 1, VOCABULARY, 0, &model, &size, &err), -1); /* five letters, 360 pieces */
     assert_non_null(strstr(err.text, "cannot train a tokenizer"));
     assert_null(model);
 }

@@ -14,7 +14,8 @@
 #include "workers/stage.h"
 
 struct fixture {
-    char dir[64]; /* absolute, removed by fixture_destroy */
+    size_t sentinels; /* to reserve; set before fixture_create */
+    char dir[64];     /* absolute, removed by fixture_destroy */
     char dataset[128];
     struct dataset_info info;
 };
@@ -58,7 +59,8 @@ static inline int fixture_create(struct fixture *fixture)
     struct dataset_sources sources = {.text = texts,
                                       .text_count = 1,
                                       .pairs = {text[1], text[2], text[3]},
-                                      .vocabulary = 320,
+                                      .vocabulary = 320 + (fixture->sentinels ? DATASET_MODES + fixture->sentinels : 0),
+                                      .sentinels = fixture->sentinels,
                                       .task = "words",
                                       .description = "a synthetic dictionary"};
     snprintf(fixture->dataset, sizeof fixture->dataset, "%s/data.h5", fixture->dir);
