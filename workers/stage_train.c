@@ -222,6 +222,7 @@ int member_conclude(struct member *member, struct error *err)
     if (over) return over < 0 ? -1 : 0;
     if (feed_targets(member->valid, 0, feed_items(member->valid), &valid_tokens, err)) return -1;
     if (!leads(member)) return 0;
+    run->diverged = !isfinite(test);
     struct store_result *result = &run->outcome->row.result;
     result->test_loss = test;
     result->test_tokens = test_tokens;
