@@ -25,6 +25,8 @@
 
 #define KERNELS_ABI 7 /* of struct kernels, checked when a plugin is loaded */
 
+#define DEVICE_FAILED "device failed" /* in an error of a device that does not work any more */
+
 struct device; /* one per host thread: stream, handles, scratch */
 
 /* Sequences of a packed batch: sequence s is rows offsets[s] .. offsets[s+1]-1. */
@@ -66,7 +68,9 @@ struct kernels {
     uint32_t abi;
     const char *name; /* "reference", "cpu", "cuda" */
 
-    /* Devices and memory. threads: host threads for matmuls of this device (CPU). */
+    /* Devices and memory. threads: host threads for matmuls of this device (CPU). Errors that mean that the device, or
+     * this process's hold on it, is broken have DEVICE_FAILED in their line, those for want of memory "out of memory".
+     */
     struct device *(*device_create)(int index, int threads, struct error *err);
     void (*device_destroy)(struct device *device);
     void *(*allocate)(struct device *device, size_t bytes,

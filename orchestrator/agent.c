@@ -17,9 +17,11 @@
 #include "io/file.h"
 #include "io/log.h"
 #include "io/store.h"
+#include "orchestrator/host.h"
 #include "workers/worker.h"
 
-#define EXIT_GRACE 5.0 /* seconds that a worker has to leave when it is told to */
+#define EXIT_GRACE 5.0    /* seconds that a worker has to leave when it is told to */
+#define DEVICE_FAILURES 2 /* in a row, until a device is set aside */
 
 enum worker_state { WORKER_IDLE, WORKER_BUSY, WORKER_LEAVING };
 
@@ -32,6 +34,7 @@ struct worker {
     struct message_assign job; /* while busy */
     double heard;              /* when it last said something; or was told to leave */
     bool timed_out, killed;
+    uint64_t memory_kills; /* of the host, when the stage began */
     unsigned char *buffer; /* bytes of an unfinished frame */
     size_t used, capacity;
 };
@@ -50,7 +53,8 @@ struct agent {
     const char *dir;                       /* of the run */
     const struct gpus *gpus;               /* device d is GPU host_first + d; NULL: CPU cores */
     uint32_t host_first, devices, threads; /* devices host_first .. host_first+devices-1 of the host */
-    bool *taken;                           /* [devices] by a busy worker */
+    bool *taken;                           /* [devices] by a busy worker, or set aside */
+    uint32_t *failures;                    /* [devices] attempts in a row that found it broken */
     struct worker *workers;
     size_t count, capacity;
     struct pending *pending; /* in the order in which they came */
@@ -103,10 +107,12 @@ struct agent *agent_create(struct launcher *launcher, struct transport *transpor
         return NULL;
     }
     agent->taken = calloc(agent->devices + 1, sizeof *agent->taken);
+    agent->failures = calloc(agent->devices + 1, sizeof *agent->failures);
     struct message_hello hello = {.devices = agent->devices, .threads = threads};
     gethostname(hello.host, sizeof hello.host - 1);
-    if (!agent->taken || transport_send(transport, 0, MESSAGE_HELLO, &hello, sizeof hello, err) != 0) {
-        if (!agent->taken) error_set(err, "out of memory");
+    bool room = agent->taken && agent->failures;
+    if (!room || transport_send(transport, 0, MESSAGE_HELLO, &hello, sizeof hello, err) != 0) {
+        if (!room) error_set(err, "out of memory");
         agent_destroy(agent);
         return NULL;
     }
@@ -133,21 +139,54 @@ void agent_destroy(struct agent *agent)
     free(agent->workers);
     free(agent->polls);
     free(agent->taken);
+    free(agent->failures);
     free(agent);
+}
+
+static bool set_aside(const struct agent *agent, uint32_t device)
+{
+    return agent->failures[device] >= DEVICE_FAILURES;
 }
 
 static void mark_devices(struct agent *agent, const struct worker *worker, bool taken)
 {
-    for (uint32_t d = 0; d < worker->count; d++)
-        agent->taken[worker->first + d] = taken;
+    for (uint32_t d = worker->first; d < worker->first + worker->count; d++)
+        agent->taken[d] = taken || set_aside(agent, d);
+}
+
+/* What an attempt says of the devices that it ran on: 1 where one of them is set aside now, else 0. */
+static uint32_t judge_devices(struct agent *agent, const struct worker *worker, const struct stage_outcome *outcome)
+{
+    if (outcome->status == STORE_DONE)
+        for (uint32_t d = worker->first; d < worker->first + worker->count; d++)
+            agent->failures[d] = 0;
+    if (outcome->failed_device == 0 || outcome->failed_device > worker->count) return 0;
+    uint32_t device = worker->first + outcome->failed_device - 1;
+    if (++agent->failures[device] < DEVICE_FAILURES) return 0;
+    LOG("device %u has failed %d times in a row: it is set aside", agent->host_first + device, DEVICE_FAILURES);
+    fprintf(stderr, "tunelaw: rank %d: device %u has failed %d times in a row and is set aside: %s\n",
+            agent->transport->rank, agent->host_first + device, DEVICE_FAILURES, outcome->message);
+    return 1;
+}
+
+/* The most devices side by side that are not set aside. */
+static uint32_t widest(const struct agent *agent)
+{
+    uint32_t most = 0, run = 0;
+    for (uint32_t d = 0; d < agent->devices; d++) {
+        run = set_aside(agent, d) ? 0 : run + 1;
+        if (run > most) most = run;
+    }
+    return most;
 }
 
 static int send_outcome(struct agent *agent, uint32_t stage_index, const struct stage_outcome *outcome,
-                        struct error *err)
+                        uint32_t devices_lost, struct error *err)
 {
     struct message_outcome *message = calloc(1, sizeof *message);
     if (!message) return error_set(err, "out of memory");
     message->stage = stage_index;
+    message->devices_lost = devices_lost;
     message->outcome = *outcome;
     message->outcome.row.execution.rank = (uint32_t)agent->transport->rank;
     int result = transport_send(agent->transport, 0, MESSAGE_OUTCOME, message, sizeof *message, err);
@@ -172,7 +211,7 @@ static int send_failure(struct agent *agent, const struct message_assign *job, e
         close(log);
     }
     LOG("stage %.12s attempt %u: %s", job->identity.hex, job->attempt, reason);
-    int result = send_outcome(agent, job->stage, outcome, err);
+    int result = send_outcome(agent, job->stage, outcome, 0, err);
     free(outcome);
     return result;
 }
@@ -255,6 +294,7 @@ static int hand_over(struct agent *agent, struct pending *assignment, uint32_t f
         worker->job = *job;
         worker->heard = clock_elapsed();
         worker->timed_out = worker->killed = false;
+        worker->memory_kills = host_memory_kills();
         mark_devices(agent, worker, true);
         /* a failure here means that the worker has died: its socket will say so */
         frame_send(worker->socket, FRAME_STAGE, assignment->text, assignment->size, &why);
@@ -304,6 +344,8 @@ static int assign(struct agent *agent, const void *payload, size_t size, struct 
     memcpy(&job, payload, sizeof job);
     if (job.degree > agent->devices)
         return error_set(err, "a stage needs %u devices, this rank has %u", job.degree, agent->devices);
+    if (job.degree > widest(agent)) /* the master counts devices, not whether they lie side by side */
+        return send_failure(agent, &job, STORE_CRASHED, "devices were set aside: too few side by side are left", err);
     struct pending *assignment = malloc(sizeof *assignment + size);
     if (!assignment) return error_set(err, "out of memory");
     *assignment = (struct pending){.job = job, .size = size - sizeof job};
@@ -329,7 +371,7 @@ static int cut_pending(struct agent *agent, struct error *err)
         outcome->identity = assignment->job.identity;
         outcome->status = STORE_CUT;
         snprintf(outcome->message, sizeof outcome->message, "not begun");
-        result = send_outcome(agent, assignment->job.stage, outcome, err);
+        result = send_outcome(agent, assignment->job.stage, outcome, 0, err);
         free(assignment);
     }
     free(outcome);
@@ -377,9 +419,10 @@ static int worker_said(struct agent *agent, struct worker *worker, uint32_t type
         struct stage_outcome outcome;
         memcpy(&outcome, payload, size);
         worker->state = WORKER_IDLE;
+        uint32_t lost = judge_devices(agent, worker, &outcome);
         mark_devices(agent, worker, false);
-        if (agent->stopping) leave(worker);
-        return send_outcome(agent, worker->job.stage, &outcome, err);
+        if (agent->stopping || outcome.failed_device) leave(worker); /* the error is the process's, too */
+        return send_outcome(agent, worker->job.stage, &outcome, lost, err);
     }
     LOG("worker %u: frame of type %u and %zu bytes ignored", worker->number, type, size);
     return 0;
@@ -430,12 +473,19 @@ static int worker_read(struct agent *agent, struct worker *worker, struct error 
     return 0;
 }
 
-static void describe_end(const struct worker *worker, int status, char *out, size_t size)
+/* The kernel does not say whom it has killed for want of memory; a worker that nobody here has killed while it did. */
+static bool ran_out_of_memory(const struct worker *worker, int status)
+{
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && !worker->killed &&
+           host_memory_kills() > worker->memory_kills;
+}
+
+static void describe_end(const struct worker *worker, int status, bool memory, char *out, size_t size)
 {
     if (worker->timed_out)
         snprintf(out, size, "no progress for %.0f s: ended as hung", worker->job.hang_seconds);
-    else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-        snprintf(out, size, "worker killed by signal 9 (by hand, or by the kernel for want of memory)");
+    else if (memory)
+        snprintf(out, size, "out of memory: worker killed by the kernel");
     else if (WIFSIGNALED(status))
         snprintf(out, size, "worker killed by signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else
@@ -450,9 +500,14 @@ static int worker_ended(struct agent *agent, size_t index, int status, struct er
     if (worker->socket >= 0) result = worker_read(agent, worker, err); /* what it said before it ended */
     if (result == 0 && worker->state == WORKER_BUSY) {
         char reason[STORE_MESSAGE];
-        describe_end(worker, status, reason, sizeof reason);
+        bool memory = ran_out_of_memory(worker, status);
+        describe_end(worker, status, memory, reason, sizeof reason);
         mark_devices(agent, worker, false);
-        result = send_failure(agent, &worker->job, worker->timed_out ? STORE_TIMED_OUT : STORE_CRASHED, reason, err);
+        result = send_failure(agent, &worker->job,
+                              worker->timed_out ? STORE_TIMED_OUT
+                              : memory          ? STORE_OUT_OF_MEMORY
+                                                : STORE_CRASHED,
+                              reason, err);
     }
     worker_free(worker);
     agent->workers[index] = agent->workers[--agent->count];

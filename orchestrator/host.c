@@ -10,12 +10,12 @@
 #include "kernels/kernels.h"
 #include "orchestrator/launcher.h"
 
-/* memory.max of a control group; UINT64_MAX: none ("max", or no such file). */
-static uint64_t group_limit(const char *group)
+/* The limit in a file of a control group; UINT64_MAX: none ("max", or no such file). */
+static uint64_t group_limit(const char *root, const char *group, const char *name)
 {
     char path[PATH_MAX + 64];
     uint64_t bytes;
-    snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group);
+    snprintf(path, sizeof path, "/sys/fs/cgroup%s%s/%s", root, group, name);
     FILE *file = fopen(path, "re");
     if (!file) return UINT64_MAX;
     if (fscanf(file, "%" SCNu64, &bytes) != 1) bytes = UINT64_MAX;
@@ -23,24 +23,47 @@ static uint64_t group_limit(const char *group)
     return bytes;
 }
 
-/* The smallest limit of this process's control group and those above it (cgroup v2). */
+/* The smallest limit of a control group and those above it. */
+static uint64_t groups_limit_in(const char *root, char *group, const char *name)
+{
+    uint64_t least = group_limit(root, "", name);
+    for (char *slash; (slash = strrchr(group, '/')); *slash = 0) {
+        uint64_t limit = group_limit(root, group, name);
+        if (limit < least) least = limit;
+    }
+    return least;
+}
+
+/* The smallest limit of this process's control group and those above it: cgroup v2 ("0::/path"), or v1 with its own
+ * hierarchy for memory ("4:memory:/path"). */
 static uint64_t groups_limit(void)
 {
     char line[PATH_MAX];
     FILE *file = fopen("/proc/self/cgroup", "re");
     uint64_t least = UINT64_MAX;
     while (file && fgets(line, sizeof line, file)) {
-        if (strncmp(line, "0::/", 4) != 0) continue;
         line[strcspn(line, "\n")] = 0;
-        for (char *group = line + 3, *slash; (slash = strrchr(group, '/')); *slash = 0) {
-            uint64_t limit = group_limit(group);
-            if (limit < least) least = limit;
-        }
-        uint64_t limit = group_limit("");
+        char *controllers = strchr(line, ':'), *group = controllers ? strchr(++controllers, ':') : NULL;
+        if (!group) continue;
+        *group++ = 0;
+        uint64_t limit = UINT64_MAX;
+        if (controllers[0] == 0) limit = groups_limit_in("", group, "memory.max");
+        if (!strcmp(controllers, "memory")) limit = groups_limit_in("/memory", group, "memory.limit_in_bytes");
         if (limit < least) least = limit;
     }
     if (file) fclose(file);
     return least;
+}
+
+uint64_t host_memory_kills(void)
+{
+    char line[128];
+    uint64_t kills = 0;
+    FILE *file = fopen("/proc/vmstat", "re");
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "oom_kill %" SCNu64, &kills) == 1) break;
+    if (file) fclose(file);
+    return kills;
 }
 
 uint64_t host_memory(void)

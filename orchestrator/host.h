@@ -1,4 +1,5 @@
-/* What this host gives to its devices: memory, for a check before anything is launched. */
+/* What this host gives to its devices: memory, for a check before anything is launched; and whether it ran out of it.
+ */
 #ifndef TUNELAW_ORCHESTRATOR_HOST_H
 #define TUNELAW_ORCHESTRATOR_HOST_H
 
@@ -9,6 +10,10 @@
 
 /* Bytes that the processes of this host may have together: what is built in, or less where a control group says so. */
 uint64_t host_memory(void);
+
+/* Processes of this host that the kernel has killed for want of memory since it was started, those of control groups
+ * included; 0 where the kernel does not say. */
+uint64_t host_memory_kills(void);
 
 /* Where the sweep leaves it open and its devices are CPU cores: resources.device_bytes = this host's memory over its
  * devices, so that the plan refuses a stage that cannot fit. */

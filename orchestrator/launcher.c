@@ -73,11 +73,21 @@ static void drop_mpi_environment(void)
     }
 }
 
+/* Where memory runs out, the kernel shall take a worker, not the agent or whatever else is on the host. */
+static void offer_to_the_kernel(void)
+{
+    int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (file < 0) return;
+    if (write(file, "1000", 4) < 0) errno = 0; /* a wish */
+    close(file);
+}
+
 /* In the child: become `tunelaw worker 3` on its CPUs. Returns only if that fails. */
 static void become_worker(int socket, const struct request *request, pid_t launcher)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != launcher) _exit(1);
+    offer_to_the_kernel();
     cpu_set_t all, mine;
     CPU_ZERO(&mine);
     if (sched_getaffinity(0, sizeof all, &all) == 0 && request->cpu_count > 0) {

@@ -20,6 +20,40 @@ static int data_changed(struct master *master, uint32_t index, struct error *err
                      master->sweep->tasks[master->plan->stages[index].task].dataset);
 }
 
+/* Every rank has said what it has: a stage that fits on none of them will never run. */
+static int check_degrees(const struct master *master, struct error *err)
+{
+    uint32_t most = 0;
+    for (int r = 0; r < master->transport->size; r++)
+        if (master->nodes[r].devices > most) most = master->nodes[r].devices;
+    for (size_t i = 0; i < master->plan->stage_count; i++)
+        if (master->plan->stages[i].degree > most && master->stages[i].state != STAGE_UNNEEDED)
+            return error_set(
+                err,
+                "resources.tensor_parallel: a stage needs %u devices on one rank, the largest rank has %u; "
+                "start fewer ranks a host, or give the host more devices (resources.devices, resources.threads)",
+                master->plan->stages[i].degree, most);
+    return 0;
+}
+
+/* What is left to do and fits nowhere any more drains the run. */
+static int drain_if_nothing_fits(struct master *master, struct error *err)
+{
+    struct error why;
+    return check_degrees(master, &why) ? master_drain(master, why.text, err) : 0;
+}
+
+/* Devices of a rank do not work any more. */
+static int lose_devices(struct master *master, uint32_t node, uint32_t count, struct error *err)
+{
+    struct schedule_node *devices = &master->nodes[node];
+    devices->free -= count;
+    devices->devices -= count;
+    master_say(master, "rank %u on %s has set a device aside that failed: %u left", node, master->node_info[node].host,
+               devices->devices);
+    return drain_if_nothing_fits(master, err);
+}
+
 /* A stage is no longer in flight. */
 static void land(struct master *master, uint32_t index)
 {
@@ -39,6 +73,7 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     land(master, index);
     master->nodes[node].free += stage->degree;
     master->nothing_fits = false;
+    if (message->devices_lost && lose_devices(master, node, message->devices_lost, err) != 0) return -1;
     bool result = outcome->status == STORE_DONE || (outcome->status == STORE_DIVERGED && stage->point != PLAN_NONE);
     if (!result || stage->point == PLAN_NONE) master_log(master, index, outcome, node);
     if (result) {
@@ -53,22 +88,6 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
                    : master_set_state(master, stage->point, STORE_CUT, 0, false, outcome->message, err);
     }
     return outcome->data_changed ? data_changed(master, index, err) : master_fail(master, index, outcome, err);
-}
-
-/* Every rank has said what it has: a stage that fits on none of them will never run. */
-static int check_degrees(const struct master *master, struct error *err)
-{
-    uint32_t most = 0;
-    for (int r = 0; r < master->transport->size; r++)
-        if (master->nodes[r].devices > most) most = master->nodes[r].devices;
-    for (size_t i = 0; i < master->plan->stage_count; i++)
-        if (master->plan->stages[i].degree > most && master->stages[i].state != STAGE_UNNEEDED)
-            return error_set(
-                err,
-                "resources.tensor_parallel: a stage needs %u devices on one rank, the largest rank has %u; "
-                "start fewer ranks a host, or give the host more devices (resources.devices, resources.threads)",
-                master->plan->stages[i].degree, most);
-    return 0;
 }
 
 /* A rank has said what it has, or will never say it. */
@@ -124,7 +143,6 @@ static int lose_stage(struct master *master, uint32_t index, uint32_t node, stru
 int master_lost(struct master *master, int rank, struct error *err)
 {
     struct master_node *info = &master->node_info[rank];
-    struct error why;
     bool was_known = info->present;
     size_t stages = 0;
     info->lost = true;
@@ -139,7 +157,7 @@ int master_lost(struct master *master, int rank, struct error *err)
             lose_stage(master, master->running[i].stage, (uint32_t)rank, err) != 0)
             return -1;
     master->nothing_fits = false;
-    return check_degrees(master, &why) ? master_drain(master, why.text, err) : 0;
+    return drain_if_nothing_fits(master, err);
 }
 
 int master_message(struct master *master, int rank, int tag, const void *payload, size_t size, struct error *err)

@@ -41,7 +41,7 @@ struct message_progress {
 
 struct message_outcome {
     uint32_t stage;
-    uint32_t padding;
+    uint32_t devices_lost; /* of the stage's devices: they are set aside, not free again */
     struct stage_outcome outcome;
 };
 

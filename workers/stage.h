@@ -80,6 +80,7 @@ struct stage_outcome {
     double flops;                    /* of this attempt's training */
     double seconds;
     uint64_t peak_bytes;
+    uint32_t failed_device; /* crashed because this device of the gang does not work, from 1; 0: not known of any */
     bool data_changed; /* failed because the data set is not the planned one: no stage of the run can be computed */
     /* Finetuning; index, rank and epoch are filled by the master. A diverged stage has +inf for every loss that was not
      * reached or is not finite. NaN: there is no such number (train_loss without training, pretrain_loss without

@@ -42,6 +42,7 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
     bool diverged, cut;
     bool validation_due; /* the state where this attempt begins was written before the validation at its step */
     bool data_changed;
+    _Atomic uint32_t failed_device; /* written by the rank that found it, which is the only one: the others are told */
     struct stage_outcome *outcome;
 };
 

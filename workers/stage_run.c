@@ -94,6 +94,7 @@ static int member_main(void *context, const struct collective *collective, struc
     int result = member_create(&member, run, collective, err);
     if (result == 0) result = run_steps(&member, err);
     if (collective->rank == 0) run->state = member.state;
+    if (result && strstr(err->text, DEVICE_FAILED)) run->failed_device = (uint32_t)collective->rank + 1;
     member_destroy(&member);
     return result;
 }
@@ -179,6 +180,7 @@ void stage_run(const struct stage *stage, const struct stage_hooks *hooks, struc
     if (result) {
         fail(outcome, &err);
         outcome->data_changed = run.data_changed;
+        outcome->failed_device = run.failed_device;
     } else if (run.cut) {
         outcome->status = STORE_CUT;
         snprintf(outcome->message, sizeof outcome->message, "checkpointed at step %" PRIu64, run.state.step);

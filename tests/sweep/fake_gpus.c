@@ -30,11 +30,25 @@ static struct device *device_create(int index, int threads, struct error *err)
     return kernels_cpu.device_create(index, threads, err);
 }
 
+/* $FAKE_GPUS_BROKEN is a file that names the GPU, as CUDA_VISIBLE_DEVICES does, that does not work from then on. */
+static int synchronise(struct device *device, struct error *err)
+{
+    char broken[64] = "";
+    const char *path = getenv("FAKE_GPUS_BROKEN"), *visible = getenv("CUDA_VISIBLE_DEVICES");
+    FILE *file = path ? fopen(path, "re") : NULL;
+    if (file && fscanf(file, "%63s", broken) != 1) broken[0] = 0;
+    if (file) fclose(file);
+    if (broken[0] && visible && !strcmp(visible, broken))
+        return error_set(err, DEVICE_FAILED ": uncorrectable ECC error");
+    return kernels_cpu.synchronise(device, err);
+}
+
 __attribute__((constructor)) static void fill(void)
 {
     operations = kernels_cpu;
     operations.name = "cuda";
     operations.device_create = device_create;
+    operations.synchronise = synchronise;
 }
 
 __attribute__((visibility("default")))

@@ -112,11 +112,12 @@ class Place:
             raise AssertionError(f'{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}')
         return done
 
-    def start(self, dir, ranks=0, config=None, more=(), mpirun=()):
-        """Start a run in its own session: under mpirun, with more words to it, or alone (ranks = 0)."""
+    def start(self, dir, ranks=0, config=None, more=(), mpirun=(), before=()):
+        """Start a run in its own session: under mpirun, with more words to it, or alone (ranks = 0); behind the words `before`."""
         words = [PROGRAM, 'run', config or self.config, '--dir', dir, *more]
         if ranks:
             words = [MPIRUN, *mpirun, '--oversubscribe', '--bind-to', 'none', '-n', str(ranks)] + words
+        words = [*before, *words]
         log = open(dir.rstrip('/') + '.out', 'a')
         process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    env={**self.environment(), **self.extra}, cwd=self.folder, start_new_session=True)

@@ -57,6 +57,37 @@ class Gpus(unittest.TestCase):
         self.assertEqual(process.wait(timeout=240), 0)
         self.place.call(*words, self.place.dir('second'), env={**self.place.extra, **slurm})
 
+    def test_a_broken_gpu_is_set_aside(self):
+        """It fails in the middle of the sweep: two attempts, then nothing runs there any more, and the sweep ends as if it had never been."""
+        whole, dir, broken = self.place.dir('whole'), self.place.dir('r'), f'{self.place.folder}/broken'
+        self.place.extra.update(CUDA_VISIBLE_DEVICES='5,3', FAKE_GPUS_BROKEN=broken)
+        self.place.run(whole)
+        process = self.place.start(dir)
+        harness.wait_for(lambda: os.path.exists(f'{dir}/logs/stages.jsonl') and harness.executed(dir), what='a stage')
+        with open(broken, 'w') as f:
+            f.write('3')
+        self.assertEqual(process.wait(timeout=240), 0, self.place.output(dir))
+        failed = [e for e in harness.executed(dir) if e['status'] == 'crashed']
+        self.assertEqual(len(failed), 2, 'attempts on the broken GPU')
+        said = self.place.output(dir)
+        self.assertIn('device failed: uncorrectable ECC error', said)
+        self.assertRegex(said, r'rank 0: device 1 has failed 2 times in a row and is set aside')
+        self.assertRegex(said, r'rank 0 on \S+ has set a device aside that failed: 1 left')
+        self.assertEqual(harness.result_bytes(dir), harness.result_bytes(whole))
+
+    def test_without_a_gpu_that_works_the_run_drains(self):
+        dir, broken = self.place.dir('r'), f'{self.place.folder}/broken'
+        self.place.extra.update(CUDA_VISIBLE_DEVICES='5', FAKE_GPUS_BROKEN=broken)
+        process = self.place.start(dir)
+        harness.wait_for(lambda: os.path.exists(f'{dir}/logs/stages.jsonl') and harness.executed(dir), what='a stage')
+        with open(broken, 'w') as f:
+            f.write('5')
+        self.assertEqual(process.wait(timeout=240), 3, self.place.output(dir))
+        self.assertIn('draining: resources.tensor_parallel: a stage needs 1 devices on one rank, the largest rank has 0', self.place.output(dir))
+        os.unlink(broken)
+        self.place.run(dir)
+        self.assertFalse((harness.table(dir, 'results')['committed'] == 0).any())
+
     def test_refusals(self):
         for visible, more, pattern in (('0,1', 'devices = 3;', 'devices is 3, but this node was given 2 GPUs'), ('0,x', '', '"x" is no GPU'),
                                        ('1,1', '', 'GPU 1 is given twice')):
