@@ -203,7 +203,15 @@ static int make_batch(struct setting *s, size_t sequences, size_t length, struct
     }
     for (size_t i = 0; i <= sequences; i++)
         offsets[i] = (uint32_t)(i * whole);
-    s->batch = (struct batch){tokens, sequences, whole, ids, positions, offsets, rows, labels, targets, {0}};
+    s->batch = (struct batch){.tokens = tokens,
+                              .sequences = sequences,
+                              .longest = whole,
+                              .ids = ids,
+                              .positions = positions,
+                              .offsets = offsets,
+                              .rows = rows,
+                              .labels = labels,
+                              .targets = targets};
     return 0;
 }
 

@@ -39,12 +39,14 @@ int batch_buffer_create(struct batch_buffer *buffer, const struct batch_capacity
     buffer->offsets = calloc(capacity->sequences + 1, sizeof *buffer->offsets);
     buffer->rows = calloc(capacity->targets, sizeof *buffer->rows);
     buffer->labels = calloc(capacity->targets, sizeof *buffer->labels);
+    buffer->segments = calloc(capacity->sequences, sizeof *buffer->segments);
     buffer->batch = (struct batch){.ids = buffer->ids,
                                    .positions = buffer->positions,
                                    .offsets = buffer->offsets,
                                    .rows = buffer->rows,
                                    .labels = buffer->labels};
-    if (buffer->ids && buffer->positions && buffer->offsets && buffer->rows && buffer->labels) return 0;
+    if (buffer->ids && buffer->positions && buffer->offsets && buffer->rows && buffer->labels && buffer->segments)
+        return 0;
     batch_buffer_destroy(buffer);
     return error_set(err, "out of memory for a batch of %zu tokens", capacity->tokens);
 }
@@ -56,6 +58,7 @@ void batch_buffer_destroy(struct batch_buffer *buffer)
     free(buffer->offsets);
     free(buffer->rows);
     free(buffer->labels);
+    free(buffer->segments);
     *buffer = (struct batch_buffer){.ids = NULL};
 }
 
@@ -83,6 +86,51 @@ static void buffer_add(struct batch_buffer *buffer, uint32_t prompt, const int32
     batch->tokens += length;
     batch->longest = larger(batch->longest, length);
     buffer->offsets[++batch->sequences] = (uint32_t)batch->tokens;
+}
+
+void batch_join_begin(struct batch_buffer *joined)
+{
+    buffer_clear(joined);
+    joined->batch.segments = joined->segments;
+    joined->batch.segment_count = 0;
+}
+
+/* Rows without meaning up to the next multiple of SEGMENT_ROWS: a sequence of token 0. */
+static void join_padding(struct batch_buffer *joined, size_t rows)
+{
+    struct batch *all = &joined->batch;
+    for (size_t i = 0; i < rows; i++) {
+        joined->ids[all->tokens + i] = 0;
+        joined->positions[all->tokens + i] = (int32_t)i;
+    }
+    all->tokens += rows;
+    all->longest = larger(all->longest, rows);
+    if (rows) joined->offsets[++all->sequences] = (uint32_t)all->tokens;
+}
+
+int batch_join(struct batch_buffer *joined, uint32_t lane, const struct batch *batch, struct error *err)
+{
+    struct batch *all = &joined->batch;
+    size_t first = all->tokens, padding = (SEGMENT_ROWS - batch->tokens % SEGMENT_ROWS) % SEGMENT_ROWS;
+    const struct batch_capacity *c = &joined->capacity;
+    if (first + batch->tokens + padding > c->tokens || all->sequences + batch->sequences + 1 > c->sequences ||
+        all->targets + batch->targets > c->targets)
+        return error_set(err, "a batch of %zu tokens does not fit into that of the pack", batch->tokens);
+    joined->segments[all->segment_count++] = (struct segment){
+        lane, first, batch->tokens, batch->tokens + padding, all->targets, batch->targets, batch->draws};
+    memcpy(joined->ids + first, batch->ids, batch->tokens * sizeof *joined->ids);
+    memcpy(joined->positions + first, batch->positions, batch->tokens * sizeof *joined->positions);
+    memcpy(joined->labels + all->targets, batch->labels, batch->targets * sizeof *joined->labels);
+    for (size_t i = 0; i < batch->targets; i++)
+        joined->rows[all->targets + i] = (uint32_t)first + batch->rows[i];
+    for (size_t i = 1; i <= batch->sequences; i++)
+        joined->offsets[all->sequences + i] = (uint32_t)first + batch->offsets[i];
+    all->tokens += batch->tokens;
+    all->targets += batch->targets;
+    all->sequences += batch->sequences;
+    all->longest = larger(all->longest, batch->longest);
+    join_padding(joined, padding);
+    return 0;
 }
 
 struct feed {

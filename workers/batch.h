@@ -42,9 +42,15 @@ struct batch_buffer {
     struct batch_capacity capacity;
     int32_t *ids, *positions, *labels;
     uint32_t *offsets, *rows;
+    struct segment *segments; /* of a joined batch; each has a sequence at least */
 };
 int batch_buffer_create(struct batch_buffer *buffer, const struct batch_capacity *capacity, struct error *err);
 void batch_buffer_destroy(struct batch_buffer *buffer); /* frees the arrays; the struct is the caller's */
+
+/* Put the batch of a lane behind those that lie in `joined` (none: batch_join_begin), padded to a multiple of
+ * SEGMENT_ROWS by a sequence without targets. Lanes ascending; joined has the capacity of batch_capacity_join. */
+void batch_join_begin(struct batch_buffer *joined);
+int batch_join(struct batch_buffer *joined, uint32_t lane, const struct batch *batch, struct error *err);
 
 struct feed_spec {
     const struct dataset *dataset; /* borrowed */

@@ -5,16 +5,17 @@
 #include "workers/model_parts.h"
 
 /* One rank, without a device. */
-static int rank_memory(const struct model_config *config, const struct method_config *method,
-                       const struct batch_capacity *capacity, const struct recipe *recipe, int rank, int size,
-                       struct memory *memory, struct error *err)
+static int rank_memory(const struct model_config *config, const struct lane *lanes, const struct recipe *recipes,
+                       size_t count, int rank, int size, struct memory *memory, struct error *err)
 {
     memset(memory, 0, sizeof *memory);
-    if (parameters_memory(config, method, recipe, rank, size, memory, err)) return -1;
+    for (size_t i = 0; i < count; i++)
+        if (parameters_memory(config, &lanes[i].method, recipes ? &recipes[i] : NULL, i > 0, rank, size, memory, err))
+            return -1;
     struct model *model = calloc(1, sizeof *model);
     if (!model) return error_set(err, "out of memory");
     struct arena activations = {0}, workspace = {0};
-    int rc = model_prepare(model, config, method, capacity, recipe != NULL, rank, size, err);
+    int rc = model_prepare(model, config, lanes, count, recipes != NULL, rank, size, err);
     if (!rc) model_layout(model, &activations, &workspace);
     memory->activations = activations.used;
     memory->workspace = workspace.used;
@@ -22,16 +23,23 @@ static int rank_memory(const struct model_config *config, const struct method_co
     return rc;
 }
 
-int model_memory(const struct model_config *config, const struct method_config *method,
-                 const struct batch_capacity *capacity, const struct recipe *recipe, int degree, struct memory *memory,
-                 struct error *err)
+int model_pack_memory(const struct model_config *config, const struct lane *lanes, const struct recipe *recipes,
+                      size_t count, int degree, struct memory *memory, struct error *err)
 {
     memset(memory, 0, sizeof *memory);
     if (degree < 1) return error_set(err, "a gang of %d devices; allowed: 1 and more", degree);
     for (int rank = 0; rank < degree; rank++) {
         struct memory one;
-        if (rank_memory(config, method, capacity, recipe, rank, degree, &one, err)) return -1;
+        if (rank_memory(config, lanes, recipes, count, rank, degree, &one, err)) return -1;
         if (memory_total(&one) > memory_total(memory)) *memory = one;
     }
     return 0;
+}
+
+int model_memory(const struct model_config *config, const struct method_config *method,
+                 const struct batch_capacity *capacity, const struct recipe *recipe, int degree, struct memory *memory,
+                 struct error *err)
+{
+    const struct lane alone = {*method, NULL, *capacity};
+    return model_pack_memory(config, &alone, recipe, 1, degree, memory, err);
 }

@@ -53,6 +53,7 @@ struct method {
     bool keeps_linear_inputs; /* backward reads the inputs of linear layers: weights, or adapters beside them, are
                                  trained */
     bool reaches_embeddings;  /* backward goes down to the embeddings */
+    bool packs;               /* its points can be lanes of a pack: all it does is in the hooks below */
 
     /* Add the method's tensors, after those of the base. */
     void (*parameters)(struct tensor_walk *walk);

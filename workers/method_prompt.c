@@ -39,6 +39,7 @@ static int prompt_initialise(struct parameters *parameters, const struct model_c
 
 const struct method method_prompt = {
     .reaches_embeddings = true,
+    .packs = true,
     .parameters = prompt_parameters,
     .initialise = prompt_initialise,
     .prompt = prompt_find,

@@ -20,18 +20,21 @@ static void attach_norm(const struct model *model, struct norm *norm, const char
     norm->bias = parameters_find(model->parameters, "%s%s.bias", layer, name);
 }
 
-static void attach_linear(const struct model *model, struct linear *linear, const char *layer,
-                          const struct linear_shape *shape)
+static void attach_linear(const struct model *model, const struct model_lane *lane, struct linear *linear,
+                          uint32_t layer, enum linear_kind kind, const char *place)
 {
     char module[96];
-    snprintf(module, sizeof module, "%s%s", layer, shape->name);
-    linear->weight = parameters_find(model->parameters, "%s.weight", module);
-    linear->bias = shape->bias ? parameters_find(model->parameters, "%s.bias", module) : NULL;
+    const struct linear_shape *shape = &model->shard.linears[kind];
+    snprintf(module, sizeof module, "%s%s", place, shape->name);
+    linear->weight = parameters_find(lane->parameters, "%s.weight", module);
+    linear->bias = shape->bias ? parameters_find(lane->parameters, "%s.bias", module) : NULL;
     linear->adds_bias = shape->bias && (shape->out.split || model->shard.rank == 0);
     linear->out = shape->out.count;
     linear->in = shape->in.count;
     linear->input = shape->in;
-    if (model->method->linear_attach) model->method->linear_attach(linear, model->parameters, module);
+    linear->layer = layer;
+    linear->kind = kind;
+    if (lane->method->linear_attach) lane->method->linear_attach(linear, lane->parameters, module);
 }
 
 static void attach_layer(struct model *model, uint32_t index)
@@ -47,10 +50,12 @@ static void attach_layer(struct model *model, uint32_t index)
         attach_norm(model, &layer->key_norm, place, names->key_norm);
     }
     for (int kind = 0; kind < LINEARS; kind++) {
+        if (!model->shard.linears[kind].name) continue;
         layer->linears[kind].layer = index;
         layer->linears[kind].kind = (enum linear_kind)kind;
-        if (model->shard.linears[kind].name)
-            attach_linear(model, &layer->linears[kind], place, &model->shard.linears[kind]);
+        for (size_t lane = 0; lane < model->lane_count; lane++)
+            attach_linear(model, &model->lanes[lane], lane_linear(model, lane, &layer->linears[kind]), index,
+                          (enum linear_kind)kind, place);
     }
 }
 
@@ -61,7 +66,11 @@ static void attach(struct model *model)
     model->unembedding =
         model->config.tied ? model->embedding : parameters_find(model->parameters, "%s.weight", names->unembedding);
     attach_norm(model, &model->final_norm, "", names->final_norm);
-    model->prompt = model->method->prompt ? model->method->prompt(model->parameters) : NULL;
+    for (size_t i = 0; i < model->lane_count; i++) {
+        struct model_lane *lane = &model->lanes[i];
+        lane->prompt = lane->method->prompt ? lane->method->prompt(lane->parameters) : NULL;
+    }
+    model->prompt = model->lanes[0].prompt;
     for (uint32_t i = 0; i < model->config.layers; i++)
         attach_layer(model, i);
 }
@@ -70,6 +79,13 @@ struct model *model_create(const struct model_config *config, const struct metho
                            struct parameters *parameters, const struct batch_capacity *capacity, bool training,
                            struct error *err)
 {
+    return model_create_pack(config, &(struct lane){*method, parameters, *capacity}, 1, training, err);
+}
+
+struct model *model_create_pack(const struct model_config *config, const struct lane *lanes, size_t count,
+                                bool training, struct error *err)
+{
+    struct parameters *parameters = lanes[0].parameters;
     struct model *model = calloc(1, sizeof *model);
     if (!model) {
         error_set(err, "out of memory");
@@ -80,7 +96,7 @@ struct model *model_create(const struct model_config *config, const struct metho
     model->device = parameters->device;
     model->collective = parameters->collective;
     struct arena activations = {0}, workspace = {0};
-    if (model_prepare(model, config, method, capacity, training, model->collective.rank, model->collective.size, err))
+    if (model_prepare(model, config, lanes, count, training, model->collective.rank, model->collective.size, err))
         goto fail;
     attach(model);
     model_layout(model, &activations, &workspace);
@@ -100,6 +116,10 @@ void model_destroy(struct model *model)
     if (!model) return;
     if (model->workspace_arena) model->kernels->release(model->device, model->workspace_arena);
     if (model->activation_arena) model->kernels->release(model->device, model->activation_arena);
+    for (size_t i = 0; model->lanes && i < model->lane_count; i++)
+        free(model->lanes[i].linears);
+    free(model->lanes);
+    free(model->pieces);
     free(model->kv_head_of);
     free(model->layers);
     free(model);
@@ -123,15 +143,44 @@ static int check_sequences(const struct model *model, const struct batch *batch,
     return 0;
 }
 
-/* Token ids come from files: none may reach a kernel that does not lie in a table. */
-static int check_batch(const struct model *model, const struct batch *batch, struct error *err)
+/* Segments that the batch names cover it in order, one a lane. */
+static int check_segments(const struct model *model, const struct batch *batch, struct error *err)
 {
-    if (check_sequences(model, batch, err)) return -1;
-    int64_t vocabulary = model->config.vocabulary, prompt = model->prompt ? model->method_config.size : 0;
-    for (size_t i = 0; i < batch->tokens; i++)
+    size_t row = 0, target = 0;
+    for (size_t i = 0; i < batch->segment_count; i++) {
+        const struct segment *s = &batch->segments[i];
+        if (s->lane >= model->lane_count || (i && s->lane <= s[-1].lane) || s->first != row || s->rows > s->padded ||
+            s->rows > model->lanes[s->lane].capacity.tokens || s->first_target != target)
+            return error_set(err, "segment %zu of a batch does not follow the one before", i);
+        row += s->padded;
+        target += s->targets;
+        for (size_t t = s->first_target; t < target && t < batch->targets; t++)
+            if (batch->rows[t] < s->first || batch->rows[t] >= s->first + s->rows)
+                return error_set(err, "a target of segment %zu of a batch is another's", i);
+    }
+    if (batch->segment_count && (row != batch->tokens || target != batch->targets))
+        return error_set(err, "the segments of a batch do not cover it");
+    return 0;
+}
+
+static int check_ids(const struct model *model, const struct batch *batch, const struct segment *segment,
+                     struct error *err)
+{
+    const struct model_lane *lane = &model->lanes[segment->lane];
+    int64_t vocabulary = model->config.vocabulary, prompt = lane->prompt ? lane->method_config.size : 0;
+    for (size_t i = segment->first; i < segment->first + segment->padded; i++)
         if (batch->ids[i] >= vocabulary || batch->ids[i] < -prompt)
             return error_set(err, "token id %d is outside the vocabulary; allowed: 0..%lld", batch->ids[i],
                              (long long)vocabulary - 1);
+    return 0;
+}
+
+/* Token ids come from files: none may reach a kernel that does not lie in a table. */
+static int check_batch(const struct model *model, const struct batch *batch, struct error *err)
+{
+    int64_t vocabulary = model->config.vocabulary;
+    for (size_t i = 0; i < model->segment_count; i++)
+        if (check_ids(model, batch, &model->segments[i], err)) return -1;
     for (size_t i = 0; i < batch->targets; i++) {
         if (batch->labels[i] < 0 || batch->labels[i] >= vocabulary)
             return error_set(err, "label %d is outside the vocabulary; allowed: 0..%lld", batch->labels[i],
@@ -160,14 +209,34 @@ static struct pass pass_begin(struct model *model, const struct batch *batch)
 /* Each token's embedding is on one rank, the prompt is the first rank's to add. */
 static int embed(const struct model *model, size_t tokens, struct error *err)
 {
-    const float *prompt = model->prompt && model->shard.rank == 0 ? model->prompt->value : NULL;
+    size_t width = model->config.width;
     float *x = model->layers[0].input;
-    model->kernels->embedding_forward(model->device, tokens, model->config.width, model->ids,
-                                      model->shard.vocabulary.first, model->shard.vocabulary.count,
-                                      model->embedding->value, prompt, x);
-    if (model_sum(model, tokens * model->config.width, x, err)) return -1;
+    for (size_t i = 0; i < model->segment_count; i++) {
+        const struct segment *s = &model->segments[i];
+        const struct parameter *prompt = model->lanes[s->lane].prompt;
+        model->kernels->embedding_forward(
+            model->device, s->padded, width, model->ids + s->first, model->shard.vocabulary.first,
+            model->shard.vocabulary.count, model->embedding->value,
+            prompt && model->shard.rank == 0 ? prompt->value : NULL, x + s->first * width);
+    }
+    if (model_sum(model, tokens * width, x, err)) return -1;
     if (model->drops) drop(model, "embedding", 0, tokens, x, x);
     return 0;
+}
+
+static void embed_backward(const struct model *model, size_t tokens)
+{
+    size_t width = model->config.width;
+    if (model->drops) drop(model, "embedding", 0, tokens, model->dx, model->dx);
+    for (size_t i = 0; i < model->segment_count; i++) {
+        const struct segment *s = &model->segments[i];
+        const struct parameter *prompt = model->lanes[s->lane].prompt;
+        if (!model->embedding->gradient && !prompt) continue;
+        model->kernels->embedding_backward(model->device, s->rows, width, model->ids + s->first,
+                                           model->shard.vocabulary.first, model->shard.vocabulary.count,
+                                           model->dx + s->first * width, model->embedding->gradient,
+                                           prompt ? prompt->gradient : NULL);
+    }
 }
 
 static int forward(const struct model *model, const struct pass *pass, struct error *err)
@@ -181,60 +250,93 @@ static int forward(const struct model *model, const struct pass *pass, struct er
 static int backward(const struct model *model, const struct pass *pass, struct error *err)
 {
     for (uint32_t i = model->config.layers; i-- > 0;) {
-        bool last = i == 0 && !model->method->reaches_embeddings;
+        bool last = i == 0 && !model->reaches_embeddings;
         bool again = model->capacity.recompute && i + 1 < model->config.layers; /* what the top block left is there */
         if (again && block_forward(model, &model->layers[i], pass, err)) return -1;
         if (block_backward(model, &model->layers[i], pass, last, err)) return -1;
     }
-    if (!model->method->reaches_embeddings) return 0;
-    if (model->drops) drop(model, "embedding", 0, pass->tokens, model->dx, model->dx);
-    model->kernels->embedding_backward(model->device, pass->tokens, model->config.width, model->ids,
-                                       model->shard.vocabulary.first, model->shard.vocabulary.count, model->dx,
-                                       model->embedding->gradient, model->prompt ? model->prompt->gradient : NULL);
+    if (model->reaches_embeddings) embed_backward(model, pass->tokens);
     return 0;
 }
 
-/* scale 0: the loss alone. */
-static int run(struct model *model, const struct batch *batch, float scale, double *loss, struct error *err)
+/* scales NULL: the losses alone. */
+static int run(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err)
 {
-    *loss = 0;
-    if (check_batch(model, batch, err)) return -1;
     if (batch->targets == 0) return 0; /* neither loss nor gradient */
     struct pass pass = pass_begin(model, batch);
-    model->draws = batch->draws;
-    model->training_pass = scale != 0;
-    model->drops = scale != 0 && model->dropout > 0;
-    if (forward(model, &pass, err) || model_loss(model, batch->tokens, batch->targets, scale, loss, err)) return -1;
-    if (scale != 0 && backward(model, &pass, err)) return -1;
+    model->training_pass = scales != NULL;
+    model->drops = false;
+    for (size_t i = 0; i < model->segment_count; i++)
+        model->drops |= scales && model->lanes[model->segments[i].lane].dropout > 0;
+    if (forward(model, &pass, err) || model_loss(model, batch->tokens, scales, losses, err)) return -1;
+    if (scales && backward(model, &pass, err)) return -1;
     return model->kernels->synchronise(model->device, err);
+}
+
+int model_pass(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err)
+{
+    if (check_sequences(model, batch, err) || check_segments(model, batch, err)) return -1;
+    model->whole = (struct segment){0, 0, batch->tokens, batch->tokens, 0, batch->targets, batch->draws};
+    model->segments = batch->segment_count ? batch->segments : &model->whole;
+    model->segment_count = batch->segment_count ? batch->segment_count : 1;
+    for (size_t i = 0; i < model->segment_count; i++)
+        losses[model->segments[i].lane] = 0;
+    int rc = check_batch(model, batch, err) ? -1 : run(model, batch, scales, losses, err);
+    model->segment_count = 0;
+    return rc;
+}
+
+static int pass_alone(struct model *model, const struct batch *batch, const float *scale, double *loss,
+                      struct error *err)
+{
+    *loss = 0;
+    if (model->lane_count > 1) return error_set(err, "a pack has a loss for each lane");
+    return model_pass(model, batch, scale, loss, err);
 }
 
 int model_evaluate(struct model *model, const struct batch *batch, double *loss, struct error *err)
 {
-    return run(model, batch, 0, loss, err);
+    return pass_alone(model, batch, NULL, loss, err);
+}
+
+void model_smooth_lane(struct model *model, size_t lane, double smoothing)
+{
+    model->lanes[lane].label_smoothing = (float)smoothing;
 }
 
 void model_smooth_labels(struct model *model, double smoothing)
 {
-    model->label_smoothing = (float)smoothing;
+    model_smooth_lane(model, 0, smoothing);
+}
+
+void model_lane_dropout(struct model *model, size_t lane, double rate)
+{
+    assert(rate <= 0 || model->capacity.dropout || !model->training);
+    model->lanes[lane].dropout = rate;
 }
 
 void model_dropout(struct model *model, double rate)
 {
-    assert(rate <= 0 || model->capacity.dropout || !model->training);
-    model->dropout = rate;
+    model_lane_dropout(model, 0, rate);
 }
 
 void drop(const struct model *model, const char *site, uint32_t layer, size_t tokens, const float *x, float *y)
 {
     const struct part columns = part_whole(model->config.width);
-    const struct dropout how = dropout_at(&model->draws, model->dropout, site, layer, &columns);
-    model->kernels->dropout(model->device, &how, tokens, columns.count, x, false, y);
+    if (y != x) model->kernels->copy(model->device, tokens * columns.count, x, y);
+    for (size_t i = 0; i < model->segment_count; i++) {
+        const struct segment *s = &model->segments[i];
+        double rate = model->lanes[s->lane].dropout;
+        float *rows = y + s->first * columns.count;
+        if (rate <= 0) continue;
+        const struct dropout how = dropout_at(&s->draws, rate, site, layer, &columns);
+        model->kernels->dropout(model->device, &how, s->rows, columns.count, rows, false, rows);
+    }
 }
 
 int model_train(struct model *model, const struct batch *batch, float scale, double *loss, struct error *err)
 {
     if (!model->training && model->method_config.kind != METHOD_NONE)
         return error_set(err, "the model was made for evaluation, it has no room for gradients");
-    return run(model, batch, model->training ? scale : 0, loss, err);
+    return pass_alone(model, batch, model->training && scale != 0 ? &scale : NULL, loss, err);
 }

@@ -7,11 +7,24 @@
 #ifndef TUNELAW_WORKERS_MODEL_H
 #define TUNELAW_WORKERS_MODEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "workers/dropout.h"
 #include "workers/parameters.h"
+
+/* Rows of a batch that belong to one lane of a pack (below): first .. first + rows - 1, and after them padding without
+ * meaning up to first + padded, where the next segment begins. Targets are places in batch->rows. */
+struct segment {
+    uint32_t lane;
+    size_t first, rows, padded, first_target, targets;
+    struct draws draws;
+};
+
+/* Segments begin at multiples of so many rows: OpenBLAS's kernels for AVX2 multiply so many rows at a time, and a row's
+ * result depends on its place among them (docs/engine.md, Packs). */
+#define SEGMENT_ROWS 12
 
 /* Host memory, owned by the caller. tokens = offsets[sequences]. With prompt tuning each sequence begins with the
  * prompt: ids -1, -2, ... -length. */
@@ -23,7 +36,9 @@ struct batch {
     const uint32_t *rows;     /* [targets] ascending: token rows that predict a token with a loss */
     const int32_t *labels;    /* [targets] the token to be predicted at rows[i] */
     size_t targets;
-    struct draws draws; /* of dropout, in training */
+    struct draws draws;             /* of dropout, in training; of a segment: its own */
+    const struct segment *segments; /* [segment_count] of different lanes, ascending, they cover all rows and targets */
+    size_t segment_count;           /* 0: all is the first lane's, and nothing is padding */
 };
 
 /* What a model is made for: the largest batch; and whether the backward pass computes each block again from its input
@@ -42,12 +57,33 @@ struct model *model_create(const struct model_config *config, const struct metho
                            struct error *err);
 void model_destroy(struct model *model);
 
+/* A pack: several adapters over one frozen base, each with rows of its own in a batch. The weights of the base multiply
+ * the rows of all at once; what a method adds, losses and gradients are of a lane's rows alone, and the same as if it
+ * were alone with its segment: the same bytes on backends whose matmul computes a row the same way wherever it lies.
+ * `parameters` of the first lane hold the base, the others were made beside it. A model of model_create is a pack of
+ * one. */
+struct lane {
+    struct method_config method;
+    struct parameters *parameters; /* borrowed */
+    struct batch_capacity capacity;
+};
+struct model *model_create_pack(const struct model_config *config, const struct lane *lanes, size_t count,
+                                bool training, struct error *err);
+/* Whether points of a method can be lanes of a pack of several. */
+bool method_packs(enum method_kind kind);
+/* What a batch of segments of so large ones needs: the sum, with padding. */
+struct batch_capacity batch_capacity_join(const struct batch_capacity *capacities, size_t count);
+
 /* *loss = sum over targets of -log p, in nats, the same on every rank. -1: a peer failed, or the device did. */
 int model_evaluate(struct model *model, const struct batch *batch, double *loss, struct error *err);
 
 /* Forward and backward: gradients of (scale * sum of losses) are added to parameters' gradients, the partial ones not
  * yet summed over ranks. *loss as above. */
 int model_train(struct model *model, const struct batch *batch, float scale, double *loss, struct error *err);
+
+/* As model_evaluate and model_train, with a scale (0: the loss alone) and a loss for each lane; those without a segment
+ * in the batch are left alone. scales NULL: evaluation. */
+int model_pass(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err);
 
 /* Weights of the base += what the method adds beside them, so that the base alone is the finetuned model. -1: the
  * method adds what no weight can take up. */
@@ -56,10 +92,12 @@ int model_merge(struct model *model, struct error *err);
 /* From now on model_train smooths labels (Szegedy et al. 2016, as torch's cross_entropy): a target has 1 - smoothing +
  * smoothing / V, every other token smoothing / V. model_evaluate never does. 0 at first. */
 void model_smooth_labels(struct model *model, double smoothing);
+void model_smooth_lane(struct model *model, size_t lane, double smoothing); /* of a pack */
 
 /* From now on model_train drops so large a part of the embeddings and of what attention and MLP add to the residual
  * stream; below 1, 0 at first. The model must be made for it. */
 void model_dropout(struct model *model, double rate);
+void model_lane_dropout(struct model *model, size_t lane, double rate); /* of a pack */
 
 /* Gradients: zero them; sum the partial ones over ranks; their global norm (each tensor once). */
 void parameters_zero_gradients(struct parameters *parameters);
@@ -71,5 +109,8 @@ int parameters_gradient_norm(struct parameters *parameters, double *norm, struct
 int model_memory(const struct model_config *config, const struct method_config *method,
                  const struct batch_capacity *capacity, const struct recipe *recipe, int degree, struct memory *memory,
                  struct error *err);
+/* The same of a pack; `parameters` of the lanes are not read. recipes[count]; NULL: evaluation alone. */
+int model_pack_memory(const struct model_config *config, const struct lane *lanes, const struct recipe *recipes,
+                      size_t count, int degree, struct memory *memory, struct error *err);
 
 #endif

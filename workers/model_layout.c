@@ -4,14 +4,59 @@
 
 #include "workers/model_parts.h"
 
-int model_prepare(struct model *model, const struct model_config *config, const struct method_config *method,
-                  const struct batch_capacity *capacity, bool training, int rank, int size, struct error *err)
+static int prepare_lanes(struct model *model, const struct lane *lanes, size_t count, struct error *err)
+{
+    model->lanes = calloc(count, sizeof *model->lanes);
+    model->pieces = calloc(count, sizeof *model->pieces);
+    if (!model->lanes || !model->pieces) return error_set(err, "out of memory");
+    model->lane_count = count;
+    for (size_t i = 0; i < count; i++) {
+        struct model_lane *lane = &model->lanes[i];
+        *lane = (struct model_lane){.method_config = lanes[i].method,
+                                    .method = method_of(lanes[i].method.kind),
+                                    .parameters = lanes[i].parameters,
+                                    .capacity = lanes[i].capacity};
+        if (count > 1 && !lane->method->packs)
+            return error_set(err, "points of method %s are not packed", method_name(lanes[i].method.kind));
+        model->keeps_linear_inputs |= lane->method->keeps_linear_inputs;
+        model->reaches_embeddings |= lane->method->reaches_embeddings;
+        if (i == 0) continue;
+        lane->linears = calloc((size_t)model->config.layers * LINEARS, sizeof *lane->linears);
+        if (!lane->linears) return error_set(err, "out of memory");
+    }
+    return 0;
+}
+
+/* A model alone is made for its batches as they are. */
+static struct batch_capacity capacity_of(const struct model *model, const struct lane *lanes)
+{
+    struct batch_capacity all = lanes[0].capacity;
+    if (model->lane_count == 1) return all;
+    all = batch_capacity_join(&all, 1);
+    for (size_t i = 1; i < model->lane_count; i++) {
+        struct batch_capacity one = batch_capacity_join(&lanes[i].capacity, 1);
+        all.tokens += one.tokens;
+        all.sequences += one.sequences;
+        all.targets += one.targets;
+        if (one.longest > all.longest) all.longest = one.longest;
+        all.dropout = all.dropout || one.dropout;
+    }
+    return all;
+}
+
+int model_prepare(struct model *model, const struct model_config *config, const struct lane *lanes, size_t count,
+                  bool training, int rank, int size, struct error *err)
 {
     model->config = *config;
+    if (prepare_lanes(model, lanes, count, err)) return -1;
+    const struct method_config *method = &model->lanes[0].method_config;
+    const struct batch_capacity all = capacity_of(model, lanes), *capacity = &all;
     model->method_config = *method;
     model->method = method_of(method->kind);
     model->capacity = *capacity;
     model->training = training && method->kind != METHOD_NONE;
+    size_t most = segment_padded(LOSS_ROWS);
+    model->loss_rows = capacity->targets < most ? capacity->targets : most;
     uint32_t window = config->architecture.window;
     if (window && capacity->longest > window)
         return error_set(err,
@@ -28,14 +73,19 @@ int model_prepare(struct model *model, const struct model_config *config, const 
     return 0;
 }
 
-/* What the method keeps beside each linear layer. */
-static void layout_method(const struct model *model, struct layer *layer, struct arena *arena)
+/* What the methods keep beside each linear layer. */
+static void layout_method(const struct model *model, uint32_t index, struct arena *arena)
 {
-    const struct method *method = model->method;
-    for (int kind = 0; kind < LINEARS; kind++)
-        if (model->shard.linears[kind].name && method->linear_kept)
-            layer->linears[kind].kept = arena_floats(
-                arena, model->capacity.tokens, method->linear_kept(&model->method_config, (enum linear_kind)kind));
+    for (size_t i = 0; i < model->lane_count; i++) {
+        const struct model_lane *lane = &model->lanes[i];
+        for (int kind = 0; kind < LINEARS; kind++) {
+            struct linear *linear =
+                i ? &lane->linears[index * LINEARS + (uint32_t)kind] : &model->layers[index].linears[kind];
+            if (!model->shard.linears[kind].name || !lane->method->linear_kept) continue;
+            linear->kept = arena_floats(arena, lane->capacity.tokens,
+                                        lane->method->linear_kept(&lane->method_config, (enum linear_kind)kind));
+        }
+    }
 }
 
 /* Inputs of the linear layers, where nothing else in the backward pass reads them. */
@@ -71,8 +121,9 @@ static void layout_heads(const struct model *model, struct layer *layer, struct 
     layer->lse = arena_floats(arena, tokens, model->shard.heads.count);
 }
 
-static void layout_layer(const struct model *model, struct layer *layer, struct arena *arena)
+static void layout_layer(const struct model *model, uint32_t index, struct arena *arena)
 {
+    struct layer *layer = &model->layers[index];
     const struct architecture *a = &model->config.architecture;
     size_t tokens = model->capacity.tokens, width = model->config.width;
     if (!a->parallel) layer->middle = arena_floats(arena, tokens, width);
@@ -85,7 +136,7 @@ static void layout_layer(const struct model *model, struct layer *layer, struct 
     }
     if (a->activation == ACTIVATION_SWIGLU) layer->gate = arena_floats(arena, tokens, model->shard.ffn.count);
     layer->up = arena_floats(arena, tokens, model->shard.ffn.count);
-    layout_method(model, layer, arena);
+    layout_method(model, index, arena);
 }
 
 static void share_norm(struct norm *norm, const struct norm *first)
@@ -95,8 +146,10 @@ static void share_norm(struct norm *norm, const struct norm *first)
 }
 
 /* A layer without buffers of its own uses those of the first; its input stays its own. */
-static void share_layer(struct layer *layer, const struct layer *first)
+static void share_layer(const struct model *model, uint32_t index)
 {
+    struct layer *layer = &model->layers[index];
+    const struct layer *first = &model->layers[0];
     struct layer own = *layer;
     *layer = *first;
     layer->input = own.input;
@@ -111,6 +164,8 @@ static void share_layer(struct layer *layer, const struct layer *first)
     for (int kind = 0; kind < LINEARS; kind++) {
         layer->linears[kind] = own.linears[kind];
         layer->linears[kind].kept = first->linears[kind].kept;
+        for (size_t i = 1; i < model->lane_count; i++)
+            model->lanes[i].linears[index * LINEARS + (uint32_t)kind].kept = model->lanes[i].linears[kind].kept;
     }
 }
 
@@ -119,7 +174,7 @@ static void layout_activations(struct model *model, struct arena *arena)
     struct layer *first = &model->layers[0];
     const struct architecture *a = &model->config.architecture;
     bool kept = model->training && !model->capacity.recompute; /* every block's, for the backward pass */
-    bool inputs = kept && model->method->keeps_linear_inputs;
+    bool inputs = kept && model->keeps_linear_inputs;
     if (a->parallel) first->middle = arena_floats(arena, model->capacity.tokens, model->config.width);
     for (uint32_t i = 0; i < model->config.layers; i++) {
         struct layer *layer = &model->layers[i];
@@ -128,9 +183,9 @@ static void layout_activations(struct model *model, struct arena *arena)
         else
             layer->input = first->input;
         if (i == 0 || kept)
-            layout_layer(model, layer, arena);
+            layout_layer(model, i, arena);
         else
-            share_layer(layer, first);
+            share_layer(model, i);
         if (i == 0 || inputs) {
             layout_linear_inputs(model, layer, arena);
         } else {
@@ -175,20 +230,29 @@ static void layout_backward(struct model *model, struct arena *arena)
     size_t tokens = model->capacity.tokens, width = model->config.width;
     size_t attention = 2 * (model->shard.query.count + model->shard.key.count);
     size_t mlp = model->shard.ffn.count;
-    size_t scratch = model->method->scratch ? model->method->scratch(&model->method_config) : 0;
+    size_t scratch = 0;
+    for (size_t i = 0; i < model->lane_count; i++) {
+        const struct model_lane *lane = &model->lanes[i];
+        size_t wanted = lane->method->scratch ? lane->method->scratch(&lane->method_config) : 0;
+        if (lane->capacity.tokens * wanted > scratch) scratch = lane->capacity.tokens * wanted;
+    }
     model->dx = arena_floats(arena, tokens, width);
     model->dinput = arena_floats(arena, tokens, width);
     model->dinner = arena_floats(arena, tokens, attention > mlp ? attention : mlp);
-    model->method_scratch = arena_floats(arena, tokens, scratch);
+    model->method_scratch = arena_floats(arena, 1, scratch);
     if (model->capacity.dropout) model->dropped = arena_floats(arena, tokens, width);
-    if (model->method->drops_inputs && model->method->drops_inputs(&model->method_config))
-        model->method_input = arena_floats(arena, tokens, largest_input(model));
+    size_t inputs = 0;
+    for (size_t i = 0; i < model->lane_count; i++) {
+        const struct model_lane *lane = &model->lanes[i];
+        bool drops = lane->method->drops_inputs && lane->method->drops_inputs(&lane->method_config);
+        if (drops && lane->capacity.tokens > inputs) inputs = lane->capacity.tokens;
+    }
+    if (inputs) model->method_input = arena_floats(arena, inputs, largest_input(model));
 }
 
 static void layout_loss(struct model *model, struct arena *arena)
 {
-    size_t rows = model->capacity.targets < LOSS_ROWS ? model->capacity.targets : LOSS_ROWS,
-           width = model->config.width;
+    size_t rows = model->loss_rows, width = model->config.width;
     size_t ranks = (size_t)model->shard.size;
     model->loss_hidden = arena_floats(arena, rows, width);
     model->loss_normed = arena_floats(arena, rows, width);

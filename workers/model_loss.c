@@ -2,66 +2,121 @@
  * rows with a loss alone, and some of those at a time, so that the logits' memory does not grow with the batch. */
 #include "workers/model_parts.h"
 
-/* Logits -> losses of `count` rows in model->loss_values; scale != 0: logits become their gradients. */
-static int cross_entropy(const struct model *model, size_t count, const int32_t *labels, float scale, struct error *err)
+/* Logits -> losses of a piece's rows in model->loss_values; scales: logits become their gradients. */
+static int cross_entropy(const struct model *model, const struct segment *piece, const float *scales, struct error *err)
 {
     const struct kernels *k = model->kernels;
     const struct part *vocabulary = &model->shard.vocabulary;
-    size_t ranks = (size_t)model->collective.size;
+    size_t ranks = (size_t)model->collective.size, count = piece->rows;
     const float *partials = model->partial;
-    k->cross_entropy_partial(model->device, count, vocabulary->count, vocabulary->first, model->logits, labels,
+    const int32_t *labels = model->labels + piece->first_target;
+    float *logits = model->logits + piece->first * vocabulary->count;
+    k->cross_entropy_partial(model->device, count, vocabulary->count, vocabulary->first, logits, labels,
                              model->partial);
     if (ranks > 1) {
         if (collective_gather(&model->collective, 4 * count, model->partial, model->partials))
             return error_set(err, "another device of the gang failed");
         partials = model->partials;
     }
-    float smoothing = scale != 0 ? model->label_smoothing : 0;
+    float scale = scales ? scales[piece->lane] : 0;
+    float smoothing = scale != 0 ? model->lanes[piece->lane].label_smoothing : 0;
     k->cross_entropy_finish(model->device, count, vocabulary->count, vocabulary->first, ranks, partials, labels,
-                            vocabulary->total, smoothing, scale, model->logits, model->loss_values);
+                            vocabulary->total, smoothing, scale, logits, model->loss_values);
     return 0;
 }
 
-static int chunk_forward(const struct model *model, size_t first, size_t count, float scale, double *loss,
-                         struct error *err)
+/* What is worked on at a time: pieces of lanes' targets, side by side. */
+struct chunk {
+    size_t segment, done; /* where the next one goes on */
+    size_t pieces, rows;
+};
+
+/* Pieces of LOSS_ROWS targets of a lane, the last one shorter, whatever the other lanes have: as many as there is room
+ * for. */
+static bool next_chunk(const struct model *model, struct chunk *chunk)
+{
+    chunk->pieces = chunk->rows = 0;
+    while (chunk->segment < model->segment_count) {
+        const struct segment *s = &model->segments[chunk->segment];
+        size_t left = s->targets - chunk->done, rows = left < LOSS_ROWS ? left : LOSS_ROWS;
+        size_t padded = s == &model->whole ? rows : segment_padded(rows);
+        if (chunk->rows + padded > model->loss_rows || chunk->done > 0) {
+            if (chunk->pieces > 0) break; /* a lane has one piece in a chunk */
+        }
+        if (rows)
+            model->pieces[chunk->pieces++] = (struct segment){.lane = s->lane,
+                                                              .first = chunk->rows,
+                                                              .rows = rows,
+                                                              .padded = padded,
+                                                              .first_target = s->first_target + chunk->done,
+                                                              .targets = rows};
+        chunk->rows += padded;
+        chunk->done += rows;
+        if (chunk->done < s->targets) continue;
+        chunk->segment++;
+        chunk->done = 0;
+    }
+    return chunk->pieces > 0;
+}
+
+/* model->final -> model->logits */
+static void chunk_logits(const struct model *model, const struct chunk *chunk)
 {
     const struct kernels *k = model->kernels;
     size_t width = model->config.width, vocabulary = model->shard.vocabulary.count;
-    k->gather_rows(model->device, count, width, model->rows + first, model->final, model->loss_hidden);
-    norm_forward(model, &model->final_norm, count, model->loss_hidden, model->loss_normed);
-    k->matmul(model->device, false, true, count, vocabulary, width, 1, model->loss_normed, width,
-              model->unembedding->value, width, 0, model->logits, vocabulary);
-    if (cross_entropy(model, count, model->labels + first, scale, err)) return -1;
-    *loss += k->sum(model->device, count, model->loss_values);
+    for (size_t i = 0; i < chunk->pieces; i++) {
+        const struct segment *piece = &model->pieces[i];
+        k->gather_rows(model->device, piece->rows, width, model->rows + piece->first_target, model->final,
+                       model->loss_hidden + piece->first * width);
+    }
+    norm_forward(model, &model->final_norm, chunk->rows, model->loss_hidden, model->loss_normed);
+    segments_matmul(model, model->pieces, chunk->pieces, true, vocabulary, width, model->loss_normed,
+                    model->unembedding->value, 0, model->logits);
+}
+
+static int chunk_forward(const struct model *model, const struct chunk *chunk, const float *scales, double *losses,
+                         struct error *err)
+{
+    chunk_logits(model, chunk);
+    for (size_t i = 0; i < chunk->pieces; i++) {
+        const struct segment *piece = &model->pieces[i];
+        if (cross_entropy(model, piece, scales, err)) return -1;
+        losses[piece->lane] += model->kernels->sum(model->device, piece->rows, model->loss_values);
+    }
     return 0;
 }
 
 /* model->logits hold gradients; ends in model->dx. */
-static int chunk_backward(const struct model *model, size_t first, size_t count, struct error *err)
+static int chunk_backward(const struct model *model, const struct chunk *chunk, struct error *err)
 {
     const struct kernels *k = model->kernels;
     size_t width = model->config.width, vocabulary = model->shard.vocabulary.count;
     const struct parameter *matrix = model->unembedding;
     if (matrix->gradient)
-        k->matmul(model->device, true, false, vocabulary, width, count, 1, model->logits, vocabulary,
+        k->matmul(model->device, true, false, vocabulary, width, chunk->rows, 1, model->logits, vocabulary,
                   model->loss_normed, width, 1, matrix->gradient, width);
-    k->matmul(model->device, false, false, count, width, vocabulary, 1, model->logits, vocabulary, matrix->value, width,
-              0, model->loss_dnormed, width);
-    if (model_sum(model, count * width, model->loss_dnormed, err)) return -1;
-    k->fill(model->device, count * width, 0, model->loss_dhidden);
-    norm_backward(model, &model->final_norm, count, model->loss_hidden, model->loss_dnormed, model->loss_dhidden);
-    k->scatter_rows(model->device, count, width, model->rows + first, model->loss_dhidden, model->dx);
+    segments_matmul(model, model->pieces, chunk->pieces, false, width, vocabulary, model->logits, matrix->value, 0,
+                    model->loss_dnormed);
+    if (model_sum(model, chunk->rows * width, model->loss_dnormed, err)) return -1;
+    k->fill(model->device, chunk->rows * width, 0, model->loss_dhidden);
+    norm_backward(model, &model->final_norm, chunk->rows, model->loss_hidden, model->loss_dnormed, model->loss_dhidden);
+    for (size_t i = 0; i < chunk->pieces; i++) {
+        const struct segment *piece = &model->pieces[i];
+        k->scatter_rows(model->device, piece->rows, width, model->rows + piece->first_target,
+                        model->loss_dhidden + piece->first * width, model->dx);
+    }
     return 0;
 }
 
-int model_loss(const struct model *model, size_t tokens, size_t targets, float scale, double *loss, struct error *err)
+int model_loss(const struct model *model, size_t tokens, const float *scales, double *losses, struct error *err)
 {
-    *loss = 0;
-    if (scale != 0) model->kernels->fill(model->device, tokens * model->config.width, 0, model->dx);
-    for (size_t first = 0; first < targets; first += LOSS_ROWS) {
-        size_t count = targets - first < LOSS_ROWS ? targets - first : LOSS_ROWS;
-        if (chunk_forward(model, first, count, scale, loss, err)) return -1;
-        if (scale != 0 && chunk_backward(model, first, count, err)) return -1;
+    struct chunk chunk = {0};
+    for (size_t i = 0; i < model->segment_count; i++)
+        losses[model->segments[i].lane] = 0;
+    if (scales) model->kernels->fill(model->device, tokens * model->config.width, 0, model->dx);
+    while (next_chunk(model, &chunk)) {
+        if (chunk_forward(model, &chunk, scales, losses, err)) return -1;
+        if (scales && chunk_backward(model, &chunk, err)) return -1;
     }
     return 0;
 }

@@ -31,24 +31,40 @@ struct layer {
     float *gate, *up, *activated;   /* [T][F]; the backward pass puts the gradients of gate and up in their place */
 };
 
-struct model {
-    struct model_config config;
+/* One adapter set of a pack. */
+struct model_lane {
     struct method_config method_config;
     const struct method *method;
-    struct parameters *parameters; /* borrowed */
+    struct parameters *parameters; /* borrowed; those of the first lane hold the base */
+    struct batch_capacity capacity;
+    struct parameter *prompt;
+    struct linear *linears; /* [layers * LINEARS], layer by layer; NULL for the first lane, whose are in the layers */
+    float label_smoothing;
+    double dropout;
+};
+
+struct model {
+    struct model_config config;
+    struct model_lane *lanes; /* [lane_count], at least one */
+    size_t lane_count;
+    struct method_config method_config; /* of the first lane */
+    const struct method *method;
+    struct parameters *parameters;                /* borrowed */
+    bool keeps_linear_inputs, reaches_embeddings; /* some lane's method does */
     const struct kernels *kernels;
     struct device *device;
     struct collective collective;
     struct shard shard;
     struct batch_capacity capacity;
     bool training;
-    float label_smoothing;
-    double dropout;
-    struct draws draws;        /* of the batch that is being worked on */
-    bool training_pass, drops; /* gradients of it are wanted; the recipe's dropout is on */
+    bool training_pass, drops; /* gradients of it are wanted; the recipe's dropout of some lane is on */
 
-    struct parameter *embedding, *unembedding, *prompt;
-    struct norm final_norm; /* of [C] rows at a time */
+    const struct segment *segments; /* of the batch that is passed now; none: all rows are the first lane's */
+    size_t segment_count;
+    struct segment whole; /* of a batch that names none */
+
+    struct parameter *embedding, *unembedding, *prompt; /* prompt: of the first lane */
+    struct norm final_norm;                             /* of [C] rows at a time */
     struct layer *layers;
     uint32_t *kv_head_of; /* [heads] of this rank, counted in the key/value heads of this rank */
     float *final;         /* the last layer's output */
@@ -56,16 +72,18 @@ struct model {
     /* workspace */
     int32_t *ids, *positions, *labels;
     uint32_t *rows;
-    float *dx;             /* [T][W] gradient of the residual stream */
-    float *dinput;         /* [T][W] gradient of a half block's input */
-    float *branch;         /* [T][W] output of one half block, or its gradient, where the residual stream is needed */
-    float *dropped;        /* [T][W] gradient of a half block's output, behind dropout */
-    float *fused;          /* [T][H][3][D] output of the one matrix of q, k, v, or its gradient */
-    float *row_sums;       /* [2][T] of norms that are spread over the gang */
-    float *dinner;         /* gradients inside a block: attended, q, k, v; or activated */
-    float *method_scratch; /* [T][scratch] of the method */
-    float *method_input;   /* [T][largest input of a linear layer], where the method drops inputs */
-    float *loss_hidden, *loss_normed, *loss_dnormed, *loss_dhidden; /* [C][W], C = min(LOSS_ROWS, targets) */
+    float *dx;              /* [T][W] gradient of the residual stream */
+    float *dinput;          /* [T][W] gradient of a half block's input */
+    float *branch;          /* [T][W] output of one half block, or its gradient, where the residual stream is needed */
+    float *dropped;         /* [T][W] gradient of a half block's output, behind dropout */
+    float *fused;           /* [T][H][3][D] output of the one matrix of q, k, v, or its gradient */
+    float *row_sums;        /* [2][T] of norms that are spread over the gang */
+    float *dinner;          /* gradients inside a block: attended, q, k, v; or activated */
+    float *method_scratch;  /* [T][scratch] of the method that wants most */
+    float *method_input;    /* [largest T of a lane that drops inputs][largest input of a linear layer] */
+    struct segment *pieces; /* [lane_count] of the rows whose logits are worked on */
+    size_t loss_rows;       /* C: targets, at most LOSS_ROWS with padding */
+    float *loss_hidden, *loss_normed, *loss_dnormed, *loss_dhidden; /* [C][W] */
     float *loss_values;                                             /* [C] */
     float *logits;                                                  /* [C][V] */
     float *partial, *partials;                                      /* [4][C], [size][4][C] */
@@ -80,9 +98,18 @@ struct pass {
 };
 
 /* Host side of a model: shapes, no device memory. Freed by model_destroy. */
-int model_prepare(struct model *model, const struct model_config *config, const struct method_config *method,
-                  const struct batch_capacity *capacity, bool training, int rank, int size, struct error *err);
+int model_prepare(struct model *model, const struct model_config *config, const struct lane *lanes, size_t count,
+                  bool training, int rank, int size, struct error *err);
 void model_layout(struct model *model, struct arena *activations, struct arena *workspace);
+
+/* model_pack.c: a lane's linear layer at the place of the first lane's. */
+struct linear *lane_linear(const struct model *model, size_t lane, const struct linear *linear);
+/* The smallest multiple of SEGMENT_ROWS that holds so many rows. */
+size_t segment_padded(size_t rows);
+/* y = x op(W) + beta y for the rows of segments side by side: x [rows][k], W a matrix of the base. A row's result does
+ * not depend on the other segments. */
+void segments_matmul(const struct model *model, const struct segment *segments, size_t count, bool trans_b, size_t n,
+                     size_t k, const float *x, const float *w, float beta, float *y);
 
 /* x[n] = sum over ranks. */
 int model_sum(const struct model *model, size_t n, float *x, struct error *err);
@@ -121,7 +148,8 @@ int block_forward(const struct model *model, const struct layer *layer, const st
 int block_backward(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
                    struct error *err);
 
-/* Cross-entropy of the rows with a loss, from model->final. scale != 0: gradients too, and model->dx is begun. */
-int model_loss(const struct model *model, size_t tokens, size_t targets, float scale, double *loss, struct error *err);
+/* Cross-entropy of the rows with a loss, from model->final, for the lanes of the pass. scales [lane_count]: gradients
+ * too, and model->dx is begun; NULL: the losses alone. */
+int model_loss(const struct model *model, size_t tokens, const float *scales, double *losses, struct error *err);
 
 #endif

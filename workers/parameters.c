@@ -137,11 +137,16 @@ static size_t held(const struct parameter *p)
     return p->row_count * p->column_count;
 }
 
-static void layout_values(struct layout *layout, struct parameter *list, size_t count)
+/* base: whose tensors of the base are used, NULL: own ones. */
+static void layout_values(struct layout *layout, struct parameter *list, size_t count, const struct parameters *base)
 {
-    for (size_t i = 0; i < count; i++)
-        list[i].value =
-            arena_floats(list[i].adapter ? &layout->adapter : &layout->base, list[i].row_count, list[i].column_count);
+    for (size_t i = 0; i < count; i++) {
+        if (base && !list[i].adapter)
+            list[i].value = base->list[i].value;
+        else
+            list[i].value = arena_floats(list[i].adapter ? &layout->adapter : &layout->base, list[i].row_count,
+                                         list[i].column_count);
+    }
 }
 
 /* Gradients that one sum over ranks can complete come first, in one piece. */
@@ -203,9 +208,10 @@ static void layout_sums(struct layout *layout, struct parameter *list, size_t co
     }
 }
 
-static void layout_walk(struct layout *layout, struct parameter *list, size_t count, const struct recipe *recipe)
+static void layout_walk(struct layout *layout, struct parameter *list, size_t count, const struct parameters *base,
+                        const struct recipe *recipe)
 {
-    layout_values(layout, list, count);
+    layout_values(layout, list, count, base);
     if (!recipe) return;
     layout_gradients(layout, list, count);
     layout_moments(layout, list, count, recipe);
@@ -213,14 +219,14 @@ static void layout_walk(struct layout *layout, struct parameter *list, size_t co
 }
 
 int parameters_memory(const struct model_config *model, const struct method_config *method, const struct recipe *recipe,
-                      int rank, int size, struct memory *memory, struct error *err)
+                      bool beside, int rank, int size, struct memory *memory, struct error *err)
 {
     struct parameter *list;
     size_t count;
     if (list_tensors(model, method, rank, size, &list, &count, err)) return -1;
     struct layout layout = {0};
-    layout_walk(&layout, list, count, recipe);
-    memory->parameters += layout.base.used + layout.adapter.used;
+    layout_walk(&layout, list, count, NULL, recipe);
+    memory->parameters += (beside ? 0 : layout.base.used) + layout.adapter.used;
     memory->gradients += layout.gradient_bytes;
     memory->optimiser += layout.train.used - layout.gradient_bytes;
     free(list);
@@ -238,9 +244,10 @@ static int allocate_arenas(struct parameters *p, struct layout *layout, struct e
     return 0;
 }
 
-struct parameters *parameters_create(const struct model_config *model, const struct method_config *method,
-                                     const struct recipe *recipe, const struct collective *collective,
-                                     const struct kernels *kernels, struct device *device, struct error *err)
+static struct parameters *create(const struct model_config *model, const struct method_config *method,
+                                 const struct recipe *recipe, const struct collective *collective,
+                                 const struct kernels *kernels, struct device *device, const struct parameters *base,
+                                 struct error *err)
 {
     struct parameters *p = calloc(1, sizeof *p);
     if (!p) {
@@ -252,14 +259,14 @@ struct parameters *parameters_create(const struct model_config *model, const str
     p->device = device;
     struct layout layout = {0};
     if (list_tensors(model, method, collective->rank, collective->size, &p->list, &p->count, err)) goto fail;
-    layout_walk(&layout, p->list, p->count, recipe);
+    layout_walk(&layout, p->list, p->count, base, recipe);
     if (allocate_arenas(p, &layout, err)) goto fail;
     p->squares = calloc(3 * p->count, sizeof *p->squares);
     if (!p->squares) {
         error_set(err, "out of memory");
         goto fail;
     }
-    layout_walk(&layout, p->list, p->count, recipe);
+    layout_walk(&layout, p->list, p->count, base, recipe);
     p->gradients = layout.gradients;
     p->gradient_count = layout.gradient_count;
     p->partial_count = layout.partial_count;
@@ -270,6 +277,24 @@ struct parameters *parameters_create(const struct model_config *model, const str
 fail:
     parameters_destroy(p);
     return NULL;
+}
+
+struct parameters *parameters_create(const struct model_config *model, const struct method_config *method,
+                                     const struct recipe *recipe, const struct collective *collective,
+                                     const struct kernels *kernels, struct device *device, struct error *err)
+{
+    return create(model, method, recipe, collective, kernels, device, NULL, err);
+}
+
+struct parameters *parameters_create_beside(const struct parameters *base, const struct model_config *model,
+                                            const struct method_config *method, const struct recipe *recipe,
+                                            struct error *err)
+{
+    if (method_of(method->kind)->trains_base) {
+        error_set(err, "%s changes the base, which others use", method_name(method->kind));
+        return NULL;
+    }
+    return create(model, method, recipe, &base->collective, base->kernels, base->device, base, err);
 }
 
 void parameters_destroy(struct parameters *p)

@@ -67,6 +67,11 @@ struct parameters {
 struct parameters *parameters_create(const struct model_config *model, const struct method_config *method,
                                      const struct recipe *recipe, const struct collective *collective,
                                      const struct kernels *kernels, struct device *device, struct error *err);
+/* The same for another adapter on a base that is there already: tensors of the base are those of `base` (of the same
+ * model, without gradients), which must outlive it; the adapter's are its own. */
+struct parameters *parameters_create_beside(const struct parameters *base, const struct model_config *model,
+                                            const struct method_config *method, const struct recipe *recipe,
+                                            struct error *err);
 void parameters_destroy(struct parameters *parameters);
 
 /* The tensors of a whole base, without memory: names and shapes. *list is malloc'ed. */
@@ -79,10 +84,10 @@ float *parameters_staging(const struct parameters *parameters, struct error *err
 struct parameter *parameters_find(const struct parameters *parameters, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Bytes that parameters_create allocates on one rank: adds to parameters, gradients, optimiser. -1: the model cannot be
- * cut into `size` parts. */
+/* Bytes that parameters_create (beside: parameters_create_beside) allocates on one rank: adds to parameters, gradients,
+ * optimiser. -1: the model cannot be cut into `size` parts. */
 int parameters_memory(const struct model_config *model, const struct method_config *method, const struct recipe *recipe,
-                      int rank, int size, struct memory *memory, struct error *err);
+                      bool beside, int rank, int size, struct memory *memory, struct error *err);
 
 /* Initial values, a function of (seed, tensor name, global element index) alone: the same for every degree. Base:
  * normal with deviation 0.02, and 0.02 / sqrt(2 layers) for o and down; norms 1, biases 0. LoRA (Hu et al. 2021): A

@@ -260,7 +260,14 @@ static struct sample *sequence_of(const struct batch *batch, size_t index)
     struct sample *s = calloc(1, sizeof *s);
     uint32_t first = batch->offsets[index], end = batch->offsets[index + 1];
     struct batch *b = &s->batch;
-    *b = (struct batch){end - first, 1, end - first, s->ids, s->positions, s->offsets, s->rows, s->labels, 0, {0}};
+    *b = (struct batch){.tokens = end - first,
+                        .sequences = 1,
+                        .longest = end - first,
+                        .ids = s->ids,
+                        .positions = s->positions,
+                        .offsets = s->offsets,
+                        .rows = s->rows,
+                        .labels = s->labels};
     memcpy(s->ids, batch->ids + first, b->tokens * sizeof *s->ids);
     memcpy(s->positions, batch->positions + first, b->tokens * sizeof *s->positions);
     s->offsets[1] = (uint32_t)b->tokens;

@@ -1,0 +1,336 @@
+/* A pack of adapters over one base computes what each of them computes alone: the same bytes of losses, gradients and
+ * weights, whoever else is in it. */
+#include "model_fixture.h"
+
+#include "workers/batch.h"
+#include "workers/optimiser.h"
+
+enum { LANES = 5 };
+
+/* What the lanes are: methods, PET sizes and batches of their own. */
+struct world {
+    struct model_config config;
+    struct method_config methods[LANES];
+    struct sample *samples[LANES];
+    struct batch_capacity capacities[LANES];
+};
+
+static const struct method_config lane_methods[LANES] = {
+    {.kind = METHOD_LORA, .size = 3, .alpha = 4.5},
+    {.kind = METHOD_PROMPT, .size = 2},
+    {.kind = METHOD_LORA, .size = 1, .alpha = 2},
+    {.kind = METHOD_LORA, .size = 8, .alpha = 16, .rank_stabilised = true},
+    {.kind = METHOD_PROMPT, .size = 5},
+};
+
+/* `scale` times as many tokens a sequence. */
+static struct world world_create(const struct model_config *config, size_t scale)
+{
+    struct world w = {.config = *config};
+    for (size_t i = 0; i < LANES; i++) {
+        w.methods[i] = lane_methods[i];
+        if (w.methods[i].kind == METHOD_LORA && w.methods[i].size > config->width) w.methods[i].size = config->width;
+        size_t prompt = w.methods[i].kind == METHOD_PROMPT ? w.methods[i].size : 0;
+        size_t lengths[4] = {scale * (3 + i), scale * 7 + 1, 2, scale * 5 + i};
+        w.samples[i] = sample_create(2 + i % 3, lengths, prompt, config->vocabulary, 40 + i);
+        w.capacities[i] = capacity_of(&w.samples[i]->batch);
+    }
+    return w;
+}
+
+static void world_destroy(struct world *w)
+{
+    for (size_t i = 0; i < LANES; i++)
+        free(w->samples[i]);
+}
+
+/* Some of the lanes, in one model, on one rank. */
+struct pack {
+    const struct world *world;
+    size_t count, members[LANES];
+    const struct kernels *kernels;
+    struct device *device;
+    struct parameters *parameters[LANES];
+    struct model *model;
+    struct batch_buffer joined;
+    double losses[LANES];
+};
+
+static int pack_create(struct pack *p, const struct world *w, const char *backend, const struct collective *collective,
+                       size_t count, const size_t *members, struct error *err)
+{
+    struct lane lanes[LANES];
+    struct batch_capacity capacities[LANES];
+    *p = (struct pack){.world = w, .count = count, .kernels = kernels_find(backend, err)};
+    p->device = p->kernels->device_create(collective->rank, 1, err);
+    for (size_t i = 0; i < count; i++) {
+        size_t m = p->members[i] = members[i];
+        const struct method_config *method = &w->methods[m];
+        p->parameters[i] =
+            i ? parameters_create_beside(p->parameters[0], &w->config, method, &fixture_adamw, err)
+              : parameters_create(&w->config, method, &fixture_adamw, collective, p->kernels, p->device, err);
+        if (!p->parameters[i]) return -1;
+        capacities[i] = w->capacities[m];
+        lanes[i] = (struct lane){*method, p->parameters[i], capacities[i]};
+    }
+    struct batch_capacity all = batch_capacity_join(capacities, count);
+    if (count == 1) lanes[0].capacity = all; /* padded, as in a pack */
+    p->model = model_create_pack(&w->config, lanes, count, true, err);
+    if (!p->model || batch_buffer_create(&p->joined, &all, err)) return -1;
+    for (size_t i = 0; i < count; i++) /* of each tensor by its name: the same base for all */
+        for (size_t t = 0; t < p->parameters[i]->count; t++) {
+            const struct parameter *q = &p->parameters[i]->list[t];
+            if (i == 0 || q->adapter)
+                parameter_fill(p->parameters[i], q, INITIAL_NORMAL, q->rows == 1 ? 0.8 : 0.3,
+                               q->adapter ? 100 + members[i] : 11);
+        }
+    return 0;
+}
+
+static void pack_destroy(struct pack *p)
+{
+    batch_buffer_destroy(&p->joined);
+    model_destroy(p->model);
+    for (size_t i = p->count; i-- > 0;)
+        parameters_destroy(p->parameters[i]);
+    p->kernels->device_destroy(p->device);
+}
+
+/* A step of each lane whose bit is set in `at_work`. */
+static int pack_step(struct pack *p, unsigned at_work, uint64_t step, struct error *err)
+{
+    float scales[LANES] = {0};
+    batch_join_begin(&p->joined);
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct batch *batch = &p->world->samples[p->members[i]]->batch;
+        if (!(at_work >> p->members[i] & 1)) continue;
+        scales[i] = 1.0f / (float)batch->targets;
+        parameters_zero_gradients(p->parameters[i]);
+        if (batch_join(&p->joined, i, batch, err)) return -1;
+    }
+    if (model_pass(p->model, &p->joined.batch, scales, p->losses, err)) return -1;
+    for (size_t i = 0; i < p->count; i++) {
+        const struct recipe recipe = {.optimiser = OPTIMISER_ADAMW, .beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8};
+        double rate = 0.01 * (double)(1 + p->members[i]);
+        if (!(at_work >> p->members[i] & 1)) continue;
+        if (parameters_reduce_gradients(p->parameters[i], err) ||
+            optimiser_step(p->parameters[i], &recipe, step, rate, 1, err))
+            return -1;
+    }
+    return 0;
+}
+
+static void compare_lane(const struct pack *pack, size_t at, const struct pack *alone)
+{
+    const struct parameters *a = pack->parameters[at], *b = alone->parameters[0];
+    if (pack->losses[at] != alone->losses[0])
+        fail_msg("lane %zu: loss %.17g, alone %.17g", pack->members[at], pack->losses[at], alone->losses[0]);
+    assert_true(isfinite(alone->losses[0]) && alone->losses[0] > 0);
+    assert_int_equal(a->count, b->count);
+    for (size_t i = 0; i < a->count; i++) {
+        const struct parameter *x = &a->list[i], *y = &b->list[i];
+        size_t bytes = x->row_count * x->column_count * sizeof(float);
+        if (!x->trainable) continue;
+        if (memcmp(x->gradient, y->gradient, bytes)) fail_msg("lane %zu: gradient of %s", pack->members[at], x->name);
+        if (memcmp(x->value, y->value, bytes)) fail_msg("lane %zu: value of %s", pack->members[at], x->name);
+    }
+}
+
+/* Three steps; in the second one lane 3 has already ended, in the third lane 0. */
+static const unsigned at_work[] = {0x1f, 0x17, 0x16};
+
+static int run_steps(struct pack *p, struct error *err)
+{
+    for (size_t step = 0; step < sizeof at_work / sizeof *at_work; step++)
+        if (pack_step(p, at_work[step], step + 1, err)) return -1;
+    return 0;
+}
+
+static void check_alone(const struct pack *pack, size_t at, const char *backend, const struct collective *one)
+{
+    struct error err = {""};
+    struct pack alone;
+    if (pack_create(&alone, pack->world, backend, one, 1, &pack->members[at], &err)) fail_msg("%s", err.text);
+    for (size_t step = 0; step < sizeof at_work / sizeof *at_work; step++)
+        if (at_work[step] >> pack->members[at] & 1 && pack_step(&alone, at_work[step], step + 1, &err))
+            fail_msg("%s", err.text);
+    compare_lane(pack, at, &alone);
+    pack_destroy(&alone);
+}
+
+static void check(const char *backend, const struct model_config *config, size_t scale)
+{
+    static const size_t orders[2][LANES] = {{0, 1, 2, 3, 4}, {4, 2, 0}};
+    const struct collective one = {NULL, 0, 1};
+    struct error err = {""};
+    if (!kernels_find(backend, &err)) {
+        print_message("skipped: %s\n", err.text);
+        return;
+    }
+    struct world w = world_create(config, scale);
+    for (int o = 0; o < 2; o++) {
+        struct pack pack;
+        if (pack_create(&pack, &w, backend, &one, o ? 3 : LANES, orders[o], &err) || run_steps(&pack, &err))
+            fail_msg("%s", err.text);
+        for (size_t i = 0; i < pack.count; i++)
+            check_alone(&pack, i, backend, &one);
+        pack_destroy(&pack);
+    }
+    world_destroy(&w);
+}
+
+static void lanes_are_as_if_alone(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    check("reference", &config, 1);
+    check("cpu", &config, 1);
+    config.tied = false;
+    check("cpu", &config, 5);
+}
+
+static void every_architecture(void **state)
+{
+    (void)state;
+    for (int i = 0; i < VARIANTS; i++) {
+        struct model_config config = variant_model(i, 4, 2, i % 2);
+        print_message("%s\n", variants[i].what);
+        check("cpu", &config, 1);
+        check("reference", &config, 1);
+    }
+}
+
+/* Products large enough for the kernels of large matrices, some of them not. */
+static void large_and_small_products(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 1, false);
+    config.width = 120; /* no multiple of a vector */
+    config.head_width = 24;
+    config.ffn = 250;
+    config.vocabulary = 701;
+    check("cpu", &config, 12);
+    check("cpu", &config, 1);
+}
+
+/* A lane that has diverged leaves the others alone. */
+static void a_lane_of_nan(void **state)
+{
+    (void)state;
+    const struct collective one = {NULL, 0, 1};
+    struct error err = {""};
+    struct model_config config = small_model(4, 2, true);
+    struct world w = world_create(&config, 1);
+    struct pack pack;
+    static const size_t members[LANES] = {0, 1, 2, 3, 4};
+    if (pack_create(&pack, &w, "cpu", &one, LANES, members, &err)) fail_msg("%s", err.text);
+    for (size_t i = 0; i < pack.parameters[2]->count; i++)
+        if (pack.parameters[2]->list[i].adapter)
+            pack.kernels->fill(pack.device, 1, NAN, pack.parameters[2]->list[i].value);
+    if (run_steps(&pack, &err)) fail_msg("%s", err.text);
+    assert_true(isnan(pack.losses[2]));
+    for (size_t i = 0; i < LANES; i++)
+        if (i != 2) check_alone(&pack, i, "cpu", &one);
+    pack_destroy(&pack);
+    world_destroy(&w);
+}
+
+/* Two ranks of a gang, with all lanes or with one. */
+struct couple {
+    struct collective collective;
+    const struct world *world;
+    struct pack pack;
+    size_t count, member;
+    int failed;
+};
+
+static void *couple_main(void *argument)
+{
+    static const size_t all[LANES] = {0, 1, 2, 3, 4};
+    struct couple *c = argument;
+    struct error err = {""};
+    c->failed = pack_create(&c->pack, c->world, "cpu", &c->collective, c->count, c->count > 1 ? all : &c->member, &err);
+    for (size_t step = 0; !c->failed && step < sizeof at_work / sizeof *at_work; step++)
+        if (c->count > 1 || at_work[step] >> c->member & 1)
+            c->failed = pack_step(&c->pack, at_work[step], step + 1, &err);
+    if (c->failed) fprintf(stderr, "%s\n", err.text);
+    if (c->failed) collective_abort(c->collective.group);
+    return NULL;
+}
+
+static void couple_run(struct couple couple[2], const struct world *w, size_t count, size_t member)
+{
+    struct error err = {""};
+    pthread_t threads[2];
+    struct collective_group *group = collective_group_create(2, &err);
+    for (int rank = 0; rank < 2; rank++) {
+        couple[rank] = (struct couple){.collective = {group, rank, 2}, .world = w, .count = count, .member = member};
+        assert_int_equal(pthread_create(&threads[rank], NULL, couple_main, &couple[rank]), 0);
+    }
+    for (int rank = 0; rank < 2; rank++)
+        pthread_join(threads[rank], NULL);
+    collective_group_destroy(group);
+    assert_false(couple[0].failed || couple[1].failed);
+}
+
+static void a_gang(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    struct world w = world_create(&config, 1);
+    struct couple pack[2], alone[2];
+    couple_run(pack, &w, LANES, 0);
+    for (size_t i = 0; i < LANES; i++) {
+        couple_run(alone, &w, 1, i);
+        for (int rank = 0; rank < 2; rank++) {
+            compare_lane(&pack[rank].pack, i, &alone[rank].pack);
+            pack_destroy(&alone[rank].pack);
+        }
+    }
+    pack_destroy(&pack[0].pack);
+    pack_destroy(&pack[1].pack);
+    world_destroy(&w);
+}
+
+static void what_is_no_pack_is_refused(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct model_config config = small_model(4, 2, true);
+    struct world w = world_create(&config, 1);
+    struct method_config full = method_full_config();
+    struct memory memory;
+    struct lane lanes[2] = {{w.methods[0], NULL, w.capacities[0]}, {full, NULL, w.capacities[1]}};
+    struct recipe recipes[2] = {fixture_adamw, fixture_adamw};
+    assert_int_equal(model_pack_memory(&config, lanes, recipes, 2, 1, &memory, &err), -1);
+    assert_non_null(strstr(err.text, "full"));
+    struct pack pack;
+    static const size_t members[LANES] = {0, 1, 2, 3, 4};
+    if (pack_create(&pack, &w, "cpu", &(struct collective){NULL, 0, 1}, LANES, members, &err)) fail_msg("%s", err.text);
+    assert_null(parameters_create_beside(pack.parameters[0], &config, &full, NULL, &err));
+    double losses[LANES];
+    batch_join_begin(&pack.joined);
+    assert_int_equal(batch_join(&pack.joined, 1, &w.samples[1]->batch, &err), 0);
+    assert_int_equal(batch_join(&pack.joined, 0, &w.samples[0]->batch, &err), 0);
+    assert_int_equal(model_pass(pack.model, &pack.joined.batch, NULL, losses, &err), -1); /* lanes not in order */
+    batch_join_begin(&pack.joined);
+    assert_int_equal(batch_join(&pack.joined, 0, &w.samples[1]->batch, &err), 0); /* a prompt, which lane 0 has not */
+    assert_int_equal(model_pass(pack.model, &pack.joined.batch, NULL, losses, &err), -1);
+    pack.joined.segments[0].rows = 4096; /* more than the lane has room for */
+    assert_int_equal(model_pass(pack.model, &pack.joined.batch, NULL, losses, &err), -1);
+    pack_destroy(&pack);
+    world_destroy(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(lanes_are_as_if_alone),
+        cmocka_unit_test(every_architecture),
+        cmocka_unit_test(large_and_small_products),
+        cmocka_unit_test(a_lane_of_nan),
+        cmocka_unit_test(a_gang),
+        cmocka_unit_test(what_is_no_pack_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
