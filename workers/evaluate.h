@@ -18,4 +18,16 @@ struct tick {
 int evaluate(struct model *model, struct feed *feed, struct batch_buffer *buffer, const struct tick *tick, double *loss,
              uint64_t *targets, struct error *err);
 
+/* The same of several lanes of a pack, in their order, each over a feed of its own. joined NULL: no pack, one lane, its
+ * batches are passed as they are. */
+struct evaluation {
+    struct feed *feed;
+    struct batch_buffer *buffer;
+    uint32_t lane;
+    double loss;
+    uint64_t targets;
+};
+int evaluate_lanes(struct model *model, struct evaluation *list, size_t count, struct batch_buffer *joined,
+                   const struct tick *tick, struct error *err);
+
 #endif

@@ -276,6 +276,11 @@ static int run(struct model *model, const struct batch *batch, const float *scal
 int model_pass(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err)
 {
     if (check_sequences(model, batch, err) || check_segments(model, batch, err)) return -1;
+    if (scales && !model->training) {
+        if (model->method_config.kind != METHOD_NONE)
+            return error_set(err, "the model was made for evaluation, it has no room for gradients");
+        scales = NULL;
+    }
     model->whole = (struct segment){0, 0, batch->tokens, batch->tokens, 0, batch->targets, batch->draws};
     model->segments = batch->segment_count ? batch->segments : &model->whole;
     model->segment_count = batch->segment_count ? batch->segment_count : 1;
@@ -336,7 +341,5 @@ void drop(const struct model *model, const char *site, uint32_t layer, size_t to
 
 int model_train(struct model *model, const struct batch *batch, float scale, double *loss, struct error *err)
 {
-    if (!model->training && model->method_config.kind != METHOD_NONE)
-        return error_set(err, "the model was made for evaluation, it has no room for gradients");
-    return pass_alone(model, batch, model->training && scale != 0 ? &scale : NULL, loss, err);
+    return pass_alone(model, batch, scale != 0 ? &scale : NULL, loss, err);
 }

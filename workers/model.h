@@ -26,6 +26,9 @@ struct segment {
  * result depends on its place among them (docs/engine.md, Packs). */
 #define SEGMENT_ROWS 12
 
+/* Lanes of a pack at most. */
+enum { PACK_LIMIT = 64 };
+
 /* Host memory, owned by the caller. tokens = offsets[sequences]. With prompt tuning each sequence begins with the
  * prompt: ids -1, -2, ... -length. */
 struct batch {

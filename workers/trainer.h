@@ -1,4 +1,5 @@
-/* One optimiser step, the same for pretraining and finetuning: batch, forward, loss, backward, reduce, clip, step. */
+/* One optimiser step, the same for pretraining and finetuning: batch, forward, loss, backward, reduce, clip, step; and
+ * of several lanes of a pack at once. */
 #ifndef TUNELAW_WORKERS_TRAINER_H
 #define TUNELAW_WORKERS_TRAINER_H
 
@@ -18,6 +19,9 @@ struct trainer { /* all borrowed */
     struct feed *feed;
     struct batch_buffer *buffer;
     const struct tick *tick; /* between micro-batches: a step may be longer than the agent's patience */
+    uint32_t lane;           /* of the model */
+    struct batch_buffer
+        *joined; /* room for a micro-batch of every lane; NULL: no pack, batches are passed as they are */
 };
 
 struct trainer_step {
@@ -30,5 +34,10 @@ struct trainer_step {
 /* Train step `step` (from 1), which takes positions (step-1)*batch .. step*batch-1 of the feed. Collective over the
  * gang; the same numbers on every rank. -1: a peer or the device failed. */
 int trainer_step(struct trainer *trainer, uint64_t step, struct trainer_step *out, struct error *err);
+
+/* Step steps[i] of trainers[i], lanes of one pack in their order: each as trainer_step does it, micro-batches of all
+ * passed together as long as a lane has some. */
+int trainer_steps(struct trainer *const *trainers, const uint64_t *steps, struct trainer_step *outs, size_t count,
+                  struct error *err);
 
 #endif
