@@ -251,6 +251,12 @@ const struct kernels *kernels_find(const char *name, struct error *err);
  * those can change the last bits: "onednn-2.6.3-avx512", "openblas-0.3.21-SkylakeX"; "plain" for the reference. Cut at
  * `size`. */
 void kernels_library(const struct kernels *kernels, char *out, size_t size);
+/* When a backend's fp32 matmul on one thread gives each row the bytes that it gives it among more rows, where rows are
+ * cut at multiples of JOIN_ROWS (docs/engine.md, Packs; tests/workers/test_pack.c). */
+#define JOIN_ROWS 24
+enum row_join { JOIN_NEVER, JOIN_ALWAYS, JOIN_NARROW, JOIN_LARGE };
+enum row_join kernels_row_join(const struct kernels *kernels);
+bool kernels_rows_join(enum row_join join, size_t rows, size_t n, size_t k); /* of a product of so many rows */
 /* Whether this machine multiplies bf16 numbers faster than fp32 ones with a backend. */
 bool kernels_fast_bf16(const struct kernels *kernels);
 

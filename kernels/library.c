@@ -24,3 +24,35 @@ bool kernels_fast_bf16(const struct kernels *kernels)
     if (strcmp(kernels->name, "cpu") == 0) return onednn_fast_bf16();
     return strcmp(kernels->name, "reference") != 0;
 }
+
+/* Found by trying, with OpenBLAS 0.3.21 (Haswell, Zen, SkylakeX, Cooperlake) and oneDNN 2.6.3 (AVX2, AVX-512): kernels
+ * for AVX2 work on 12 rows at a time and finish what is left in another way; oneDNN has other ones up to 16 rows, and
+ * for AVX2 others where copying the matrices does not pay; OpenBLAS has others for small products on AVX-512. What has
+ * not been tried is not joined. */
+enum row_join kernels_row_join(const struct kernels *kernels)
+{
+    char library[64];
+    if (strcmp(kernels->name, "reference") == 0) return JOIN_ALWAYS;
+    kernels_library(kernels, library, sizeof library);
+    if (strncmp(library, "openblas", 8) == 0) return JOIN_LARGE;
+    if (strncmp(library, "onednn", 6) != 0) return JOIN_NEVER;
+    return strstr(library, "avx512") || strstr(library, "amx") ? JOIN_ALWAYS : JOIN_NARROW;
+}
+
+#define NARROW 256        /* columns for which oneDNN never copies: 1/rows + 1/columns >= 0.0038 */
+#define SMALL_PRODUCT 1e6 /* multiply-adds of OpenBLAS's kernels for small products */
+
+bool kernels_rows_join(enum row_join join, size_t rows, size_t n, size_t k)
+{
+    switch (join) {
+    case JOIN_ALWAYS:
+        return true;
+    case JOIN_NARROW:
+        return n <= NARROW;
+    case JOIN_LARGE:
+        return (double)rows * (double)n * (double)k > SMALL_PRODUCT;
+    case JOIN_NEVER:
+        break;
+    }
+    return false;
+}

@@ -94,6 +94,7 @@ struct model *model_create_pack(const struct model_config *config, const struct 
     model->parameters = parameters;
     model->kernels = parameters->kernels;
     model->device = parameters->device;
+    model->row_join = kernels_row_join(model->kernels);
     model->collective = parameters->collective;
     struct arena activations = {0}, workspace = {0};
     if (model_prepare(model, config, lanes, count, training, model->collective.rank, model->collective.size, err))

@@ -22,9 +22,9 @@ struct segment {
     struct draws draws;
 };
 
-/* Segments begin at multiples of so many rows: OpenBLAS's kernels for AVX2 multiply so many rows at a time, and a row's
- * result depends on its place among them (docs/engine.md, Packs). */
-#define SEGMENT_ROWS 12
+/* Segments begin at multiples of so many rows: a row's last bits depend on its place among those that a matmul works on
+ * at a time (docs/engine.md, Packs). */
+#define SEGMENT_ROWS JOIN_ROWS
 
 /* Lanes of a pack at most. */
 enum { PACK_LIMIT = 64 };

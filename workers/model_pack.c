@@ -3,9 +3,6 @@
 
 #include "workers/model_parts.h"
 
-/* Up to so many multiply-adds OpenBLAS (0.3.21, AVX-512) takes other kernels, whose sums go another way. */
-#define SMALL_PRODUCT 1e6
-
 bool method_packs(enum method_kind kind)
 {
     return method_of(kind)->packs;
@@ -37,9 +34,9 @@ struct linear *lane_linear(const struct model *model, size_t lane, const struct 
     return &model->layers[linear->layer].linears[linear->kind];
 }
 
-static bool is_small(const struct segment *segment, size_t n, size_t k)
+static bool joins(const struct model *model, const struct segment *segment, size_t n, size_t k)
 {
-    return (double)segment->padded * (double)n * (double)k <= SMALL_PRODUCT;
+    return kernels_rows_join(model->row_join, segment->padded, n, k);
 }
 
 void segments_matmul(const struct model *model, const struct segment *segments, size_t count, bool trans_b, size_t n,
@@ -47,7 +44,8 @@ void segments_matmul(const struct model *model, const struct segment *segments, 
 {
     for (size_t from = 0, to; from < count; from = to) {
         size_t first = segments[from].first, rows = segments[from].padded;
-        for (to = from + 1; to < count && !is_small(&segments[from], n, k) && !is_small(&segments[to], n, k); to++)
+        bool joined = count > 1 && joins(model, &segments[from], n, k);
+        for (to = from + 1; to < count && joined && joins(model, &segments[to], n, k); to++)
             rows += segments[to].padded;
         model->kernels->matmul(model->device, false, trans_b, rows, n, k, 1, x + first * k, k, w, trans_b ? k : n, beta,
                                y + first * n, n);

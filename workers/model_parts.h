@@ -59,6 +59,7 @@ struct model {
     bool training;
     bool training_pass, drops; /* gradients of it are wanted; the recipe's dropout of some lane is on */
 
+    enum row_join row_join;         /* of the backend */
     const struct segment *segments; /* of the batch that is passed now; none: all rows are the first lane's */
     size_t segment_count;
     struct segment whole; /* of a batch that names none */
