@@ -18,10 +18,12 @@ struct world {
 static const struct method_config lane_methods[LANES] = {
     {.kind = METHOD_LORA, .size = 3, .alpha = 4.5},
     {.kind = METHOD_PROMPT, .size = 2},
-    {.kind = METHOD_LORA, .size = 1, .alpha = 2},
+    {.kind = METHOD_LORA, .size = 1, .alpha = 2, .dropout = 0.2},
     {.kind = METHOD_LORA, .size = 8, .alpha = 16, .rank_stabilised = true},
     {.kind = METHOD_PROMPT, .size = 5},
 };
+
+static const double dropouts[LANES] = {0, 0.3, 0, 0.1, 0}; /* of the recipes */
 
 /* `scale` times as many tokens a sequence. */
 static struct world world_create(const struct model_config *config, size_t scale)
@@ -71,12 +73,17 @@ static int pack_create(struct pack *p, const struct world *w, const char *backen
               : parameters_create(&w->config, method, &fixture_adamw, collective, p->kernels, p->device, err);
         if (!p->parameters[i]) return -1;
         capacities[i] = w->capacities[m];
+        capacities[i].dropout = dropouts[m] > 0;
         lanes[i] = (struct lane){*method, p->parameters[i], capacities[i]};
     }
     struct batch_capacity all = batch_capacity_join(capacities, count);
     if (count == 1) lanes[0].capacity = all; /* padded, as in a pack */
     p->model = model_create_pack(&w->config, lanes, count, true, err);
     if (!p->model || batch_buffer_create(&p->joined, &all, err)) return -1;
+    for (size_t i = 0; i < count; i++) {
+        model_lane_dropout(p->model, i, dropouts[members[i]]);
+        model_smooth_lane(p->model, i, 0.02 * (double)members[i]);
+    }
     for (size_t i = 0; i < count; i++) /* of each tensor by its name: the same base for all */
         for (size_t t = 0; t < p->parameters[i]->count; t++) {
             const struct parameter *q = &p->parameters[i]->list[t];
@@ -102,7 +109,8 @@ static int pack_step(struct pack *p, unsigned at_work, uint64_t step, struct err
     float scales[LANES] = {0};
     batch_join_begin(&p->joined);
     for (uint32_t i = 0; i < p->count; i++) {
-        const struct batch *batch = &p->world->samples[p->members[i]]->batch;
+        struct batch *batch = &p->world->samples[p->members[i]]->batch;
+        batch->draws = (struct draws){.seed = 7 + p->members[i], .step = step};
         if (!(at_work >> p->members[i] & 1)) continue;
         scales[i] = 1.0f / (float)batch->targets;
         parameters_zero_gradients(p->parameters[i]);
