@@ -148,6 +148,7 @@ static void add_measured(const struct store_result *result, const struct store_e
         observations_omit(out, row, OMITTED_LOSS, "done", "");
         return;
     }
+    if (result->learning_rate > 0) row->learning_rate = result->learning_rate;
     row->valid_loss = result->valid_loss;
     row->pretrain_loss = result->pretrain_loss > 0 ? result->pretrain_loss : NAN;
     row->seconds = execution->seconds > 0 ? execution->seconds : 0;

@@ -62,9 +62,9 @@ struct store_point {
     uint64_t finetune_examples;
     uint64_t pet_size; /* LoRA rank, prompt length; 0 for none and full */
     uint64_t seed;
-    double learning_rate;
-    uint32_t held_out; /* 1: never used to fit, only to judge the fit */
-    uint32_t removed;  /* 1: no longer in the sweep file, kept */
+    double learning_rate; /* 0: none, or that of the method's reference cell, known with the result */
+    uint32_t held_out;    /* 1: never used to fit, only to judge the fit */
+    uint32_t removed;     /* 1: no longer in the sweep file, kept */
 };
 
 /* What was computed. Every field is a function of the point and its execution class alone. */
@@ -93,6 +93,7 @@ struct store_result {
     uint64_t generated;             /* examples; 0: nothing was generated */
     uint32_t beams, max_new_tokens; /* 0 without generation */
     char generations[DIGEST_HEX];   /* of the texts, in their order (workers/generation.h); zeros without */
+    double learning_rate;           /* at the peak of its schedule; 0 without training */
 };
 /* A result for which nothing was generated: the members above. */
 void store_result_without_generations(struct store_result *result);

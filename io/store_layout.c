@@ -78,6 +78,7 @@ static const struct frozen_field result_fields[] = {
     FIELD(store_result, beams, FIELD_U32, "beams"),
     FIELD(store_result, max_new_tokens, FIELD_U32, "tokens"),
     FIELD(store_result, generations, FIELD_TEXT, "hexadecimal digest of the generated texts"),
+    FIELD(store_result, learning_rate, FIELD_F64, "1"),
     {"committed", FIELD_U32, STORE_MARKER_OFFSET, 4, "1: the row is committed", NULL},
     {"checksum", FIELD_U64, STORE_MARKER_OFFSET + 8, 8, "XXH3-64 of the row before `committed`", NULL},
 };
@@ -144,7 +145,7 @@ _Static_assert(sizeof(struct store_point) == 312,
                "a member of /points needs an entry in point_fields and a new version");
 _Static_assert(sizeof(struct store_state) == 216, "likewise /state");
 _Static_assert(sizeof(struct store_execution) == 256, "likewise /execution");
-_Static_assert(sizeof(struct store_result) == 272, "likewise /results");
+_Static_assert(sizeof(struct store_result) == 280, "likewise /results");
 _Static_assert(sizeof(struct store_curve) == 40 + 48 * STORE_CURVE, "likewise /curves");
 
 void store_result_without_generations(struct store_result *result)

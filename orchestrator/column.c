@@ -31,7 +31,7 @@ const struct column columns[] = {
     POINT(U64, finetune_examples),
     POINT(U64, pet_size),
     POINT(U64, seed),
-    POINT(DOUBLE, learning_rate),
+    COLUMN("learning_rate", POINT, DOUBLE, learning_rate),
     POINT(U32, held_out),
     POINT(U32, removed),
     COLUMN("status", STATE, STATUS, state.status),

@@ -61,12 +61,14 @@ static void print_part(const char *title, enum column_part part, const struct vi
     }
 }
 
-static void print_text(const struct view_row *row, const struct files *files)
+static void print_text(const struct view *view, const struct view_row *row, const struct files *files)
 {
-    char what[256];
+    char what[256], tuning[512];
     view_describe(&row->point, what, sizeof what);
     printf("%s: %s\n", what, view_status(row));
     print_part("point", COLUMN_POINT, row);
+    view_tuning(view, row, tuning, sizeof tuning);
+    if (*tuning) printf("  %-25s %s\n", "learning_rate is", tuning);
     print_part("state", COLUMN_STATE, row);
     if (row->committed) {
         print_part("result (losses in nats per token)", COLUMN_RESULT, row);
@@ -108,9 +110,12 @@ static json_t *path_json(const char *path)
     return *path ? json_string(path) : json_null();
 }
 
-static int print_json(const struct view_row *row, const struct files *files)
+static int print_json(const struct view *view, const struct view_row *row, const struct files *files)
 {
+    char tuning[512];
     json_t *root = column_json_row(row);
+    view_tuning(view, row, tuning, sizeof tuning);
+    if (*tuning) json_object_set_new(root, "tuning", json_string(tuning));
     json_object_set_new(root, "curve", curve_json(row));
     json_object_set_new(root, "log", path_json(files->log));
     json_object_set_new(root, "best_checkpoint", path_json(files->best));
@@ -176,9 +181,9 @@ int command_show(int argc, char **argv)
     } else {
         find_files(&view, row, files);
         if (arguments.json)
-            code = print_json(row, files);
+            code = print_json(&view, row, files);
         else
-            print_text(row, files);
+            print_text(&view, row, files);
     }
     free(files);
     free(row);

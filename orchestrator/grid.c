@@ -49,8 +49,8 @@ bool grid_holds(const struct sweep *sweep, const struct sweep_cells *cells, cons
 static double method_points(const struct sweep *sweep, const struct sweep_method *method)
 {
     if (method->config.kind == METHOD_NONE) return 1.0;
-    return (double)method->size_count * (double)method->learning_rate_count * (double)method->example_count *
-           (double)sweep->seed_count;
+    double rates = method->at_reference ? 1.0 : (double)method->learning_rate_count;
+    return (double)method->size_count * rates * (double)method->example_count * (double)sweep->seed_count;
 }
 
 /* A base that is finetuned on a task. */
@@ -70,6 +70,9 @@ size_t grid_size(const struct sweep *sweep)
             for (size_t tokens = 0; tokens < sweep->pretrain_token_count; tokens++)
                 bases += has_base(sweep, task, model, tokens);
         all += each * bases;
+        for (size_t i = 0; i < sweep->method_count; i++) /* the other candidates */
+            if (sweep->methods[i].at_reference && sweep->methods[i].tasks >> task & 1)
+                all += (double)sweep->methods[i].learning_rate_count - 1.0;
     }
     return all > GRID_LIMIT ? GRID_LIMIT + 1 : (size_t)all;
 }
@@ -117,8 +120,20 @@ static bool kept(const struct sweep *sweep, const struct grid_point *point)
     return !in_any(sweep, sweep->exclude, sweep->exclude_count, point);
 }
 
+bool grid_at_reference(const struct sweep_reference *cell, const struct grid_point *point)
+{
+    return point->model == cell->model && point->tokens == cell->tokens && point->size == cell->size &&
+           point->examples == cell->examples && point->seed == cell->seed;
+}
+
 static void add(const struct sweep *sweep, struct grid *grid, struct grid_point point)
 {
+    const struct sweep_method *method = &sweep->methods[point.method];
+    const struct sweep_reference *cell = &method->references[point.task];
+    if (method->at_reference && !(cell->task == point.task && grid_at_reference(cell, &point))) {
+        if (point.rate > 0) return;
+        point.rate = GRID_TUNED;
+    }
     if (!kept(sweep, &point)) {
         grid->excluded++;
         return;

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define IDENTITY_VERSION "tunelaw-1"
 
@@ -102,6 +103,12 @@ void identity_method(const struct sweep_task *task, const struct method_config *
              task->data.digest.hex, used(task->valid_examples, task->data.examples[SPLIT_VALID]),
              used(task->test_examples, task->data.examples[SPLIT_TEST]), method_name(method->kind), method->size,
              method->kind == METHOD_LORA ? method->alpha : 0.0, more, text, precision_text(recipe->precision));
+}
+
+void identity_tuned(struct identity_method *method, const struct digest *reference)
+{
+    size_t length = strlen(method->text);
+    snprintf(method->text + length, sizeof method->text - length, " tuned_at=%s", reference->hex);
 }
 
 struct digest identity_point(const struct digest *base, const struct identity_method *method,

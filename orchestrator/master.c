@@ -10,6 +10,8 @@ struct stage *master_describe(struct master *master, uint32_t index)
 {
     plan_stage_describe(master->plan, index, master->options.dir, master->stages[index].attempts, master->scratch);
     master->scratch->generation = master->generation;
+    const struct plan_stage *stage = &master->plan->stages[index];
+    if (plan_is_tuned(stage)) master->scratch->recipe.learning_rate = master->references[stage->reference].rate;
     return master->scratch;
 }
 
@@ -61,6 +63,7 @@ void master_destroy(struct master *master)
     data_check_destroy(master->data_check);
     store_close(master->store);
     losses_close(master->losses);
+    free(master->references);
     if (master->log_fd >= 0) close(master->log_fd);
     if (master->lock_fd >= 0) close(master->lock_fd);
     schedule_free(&master->schedule);
@@ -81,8 +84,8 @@ void master_destroy(struct master *master)
 int master_step(struct master *master, struct error *err)
 {
     if (master_check_store(master, err) != 0 || master_commit(master, err) != 0 ||
-        master_watch_time(master, err) != 0 || master_watch_requests(master, err) != 0 ||
-        master_assign(master, master_seconds_left(master), err) != 0)
+        master_resolve_references(master, err) != 0 || master_watch_time(master, err) != 0 ||
+        master_watch_requests(master, err) != 0 || master_assign(master, master_seconds_left(master), err) != 0)
         return -1;
     master_show(master, false);
     return 0;

@@ -52,6 +52,12 @@ struct arrival {
     struct stage_outcome outcome;
 };
 
+/* A plan's reference while its candidates run. */
+struct master_reference {
+    double rate;   /* the best one's; 0: not known yet */
+    bool hopeless; /* no candidate has a result that is one */
+};
+
 struct master_node {
     char host[STORE_NAME];
     bool present; /* has said hello, or never will */
@@ -81,6 +87,9 @@ struct master {
     uint32_t *child_first, *children; /* children of stage s: children[child_first[s] .. child_first[s+1]-1] */
     unsigned char *committed;         /* [rows of the store] */
     struct losses *losses;
+    struct master_reference *references; /* [of the plan] */
+    size_t references_open;              /* neither known nor hopeless */
+    bool candidate_ended;                /* since they were looked at */
     struct schedule schedule;
     struct schedule_node *nodes; /* [ranks] */
     struct master_node *node_info;
@@ -110,7 +119,9 @@ struct stage *master_describe(struct master *master, uint32_t index);
 /* master_stages.c. At the start: the children of each stage; what is left to do, ready where its parent is complete. */
 int master_list_children(struct master *master, struct error *err);
 int master_find_work(struct master *master, struct error *err);
+/* What a stage needs is there: its parent's state, its learning rate. */
 bool master_parent_complete(const struct master *master, uint32_t index);
+int master_make_ready(struct master *master, uint32_t index, struct error *err);
 /* A stage has its end state, or its row is committed: what waited for it is ready. */
 int master_complete(struct master *master, uint32_t index, struct error *err);
 /* An attempt has failed: another one, or the stage is given up. */
@@ -120,6 +131,13 @@ int master_set_state(struct master *master, uint32_t point, enum store_status st
                      const char *message, struct error *err);
 /* Everything that waits below a stage that has been given up. */
 int master_skip_below(struct master *master, uint32_t index, struct error *err);
+
+/* master_references.c. At the start: the rates that are known, by logs/rates of an earlier run or by the results. Then,
+ * whenever candidates have ended: those that all candidates are known of, and what waited for them. */
+int master_open_references(struct master *master, struct error *err);
+int master_resolve_references(struct master *master, struct error *err);
+/* Whether a stage's learning rate is known, as most are in the plan. */
+bool master_rate_known(const struct master *master, uint32_t index);
 
 /* master_commit.c. A result waits for the next commit; commit all that wait, once the data set is known to be the one
  * that was planned with. */

@@ -21,7 +21,7 @@ int master_set_state(struct master *master, uint32_t point, enum store_status st
     return store_set_state(master->store, point, &state, err);
 }
 
-static int make_ready(struct master *master, uint32_t index, struct error *err)
+int master_make_ready(struct master *master, uint32_t index, struct error *err)
 {
     const struct plan_stage *stage = &master->plan->stages[index];
     master->stages[index].state = STAGE_READY;
@@ -70,6 +70,7 @@ int master_find_work(struct master *master, struct error *err)
     master->committed = calloc(store_count(master->store), 1); /* behind the sweep's points: removed ones */
     if (!master->committed) return error_set(err, "out of memory");
     if (store_committed(master->store, master->committed, err) != 0) return -1;
+    if (master_open_references(master, err) != 0) return -1;
     for (size_t p = 0; p < plan->point_count; p++) {
         if (master->committed[p] || master->options.only) continue;
         uint32_t index = plan->stage_of_point[p];
@@ -78,12 +79,10 @@ int master_find_work(struct master *master, struct error *err)
     }
     for (uint32_t i = 0; master->options.only && i < plan->stage_count; i++)
         if (master->options.only[i] && need(master, i, err) != 0) return -1;
-    if (master_give_up_lost(master, err) != 0) return -1;
+    if (master_give_up_lost(master, err) != 0 || master_resolve_references(master, err) != 0) return -1;
     for (uint32_t i = 0; i < plan->stage_count; i++) {
         if (master->stages[i].state != STAGE_WAITING) continue;
-        uint32_t parent = plan->stages[i].parent;
-        if ((parent == PLAN_NONE || master->stages[parent].state == STAGE_COMPLETE) && make_ready(master, i, err) != 0)
-            return -1;
+        if (master_parent_complete(master, i) && master_make_ready(master, i, err) != 0) return -1;
     }
     return 0;
 }
@@ -94,6 +93,7 @@ int master_skip_below(struct master *master, uint32_t index, struct error *err)
         uint32_t child = master->children[c];
         if (master->stages[child].state != STAGE_WAITING) continue;
         master->stages[child].state = STAGE_SKIPPED;
+        master->candidate_ended = true;
         uint32_t point = master->plan->stages[child].point;
         if (point != PLAN_NONE) {
             char message[STORE_MESSAGE];
@@ -109,10 +109,11 @@ int master_skip_below(struct master *master, uint32_t index, struct error *err)
 
 int master_complete(struct master *master, uint32_t index, struct error *err)
 {
+    master->candidate_ended = true;
     master->stages[index].state = STAGE_COMPLETE;
     for (uint32_t c = master->child_first[index]; c < master->child_first[index + 1]; c++)
         if (master->stages[master->children[c]].state == STAGE_WAITING &&
-            make_ready(master, master->children[c], err) != 0)
+            master_rate_known(master, master->children[c]) && master_make_ready(master, master->children[c], err) != 0)
             return -1;
     return 0;
 }
@@ -120,7 +121,7 @@ int master_complete(struct master *master, uint32_t index, struct error *err)
 bool master_parent_complete(const struct master *master, uint32_t index)
 {
     uint32_t parent = master->plan->stages[index].parent;
-    return parent == PLAN_NONE || master->stages[parent].state == STAGE_COMPLETE;
+    return (parent == PLAN_NONE || master->stages[parent].state == STAGE_COMPLETE) && master_rate_known(master, index);
 }
 
 /* Ready now, or when the parent is complete. A parent that nobody needed until now is looked for on disk. */
@@ -133,9 +134,9 @@ static int make_ready_or_wait(struct master *master, uint32_t index, struct erro
             master_state_finished(master, parent, &finished, err) != 0)
             return -1;
         if (finished) master->stages[parent].state = STAGE_COMPLETE;
-        if (master_parent_complete(master, index)) return make_ready(master, index, err);
+        if (master_parent_complete(master, index)) return master_make_ready(master, index, err);
         master->stages[index].state = STAGE_WAITING;
-        if (master->stages[parent].state != STAGE_UNNEEDED) return 0;
+        if (parent == PLAN_NONE || master->stages[parent].state != STAGE_UNNEEDED) return 0;
         index = parent;
     }
 }
@@ -187,6 +188,7 @@ int master_fail(struct master *master, uint32_t index, const struct stage_outcom
         return make_ready_or_wait(master, index, err);
     }
     stage->state = STAGE_FAILED;
+    master->candidate_ended = true;
     if (point != PLAN_NONE) {
         master->summary.failed++;
         if (master_set_state(master, point, outcome->status, 0, false, outcome->message, err) != 0) return -1;

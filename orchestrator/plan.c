@@ -14,7 +14,7 @@
 struct recipe plan_recipe(const struct sweep_method *method, uint32_t rate, uint64_t examples)
 {
     struct recipe recipe = method->recipe;
-    recipe.learning_rate = method->learning_rates[rate];
+    recipe.learning_rate = rate == GRID_TUNED ? 0.0 : method->learning_rates[rate];
     recipe.steps = recipe.decay_steps = sweep_finetune_steps(method, examples);
     if (recipe.evaluation_steps) {
         uint64_t count = recipe.steps / recipe.evaluation_steps + (recipe.steps % recipe.evaluation_steps != 0);
@@ -43,9 +43,17 @@ static size_t shape_index(const struct builder *b, uint32_t model, uint32_t meth
     return model * b->shape_count + b->shape_first[method] + size;
 }
 
+/* Of a method with a reference cell, behind its rates, also GRID_TUNED. */
+static size_t text_count(const struct sweep_method *method)
+{
+    return method->learning_rate_count + method->at_reference;
+}
+
 static size_t text_index(const struct builder *b, uint32_t task, uint32_t method, uint32_t size, uint32_t rate)
 {
-    return task * b->text_count + b->text_first[method] + size * b->sweep->methods[method].learning_rate_count + rate;
+    const struct sweep_method *m = &b->sweep->methods[method];
+    if (rate == GRID_TUNED) rate = (uint32_t)m->learning_rate_count;
+    return task * b->text_count + b->text_first[method] + size * text_count(m) + rate;
 }
 
 static struct method_config method_of(const struct sweep *sweep, uint32_t method, uint32_t size)
@@ -61,7 +69,8 @@ static int prepare_method(struct builder *b, uint32_t method, struct error *err)
     const struct sweep_method *m = &sweep->methods[method];
     for (uint32_t size = 0; size < m->size_count; size++) {
         struct method_config config = method_of(sweep, method, size);
-        for (uint32_t rate = 0; rate < m->learning_rate_count; rate++) {
+        for (uint32_t i = 0; i < text_count(m); i++) {
+            uint32_t rate = i < m->learning_rate_count ? i : GRID_TUNED;
             struct recipe recipe = plan_recipe(m, rate, sweep->examples[0]);
             for (uint32_t task = 0; task < sweep->task_count; task++)
                 identity_method(&sweep->tasks[task], &config, &recipe,
@@ -87,7 +96,7 @@ static int prepare(struct builder *b, struct error *err)
         b->shape_first[i] = b->shape_count;
         b->text_first[i] = b->text_count;
         b->shape_count += m->size_count;
-        b->text_count += m->size_count * m->learning_rate_count;
+        b->text_count += m->size_count * text_count(m);
     }
     b->shapes = calloc(b->shape_count * sweep->model_count, sizeof *b->shapes);
     b->texts = calloc(b->text_count * sweep->task_count, sizeof *b->texts);
@@ -139,6 +148,7 @@ static int add_trunk(struct builder *b, uint32_t model, struct error *err)
         *stage = (struct plan_stage){.kind = STAGE_PRETRAIN,
                                      .parent = parent,
                                      .point = PLAN_NONE,
+                                     .reference = PLAN_NONE,
                                      .task = sweep->bases[model].text,
                                      .model = model,
                                      .degree = shape.degree,
@@ -198,7 +208,7 @@ static void fill_point(const struct builder *b, const struct grid_point *at, con
     point->finetune_examples = tuned ? sweep->examples[at->examples] : 0;
     point->pet_size = method.size;
     point->seed = sweep->seeds[at->seed];
-    point->learning_rate = sweep->methods[at->method].learning_rates[at->rate];
+    point->learning_rate = plan_stage_rate(b->plan, stage);
     point->held_out = at->held_out;
 }
 
@@ -223,6 +233,7 @@ static void add_point(struct builder *b, size_t index)
                                  .method = at->method,
                                  .size = at->size,
                                  .rate = at->rate,
+                                 .reference = PLAN_NONE,
                                  .seed = at->seed,
                                  .examples = at->examples,
                                  .degree = shape->degree,
@@ -231,8 +242,13 @@ static void add_point(struct builder *b, size_t index)
                                  .evaluation_flops = plan_evaluation_flops(task, model, &method, &recipe),
                                  .bytes = shape->bytes,
                                  .recompute = shape->recompute};
-    stage->identity = identity_point(&base.identity, &b->texts[text_index(b, at->task, at->method, at->size, at->rate)],
-                                     &recipe, sweep->examples[at->examples], sweep->seeds[at->seed]);
+    struct identity_method text = b->texts[text_index(b, at->task, at->method, at->size, at->rate)];
+    if (plan_is_tuned(stage)) {
+        stage->reference = plan_find_reference(plan, at->method, at->task);
+        identity_tuned(&text, &plan->references[stage->reference].identity);
+    }
+    stage->identity =
+        identity_point(&base.identity, &text, &recipe, sweep->examples[at->examples], sweep->seeds[at->seed]);
     if (shape->recompute) stage->recompute_flops = plan_finetune_recompute(task, model, &method, &recipe);
     stage->seconds = (stage->flops + stage->recompute_flops + stage->evaluation_flops) / (b->rate * stage->degree);
     fill_point(b, at, stage, &base, &plan->points[index]);
@@ -294,8 +310,15 @@ int plan_finish(struct plan *plan, struct error *err)
     }
     plan->identity = digest_stream_result(stream);
     digest_stream_destroy(stream);
-    for (size_t i = plan->stage_count; i-- > 0;) {
-        const struct plan_stage *stage = &plan->stages[i];
+    for (size_t i = 0; i < plan->reference_count; i++)
+        plan->references[i].tail = 0;
+    for (size_t i = plan->stage_count; i-- > 0;) { /* candidates come before what waits for them */
+        struct plan_stage *stage = &plan->stages[i];
+        struct plan_reference *reference = stage->reference == PLAN_NONE ? NULL : &plan->references[stage->reference];
+        if (reference && plan_is_tuned(stage))
+            reference->tail = stage->path_seconds > reference->tail ? stage->path_seconds : reference->tail;
+        else if (reference && stage->seconds + reference->tail > stage->path_seconds)
+            stage->path_seconds = stage->seconds + reference->tail;
         if (stage->parent == PLAN_NONE) continue;
         struct plan_stage *parent = &plan->stages[stage->parent];
         double through = parent->seconds + stage->path_seconds;
@@ -321,7 +344,10 @@ static int build(struct builder *b, struct error *err)
     for (uint32_t i = 0; i < b->sweep->model_count; i++)
         if (add_trunk(b, i, err)) return -1;
     for (size_t i = 0; i < plan->point_count; i++)
-        add_point(b, i);
+        if (b->grid.points[i].rate != GRID_TUNED) add_point(b, i);
+    if (plan_make_references(plan, err)) return -1;
+    for (size_t i = 0; i < plan->point_count; i++)
+        if (b->grid.points[i].rate == GRID_TUNED) add_point(b, i);
     return plan_finish(plan, err);
 }
 
@@ -355,6 +381,9 @@ void plan_destroy(struct plan *plan)
     free(plan->points);
     free(plan->stages);
     free(plan->stage_of_point);
+    for (size_t i = 0; i < plan->reference_count; i++)
+        free(plan->references[i].candidates);
+    free(plan->references);
     free(plan);
 }
 

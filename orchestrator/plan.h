@@ -27,7 +27,8 @@ struct plan_stage {
     uint32_t point;  /* index of the point that it computes, PLAN_NONE for pretraining */
     uint32_t task;   /* index: its data set is what the stage reads */
     uint32_t model, method, size, rate, seed, examples; /* indices into the sweep's axes */
-    uint32_t degree;                                    /* devices */
+    uint32_t reference; /* of the plan's references: of a candidate, or of a stage whose rate (GRID_TUNED) it tunes */
+    uint32_t degree;    /* devices */
     uint64_t first_step, last_step;
     double flops;            /* of training */
     double recompute_flops;  /* of activations that are computed again, beside `flops` */
@@ -39,6 +40,15 @@ struct plan_stage {
     bool recompute;
 };
 
+/* A method's learning rates, tried at one cell; the best by validation is that of the method's other points. */
+struct plan_reference {
+    struct digest identity; /* of its candidates' identities */
+    uint32_t method, task;  /* of the cell */
+    uint32_t *candidates;   /* stages, by ascending learning rate */
+    size_t count;
+    double tail; /* seconds of the longest chain that waits for it */
+};
+
 struct plan {
     const struct sweep *sweep; /* not owned */
     struct store_point *points;
@@ -46,6 +56,8 @@ struct plan {
     struct plan_stage *stages;
     size_t stage_count;
     uint32_t *stage_of_point;
+    struct plan_reference *references;
+    size_t reference_count;
     struct digest identity; /* of all stages: equal plans, equal digests */
     double flops;           /* of all stages */
     double recompute_flops; /* of all stages */
@@ -56,8 +68,13 @@ struct plan {
 struct plan *plan_create(const struct sweep *sweep, double rate, struct error *err);
 void plan_destroy(struct plan *plan);
 
-/* Everything a worker needs for stage `index`, as of attempt `attempt`, in run directory `dir` (absolute). */
+/* Everything a worker needs for stage `index`, as of attempt `attempt`, in run directory `dir` (absolute). The
+ * learning rate of a stage that waits for a reference is 0: the master fills it in. */
 void plan_stage_describe(const struct plan *plan, size_t index, const char *dir, uint32_t attempt, struct stage *out);
+
+/* Whether a stage waits for the candidates of its reference; the learning rate of one of them. */
+bool plan_is_tuned(const struct plan_stage *stage);
+double plan_stage_rate(const struct plan *plan, const struct plan_stage *stage);
 
 /* What the plan asks of so many devices. seconds: a lower bound, the larger of the longest chain and of all work shared
  * evenly. */

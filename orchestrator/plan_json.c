@@ -14,20 +14,30 @@ static int write_object(json_t *object, const char *before, FILE *out)
     return rc;
 }
 
+/* Stages that a stage waits for beside its parent: those that tune its learning rate. */
+static json_t *candidates_array(const struct plan *plan, const struct plan_stage *stage)
+{
+    json_t *list = json_array();
+    const struct plan_reference *reference = plan_is_tuned(stage) ? &plan->references[stage->reference] : NULL;
+    for (size_t i = 0; reference && i < reference->count; i++)
+        json_array_append_new(list, json_string(plan->stages[reference->candidates[i]].identity.hex));
+    return list;
+}
+
 static json_t *stage_object(const struct plan *plan, const struct plan_stage *stage)
 {
     const struct sweep *sweep = plan->sweep;
     bool pretrain = stage->kind == STAGE_PRETRAIN;
     json_t *parent = stage->parent == PLAN_NONE ? json_null() : json_string(plan->stages[stage->parent].identity.hex);
     json_t *point = stage->point == PLAN_NONE ? json_null() : json_integer(stage->point);
-    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:f}", "identity",
-                     stage->identity.hex, "kind", pretrain ? "pretrain" : "finetune", "parent", parent, "point", point,
-                     "task", sweep->tasks[stage->task].name, "model", sweep->models[stage->model].name, "method",
-                     pretrain ? "full" : method_name(sweep->methods[stage->method].config.kind), "first_step",
+    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:f, s:o}",
+                     "identity", stage->identity.hex, "kind", pretrain ? "pretrain" : "finetune", "parent", parent,
+                     "point", point, "task", sweep->tasks[stage->task].name, "model", sweep->models[stage->model].name,
+                     "method", pretrain ? "full" : method_name(sweep->methods[stage->method].config.kind), "first_step",
                      (json_int_t)stage->first_step, "last_step", (json_int_t)stage->last_step, "devices",
                      (json_int_t)stage->degree, "bytes", (json_int_t)stage->bytes, "flops", stage->flops, "seconds",
                      stage->seconds, "path_seconds", stage->path_seconds, "recompute", (int)stage->recompute,
-                     "recompute_flops", stage->recompute_flops);
+                     "recompute_flops", stage->recompute_flops, "waits_for", candidates_array(plan, stage));
 }
 
 static json_t *point_object(const struct plan *plan, size_t index)

@@ -67,11 +67,19 @@ int plan_order_by_information(struct plan *plan, struct error *err)
             if (kind != METHOD_NONE && sweep->methods[m].tasks >> task & 1)
                 rc = order_method(plan, sweep->tasks[task].name, method_name(kind), &table, err);
         }
-    for (size_t i = plan->stage_count; i-- > 0;) {
-        const struct plan_stage *stage = &plan->stages[i];
+    double *tails = calloc(plan->reference_count + 1, sizeof *tails); /* of what waits for a reference */
+    if (!tails) rc = error_set(err, "out of memory");
+    for (size_t i = plan->stage_count; i-- > 0 && !rc;) {
+        struct plan_stage *stage = &plan->stages[i];
+        double *tail = stage->reference == PLAN_NONE ? NULL : &tails[stage->reference];
+        if (tail && plan_is_tuned(stage))
+            *tail = fmax(*tail, stage->priority);
+        else if (tail)
+            stage->priority = fmax(stage->priority, *tail);
         if (stage->parent != PLAN_NONE)
             plan->stages[stage->parent].priority = fmax(plan->stages[stage->parent].priority, stage->priority);
     }
+    free(tails);
     free(table.points);
     free(table.indices);
     free(table.order);

@@ -16,6 +16,11 @@ struct plan_shape {
 int plan_shape(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
                const struct recipe *recipe, struct plan_shape *shape, struct error *err);
 
+/* plan_references.c. From the candidates that the plan has: its references; that of a method in a task, by the cell
+ * that the sweep names. */
+int plan_make_references(struct plan *plan, struct error *err);
+uint32_t plan_find_reference(const struct plan *plan, uint32_t method, uint32_t task);
+
 /* Sums, longest chains and the digest over all stages; that no two stages are the same. */
 int plan_finish(struct plan *plan, struct error *err);
 

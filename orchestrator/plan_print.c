@@ -65,6 +65,22 @@ static void print_methods(const struct plan *plan, FILE *out)
     }
 }
 
+static void print_references(const struct plan *plan, FILE *out)
+{
+    const struct sweep *sweep = plan->sweep;
+    for (size_t i = 0; i < plan->reference_count; i++) {
+        const struct plan_reference *reference = &plan->references[i];
+        const struct store_point *cell = &plan->points[plan->stages[reference->candidates[0]].point];
+        char tokens[32];
+        fprintf(out, "%s%s, task %s: the best of %zu learning rates at model %s, %s tokens, ", i ? "" : "\n",
+                method_name(sweep->methods[reference->method].config.kind), sweep->tasks[reference->task].name,
+                reference->count, sweep->models[plan->stages[reference->candidates[0]].model].name,
+                quantity_number((double)cell->pretrain_tokens, tokens));
+        if (cell->pet_size) fprintf(out, "size %" PRIu64 ", ", cell->pet_size);
+        fprintf(out, "%" PRIu64 " examples, seed %" PRIu64 "\n", cell->finetune_examples, cell->seed);
+    }
+}
+
 static void print_stage_head(bool several, FILE *out)
 {
     fprintf(out, "\n%-10s%-16s%-12s%8s%10s%10s%12s%9s%12s%s\n", "stage", "model", "method", "stages", "steps", "FLOPs",
@@ -167,6 +183,7 @@ void plan_print(const struct plan *plan, size_t devices, FILE *out)
     if (sweep->missing.text[0]) fprintf(out, "identities are not final: %s\n", sweep->missing.text);
     print_axes(sweep, out);
     print_methods(plan, out);
+    print_references(plan, out);
     print_stage_head(sweep->task_count > 1, out);
     print_pretraining(plan, out);
     print_finetuning(plan, out);
@@ -199,9 +216,11 @@ void plan_print_points(const struct plan *plan, FILE *out)
         char model[STORE_NAME + 1], method[STORE_NAME + 1];
         store_text(model, sizeof model, point->model, sizeof point->model);
         store_text(method, sizeof method, point->method, sizeof point->method);
-        fprintf(out, "%-14.12s%-16.15s%14" PRIu64 "  %-8s%8" PRIu64 "%12g%12" PRIu64 "%8" PRIu64 "%10" PRIu64 "%10s",
-                point->identity, model, point->pretrain_tokens, method, point->pet_size, point->learning_rate,
-                point->finetune_examples, point->seed, stage->last_step, point->held_out ? "yes" : "");
+        char rate[32];
+        snprintf(rate, sizeof rate, plan_is_tuned(stage) ? "tuned" : "%g", point->learning_rate);
+        fprintf(out, "%-14.12s%-16.15s%14" PRIu64 "  %-8s%8" PRIu64 "%12s%12" PRIu64 "%8" PRIu64 "%10" PRIu64 "%10s",
+                point->identity, model, point->pretrain_tokens, method, point->pet_size, rate, point->finetune_examples,
+                point->seed, stage->last_step, point->held_out ? "yes" : "");
         fprintf(out, several ? "  %s\n" : "\n", plan->sweep->tasks[stage->task].name);
     }
 }

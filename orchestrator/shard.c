@@ -130,6 +130,16 @@ static void deal(const struct plan *plan, const struct trunk *trunk, uint32_t *o
     }
 }
 
+int shard_check(const struct plan *plan, struct error *err)
+{
+    if (!plan->reference_count) return 0;
+    return error_set(err,
+                     "%s: methods[%" PRIu32
+                     "].rates: a learning rate that is tuned at a reference cell needs the whole sweep in "
+                     "one run; allowed with shards and arrays: \"per_cell\"",
+                     plan->sweep->path, plan->references[0].method);
+}
+
 int shard_assign(const struct plan *plan, uint32_t count, uint32_t *of, struct error *err)
 {
     if (count > plan->point_count)
@@ -209,6 +219,7 @@ static int select_points(struct plan *plan, const uint32_t *of, uint32_t index, 
 int shard_select(struct plan *plan, const struct shard *shard, struct error *err)
 {
     if (shard->index == 0) return 0;
+    if (shard_check(plan, err)) return -1;
     if (shard->array) {
         struct shard_array array;
         if (shard_array_deal(plan, shard->count, &array, err)) return -1;

@@ -161,6 +161,7 @@ static void finish(const struct plan *plan, const uint32_t *task_of_model, const
 int shard_array_deal(const struct plan *plan, uint32_t count, struct shard_array *out, struct error *err)
 {
     *out = (struct shard_array){.count = count};
+    if (shard_check(plan, err)) return -1;
     if (count > plan->point_count)
         return error_set(err, "%" PRIu32 " tasks, but the sweep has %zu points: some would have none", count,
                          plan->point_count);

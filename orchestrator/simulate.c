@@ -24,6 +24,8 @@ struct simulation {
     uint32_t *first_child, *next_child; /* lists of children */
     double *left;                       /* [stage] seconds still to compute */
     double *chain;                      /* [stage] seconds of the longest chain of what is left, from its start */
+    size_t *candidates;                 /* [reference] candidates that are not complete */
+    unsigned char *done;                /* [stage] completed here */
     double work;                        /* device seconds of all that is left at the start */
     uint64_t order;                     /* stages that have become ready so far */
     size_t open, placed;                /* stages that are not complete; placements */
@@ -81,32 +83,54 @@ static int prepare_stages(struct simulation *s, struct error *err)
     s->chain = calloc(count, sizeof *s->chain);
     if (!s->first_child || !s->next_child || !s->left || !s->chain)
         return error_set(err, "out of memory for %zu stages", plan->stage_count);
+    s->candidates = calloc(plan->reference_count + 1, sizeof *s->candidates);
+    s->done = calloc(count, 1);
+    double *tails = calloc(plan->reference_count + 1, sizeof *tails);
+    if (!s->candidates || !s->done || !tails) {
+        free(tails);
+        return error_set(err, "out of memory for %zu stages", plan->stage_count);
+    }
     memset(s->first_child, 0xff, count * sizeof *s->first_child);
     for (size_t i = plan->stage_count; i-- > 0;) {
         const struct plan_stage *stage = &plan->stages[i];
         if (!is_open(s, (uint32_t)i)) continue;
-        if (stage->degree > s->widest)
+        if (stage->degree > s->widest) {
+            free(tails);
             return error_set(err, "a stage of model \"%s\" needs %" PRIu32 " devices on one node, a node has %" PRIu32,
                              plan->sweep->models[stage->model].name, stage->degree, s->widest);
+        }
         s->open++;
         s->left[i] = s->options->seconds ? s->options->seconds[i] : stage->seconds;
         s->chain[i] += s->left[i];
         s->work += s->left[i] * stage->degree;
+        if (stage->reference != PLAN_NONE && plan_is_tuned(stage)) {
+            tails[stage->reference] = fmax(tails[stage->reference], s->chain[i]);
+        } else if (stage->reference != PLAN_NONE) {
+            s->chain[i] = fmax(s->chain[i], s->left[i] + tails[stage->reference]);
+            s->candidates[stage->reference]++;
+        }
         if (stage->parent == PLAN_NONE) continue;
         s->chain[stage->parent] = fmax(s->chain[stage->parent], s->chain[i]);
         s->next_child[i] = s->first_child[stage->parent];
         s->first_child[stage->parent] = (uint32_t)i;
     }
+    free(tails);
     return 0;
+}
+
+/* Nothing that a stage needs is still to be computed. */
+static bool is_ready(const struct simulation *s, uint32_t index)
+{
+    const struct plan_stage *stage = &s->plan->stages[index];
+    uint32_t parent = stage->parent;
+    return is_open(s, index) && !s->done[index] && (parent == PLAN_NONE || !is_open(s, parent) || s->done[parent]) &&
+           (!plan_is_tuned(stage) || !s->candidates[stage->reference]);
 }
 
 static int start(struct simulation *s, struct error *err)
 {
-    for (uint32_t i = 0; i < s->plan->stage_count; i++) {
-        uint32_t parent = s->plan->stages[i].parent;
-        bool ready = is_open(s, i) && (parent == PLAN_NONE || !is_open(s, parent));
-        if (ready && make_ready(s, i, err)) return -1;
-    }
+    for (uint32_t i = 0; i < s->plan->stage_count; i++)
+        if (is_ready(s, i) && make_ready(s, i, err)) return -1;
     return 0;
 }
 
@@ -155,8 +179,16 @@ static int complete(struct simulation *s, struct error *err)
     s->now = end.time;
     s->nodes[end.node].free += s->plan->stages[end.stage].degree;
     s->open--;
+    s->done[end.stage] = 1;
     for (uint32_t child = s->first_child[end.stage]; child != PLAN_NONE; child = s->next_child[child])
-        if (make_ready(s, child, err)) return -1;
+        if (is_ready(s, child) && make_ready(s, child, err)) return -1;
+    const struct plan_stage *stage = &s->plan->stages[end.stage];
+    if (stage->reference == PLAN_NONE || plan_is_tuned(stage) || --s->candidates[stage->reference] > 0) return 0;
+    for (uint32_t i = 0; i < s->plan->stage_count; i++) { /* the last candidate */
+        const struct plan_stage *waiting = &s->plan->stages[i];
+        if (plan_is_tuned(waiting) && waiting->reference == stage->reference && is_ready(s, i) && make_ready(s, i, err))
+            return -1;
+    }
     return 0;
 }
 
@@ -290,6 +322,8 @@ int simulate(const struct plan *plan, const struct simulate_options *options, st
     free(s.next_child);
     free(s.left);
     free(s.chain);
+    free(s.candidates);
+    free(s.done);
     return rc;
 }
 

@@ -36,6 +36,11 @@ struct sweep_model {
     uint64_t decay_steps; /* of its pretraining */
 };
 
+/* A cell at which a method's learning rate is tuned for all others. Indices into the axes. */
+struct sweep_reference {
+    uint32_t task, model, tokens, size, examples, seed;
+};
+
 /* One row of the methods list: a method with its PET sizes and learning rates. A method is there once for a task. */
 struct sweep_method {
     struct method_config config; /* size is filled per point */
@@ -46,8 +51,10 @@ struct sweep_method {
     size_t example_count;
     double *learning_rates; /* none: one entry, 0 */
     size_t learning_rate_count;
-    struct recipe recipe; /* finetuning recipe with this method's overrides */
-    double epochs;        /* 0: max_steps alone. recipe.steps is max_steps, 0: epochs alone; sweep_finetune_steps */
+    bool at_reference; /* the rates are candidates at a cell of each task, and every other cell has the best of them */
+    struct sweep_reference references[SWEEP_TASKS]; /* [task], with at_reference; several tasks may have one cell */
+    struct recipe recipe;                           /* finetuning recipe with this method's overrides */
+    double epochs; /* 0: max_steps alone. recipe.steps is max_steps, 0: epochs alone; sweep_finetune_steps */
 };
 
 /* least <= value <= most. */

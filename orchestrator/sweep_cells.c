@@ -229,6 +229,7 @@ static void check_grid(const struct config_group *root, struct sweep *sweep)
         check_matches(root, "exclude", sweep, sweep->exclude, excludes, &all, "cell of the grid");
         for (size_t i = 0; i < sweep->only_count; i++)
             check_matches(root, "only", sweep, &sweep->only[i].when, 1, &all, "cell of the grid");
+        if (kept.count) sweep_check_references(root, sweep, &kept);
         if (!kept.count) config_fail(root, sweep->exclude_count ? "exclude" : "only", "no cell of the grid is left");
         check_matches(root, "held_out", sweep, sweep->held_out, sweep->held_out_count, &kept,
                       "cell of the grid that is not excluded");
@@ -253,6 +254,7 @@ void sweep_read_cells(const struct config_group *root, struct sweep *sweep)
         config_fail(root, NULL, "out of memory");
     } else {
         sweep_read_shape(root, sweep);
+        sweep_read_references(root, sweep);
         read_conditionals(root, sweep, &axes);
         sweep->exclude = read_list(root, "exclude", sweep, &axes, &sweep->exclude_count);
         sweep->held_out = read_list(root, "held_out", sweep, &axes, &sweep->held_out_count);

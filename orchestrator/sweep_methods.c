@@ -7,7 +7,8 @@
 
 #include "orchestrator/sweep_parts.h"
 
-#define OVERRIDE_KEYS "examples", "sequence_length", "batch", "epochs", "max_steps", PASS_KEYS, RECIPE_KEYS
+#define OVERRIDE_KEYS                                                                                                  \
+    "rates", "reference", "examples", "sequence_length", "batch", "epochs", "max_steps", PASS_KEYS, RECIPE_KEYS
 static const char *const none_keys[] = {"name", "tasks", "sequence_length", NULL};
 static const char *const full_keys[] = {"name", "tasks", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const lora_keys[] = {"name",    "tasks",        "ranks",          "alpha",       "rank_stabilised",
@@ -69,8 +70,16 @@ static void read_rates(const struct config_group *group, struct sweep_method *me
         method->learning_rate_count = method->learning_rates ? 1 : 0;
         return;
     }
+    static const char *const modes[] = {"per_cell", "reference"};
     method->learning_rates =
         config_take_doubles(group, "learning_rates", CONFIG_POSITIVE, 1e3, true, &method->learning_rate_count);
+    method->at_reference = config_take_choice(group, "rates", modes, 2, 0) == 1;
+    if (method->at_reference && method->learning_rate_count == 1)
+        config_fail(group, "learning_rates",
+                    "one, which leaves nothing to be tuned; allowed with rates = \"reference\": "
+                    "two or more");
+    if (!method->at_reference && config_has(group, "reference"))
+        config_fail(group, "reference", "rates is \"per_cell\"; allowed with rates = \"reference\"");
 }
 
 static void check_steps(const struct config_group *group, const struct sweep_method *method)
@@ -143,6 +152,11 @@ static void check_once(const struct config_group *group, const struct sweep *swe
     }
 }
 
+struct config_group sweep_open_method(const struct config_group *root, const struct sweep *sweep, size_t index)
+{
+    return config_open_element(root, "methods", index, keys_of[sweep->methods[index].config.kind]);
+}
+
 static void read_method(const struct config_group *root, struct sweep *sweep, size_t index)
 {
     const char *names[METHODS];
@@ -152,7 +166,7 @@ static void read_method(const struct config_group *root, struct sweep *sweep, si
     struct config_group any = config_open_element(root, "methods", index, any_keys);
     method->tasks = sweep_read_task_names(&any, sweep);
     method->config.kind = (enum method_kind)config_take_choice(&any, "name", names, METHODS, -1);
-    struct config_group group = config_open_element(root, "methods", index, keys_of[method->config.kind]);
+    struct config_group group = sweep_open_method(root, sweep, index);
     check_once(&group, sweep, index);
     sweep_read_options(&group, sweep, method);
     read_sizes(&group, sweep, method);

@@ -38,8 +38,14 @@ void sweep_read_methods(const struct config_group *root, struct sweep *sweep, co
                         double epochs);
 /* What one method alone has: alpha, modules, ... */
 void sweep_read_options(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method);
+/* Element `index` of the list, with the keys of its method. */
+struct config_group sweep_open_method(const struct config_group *root, const struct sweep *sweep, size_t index);
 /* The shape of the grid: zip, one_at_a_time. */
 void sweep_read_shape(const struct config_group *root, struct sweep *sweep);
+/* The methods' reference cells, once centres are known. */
+void sweep_read_references(const struct config_group *root, struct sweep *sweep);
+struct grid;
+void sweep_check_references(const struct config_group *root, const struct sweep *sweep, const struct grid *grid);
 /* The conditions, and that each holds for some cell. */
 void sweep_read_cells(const struct config_group *root, struct sweep *sweep);
 

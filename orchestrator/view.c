@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,8 @@ static int read_parts(const struct view *view, size_t index, enum parts parts, s
                            parts == ALL ? &row->curve : NULL, &damage);
     row->committed = found == 1;
     row->damaged = found < 0;
+    row->learning_rate =
+        row->committed && row->result.learning_rate > 0 ? row->result.learning_rate : row->point.learning_rate;
     if (row->damaged) store_field(row->state.message, sizeof row->state.message, damage.text);
     return 0;
 }
@@ -91,12 +94,48 @@ int view_find(const struct view *view, const char *word, size_t *index, struct e
     return 0;
 }
 
+static bool is_tuned(const struct store_point *point)
+{
+    return point->learning_rate <= 0 && point->finetune_examples > 0;
+}
+
+void view_tuning(const struct view *view, const struct view_row *row, char *out, size_t size)
+{
+    const struct store_point *point = &row->point, *cell = NULL;
+    double low = INFINITY, high = 0;
+    size_t tried = 0;
+    char where[256];
+    out[0] = '\0';
+    if (!is_tuned(point)) return;
+    for (size_t i = 0; i < store_count(view->store); i++) {
+        const struct store_point *other = store_point(view->store, i);
+        if (other->learning_rate <= 0 || other->removed || memcmp(other->method, point->method, sizeof point->method) ||
+            memcmp(other->task, point->task, sizeof point->task))
+            continue;
+        cell = other;
+        low = fmin(low, other->learning_rate);
+        high = fmax(high, other->learning_rate);
+        tried++;
+    }
+    if (!cell) {
+        snprintf(out, size, "at a reference cell of another task");
+        return;
+    }
+    view_describe(cell, where, sizeof where);
+    if (strstr(where, ", learning rate ")) *strstr(where, ", learning rate ") = '\0';
+    bool end = row->learning_rate > 0 && (row->learning_rate == low || row->learning_rate == high);
+    snprintf(out, size, "the best of %zu, %g to %g, at %s%s", tried, low, high, where,
+             end ? "; it is the last of them, one beyond it may be better" : "");
+}
+
 void view_describe(const struct store_point *point, char *out, size_t size)
 {
-    char model[STORE_NAME + 1], method[STORE_NAME + 1], pet[24] = "";
+    char model[STORE_NAME + 1], method[STORE_NAME + 1], pet[24] = "", rate[64];
     store_text(model, sizeof model, point->model, sizeof point->model);
     store_text(method, sizeof method, point->method, sizeof point->method);
     if (point->pet_size) snprintf(pet, sizeof pet, " %" PRIu64, point->pet_size);
-    snprintf(out, size, "%s %s%s, %" PRIu64 " tokens, %" PRIu64 " examples, learning rate %g, seed %" PRIu64, model,
-             method, pet, point->pretrain_tokens, point->finetune_examples, point->learning_rate, point->seed);
+    snprintf(rate, sizeof rate, "%g", point->learning_rate);
+    snprintf(out, size, "%s %s%s, %" PRIu64 " tokens, %" PRIu64 " examples, learning rate %s, seed %" PRIu64, model,
+             method, pet, point->pretrain_tokens, point->finetune_examples,
+             is_tuned(point) ? "of its reference cell" : rate, point->seed);
 }

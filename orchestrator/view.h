@@ -30,6 +30,7 @@ struct view_row {
     struct store_result result;
     struct store_execution execution;
     struct store_curve curve;
+    double learning_rate; /* of the result where there is one, else of the point; 0: none, or not known yet */
 };
 
 /* -1 where the file cannot be read. A damaged result is no error here: it is flagged, and its message is in
@@ -46,6 +47,10 @@ const char *view_status(const struct view_row *row);
 
 /* Row of a point: a row number (a decimal number below the number of points), or the beginning of an identity. */
 int view_find(const struct view *view, const char *word, size_t *index, struct error *err);
+
+/* Of a point whose learning rate was tuned at a reference cell, that is another's: which rates were tried there, and
+ * that the best is one of their ends; "" of other points. */
+void view_tuning(const struct view *view, const struct view_row *row, char *out, size_t size);
 
 /* "m lora 8, 1000000 tokens, 500 examples, learning rate 0.005, seed 1": for a person. */
 void view_describe(const struct store_point *point, char *out, size_t size);

@@ -67,6 +67,7 @@ static void fill_result(const struct run *run, struct store_result *result)
     result->tokens = state->tokens;
     result->target_tokens = state->target_tokens;
     result->flops = run->stage->flops;
+    result->learning_rate = run->stage->recipe.steps ? run->stage->recipe.learning_rate : 0.0;
     result->gradient_norm = diverged ? finite_or_infinity(state->gradient_norm) : state->gradient_norm;
     result->valid_loss = state->best_loss;
     if (diverged) {

@@ -5,7 +5,7 @@ POINT = "identity base trunk task model method parameters non_embedding_paramete
         "pet_size seed learning_rate held_out removed".split()
 RESULT = "identity status evaluations steps best_step tokens target_tokens flops train_loss valid_loss test_loss test_perplexity " \
          "pretrain_loss gradient_norm test_tokens valid_tokens best_digest " \
-         "bleu chrf rouge1 rouge2 rougeL length_penalty generated beams max_new_tokens generations".split()
+         "bleu chrf rouge1 rouge2 rougeL length_penalty generated beams max_new_tokens generations learning_rate".split()
 CURVE = "step tokens train_loss valid_loss gradient_norm learning_rate".split()
 
 
@@ -37,5 +37,5 @@ def rows(path):
         committed, reserved, _ = struct.unpack_from("<2IQ", results, 4096 * i + 4080)
         if (committed, reserved) == (1, 0):
             length, = struct.unpack_from("<Q", curves, 4096 * i + 32)
-            yield (i, unpack(POINT, "32s32s32s48s48s48s7Qd2I", points, 312 * i), unpack(RESULT, "32s2I4Q7d2Q32s6dQ2I32s", results, 4096 * i),
+            yield (i, unpack(POINT, "32s32s32s48s48s48s7Qd2I", points, 312 * i), unpack(RESULT, "32s2I4Q7d2Q32s6dQ2I32sd", results, 4096 * i),
                    [unpack(CURVE, "6d", curves, 4096 * i + 40 + 48 * j) for j in range(min(length, 64))])

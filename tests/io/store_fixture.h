@@ -110,6 +110,7 @@ static inline struct store_row fixture_row(size_t index, size_t number)
     row.result.beams = 4;
     row.result.max_new_tokens = 64;
     fixture_identity(row.result.generations, number + 4000000);
+    row.result.learning_rate = 1e-3 / (double)(number + 1);
     strcpy(row.execution.host, "node1");
     strcpy(row.execution.device, "cpu");
     strcpy(row.execution.execution_class, "cpu degree 1 threads 1");
@@ -142,6 +143,7 @@ static inline void fixture_check_row(const struct store *store, size_t index, si
     assert_true(isnan(found.result.rouge1) == isnan(expected.result.rouge1));
     assert_int_equal(found.result.generated, expected.result.generated);
     assert_int_equal(found.result.max_new_tokens, 64);
+    assert_true(found.result.learning_rate == expected.result.learning_rate);
     assert_int_equal(found.result.status, expected.result.status);
     assert_int_equal(found.result.steps, expected.result.steps);
     assert_int_equal(found.result.best_step, expected.result.best_step);

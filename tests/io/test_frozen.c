@@ -117,7 +117,7 @@ static void test_records(void **state)
     } records[] = {{&store_specs[STORE_POINTS], 0x99e41cfa61edfcc7},
                    {&store_specs[STORE_STATE_ROWS], 0xfdc436d972b42613},
                    {&store_specs[STORE_EXECUTIONS], 0x9ae0aaa5b85af8c7},
-                   {&store_specs[STORE_RESULTS], 0x86caed0d42d84a29},
+                   {&store_specs[STORE_RESULTS], 0x87898557f18283c4},
                    {&store_specs[STORE_CURVES], 0xbfb0f25222ef3b64},
                    {&checkpoint_specs[CHECKPOINT_HEADER], 0x464e5ae06f4f649f},
                    {&checkpoint_specs[CHECKPOINT_CURVE], 0x288add3d5daae8a1},

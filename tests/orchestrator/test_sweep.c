@@ -142,13 +142,15 @@ static void mistakes_in_methods(void **state)
     t.methods = "methods = ( { name = \"lora\"; rank = 2; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t,
                   ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, tasks, ranks, lengths, alpha, "
-                  "rank_stabilised, modules, lora_dropout, learning_rates, examples, sequence_length, batch, epochs, "
+                  "rank_stabilised, modules, lora_dropout, learning_rates, rates, reference, examples, "
+                  "sequence_length, batch, epochs, "
                   "max_steps, evaluations, "
                   "evaluation_steps, patience, order, optimiser, momentum, "
                   "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, dropout, label_smoothing, "
                   "weight_decay, clip_norm, beta1, beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":7: methods[0].ranks: unknown key, did you mean tasks?; allowed: name, tasks, learning_rates, "
+                      "rates, reference, "
                       "examples, sequence_length, "
                       "batch, epochs, max_steps, "
                       "evaluations, evaluation_steps, patience, order, optimiser, momentum, parameter_scale, schedule, "

@@ -1,0 +1,192 @@
+/* Learning rates that are tuned at a reference cell: once all candidates of a method have ended, the one with the
+ * lowest validation loss gives its rate to the points that wait. What was decided is on disk before a point is handed
+ * out, so that a run that goes on decides nothing anew, whatever becomes of a candidate that had failed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/file.h"
+#include "io/log.h"
+#include "orchestrator/master_internal.h"
+
+static void path_of(const struct master *master, char path[PATH_MAX + 32])
+{
+    snprintf(path, PATH_MAX + 32, "%s/logs/rates", master->options.dir);
+}
+
+bool master_rate_known(const struct master *master, uint32_t index)
+{
+    const struct plan_stage *stage = &master->plan->stages[index];
+    return !plan_is_tuned(stage) || master->references[stage->reference].rate > 0;
+}
+
+static double candidate_rate(const struct master *master, const struct plan_reference *reference, size_t i)
+{
+    return plan_stage_rate(master->plan, &master->plan->stages[reference->candidates[i]]);
+}
+
+/* One of the candidates, or nothing. */
+static void take_known(struct master *master, size_t index, double rate)
+{
+    const struct plan_reference *reference = &master->plan->references[index];
+    for (size_t i = 0; i < reference->count; i++)
+        if (candidate_rate(master, reference, i) == rate) master->references[index].rate = rate;
+}
+
+/* A later line of one reference is of a later run, and the same. */
+static int read_file(struct master *master, struct error *err)
+{
+    char path[PATH_MAX + 32], line[256], hex[DIGEST_HEX + 1];
+    double rate;
+    path_of(master, path);
+    FILE *file = fopen(path, "re");
+    if (!file) return errno == ENOENT ? 0 : error_set_errno(err, "%s", path);
+    while (fgets(line, sizeof line, file))
+        for (size_t i = 0; i < master->plan->reference_count; i++)
+            if (sscanf(line, "%32[0-9a-f] %lf", hex, &rate) == 2 &&
+                strcmp(hex, master->plan->references[i].identity.hex) == 0)
+                take_known(master, i, rate);
+    int failed = ferror(file);
+    fclose(file);
+    return failed ? error_set(err, "%s: cannot be read", path) : 0;
+}
+
+/* Where the file is gone, a result that waited for a rate has it. */
+static int read_results(struct master *master, struct error *err)
+{
+    struct store_result result;
+    for (size_t p = 0; p < master->plan->point_count; p++) {
+        const struct plan_stage *stage = &master->plan->stages[master->plan->stage_of_point[p]];
+        if (!plan_is_tuned(stage) || !master->committed[p] ||
+            master_rate_known(master, master->plan->stage_of_point[p]))
+            continue;
+        if (store_read(master->store, p, &result, NULL, NULL, err) < 0) return -1;
+        take_known(master, stage->reference, result.learning_rate);
+    }
+    return 0;
+}
+
+int master_open_references(struct master *master, struct error *err)
+{
+    size_t count = master->plan->reference_count;
+    if (!count) return 0;
+    master->references = calloc(count, sizeof *master->references);
+    if (!master->references) return error_set(err, "out of memory");
+    if (read_file(master, err) != 0 || read_results(master, err) != 0) return -1;
+    for (size_t i = 0; i < count; i++)
+        master->references_open += master->references[i].rate <= 0;
+    master->candidate_ended = true;
+    return 0;
+}
+
+static int write_rate(struct master *master, const struct plan_reference *reference, double rate, double loss,
+                      struct error *err)
+{
+    char path[PATH_MAX + 32];
+    path_of(master, path);
+    int fd = file_open_write(path, O_APPEND);
+    if (fd < 0) return error_set_errno(err, "%s", path);
+    int failed =
+        dprintf(fd, "%s %.17g valid_loss %.17g\n", reference->identity.hex, rate, loss) < 0 || fdatasync(fd) != 0;
+    if (failed) error_set_errno(err, "%s", path);
+    close(fd);
+    return failed ? -1 : 0;
+}
+
+/* Whether every candidate has ended; of those with a result the one with the lowest validation loss, of equal ones the
+ * lowest rate. */
+static int choose(struct master *master, const struct plan_reference *reference, bool *ended, double *rate,
+                  double *loss, struct error *err)
+{
+    *ended = true;
+    *rate = 0;
+    *loss = INFINITY;
+    for (size_t i = 0; i < reference->count; i++) {
+        uint32_t index = reference->candidates[i], point = master->plan->stages[index].point;
+        unsigned char state = master->stages[index].state;
+        struct store_result result;
+        if (!master->committed[point]) {
+            *ended = *ended && (state == STAGE_FAILED || state == STAGE_SKIPPED);
+            continue;
+        }
+        if (store_read(master->store, point, &result, NULL, NULL, err) < 0) return -1;
+        if (result.status != STORE_DONE || !(result.valid_loss < *loss)) continue;
+        *loss = result.valid_loss;
+        *rate = candidate_rate(master, reference, i);
+    }
+    return 0;
+}
+
+static int release(struct master *master, uint32_t index, struct error *err)
+{
+    for (uint32_t i = 0; i < master->plan->stage_count; i++) {
+        const struct plan_stage *stage = &master->plan->stages[i];
+        if (plan_is_tuned(stage) && stage->reference == index && master->stages[i].state == STAGE_WAITING &&
+            master_parent_complete(master, i) && master_make_ready(master, i, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int skip(struct master *master, uint32_t index, struct error *err)
+{
+    char message[STORE_MESSAGE];
+    snprintf(message, sizeof message, "none of the %zu learning rates at its method's reference cell has a result",
+             master->plan->references[index].count);
+    for (uint32_t i = 0; i < master->plan->stage_count; i++) {
+        const struct plan_stage *stage = &master->plan->stages[i];
+        if (!plan_is_tuned(stage) || stage->reference != index || master->stages[i].state != STAGE_WAITING) continue;
+        master->stages[i].state = STAGE_SKIPPED;
+        master->summary.skipped++;
+        if (master_set_state(master, stage->point, STORE_SKIPPED, 0, false, message, err) != 0 ||
+            master_skip_below(master, i, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void tell(const struct master *master, const struct plan_reference *reference, double rate, double loss)
+{
+    const struct sweep *sweep = master->sweep;
+    const char *method = method_name(sweep->methods[reference->method].config.kind);
+    const char *task = sweep->tasks[reference->task].name;
+    if (!(rate > 0)) {
+        master_say(master,
+                   "%s, task %s: none of the %zu learning rates at the reference cell has a result; what waits for "
+                   "them is skipped",
+                   method, task, reference->count);
+        return;
+    }
+    bool end =
+        candidate_rate(master, reference, 0) == rate || candidate_rate(master, reference, reference->count - 1) == rate;
+    master_say(master, "%s, task %s: learning rate %g, the best of %zu at the reference cell (validation loss %.6g)%s",
+               method, task, rate, reference->count, loss,
+               end ? "; it is at the end of the candidates, one beyond it may be better" : "");
+}
+
+int master_resolve_references(struct master *master, struct error *err)
+{
+    if (!master->references_open || !master->candidate_ended) return 0;
+    master->candidate_ended = false;
+    for (uint32_t i = 0; i < master->plan->reference_count; i++) {
+        struct master_reference *known = &master->references[i];
+        const struct plan_reference *reference = &master->plan->references[i];
+        bool ended;
+        double rate, loss;
+        if (known->rate > 0 || known->hopeless) continue;
+        if (choose(master, reference, &ended, &rate, &loss, err) != 0) return -1;
+        if (!ended) continue;
+        master->references_open--;
+        tell(master, reference, rate, loss);
+        if (rate > 0 && write_rate(master, reference, rate, loss, err) != 0) return -1;
+        known->rate = rate;
+        known->hopeless = !(rate > 0);
+        if ((known->hopeless ? skip(master, i, err) : release(master, i, err)) != 0) return -1;
+    }
+    return 0;
+}
