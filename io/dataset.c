@@ -69,8 +69,11 @@ static int read_reserved(struct dataset_info *info, const struct frozen_block *b
                          struct error *err)
 {
     uint64_t first, sentinels;
-    if (frozen_get_u64(block, path, "sentinels", &sentinels, NULL) != 0) return 0;
-    if (frozen_get_u64(block, path, "reserved", &first, err) != 0) return -1;
+    const char *text;
+    if (frozen_get_text(block, path, "sentinels", &text, NULL) != 0) return 0;
+    if (frozen_get_u64(block, path, "sentinels", &sentinels, err) != 0 ||
+        frozen_get_u64(block, path, "reserved", &first, err) != 0)
+        return -1;
     if (sentinels == 0 || sentinels >= info->vocabulary || first >= info->vocabulary ||
         first + DATASET_MODES + sentinels > info->vocabulary)
         return error_set(err, "%s: damaged dataset: attributes reserved and sentinels", path);

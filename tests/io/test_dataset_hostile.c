@@ -223,6 +223,26 @@ static void test_bad_attributes(void **state)
     free(good.data);
 }
 
+/* Reserved ids lie in the vocabulary, or the file is refused. */
+static void test_bad_sentinels(void **state)
+{
+    (void)state;
+    struct dataset_sources sources = small_sources();
+    struct error err = {0};
+    sources.sentinels = 9;
+    if (dataset_build(temporary_path("nine.h5"), &sources, NULL, &err)) fail_msg("%s", err.text);
+    struct bytes good = read_whole(temporary_path("nine.h5"));
+    static const char *const bad[] = {"0", "400", "393", "18446744073709551615", "", "9 "};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(try_attribute(&good, "sentinels", bad[i]), 0);
+    static const char *const places[] = {"389", "400", "18446744073709551615", "x"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        assert_int_equal(try_attribute(&good, "reserved", places[i]), 0);
+    assert_int_equal(try_attribute(&good, "reserved", NULL), 0);
+    assert_int_equal(try_attribute(&good, "reserved", "388"), 1);
+    free(good.data);
+}
+
 /* A part that is missing, or stored in another way than the format's. */
 static void test_bad_layout(void **state)
 {
@@ -265,6 +285,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_forged_bytes, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_bad_elements, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_bad_attributes, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_bad_sentinels, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_bad_layout, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_not_a_dataset, temporary_create, temporary_remove),
     };
