@@ -252,6 +252,7 @@ static const struct field stage_fields[] = {
     U64(stage, checkpoint_steps),
     REAL(stage, hang_seconds),
     PLAIN(stage, keep_weights, FIELD_BOOL),
+    PLAIN(stage, aligned, FIELD_BOOL),
     U64(stage, generation),
     {.key = NULL},
 };

@@ -46,6 +46,8 @@ struct stage {
     uint64_t checkpoint_steps; /* also every so many steps; 0: by time alone */
     double hang_seconds;       /* no progress for so long: the agent ends the worker */
     bool keep_weights;         /* keep the best checkpoint after the result is committed */
+    bool aligned; /* rows lie as in a pack (SEGMENT_ROWS), packed or alone: the last bits depend on that, not on who
+                     else is in the pack, and the execution class says so */
     uint64_t generation; /* store_stamp of the run's store: another one there means another run; 0: not looked at */
 };
 
@@ -78,7 +80,8 @@ struct stage_outcome {
     uint64_t resumed_step, end_step; /* this attempt trained (resumed_step, end_step] */
     uint64_t recomputed_steps;       /* of these, steps that an earlier attempt had already trained */
     double flops;                    /* of this attempt's training */
-    double seconds;
+    double seconds;                  /* in a pack: its share of them */
+    uint32_t packed;                 /* stages that the attempt began with, this one among them */
     uint64_t peak_bytes;
     uint32_t failed_device; /* crashed because this device of the gang does not work, from 1; 0: not known of any */
     bool data_changed; /* failed because the data set is not the planned one: no stage of the run can be computed */

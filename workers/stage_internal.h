@@ -25,7 +25,7 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
     char execution_class[STORE_NAME];
     bool training; /* there are steps to do: gradients and moments are wanted */
 
-    pthread_mutex_t io;                       /* held around every use of a checkpoint by a rank */
+    pthread_mutex_t *io;                      /* held around every use of a checkpoint by a rank: the pack's */
     struct safetensors *weights;              /* of an imported base */
     struct checkpoint *parent, *prefix, *own; /* where this attempt begins; NULL: none */
     struct checkpoint *best;
@@ -42,7 +42,11 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
     bool diverged, cut;
     bool validation_due; /* the state where this attempt begins was written before the validation at its step */
     bool data_changed;
-    _Atomic uint32_t failed_device; /* written by the rank that found it, which is the only one: the others are told */
+    uint32_t failed_device; /* from 1; of the last of a pack to be told */
+    bool borrowed;          /* data set and imported weights are another run's of the pack */
+    bool settled;           /* its outcome is known */
+    size_t index;           /* in the pack */
+    struct pack *pack;      /* NULL: no training (reevaluation, export) */
     struct stage_outcome *outcome;
 };
 
@@ -57,11 +61,20 @@ struct member {
     struct trainer trainer;
     struct tick tick; /* rank 0 reports, all hear of a drain */
     struct checkpoint_header state;
+    uint32_t lane; /* of the pack; the first one's member holds device, base, model and joined batch of all */
+    struct batch_buffer joined_buffer, *joined; /* where stages may be packed; NULL: batches are passed as they are */
+    bool over;                                  /* diverged or cut */
 };
 
 /* stage_member.c: a rank's device, weights and feeds. */
 int member_create(struct member *member, struct run *run, const struct collective *collective, struct error *err);
 void member_destroy(struct member *member);
+/* The same of a rank's members of a pack, one for each of its runs. */
+int members_create(struct member *members, struct run *const *runs, size_t count, const struct collective *collective,
+                   struct error *err);
+void members_destroy(struct member *members, size_t count);
+/* What the model of a pack is made for, without parameters, and its joined batches. */
+void pack_lanes(struct run *const *runs, size_t count, struct lane *lanes, struct batch_capacity *all);
 /* Trainable tensors from a checkpoint, by all ranks. */
 int member_load_trainable(struct member *member, const struct checkpoint *checkpoint, bool moments, struct error *err);
 /* The weights with which this attempt begins. */
@@ -71,6 +84,9 @@ int member_load(struct member *member, struct error *err);
 struct batch_capacity stage_capacity(const struct stage *stage);
 /* stage_run.c: open what training and evaluation share; close everything. */
 int run_open(struct run *run, const struct stage *stage, bool training, struct error *err);
+/* The same for another stage of a pack: data set and imported weights are those of `first`, which is closed last. */
+int run_open_beside(struct run *run, const struct stage *stage, bool training, const struct run *first,
+                    struct error *err);
 void run_close(struct run *run);
 /* The weights that a committed result was measured with. Collective. */
 int member_load_result(struct member *member, const struct store_result *result, struct error *err);
@@ -89,14 +105,20 @@ int state_finish(struct member *member, struct error *err); /* finetuning: the e
 int best_save(struct member *member, struct error *err);
 struct checkpoint *best_open(const struct stage *stage, uint64_t step, const char *digest, struct error *err);
 
-/* stage_train.c: steps and validations, up to the end of the stage. Collective. */
-int member_train(struct member *member, struct error *err);
+/* stage_train.c: steps and validations of a pack, each stage up to its end; finetuning is concluded. What has ended is
+ * settled at once. Collective. */
+int members_train(struct member *members, size_t count, struct error *err);
 /* Whether a validation of a finetuning stage comes after `step` steps. */
 bool evaluation_due(const struct stage *stage, uint64_t step);
 /* What rank 0's hooks say of a drain, told to every rank: 1, 0, or -1. Collective. */
 int member_stopped(void *member);
-/* Final evaluation of a finetuning stage: loads the best weights, fills losses of the result. */
-int member_conclude(struct member *member, struct error *err);
+
+/* stage_pack.c: how a run of the pack ended; says so through its hooks, once. Rank 0. */
+void run_settle(struct run *run, const struct error *failure);
+/* Rank 0 goes on with this run: what it logs belongs there. */
+void run_enter(const struct run *run);
+/* Seconds of this attempt: in a pack, this run's share of them. */
+double run_seconds(const struct run *run);
 
 /* stage_result.c */
 int curve_add(struct curve *curve, const struct store_curve_entry *entry, struct error *err);

@@ -52,52 +52,121 @@ static int open_feeds(struct member *member, struct error *err)
     return member->test ? 0 : -1;
 }
 
+/* Device and weights; the lanes behind the first use its base. */
+static int create_parameters(struct member *members, size_t count, struct error *err)
+{
+    struct member *first = &members[0];
+    first->device = first->run->kernels->device_create(first->collective->rank, (int)first->run->stage->threads, err);
+    if (!first->device) return -1;
+    first->run->kernels->set_precision(first->device, first->run->stage->recipe.precision);
+    for (size_t i = 0; i < count; i++) {
+        struct member *member = &members[i];
+        const struct run *run = member->run;
+        const struct stage *stage = run->stage;
+        const struct recipe *recipe = run->training ? &stage->recipe : NULL;
+        member->device = first->device;
+        member->parameters = i ? parameters_create_beside(first->parameters, &stage->model, &stage->method, recipe, err)
+                               : parameters_create(&stage->model, &stage->method, recipe, first->collective,
+                                                   run->kernels, first->device, err);
+        if (!member->parameters) return -1;
+    }
+    return 0;
+}
+
+void pack_lanes(struct run *const *runs, size_t count, struct lane *lanes, struct batch_capacity *all)
+{
+    struct batch_capacity capacities[PACK_LIMIT] = {{0}};
+    for (size_t i = 0; i < count; i++) {
+        capacities[i] = stage_capacity(runs[i]->stage);
+        lanes[i] = (struct lane){runs[i]->stage->method, NULL, capacities[i]};
+    }
+    *all = batch_capacity_join(capacities, count);
+    if (count == 1 && runs[0]->stage->aligned) lanes[0].capacity = *all;
+}
+
+static int create_model(struct member *members, size_t count, struct error *err)
+{
+    struct lane lanes[PACK_LIMIT];
+    struct run *runs[PACK_LIMIT] = {NULL};
+    struct batch_capacity all;
+    struct member *first = &members[0];
+    const struct stage *stage = first->run->stage;
+    for (size_t i = 0; i < count; i++)
+        runs[i] = members[i].run;
+    pack_lanes(runs, count, lanes, &all);
+    for (size_t i = 0; i < count; i++)
+        lanes[i].parameters = members[i].parameters;
+    first->model = model_create_pack(&stage->model, lanes, count, first->run->training, err);
+    if (!first->model || (stage->aligned && batch_buffer_create(&first->joined_buffer, &all, err))) return -1;
+    for (size_t i = 0; i < count; i++) {
+        members[i].model = first->model;
+        members[i].joined = stage->aligned ? &first->joined_buffer : NULL;
+        model_smooth_lane(first->model, i, members[i].run->stage->recipe.label_smoothing);
+        model_lane_dropout(first->model, i, members[i].run->stage->recipe.dropout);
+    }
+    return 0;
+}
+
+int members_create(struct member *members, struct run *const *runs, size_t count, const struct collective *collective,
+                   struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct member *member = &members[i];
+        *member =
+            (struct member){.run = runs[i], .collective = collective, .lane = (uint32_t)i, .state = runs[i]->start};
+        member->tick = (struct tick){.call = report, .stop = member_stopped, .context = member};
+    }
+    if (create_parameters(members, count, err) || create_model(members, count, err)) return -1;
+    for (size_t i = 0; i < count; i++) {
+        struct member *member = &members[i];
+        const struct batch_capacity capacity = stage_capacity(member->run->stage);
+        if (batch_buffer_create(&member->buffer, &capacity, err) || open_feeds(member, err)) return -1;
+        member->trainer = (struct trainer){.recipe = &member->run->stage->recipe,
+                                           .seed = member->run->stage->seed,
+                                           .parameters = member->parameters,
+                                           .model = member->model,
+                                           .feed = member->train,
+                                           .buffer = &member->buffer,
+                                           .tick = &member->tick,
+                                           .lane = member->lane,
+                                           .joined = member->joined};
+    }
+    return 0;
+}
+
 int member_create(struct member *member, struct run *run, const struct collective *collective, struct error *err)
 {
-    const struct stage *stage = run->stage;
-    const struct batch_capacity capacity = stage_capacity(stage);
-    *member = (struct member){.run = run, .collective = collective, .state = run->start};
-    member->tick = (struct tick){.call = report, .stop = member_stopped, .context = member};
-    member->device = run->kernels->device_create(collective->rank, (int)stage->threads, err);
-    if (!member->device) return -1;
-    run->kernels->set_precision(member->device, stage->recipe.precision);
-    member->parameters = parameters_create(&stage->model, &stage->method, run->training ? &stage->recipe : NULL,
-                                           collective, run->kernels, member->device, err);
-    if (!member->parameters) return -1;
-    member->model = model_create(&stage->model, &stage->method, member->parameters, &capacity, run->training, err);
-    if (member->model) {
-        model_smooth_labels(member->model, stage->recipe.label_smoothing);
-        model_dropout(member->model, stage->recipe.dropout);
+    return members_create(member, &run, 1, collective, err);
+}
+
+void members_destroy(struct member *members, size_t count)
+{
+    struct member *first = &members[0];
+    model_destroy(first->model);
+    batch_buffer_destroy(&first->joined_buffer);
+    for (size_t i = count; i-- > 0;) {
+        struct member *member = &members[i];
+        feed_destroy(member->train);
+        feed_destroy(member->valid);
+        feed_destroy(member->test);
+        feed_destroy(member->text);
+        batch_buffer_destroy(&member->buffer);
+        parameters_destroy(member->parameters);
     }
-    if (!member->model || batch_buffer_create(&member->buffer, &capacity, err) || open_feeds(member, err)) return -1;
-    member->trainer = (struct trainer){.recipe = &stage->recipe,
-                                       .seed = stage->seed,
-                                       .parameters = member->parameters,
-                                       .model = member->model,
-                                       .feed = member->train,
-                                       .buffer = &member->buffer,
-                                       .tick = &member->tick};
-    return 0;
+    if (first->device) first->run->kernels->device_destroy(first->device);
 }
 
 void member_destroy(struct member *member)
 {
-    feed_destroy(member->train);
-    feed_destroy(member->valid);
-    feed_destroy(member->test);
-    feed_destroy(member->text);
-    batch_buffer_destroy(&member->buffer);
-    model_destroy(member->model);
-    parameters_destroy(member->parameters);
-    if (member->device) member->run->kernels->device_destroy(member->device);
+    members_destroy(member, 1);
 }
 
 static int load(struct member *member, const struct checkpoint *checkpoint, bool trainable_only, bool moments,
                 struct error *err)
 {
-    pthread_mutex_lock(&member->run->io);
+    pthread_mutex_lock(member->run->io);
     int result = parameters_load(member->parameters, checkpoint, trainable_only, moments, err);
-    pthread_mutex_unlock(&member->run->io);
+    pthread_mutex_unlock(member->run->io);
     return result;
 }
 
@@ -116,8 +185,9 @@ int member_load(struct member *member, struct error *err)
         parameters_initialise_base(member->parameters, &stage->model, stage->seed);
         return 0;
     }
-    if (run->weights ? huggingface_load(member->parameters, run->weights, err)
-                     : load(member, run->parent, false, false, err))
+    bool loaded = member->lane > 0; /* by the first */
+    if (!loaded && (run->weights ? huggingface_load(member->parameters, run->weights, err)
+                                 : load(member, run->parent, false, false, err)))
         return -1;
     const struct checkpoint *from = run->own ? run->own : run->prefix;
     if (from && !run->start.finished) return load(member, from, true, true, err);

@@ -64,7 +64,7 @@ int run_save_diverged(struct run *run, struct error *err)
     char path[PATH_MAX];
     struct checkpoint_header end = run->state;
     end.finished = CHECKPOINT_DIVERGED;
-    end.seconds = run->start.seconds + clock_elapsed() - run->started;
+    end.seconds = run->start.seconds + run_seconds(run);
     stage_state_path(run->stage, path);
     if (stage_check_owner(run->stage, err)) return -1;
     struct checkpoint_writer *writer = checkpoint_writer_create(path, &end, run->curve.entries, run->curve.count, err);

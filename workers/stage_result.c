@@ -34,7 +34,7 @@ void execution_class_of(const struct stage *stage, const struct kernels *kernels
         snprintf(out, STORE_NAME, "%.9s:tp%" PRIu32 ":t%" PRIu32 ":", kernels->name, stage->degree, stage->threads);
     if (precision != PRECISION_FP32)
         length += snprintf(out + length, STORE_NAME - (size_t)length, "%s%s:", precision_name(precision), emulated);
-    snprintf(out + length, STORE_NAME - (size_t)length, "%.30s", library);
+    snprintf(out + length, STORE_NAME - (size_t)length, "%s%.30s", stage->aligned ? "pack:" : "", library);
 }
 
 static double finite_or_infinity(double loss)
@@ -94,7 +94,7 @@ static void fill_execution(const struct run *run, struct store_execution *execut
     store_field(execution->version, sizeof execution->version, version_string());
     execution->finished = clock_wall();
     execution->started = execution->finished - (clock_elapsed() - run->started);
-    execution->seconds = run->start.seconds + clock_elapsed() - run->started;
+    execution->seconds = run->start.seconds + run_seconds(run);
     execution->tokens_per_second = monitor_rate(&run->monitor);
     execution->peak_bytes = run->outcome->peak_bytes;
     execution->predicted_bytes = stage->predicted_bytes;

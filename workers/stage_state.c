@@ -123,7 +123,7 @@ static int begin(struct member *member, const char *path, bool tensors, bool mom
 {
     struct run *run = member->run;
     const struct curve *curve = &run->curve;
-    member->state.seconds = run->start.seconds + clock_elapsed() - run->started;
+    member->state.seconds = run->start.seconds + run_seconds(run);
     run->writer = checkpoint_writer_create(path, &member->state, curve->entries, curve->count, err);
     if (!run->writer) return -1;
     return tensors ? parameters_declare(member->parameters, run->writer, moments, err) : 0;
@@ -138,9 +138,9 @@ static int save(struct member *member, const char *path, bool tensors, bool mome
     if (leads(member) && begin(member, path, tensors, moments, err)) return -1;
     if (collective_barrier(member->collective)) return -1;
     if (tensors) {
-        pthread_mutex_lock(&run->io);
+        pthread_mutex_lock(run->io);
         result = parameters_put(member->parameters, run->writer, moments, err);
-        pthread_mutex_unlock(&run->io);
+        pthread_mutex_unlock(run->io);
     }
     if (result || collective_barrier(member->collective)) return -1;
     if (!leads(member)) return 0;

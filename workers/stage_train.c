@@ -1,5 +1,6 @@
-/* The loop of a stage: steps, validations, states, and the evaluation that ends it. Every rank takes the same way: what
- * only one of them can know (the clock, a drain) is decided by rank 0 and told to the others. */
+/* The loop of a pack of stages, mostly of one: steps, validations, states, and the evaluation that ends each. Every
+ * rank takes the same way: what only one of them can know (the clock, a drain) is decided by rank 0 and told to the
+ * others. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -60,37 +61,46 @@ int member_stopped(void *context)
     return collective_sum_double(member->collective, &stopped) ? -1 : stopped > 0;
 }
 
-/* End here, to go on from the newest state. */
-static int cut(struct member *member)
+/* Stages that are worked on together, in the order of their lanes. */
+struct list {
+    struct member *members[PACK_LIMIT];
+    size_t count;
+};
+
+static void add(struct list *list, struct member *member)
 {
+    list->members[list->count++] = member;
+}
+
+static void diverge(struct member *member)
+{
+    member->over = true;
+    if (leads(member)) member->run->diverged = true;
+}
+
+/* End here, to go on from the newest state, or from one that is written now. */
+static int cut(struct member *member, bool save, struct error *err)
+{
+    if (save && state_save(member, err)) return -1;
+    member->over = true;
     if (leads(member)) member->run->cut = true;
-    return 1;
+    return 0;
 }
 
-/* The same, from a state that is written now. */
-static int save_and_cut(struct member *member, struct error *err)
+static int cut_all(const struct list *list, bool save, struct error *err)
 {
-    return state_save(member, err) ? -1 : cut(member);
+    for (size_t i = 0; i < list->count; i++)
+        if (cut(list->members[i], save && list->members[i]->run->training, err)) return -1;
+    return 0;
 }
 
-/* One validation of a finetuning stage, or the text validation that ends a pretraining stage: an entry of the curve.
- * 0, -1, or 1: the stage is over, diverged or cut. A cut validation has changed nothing: the next attempt begins with
- * it. */
-static int validate(struct member *member, struct error *err)
+/* What a validation of a finetuning stage means for it. */
+static int judge(struct member *member, double loss, struct error *err)
 {
-    double loss = NAN;
-    uint64_t targets;
-    struct run *run = member->run;
     struct checkpoint_header *state = &member->state;
-    bool pretrain = run->stage->kind == STAGE_PRETRAIN;
-    struct feed *feed = pretrain ? member->text : member->valid;
-    int stopped = feed ? evaluate(member->model, feed, &member->buffer, &member->tick, &loss, &targets, err) : 0;
-    if (stopped) return stopped < 0 ? -1 : run->training ? save_and_cut(member, err) : cut(member);
-    if (record(member, loss, err)) return -1;
-    if (pretrain) return 0;
     if (!isfinite(loss)) {
-        if (leads(member)) run->diverged = true;
-        return 1;
+        diverge(member);
+        return 0;
     }
     if (!(loss < state->best_loss)) {
         state->evaluations_without_gain++;
@@ -98,7 +108,65 @@ static int validate(struct member *member, struct error *err)
     }
     state->best_loss = loss;
     state->evaluations_without_gain = 0;
-    return run->training ? best_save(member, err) : 0;
+    return member->run->training ? best_save(member, err) : 0;
+}
+
+static void enter(const struct member *member)
+{
+    if (leads(member)) run_enter(member->run);
+}
+
+/* Losses of all over their feeds of one kind, where there is one. 0, -1, or 1: a drain. */
+static int evaluate_all(const struct list *list, struct feed *(*feed)(const struct member *), double *losses,
+                        uint64_t *targets, struct error *err)
+{
+    struct evaluation evaluations[PACK_LIMIT];
+    struct member *first = list->members[0];
+    for (size_t i = 0; i < list->count; i++) {
+        struct member *member = list->members[i];
+        losses[i] = NAN;
+        evaluations[i] = (struct evaluation){.feed = feed(member), .buffer = &member->buffer, .lane = member->lane};
+    }
+    if (!evaluations[0].feed) return 0; /* one data set: nobody has any */
+    int stopped = evaluate_lanes(first->model, evaluations, list->count, first->joined, &first->tick, err);
+    for (size_t i = 0; i < list->count && !stopped; i++) {
+        losses[i] = evaluations[i].loss;
+        targets[i] = evaluations[i].targets;
+    }
+    return stopped;
+}
+
+static struct feed *validation_feed(const struct member *member)
+{
+    return member->run->stage->kind == STAGE_PRETRAIN ? member->text : member->valid;
+}
+
+static struct feed *test_feed(const struct member *member)
+{
+    return member->test;
+}
+
+static struct feed *text_feed(const struct member *member)
+{
+    return member->text;
+}
+
+/* A validation of finetuning stages, or the text validation that ends a pretraining stage: an entry of each curve.
+ * A validation that a drain cuts has changed nothing: the next attempt begins with it. */
+static int validate(const struct list *list, struct error *err)
+{
+    double losses[PACK_LIMIT];
+    uint64_t targets[PACK_LIMIT];
+    if (list->count == 0) return 0;
+    int stopped = evaluate_all(list, validation_feed, losses, targets, err);
+    if (stopped) return stopped < 0 ? -1 : cut_all(list, true, err);
+    for (size_t i = 0; i < list->count; i++) {
+        struct member *member = list->members[i];
+        enter(member);
+        if (record(member, losses[i], err)) return -1;
+        if (member->run->stage->kind != STAGE_PRETRAIN && judge(member, losses[i], err)) return -1;
+    }
+    return 0;
 }
 
 enum { GO_ON = 0, SAVE = 1, DRAIN = 2 };
@@ -135,22 +203,42 @@ static void account(struct member *member, const struct trainer_step *step, doub
     monitor_step(&run->monitor, state->step, step->loss / (double)step->targets, step->tokens, seconds);
 }
 
-/* 0, 1 diverged or cut, -1. */
-static int train_one(struct member *member, struct error *err)
+/* The end of a step: whether it diverged, whether a validation is due. */
+static void look_at_step(struct member *member, const struct trainer_step *step, struct list *due)
 {
-    struct trainer_step step;
-    double started = clock_elapsed();
-    if (trainer_step(&member->trainer, member->state.step + 1, &step, err)) return -1;
-    account(member, &step, clock_elapsed() - started);
-    if (!step.finite) {
-        if (leads(member)) {
+    if (!step->finite) {
+        enter(member);
+        if (leads(member))
             LOG("diverged at step %" PRIu64 ": loss %g, gradient norm %g", member->state.step,
-                step.loss / (double)step.targets, step.gradient_norm);
-            member->run->diverged = true;
-        }
-        return 1;
+                step->loss / (double)step->targets, step->gradient_norm);
+        diverge(member);
+    } else if (evaluation_due(member->run->stage, member->state.step)) {
+        add(due, member);
     }
-    return evaluation_due(member->run->stage, member->state.step) ? validate(member, err) : 0;
+}
+
+/* A step of each. Its time is shared out by tokens. */
+static int train_once(const struct list *list, struct error *err)
+{
+    struct trainer *trainers[PACK_LIMIT];
+    struct trainer_step steps[PACK_LIMIT];
+    uint64_t numbers[PACK_LIMIT], tokens = 0;
+    struct list due = {.count = 0};
+    double started = clock_elapsed();
+    for (size_t i = 0; i < list->count; i++) {
+        trainers[i] = &list->members[i]->trainer;
+        numbers[i] = list->members[i]->state.step + 1;
+    }
+    if (trainer_steps(trainers, numbers, steps, list->count, err)) return -1;
+    double seconds = clock_elapsed() - started;
+    for (size_t i = 0; i < list->count; i++)
+        tokens += steps[i].tokens;
+    for (size_t i = 0; i < list->count; i++) {
+        enter(list->members[i]);
+        account(list->members[i], &steps[i], seconds * (double)steps[i].tokens / (double)tokens);
+        look_at_step(list->members[i], &steps[i], &due);
+    }
+    return validate(&due, err);
 }
 
 static bool finished(const struct member *member)
@@ -165,70 +253,138 @@ static bool finished(const struct member *member)
 static int close_training(struct member *member, struct error *err)
 {
     struct run *run = member->run;
+    const struct list alone = {{member}, 1};
     if (run->stage->kind == STAGE_FINETUNE)
         return run->training && !member->state.finished ? state_finish(member, err) : 0;
-    int over = run->stage->kind == STAGE_PRETRAIN ? validate(member, err) : 0;
-    if (over) return over < 0 ? -1 : 0;
+    if (run->stage->kind == STAGE_PRETRAIN && validate(&alone, err)) return -1;
+    if (member->over) return 0;
     member->state.finished = CHECKPOINT_FINISHED;
     return state_save(member, err);
 }
 
-/* A drain that is asked for before the first step costs no step and no state. */
-static int begin_training(struct member *member, struct error *err)
-{
-    int stopped = member_stopped(member);
-    if (stopped) return stopped < 0 ? -1 : cut(member);
-    return member->run->validation_due ? validate(member, err) : 0;
-}
-
-int member_train(struct member *member, struct error *err)
-{
-    int over = begin_training(member, err);
-    while (over == 0 && !finished(member)) {
-        over = train_one(member, err);
-        if (over || finished(member)) break;
-        int action = decide(member);
-        if (action < 0 || (action == SAVE && state_save(member, err))) return -1;
-        if (action == DRAIN) over = save_and_cut(member, err);
-    }
-    if (over) return over < 0 ? -1 : 0;
-    return close_training(member, err);
-}
-
-/* The losses of the best weights. 0, -1, or 1: cut. */
-static int conclude(struct member *member, double *test, double *text, uint64_t *test_tokens, struct error *err)
-{
-    uint64_t text_tokens;
-    int stopped = evaluate(member->model, member->test, &member->buffer, &member->tick, test, test_tokens, err);
-    if (!stopped && member->text)
-        stopped = evaluate(member->model, member->text, &member->buffer, &member->tick, text, &text_tokens, err);
-    return stopped > 0 ? cut(member) : stopped;
-}
-
-int member_conclude(struct member *member, struct error *err)
+/* The best weights, where training found some. */
+static int load_best(struct member *member, struct error *err)
 {
     struct run *run = member->run;
     const struct checkpoint_header *state = &member->state;
-    double test, text = NAN;
-    uint64_t test_tokens, valid_tokens;
-    int over = run->training ? 0 : validate(member, err);
-    if (over) return over < 0 ? -1 : 0;
-    if (state->best_step) {
-        if (leads(member)) run->best = best_open(run->stage, state->best_step, state->best_digest, err);
-        if ((leads(member) && !run->best) || collective_barrier(member->collective)) return -1;
-        if (member_load_trainable(member, run->best, false, err)) return -1;
+    if (!state->best_step) return 0;
+    if (leads(member)) {
+        pthread_mutex_lock(run->io);
+        run->best = best_open(run->stage, state->best_step, state->best_digest, err);
+        pthread_mutex_unlock(run->io);
     }
-    over = conclude(member, &test, &text, &test_tokens, err);
-    if (over) return over < 0 ? -1 : 0;
+    if ((leads(member) && !run->best) || collective_barrier(member->collective)) return -1;
+    return member_load_trainable(member, run->best, false, err);
+}
+
+static int fill_losses(struct member *member, double test, uint64_t test_tokens, double text, struct error *err)
+{
+    uint64_t valid_tokens;
+    const struct checkpoint_header *state = &member->state;
     if (feed_targets(member->valid, 0, feed_items(member->valid), &valid_tokens, err)) return -1;
     if (!leads(member)) return 0;
-    run->diverged = !isfinite(test);
-    struct store_result *result = &run->outcome->row.result;
+    member->run->diverged = !isfinite(test);
+    struct store_result *result = &member->run->outcome->row.result;
     result->test_loss = test;
     result->test_tokens = test_tokens;
     result->valid_tokens = valid_tokens;
     result->pretrain_loss = text;
     LOG("best at step %" PRIu64 ": valid loss %.6f, test loss %.6f, pretraining text %.6f", state->best_step,
         state->best_loss, test, text);
+    return 0;
+}
+
+/* Final evaluation of finetuning stages, with their best weights. */
+static int conclude(const struct list *list, struct error *err)
+{
+    double tests[PACK_LIMIT], texts[PACK_LIMIT];
+    uint64_t test_tokens[PACK_LIMIT], text_tokens[PACK_LIMIT];
+    if (list->count == 0) return 0;
+    for (size_t i = 0; i < list->count; i++)
+        if (load_best(list->members[i], err)) return -1;
+    int stopped = evaluate_all(list, test_feed, tests, test_tokens, err);
+    if (!stopped) stopped = evaluate_all(list, text_feed, texts, text_tokens, err);
+    if (stopped) return stopped < 0 ? -1 : cut_all(list, false, err);
+    for (size_t i = 0; i < list->count; i++) {
+        struct member *member = list->members[i];
+        enter(member);
+        if (fill_losses(member, tests[i], test_tokens[i], texts[i], err)) return -1;
+    }
+    return 0;
+}
+
+static void settle(struct member *member)
+{
+    member->over = true;
+    if (!leads(member)) return;
+    run_enter(member->run);
+    member->run->state = member->state;
+    run_settle(member->run, NULL);
+}
+
+/* Those whose steps are over: their end. */
+static int end_all(const struct list *list, struct error *err)
+{
+    struct list untrained = {.count = 0}, last = {.count = 0};
+    for (size_t i = 0; i < list->count; i++) {
+        struct member *member = list->members[i];
+        if (member->over) continue;
+        enter(member);
+        if (close_training(member, err)) return -1;
+        if (!member->run->training && member->run->stage->kind == STAGE_FINETUNE) add(&untrained, member);
+    }
+    if (validate(&untrained, err)) return -1;
+    for (size_t i = 0; i < list->count; i++)
+        if (!list->members[i]->over && list->members[i]->run->stage->kind == STAGE_FINETUNE)
+            add(&last, list->members[i]);
+    if (conclude(&last, err)) return -1;
+    for (size_t i = 0; i < list->count; i++)
+        settle(list->members[i]);
+    return 0;
+}
+
+/* After a step: a state where it is time for one; a drain cuts. */
+static int save_all(const struct list *list, struct error *err)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        struct member *member = list->members[i];
+        if (member->over || finished(member)) continue;
+        enter(member);
+        int action = decide(member);
+        if (action < 0 || (action == SAVE && state_save(member, err))) return -1;
+        if (action == DRAIN && cut(member, true, err)) return -1;
+    }
+    return 0;
+}
+
+/* Take those that have ended out of the list, and end them. */
+static int end_finished(struct list *list, struct error *err)
+{
+    struct list ended = {.count = 0}, left = {.count = 0};
+    for (size_t i = 0; i < list->count; i++)
+        add(list->members[i]->over || finished(list->members[i]) ? &ended : &left, list->members[i]);
+    *list = left;
+    return end_all(&ended, err);
+}
+
+/* A drain that is asked for before the first step costs no step and no state. */
+static int begin_training(const struct list *list, struct error *err)
+{
+    struct list due = {.count = 0};
+    int stopped = member_stopped(list->members[0]);
+    if (stopped) return stopped < 0 ? -1 : cut_all(list, false, err);
+    for (size_t i = 0; i < list->count; i++)
+        if (list->members[i]->run->validation_due) add(&due, list->members[i]);
+    return validate(&due, err);
+}
+
+int members_train(struct member *members, size_t count, struct error *err)
+{
+    struct list list = {.count = 0};
+    for (size_t i = 0; i < count; i++)
+        add(&list, &members[i]);
+    if (begin_training(&list, err) || end_finished(&list, err)) return -1;
+    while (list.count > 0)
+        if (train_once(&list, err) || save_all(&list, err) || end_finished(&list, err)) return -1;
     return 0;
 }

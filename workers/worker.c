@@ -15,6 +15,7 @@
 
 #include "io/file.h"
 #include "io/log.h"
+#include "workers/model.h"
 #include "workers/stage_files.h"
 
 struct worker {
@@ -25,6 +26,11 @@ struct worker {
     size_t size;
     bool busy, leave; /* leave: FRAME_EXIT, or the socket is closed */
     volatile int stop;
+    struct stage *stages; /* [count] that run */
+    struct stage_outcome *outcomes;
+    size_t count, ended;
+    const struct stage_outcome *last; /* the last to end, not sent yet */
+    int logs[PACK_LIMIT];             /* of the stages; -1: not open */
 };
 
 /* A stage has come. false: it came while another runs, which no agent of this build does. */
@@ -82,51 +88,114 @@ static void send_progress(void *context, const struct stage_progress *progress)
     if (frame_send(worker->fd, FRAME_PROGRESS, progress, sizeof *progress, &err)) _exit(1); /* the agent is gone */
 }
 
-/* Send everything that this process prints, its libraries too, to the stage's log. Returns the old stdout and stderr in
- * saved[]. */
-static int redirect(const struct stage *stage, const char *text, int saved[2], struct error *err)
+/* The last one waits until the worker is free: the next stage may come right after it. */
+static void send_outcome(void *context, const struct stage_outcome *outcome)
+{
+    struct worker *worker = context;
+    struct error err;
+    worker->last = outcome;
+    if (++worker->ended == worker->count) return;
+    if (frame_send(worker->fd, FRAME_OUTCOME, outcome, sizeof *outcome, &err)) _exit(1); /* the agent is gone */
+}
+
+static void enter(void *context, size_t index)
+{
+    const struct worker *worker = context;
+    log_open(worker->logs[index], -1);
+}
+
+/* A stage's log; its first line is the stage, so that the log can be run again. */
+static int open_log(const struct stage *stage, const char *text, size_t size, size_t count, struct error *err)
 {
     char path[PATH_MAX];
     stage_log_path(stage, path);
     if (stage_make_folders(stage, err)) return -1;
     int fd = file_open_write(path, O_APPEND);
     if (fd < 0) return error_set_errno(err, "%s", path);
+    dprintf(fd, "%.*s\n", (int)size, text);
+    if (count > 1) dprintf(fd, "packed: %zu stages in one worker\n", count);
+    return fd;
+}
+
+/* Everything else that this process prints, its libraries too, goes to the log of the first stage. Returns the old
+ * stdout and stderr in saved[]. */
+static void redirect(const struct worker *worker, int saved[2])
+{
     fflush(NULL);
     for (int i = 0; i < 2; i++) {
         saved[i] = fcntl(STDOUT_FILENO + i, F_DUPFD_CLOEXEC, 3);
-        dup2(fd, STDOUT_FILENO + i);
+        dup2(worker->logs[0], STDOUT_FILENO + i);
     }
-    close(fd);
-    log_open(STDERR_FILENO, -1);
-    dprintf(STDERR_FILENO, "%s\n", text); /* the stage, so that the log can be run again */
-    return 0;
+    log_open(worker->logs[0], -1);
 }
 
-static void restore(const int saved[2])
+static void restore(struct worker *worker, const int saved[2])
 {
     fflush(NULL);
+    log_open(STDERR_FILENO, -1);
     for (int i = 0; i < 2; i++) {
         if (saved[i] < 0) continue;
         dup2(saved[i], STDOUT_FILENO + i);
         close(saved[i]);
     }
+    for (size_t i = 0; i < worker->count; i++)
+        if (worker->logs[i] >= 0) close(worker->logs[i]);
 }
 
-static void run_one(struct worker *worker, const char *text, size_t size, struct stage *stage,
-                    struct stage_outcome *outcome)
+/* Room for the stages of a frame, one a line. */
+static int make_room(struct worker *worker, const char *text, size_t size, struct error *err)
+{
+    size_t count = 1;
+    for (size_t i = 0; i < size; i++)
+        count += text[i] == '\n';
+    if (count > PACK_LIMIT) return error_set(err, "%zu stages at once; allowed: up to %d", count, PACK_LIMIT);
+    free(worker->stages);
+    free(worker->outcomes);
+    worker->stages = calloc(count, sizeof *worker->stages);
+    worker->outcomes = calloc(count, sizeof *worker->outcomes);
+    worker->count = count;
+    worker->ended = 0;
+    for (size_t i = 0; i < count; i++)
+        worker->logs[i] = -1;
+    return worker->stages && worker->outcomes ? 0 : error_set(err, "out of memory");
+}
+
+/* Stages and their logs. */
+static int open_stages(struct worker *worker, const char *text, size_t size, struct error *err)
+{
+    const char *end = text + size;
+    for (size_t i = 0; i < worker->count; i++) {
+        const char *line = text, *stop = memchr(line, '\n', (size_t)(end - line));
+        size_t length = (size_t)((stop ? stop : end) - line);
+        text = stop ? stop + 1 : end;
+        int failed = stage_decode(line, length, &worker->stages[i], err);
+        worker->outcomes[i].identity = worker->stages[i].identity;
+        if (failed) return -1;
+        worker->logs[i] = open_log(&worker->stages[i], line, length, worker->count, err);
+        if (worker->logs[i] < 0) return -1;
+    }
+    return 0;
+}
+
+static void run_frame(struct worker *worker, const char *text, size_t size)
 {
     int saved[2] = {-1, -1};
     struct error err;
-    const struct stage_hooks hooks = {.progress = send_progress, .context = worker, .stop = &worker->stop};
-    if (stage_decode(text, size, stage, &err) || redirect(stage, text, saved, &err)) {
-        memset(outcome, 0, sizeof *outcome);
-        outcome->identity = stage->identity;
-        outcome->status = STORE_CRASHED;
-        error_shorten(outcome->message, sizeof outcome->message, err.text);
-        return;
+    const struct stage_hooks hooks = {
+        .progress = send_progress, .outcome = send_outcome, .enter = enter, .context = worker, .stop = &worker->stop};
+    if (make_room(worker, text, size, &err)) _exit(1); /* no agent of this build sends such */
+    if (open_stages(worker, text, size, &err)) {
+        for (size_t i = 0; i < worker->count; i++) {
+            struct stage_outcome *outcome = &worker->outcomes[i];
+            outcome->status = STORE_CRASHED;
+            error_shorten(outcome->message, sizeof outcome->message, err.text);
+            send_outcome(worker, outcome);
+        }
+    } else {
+        redirect(worker, saved);
+        stage_run_pack(worker->stages, worker->count, &hooks, worker->outcomes);
     }
-    stage_run(stage, &hooks, outcome);
-    restore(saved);
+    restore(worker, saved);
 }
 
 /* Before the outcome is sent: the next stage may come right after it. */
@@ -155,18 +224,15 @@ static int run_stages(struct worker *worker)
 {
     int result = 0;
     size_t size;
-    struct stage *stage = calloc(1, sizeof *stage);
-    struct stage_outcome *outcome = calloc(1, sizeof *outcome);
-    for (char *text; stage && outcome && result == 0 && (text = wait_for_stage(worker, &size)); free(text)) {
+    for (char *text; result == 0 && (text = wait_for_stage(worker, &size)); free(text)) {
         struct error err;
-        run_one(worker, text, size, stage, outcome);
+        run_frame(worker, text, size);
         become_free(worker);
-        result = frame_send(worker->fd, FRAME_OUTCOME, outcome, sizeof *outcome, &err);
+        result = frame_send(worker->fd, FRAME_OUTCOME, worker->last, sizeof *worker->last, &err);
     }
-    result = !stage || !outcome || result != 0;
-    free(stage);
-    free(outcome);
-    return result;
+    free(worker->stages);
+    free(worker->outcomes);
+    return result != 0;
 }
 
 int worker_main(int fd)

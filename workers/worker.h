@@ -13,11 +13,11 @@
 #include "workers/stage.h"
 
 enum frame_type {
-    FRAME_STAGE = 1, /* agent -> worker: JSON of a stage */
+    FRAME_STAGE = 1, /* agent -> worker: JSON of a stage, or of those of a pack, one a line */
     FRAME_DRAIN,     /* agent -> worker: checkpoint at the next step and end the stage as cut */
     FRAME_EXIT,      /* agent -> worker: leave */
     FRAME_PROGRESS,  /* worker -> agent: struct stage_progress, at most a few a second */
-    FRAME_OUTCOME    /* worker -> agent: struct stage_outcome; the worker is free again */
+    FRAME_OUTCOME    /* worker -> agent: struct stage_outcome; after the last of its stages the worker is free again */
 };
 struct frame_header {
     uint32_t magic; /* 0x574c5531 */
@@ -39,10 +39,19 @@ int worker_main(int fd);
  * step. */
 struct stage_hooks {
     void (*progress)(void *context, const struct stage_progress *progress);
+    void (*outcome)(void *context, const struct stage_outcome *outcome); /* of each stage as soon as it has ended */
+    void (*enter)(void *context, size_t index); /* what is logged from now on is of this stage of the pack */
     void *context;
     const volatile int *stop;
 };
 void stage_run(const struct stage *stage, const struct stage_hooks *hooks, struct stage_outcome *outcome);
+
+/* Run stages of finetuning from one base as a pack (docs/engine.md, Packs): the same rows as one after the other.
+ * Stages are `aligned`, 1 .. PACK_LIMIT, of one model, base, data set, degree, backend. A stage that diverges, or whose
+ * files cannot be read at the start, ends alone; a failure while they train fails all that have not ended.
+ * outcomes[count]. */
+void stage_run_pack(const struct stage *stages, size_t count, const struct stage_hooks *hooks,
+                    struct stage_outcome *outcomes);
 
 /* Load the best checkpoint of a finished finetuning stage and evaluate it again on the test split: *loss in nats per
  * target token. */
