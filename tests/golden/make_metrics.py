@@ -2,7 +2,7 @@
 
   VENV/bin/pip install sacrebleu rouge-score h5py && VENV/bin/python tests/golden/make_metrics.py
 
-Writes metrics.h5: `text` uint8, `offsets` uint64 [2 pairs + 1] (hypothesis, reference, hypothesis, ...; UTF-8 without zero bytes),
+Writes evaluation/metrics.h5: `text` uint8, `offsets` uint64 [2 pairs + 1] (hypothesis, reference, hypothesis, ...; UTF-8 without zero bytes),
 `corpora` uint64 [corpora + 1] (first pair of each), `values` float64 [corpora][5] (BLEU, chrF, and the mean F1 of ROUGE-1, -2, -L)."""
 import os
 import random
@@ -89,7 +89,7 @@ def main():
         pairs += corpus
         starts.append(len(pairs))
     texts = [text.encode() for pair in pairs for text in pair]
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "metrics.h5")
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "evaluation/metrics.h5")
     with h5py.File(path, "w", libver="earliest") as file:
         file.attrs["made_with"] = f"sacrebleu {sacrebleu.__version__}, rouge-score 0.1.2, Python {sys.version.split()[0]}"
         for name, data in (("text", numpy.frombuffer(b"".join(texts), numpy.uint8)), ("offsets", numpy.cumsum([0] + [len(text) for text in texts]).astype(numpy.uint64)),
