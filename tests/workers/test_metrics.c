@@ -20,12 +20,8 @@ struct texts {
 static struct texts read_texts(void)
 {
     struct texts texts;
-    hid_t file = H5Fopen(TEST_SOURCE_DIR "/golden"
-                                         "/metrics.h5",
-                         H5F_ACC_RDONLY, H5P_DEFAULT);
-    if (file < 0)
-        golden_stop("cannot open", TEST_SOURCE_DIR "/golden"
-                                                   "/metrics.h5");
+    hid_t file = H5Fopen(TEST_SOURCE_DIR "/golden/evaluation/metrics.h5", H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (file < 0) golden_stop("cannot open", TEST_SOURCE_DIR "/golden/evaluation/metrics.h5");
     texts.text = golden_array(file, "text", H5T_NATIVE_UCHAR, &texts.text_size);
     texts.offsets = golden_array(file, "offsets", H5T_NATIVE_UINT64, &texts.offset_count);
     texts.corpora = golden_array(file, "corpora", H5T_NATIVE_UINT64, &texts.corpus_count);
