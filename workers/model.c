@@ -240,7 +240,7 @@ static void embed_backward(const struct model *model, size_t tokens)
     }
 }
 
-static int forward(const struct model *model, const struct pass *pass, struct error *err)
+int model_forward(const struct model *model, const struct pass *pass, struct error *err)
 {
     if (embed(model, pass->tokens, err)) return -1;
     for (uint32_t i = 0; i < model->config.layers; i++)
@@ -269,9 +269,22 @@ static int run(struct model *model, const struct batch *batch, const float *scal
     model->drops = false;
     for (size_t i = 0; i < model->segment_count; i++)
         model->drops |= scales && model->lanes[model->segments[i].lane].dropout > 0;
-    if (forward(model, &pass, err) || model_loss(model, batch->tokens, scales, losses, err)) return -1;
+    if (model_forward(model, &pass, err) || model_loss(model, batch->tokens, scales, losses, err)) return -1;
     if (scales && backward(model, &pass, err)) return -1;
     return model->kernels->synchronise(model->device, err);
+}
+
+int model_begin_forward(struct model *model, const struct batch *batch, struct error *err)
+{
+    if (batch->segment_count) return error_set(err, "a batch of a pack's segments");
+    if (check_sequences(model, batch, err)) return -1;
+    model->whole = (struct segment){.rows = batch->tokens, .padded = batch->tokens};
+    model->segments = &model->whole;
+    model->segment_count = 1;
+    model->training_pass = model->drops = false;
+    if (!check_batch(model, batch, err)) return 0;
+    model->segment_count = 0;
+    return -1;
 }
 
 int model_pass(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err)

@@ -36,8 +36,12 @@ int attention_forward(const struct model *model, const struct layer *layer, cons
     project(model, layer, tokens);
     if (model->config.architecture.qk_norm && head_norms_forward(model, layer, tokens, err)) return -1;
     rotate(model, pass, false, layer->q, layer->k);
-    model->kernels->attention_forward(model->device, &pass->attention, layer->q, layer->k, layer->v, layer->attended,
-                                      layer->lse);
+    if (pass->decode)
+        model->kernels->attention_decode(model->device, pass->decode, layer->q, layer->cached_keys,
+                                         layer->cached_values, layer->attended);
+    else
+        model->kernels->attention_forward(model->device, &pass->attention, layer->q, layer->k, layer->v,
+                                          layer->attended, layer->lse);
     linear_forward(model, &layer->linears[LINEAR_O], tokens, layer->attended, out);
     return 0;
 }

@@ -74,6 +74,13 @@ static void chunk_logits(const struct model *model, const struct chunk *chunk)
                     model->unembedding->value, 0, model->logits);
 }
 
+void model_logits(const struct model *model, size_t first, size_t count)
+{
+    const struct chunk chunk = {.pieces = 1, .rows = count};
+    model->pieces[0] = (struct segment){.rows = count, .padded = count, .first_target = first, .targets = count};
+    chunk_logits(model, &chunk);
+}
+
 static int chunk_forward(const struct model *model, const struct chunk *chunk, const float *scales, double *losses,
                          struct error *err)
 {

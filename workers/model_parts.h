@@ -27,8 +27,9 @@ struct layer {
     float *attention_out, *mlp_out; /* [T][W] norms after: outputs of the halves, before the norm */
     float *raw_q, *raw_k;           /* as q, k, before their norms */
     float *q, *k, *v;               /* [T][H or G][D], rotated */
-    float *attended, *lse;          /* [T][H][D], [T][H] */
-    float *gate, *up, *activated;   /* [T][F]; the backward pass puts the gradients of gate and up in their place */
+    float *cached_keys, *cached_values; /* generation alone: the cache that k and v lie in */
+    float *attended, *lse;              /* [T][H][D], [T][H] */
+    float *gate, *up, *activated;       /* [T][F]; the backward pass puts the gradients of gate and up in their place */
 };
 
 /* One adapter set of a pack. */
@@ -96,6 +97,7 @@ struct model {
 struct pass {
     size_t tokens;
     struct attention attention;
+    const struct decode *decode; /* generation: new tokens over the layers' caches; NULL: whole sequences */
 };
 
 /* Host side of a model: shapes, no device memory. Freed by model_destroy. */
@@ -111,6 +113,13 @@ size_t segment_padded(size_t rows);
  * not depend on the other segments. */
 void segments_matmul(const struct model *model, const struct segment *segments, size_t count, bool trans_b, size_t n,
                      size_t k, const float *x, const float *w, float beta, float *y);
+
+/* A batch of the first lane's, checked: no id, row or label lies outside its table. From then on all rows of a pass are
+ * the first lane's, and nothing of them is wanted but the forward pass; until model->segment_count is 0 again. */
+int model_begin_forward(struct model *model, const struct batch *batch, struct error *err);
+
+/* model->ids -> model->final. */
+int model_forward(const struct model *model, const struct pass *pass, struct error *err);
 
 /* x[n] = sum over ranks. */
 int model_sum(const struct model *model, size_t n, float *x, struct error *err);
@@ -142,6 +151,10 @@ int attention_backward(const struct model *model, const struct layer *layer, con
 void mlp_forward(const struct model *model, const struct layer *layer, const struct pass *pass, float *out);
 void mlp_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const float *dout,
                   float *dinput);
+
+/* This rank's logits of the rows model->rows[first .. first + count - 1] of model->final, at most model->loss_rows, in
+ * model->logits. */
+void model_logits(const struct model *model, size_t first, size_t count);
 
 /* model_layer.c: layer->input -> layer->output; back, model->dx: from the gradient of the output to that of the input;
  * with `last` nothing below this block wants it. */
