@@ -13,6 +13,7 @@
 enum drift_class {
     DRIFT_COMPATIBLE, /* how it is run */
     DRIFT_REFIT,      /* how it is fitted */
+    DRIFT_EVALUATION, /* what is measured of points that are still to run */
     DRIFT_AXIS,       /* which points there are: others keep their identity */
     DRIFT_RERUN,      /* what points compute */
     DRIFT_RENAME,     /* of the sweep: another one, perhaps */

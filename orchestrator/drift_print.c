@@ -9,8 +9,8 @@
 
 const char *drift_class_name(enum drift_class class)
 {
-    static const char *const names[DRIFT_CLASSES] = {"compatible", "refit only", "axis", "reruns points",
-                                                     "another sweep?"};
+    static const char *const names[DRIFT_CLASSES] = {"compatible", "refit only",    "evaluation",
+                                                     "axis",       "reruns points", "another sweep?"};
     return (unsigned)class < DRIFT_CLASSES ? names[class] : "unknown";
 }
 
@@ -48,6 +48,13 @@ void drift_print(const struct drift *drift, const char *dir, bool accepted, FILE
     if (drift->left > 0)
         fprintf(out, ", %zu finished ones leave the sweep (they stay in the store, marked)", drift->left);
     if (drift->again > 0) fprintf(out, ", %zu of them run again as other points", drift->again);
+    for (size_t i = 0; i < drift->count; i++)
+        if (drift->changes[i].class == DRIFT_EVALUATION && drift->kept > 0) {
+            fputs("\n  metrics of texts: finished points keep what they have; `tunelaw generate` measures others from "
+                  "their weights",
+                  out);
+            break;
+        }
     fprintf(out, "\n  verdict: %s\n",
             drift->needs_acceptance ? accepted ? "goes on, by --accept-drift" : "needs --accept-drift"
             : drift->left > 0       ? "goes on, the sweep is narrower"

@@ -239,7 +239,8 @@ static void add_point(struct builder *b, size_t index)
                                  .degree = shape->degree,
                                  .last_step = recipe.steps,
                                  .flops = plan_finetune_flops(task, model, &method, &recipe),
-                                 .evaluation_flops = plan_evaluation_flops(task, model, &method, &recipe),
+                                 .evaluation_flops = plan_evaluation_flops(task, model, &method, &recipe) +
+                                                     plan_generation_flops(sweep, task, model, &method, &recipe),
                                  .bytes = shape->bytes,
                                  .recompute = shape->recompute};
     struct identity_method text = b->texts[text_index(b, at->task, at->method, at->size, at->rate)];
@@ -403,6 +404,7 @@ static void describe_training(const struct plan *plan, const struct plan_stage *
     out->seed = sweep->seeds[from->seed];
     out->valid_examples = sweep->tasks[from->task].valid_examples;
     out->test_examples = sweep->tasks[from->task].test_examples;
+    if (from->kind == STAGE_FINETUNE) out->generate = sweep->generate;
 }
 
 void plan_stage_describe(const struct plan *plan, size_t index, const char *dir, uint32_t attempt, struct stage *out)

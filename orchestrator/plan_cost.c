@@ -5,7 +5,21 @@
 #include "orchestrator/plan_parts.h"
 #include "workers/batch.h"
 #include "workers/cost.h"
+#include "workers/generation.h"
 #include "workers/model.h"
+
+/* What finetuning stages generate with; pretraining generates nothing. */
+static int add_generation(const struct sweep *sweep, const struct model_config *model,
+                          const struct batch_capacity *capacity, const struct method_config *method,
+                          const struct recipe *recipe, uint32_t degree, struct memory *memory, struct error *err)
+{
+    struct decoding decoding = decoding_of(&sweep->generate);
+    size_t prompt = method->kind == METHOD_PROMPT ? method->size : 0;
+    if (recipe == &sweep->pretrain || !sweep->generate.max_new_tokens) return 0;
+    size_t source = generation_source(&sweep->generate, recipe->sequence_length);
+    if (decoding_check(&decoding, model, source + prompt, err)) return -1;
+    return generation_memory(model, capacity, &sweep->generate, (int)degree, memory, err);
+}
 
 /* On so many devices, without recomputation and with it, as far as the sweep allows either: 1 fits, 0 too large. */
 static int shape_at(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
@@ -19,7 +33,9 @@ static int shape_at(const struct sweep *sweep, const struct model_config *model,
     for (int recompute = first; recompute <= last; recompute++) {
         struct memory memory;
         capacity.recompute = recompute;
-        if (model_memory(model, method, &capacity, trains ? recipe : NULL, (int)degree, &memory, err)) return -1;
+        if (model_memory(model, method, &capacity, trains ? recipe : NULL, (int)degree, &memory, err) ||
+            add_generation(sweep, model, &capacity, method, recipe, degree, &memory, err))
+            return -1;
         *shape = (struct plan_shape){.degree = degree, .bytes = memory_total(&memory), .recompute = recompute};
         if (!resources->device_bytes || shape->bytes <= resources->device_bytes) return 1;
     }
@@ -120,4 +136,17 @@ double plan_evaluation_flops(const struct sweep_task *task, const struct model_c
                           times * split_examples(task, SPLIT_VALID, task->valid_examples)) +
            examples_flops(model, method, false, test, split_examples(task, SPLIT_TEST, task->test_examples)) +
            cost_flops(model, method, false, text, text, TEXT_LENGTH);
+}
+
+double plan_generation_flops(const struct sweep *sweep, const struct sweep_task *task, const struct model_config *model,
+                             const struct method_config *method, const struct recipe *recipe)
+{
+    const struct generation_config *generate = &sweep->generate;
+    struct example test = mean_example(task, SPLIT_TEST, method, recipe->sequence_length);
+    if (!generate->max_new_tokens) return 0;
+    double count = split_examples(task, SPLIT_TEST, generate->examples ? generate->examples : task->test_examples);
+    double source = test.length - test.targets > 1 ? test.length - test.targets : 1;
+    double tokens = (double)generate->beams * generate->max_new_tokens;
+    return cost_flops(model, method, false, count * source, count, source) +
+           cost_flops(model, method, false, count * tokens, count * tokens, 2 * (source + generate->max_new_tokens));
 }

@@ -37,6 +37,10 @@ double plan_finetune_recompute(const struct sweep_task *task, const struct model
 double plan_evaluation_flops(const struct sweep_task *task, const struct model_config *model,
                              const struct method_config *method, const struct recipe *recipe);
 
+/* FLOPs of the texts that are generated at its end: sources and, at most, new tokens, each through the model once. */
+double plan_generation_flops(const struct sweep *sweep, const struct sweep_task *task, const struct model_config *model,
+                             const struct method_config *method, const struct recipe *recipe);
+
 /* The recipe of a point: its learning rate, its steps; evaluations no more than steps. */
 struct recipe plan_recipe(const struct sweep_method *method, uint32_t rate, uint64_t examples);
 

@@ -142,6 +142,7 @@ struct sweep {
     uint64_t pretrain_seed;
     uint64_t *examples; /* ascending */
     size_t example_count;
+    struct generation_config generate;
     struct sweep_method *methods;
     size_t method_count;
     uint64_t *seeds;

@@ -257,8 +257,8 @@ void sweep_read_passes(const struct config_group *group, struct recipe *recipe)
 
 void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs)
 {
-    static const char *const keys[] = {"examples", "sequence_length", "batch", "epochs", "max_steps",
-                                       PASS_KEYS,  RECIPE_KEYS,       "seeds", NULL};
+    static const char *const keys[] = {"examples", "sequence_length", "batch", "epochs",   "max_steps",
+                                       PASS_KEYS,  RECIPE_KEYS,       "seeds", "generate", NULL};
     struct config_group group = config_open_group(root, "finetune", keys, true);
     *recipe = recipe_defaults;
     recipe->precision = sweep->precision;
@@ -269,6 +269,7 @@ void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, s
     *epochs = config_take_double_or(&group, "epochs", 0.0, 1e6, 0.0);
     recipe->steps = config_take_uint_or(&group, "max_steps", 0, SWEEP_STEPS_LIMIT, 0);
     sweep_read_passes(&group, recipe);
+    sweep_read_generate(&group, sweep);
     sweep_read_recipe(&group, recipe);
     if (config_has(&group, "seeds"))
         sweep->seeds = config_take_uints(&group, "seeds", 0, INT64_MAX, true, &sweep->seed_count);

@@ -29,6 +29,8 @@ void sweep_read_models(const struct config_group *root, struct sweep *sweep);
 void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep);
 /* The finetuning axis; *recipe and *epochs are what the methods start from. */
 void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs);
+/* The group "generate" of finetune. */
+void sweep_read_generate(const struct config_group *finetune, struct sweep *sweep);
 /* The key "examples" of finetune or of a method, ascending, no more than any of these tasks has; malloc'ed. */
 uint64_t *sweep_read_examples(const struct config_group *group, const struct sweep *sweep, uint32_t tasks,
                               size_t *count);

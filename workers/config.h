@@ -101,6 +101,17 @@ struct recipe {
     uint64_t evaluation_steps;
 };
 
+/* Texts that are generated and measured at the end of a finetuning stage, with the best weights. All zero: none. Not
+ * part of what a point is. */
+struct generation_config {
+    uint32_t metrics;        /* bits 1 << enum text_metric (metrics.h) that are kept in the result */
+    uint32_t beams;          /* 1: greedy */
+    uint32_t max_new_tokens; /* 0: nothing is generated */
+    double length_penalty;   /* of beam search: scores are log p / tokens^length_penalty */
+    uint64_t examples;       /* of the test split, its first; 0: as many as the test has */
+    bool save;               /* keep the texts: generations/ID.jsonl */
+};
+
 /* Learning rate of step 1, 2, ... */
 double recipe_rate(const struct recipe *recipe, uint64_t step);
 

@@ -42,5 +42,6 @@ double cost_recompute_flops(const struct model_config *model, const struct metho
 
 size_t memory_total(const struct memory *memory)
 {
-    return memory->parameters + memory->gradients + memory->optimiser + memory->activations + memory->workspace;
+    return memory->parameters + memory->gradients + memory->optimiser + memory->activations + memory->workspace +
+           memory->cache;
 }

@@ -22,7 +22,8 @@ double cost_recompute_flops(const struct model_config *model, const struct metho
                             double length);
 
 struct memory {
-    size_t parameters, gradients, optimiser, activations, workspace; /* bytes on one device */
+    size_t parameters, gradients, optimiser, activations, workspace,
+        cache; /* bytes on one device; cache: of generation */
 };
 size_t memory_total(const struct memory *memory);
 

@@ -20,6 +20,7 @@ struct generator_space {
 
 struct generator {
     struct model *model; /* borrowed */
+    uint32_t lane;
     struct decoding decoding;
     size_t candidates; /* k */
     struct generator_space space;
@@ -102,23 +103,26 @@ static int create_host(struct generator *g, struct error *err)
     return 0;
 }
 
-struct generator *generator_create(struct model *model, const struct decoding *decoding, struct error *err)
+struct generator *generator_create(struct model *model, uint32_t lane, const struct decoding *decoding,
+                                   struct error *err)
 {
     struct arena arena = {0};
+    const struct batch_capacity *capacity = &model->lanes[lane].capacity;
     struct generator *g = calloc(1, sizeof *g);
     if (!g) {
         error_set(err, "out of memory for generation");
         return NULL;
     }
-    *g = (struct generator){.model = model, .decoding = *decoding, .candidates = decoding_candidates(decoding)};
-    layout(&g->space, &model->config, &model->shard, &model->capacity, decoding, &arena);
+    *g = (struct generator){
+        .model = model, .lane = lane, .decoding = *decoding, .candidates = decoding_candidates(decoding)};
+    layout(&g->space, &model->config, &model->shard, capacity, decoding, &arena);
     if (decoding_check(decoding, &model->config, 0, err) || create_host(g, err) ||
         arena_allocate(&arena, model->kernels, model->device, err)) {
         generator_destroy(g);
         return NULL;
     }
     g->arena = arena.base;
-    layout(&g->space, &model->config, &model->shard, &model->capacity, decoding, &arena);
+    layout(&g->space, &model->config, &model->shard, capacity, decoding, &arena);
     return g;
 }
 
@@ -332,10 +336,14 @@ int generator_run(struct generator *g, const struct batch *prompts, const struct
     if (decoding_check(&g->decoding, &model->config, prompts->longest, err)) return -1;
     if (prompts->sequences > decoding_prompts(&g->decoding))
         return error_set(err, "%zu prompts; at most %zu fit", prompts->sequences, decoding_prompts(&g->decoding));
+    if (prompts->tokens > model->lanes[g->lane].capacity.tokens ||
+        prompts->longest > model->lanes[g->lane].capacity.longest)
+        return error_set(err, "prompts of %zu tokens, %zu the longest, are larger than the model's room",
+                         prompts->tokens, prompts->longest);
     for (size_t s = 0; s < prompts->sequences; s++)
         if (prompts->offsets[s] == prompts->offsets[s + 1]) return error_set(err, "prompt %zu is empty", s);
     if (prompts->sequences == 0) return 0;
-    if (model_begin_forward(model, prompts, err)) return -1;
+    if (model_begin_forward(model, g->lane, prompts, err)) return -1;
     borrow(g);
     int result = generate(g, prompts, tick, err);
     give_back(g);

@@ -20,8 +20,10 @@
 #define GENERATE_ROWS 64
 
 struct generator;
-/* The model is borrowed: between calls of generator_run it may evaluate and train. NULL with *err. */
-struct generator *generator_create(struct model *model, const struct decoding *decoding, struct error *err);
+/* By one lane of the model (0 where it is no pack). The model is borrowed: between calls of generator_run it may
+ * evaluate and train. NULL with *err. */
+struct generator *generator_create(struct model *model, uint32_t lane, const struct decoding *decoding,
+                                   struct error *err);
 void generator_destroy(struct generator *generator);
 
 /* Prompts that fit into one call, besides the model's capacity for tokens. */

@@ -274,11 +274,11 @@ static int run(struct model *model, const struct batch *batch, const float *scal
     return model->kernels->synchronise(model->device, err);
 }
 
-int model_begin_forward(struct model *model, const struct batch *batch, struct error *err)
+int model_begin_forward(struct model *model, uint32_t lane, const struct batch *batch, struct error *err)
 {
     if (batch->segment_count) return error_set(err, "a batch of a pack's segments");
     if (check_sequences(model, batch, err)) return -1;
-    model->whole = (struct segment){.rows = batch->tokens, .padded = batch->tokens};
+    model->whole = (struct segment){.lane = lane, .rows = batch->tokens, .padded = batch->tokens};
     model->segments = &model->whole;
     model->segment_count = 1;
     model->training_pass = model->drops = false;

@@ -114,9 +114,9 @@ size_t segment_padded(size_t rows);
 void segments_matmul(const struct model *model, const struct segment *segments, size_t count, bool trans_b, size_t n,
                      size_t k, const float *x, const float *w, float beta, float *y);
 
-/* A batch of the first lane's, checked: no id, row or label lies outside its table. From then on all rows of a pass are
- * the first lane's, and nothing of them is wanted but the forward pass; until model->segment_count is 0 again. */
-int model_begin_forward(struct model *model, const struct batch *batch, struct error *err);
+/* A batch of one lane's, checked: no id, row or label lies outside its table. From then on all rows of a pass are
+ * that lane's, and nothing of them is wanted but the forward pass; until model->segment_count is 0 again. */
+int model_begin_forward(struct model *model, uint32_t lane, const struct batch *batch, struct error *err);
 
 /* model->ids -> model->final. */
 int model_forward(const struct model *model, const struct pass *pass, struct error *err);

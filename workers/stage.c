@@ -222,6 +222,16 @@ static const struct field recipe_fields[] = {
     {.key = NULL},
 };
 
+static const struct field generation_fields[] = {
+    U32(generation_config, metrics, 0, UINT32_MAX),
+    U32(generation_config, beams, 0, 1 << 16),
+    U32(generation_config, max_new_tokens, 0, 1 << 24),
+    REAL(generation_config, length_penalty),
+    U64(generation_config, examples),
+    PLAIN(generation_config, save, FIELD_BOOL),
+    {.key = NULL},
+};
+
 static const struct field stage_fields[] = {
     PLAIN(stage, identity, FIELD_DIGEST),
     NAME(stage, kind, kind_name, kind_find),
@@ -241,6 +251,7 @@ static const struct field stage_fields[] = {
     U64(stage, examples),
     U64(stage, valid_examples),
     U64(stage, test_examples),
+    OBJECT(stage, generate, generation_fields),
     REAL(stage, flops),
     U64(stage, predicted_bytes),
     TEXT(stage, backend, sizeof((struct stage *)0)->backend),
@@ -503,4 +514,9 @@ void stage_step_path(const struct stage *stage, char out[PATH_MAX])
 void stage_log_path(const struct stage *stage, char out[PATH_MAX])
 {
     snprintf(out, PATH_MAX, "%.*s/logs/%.32s.log", DIR_LIMIT, stage->dir, stage->identity.hex);
+}
+
+void stage_generations_path(const struct stage *stage, char out[PATH_MAX])
+{
+    snprintf(out, PATH_MAX, "%.*s/generations/%.32s.jsonl", DIR_LIMIT, stage->dir, stage->identity.hex);
 }

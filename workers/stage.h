@@ -34,7 +34,8 @@ struct stage {
     uint64_t first_step, last_step; /* absolute steps (first, last]; finetuning ends at recipe.steps */
     uint64_t examples; /* finetuning: the first `examples` of a seeded permutation of the training examples */
     uint64_t valid_examples, test_examples; /* 0: all */
-    double flops;                           /* as planned; of a point: with its prefix */
+    struct generation_config generate;
+    double flops; /* as planned; of a point: with its prefix */
     uint64_t predicted_bytes;
     /* throughput and safety knobs, not part of the identity */
     char backend[16];
@@ -64,7 +65,8 @@ void stage_best_path(const struct stage *stage, uint64_t step,
                      char out[PATH_MAX]); /* DIR/checkpoints/ID.best-STEP.h5 */
 void stage_step_path(const struct stage *stage,
                      char out[PATH_MAX]); /* DIR/checkpoints/ID.step: highest step that any attempt reached */
-void stage_log_path(const struct stage *stage, char out[PATH_MAX]); /* DIR/logs/ID.log */
+void stage_log_path(const struct stage *stage, char out[PATH_MAX]);         /* DIR/logs/ID.log */
+void stage_generations_path(const struct stage *stage, char out[PATH_MAX]); /* DIR/generations/ID.jsonl */
 
 /* After the result of a finetuning stage is committed: remove its state and, unless keep_weights, its best weights.
  * Pretraining and prefixes: the state stays, children start from it. Missing files are no error. */

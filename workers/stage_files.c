@@ -23,7 +23,8 @@ static int make_folder(const char *dir, const char *name, struct error *err)
 
 int stage_make_folders(const struct stage *stage, struct error *err)
 {
-    return make_folder(stage->dir, "checkpoints", err) || make_folder(stage->dir, "logs", err) ? -1 : 0;
+    if (make_folder(stage->dir, "checkpoints", err) || make_folder(stage->dir, "logs", err)) return -1;
+    return stage->generate.save && make_folder(stage->dir, "generations", err) ? -1 : 0;
 }
 
 int stage_check_owner(const struct stage *stage, struct error *err)

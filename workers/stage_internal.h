@@ -8,6 +8,7 @@
 #include "io/checkpoint.h"
 #include "io/dataset.h"
 #include "io/safetensors.h"
+#include "io/tokenizer.h"
 #include "workers/evaluate.h"
 #include "workers/monitor.h"
 #include "workers/stage.h"
@@ -22,6 +23,7 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
     const struct stage *stage;
     const struct kernels *kernels;
     struct dataset *dataset;
+    struct tokenizer *tokenizer; /* where texts are generated */
     char execution_class[STORE_NAME];
     bool training; /* there are steps to do: gradients and moments are wanted */
 
@@ -119,6 +121,11 @@ void run_settle(struct run *run, const struct error *failure);
 void run_enter(const struct run *run);
 /* Seconds of this attempt: in a pack, this run's share of them. */
 double run_seconds(const struct run *run);
+
+/* stage_generate.c: texts of the test split, by the weights that are loaded. Rank 0 fills the metrics of the result.
+ * 0, -1, or 1: stopped. Collective. */
+int run_open_tokenizer(struct run *run, struct error *err);
+int member_generate(struct member *member, struct store_result *result, struct error *err);
 
 /* stage_result.c */
 int curve_add(struct curve *curve, const struct store_curve_entry *entry, struct error *err);

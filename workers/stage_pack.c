@@ -9,6 +9,7 @@
 
 #include "io/log.h"
 #include "workers/gang.h"
+#include "workers/generation.h"
 #include "workers/stage_files.h"
 #include "workers/stage_internal.h"
 
@@ -162,6 +163,13 @@ static int check_memory(const struct pack *pack, struct error *err)
     if (model_pack_memory(&stage->model, lanes, first->training ? recipes : NULL, pack->open_count, (int)stage->degree,
                           &memory, err))
         return -1;
+    for (size_t i = 0; i < pack->open_count; i++) { /* one after the other */
+        struct memory one = {0};
+        if (generation_memory(&stage->model, &lanes[i].capacity, &pack->open[i]->stage->generate, (int)stage->degree,
+                              &one, err))
+            return -1;
+        memory.cache = one.cache > memory.cache ? one.cache : memory.cache;
+    }
     double wanted = (double)memory_total(&memory) * stage->degree;
     double present = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
     if (strcmp(first->kernels->name, "cuda") != 0 && wanted > present)
@@ -193,6 +201,7 @@ static void pack_begin(struct pack *pack, const struct stage *stages, struct sta
         struct run *run = &pack->runs[i];
         *run = (struct run){.stage = &stages[i], .pack = pack, .index = i};
         outcomes[i].identity = stages[i].identity;
+        store_result_without_generations(&outcomes[i].row.result);
         run_enter(run);
         int failed = pack->count > 1 && check_pack(&stages[0], &stages[i], &err);
         if (!failed) failed = run_begin(pack, run, &stages[i], first, &over, &err);

@@ -78,7 +78,6 @@ static void fill_result(const struct run *run, struct store_result *result)
         result->train_loss = run->curve.count ? run->curve.entries[run->curve.count - 1].train_loss : NAN;
     }
     result->test_perplexity = exp(result->test_loss);
-    store_result_without_generations(result);
     memcpy(result->best_digest, state->best_digest, sizeof result->best_digest);
 }
 

@@ -21,6 +21,7 @@ void run_close(struct run *run)
     checkpoint_close(run->prefix);
     checkpoint_close(run->own);
     checkpoint_close(run->best);
+    tokenizer_destroy(run->tokenizer);
     if (!run->borrowed) dataset_close(run->dataset);
     free(run->curve.entries);
 }
@@ -80,7 +81,8 @@ int run_open(struct run *run, const struct stage *stage, bool training, struct e
 {
     if (begin(run, stage, training, err)) return -1;
     run->dataset = dataset_open(stage->dataset, err);
-    return run->dataset && !check_dataset(run, err) ? open_import(run, err) : -1;
+    if (!run->dataset || check_dataset(run, err) || open_import(run, err)) return -1;
+    return stage->generate.max_new_tokens ? run_open_tokenizer(run, err) : 0;
 }
 
 int run_open_beside(struct run *run, const struct stage *stage, bool training, const struct run *first,
@@ -90,7 +92,8 @@ int run_open_beside(struct run *run, const struct stage *stage, bool training, c
     run->borrowed = true;
     run->dataset = first->dataset;
     run->weights = first->weights;
-    return check_dataset(run, err);
+    if (check_dataset(run, err)) return -1;
+    return stage->generate.max_new_tokens ? run_open_tokenizer(run, err) : 0;
 }
 
 struct reevaluation {

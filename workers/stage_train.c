@@ -295,6 +295,15 @@ static int fill_losses(struct member *member, double test, uint64_t test_tokens,
 }
 
 /* Final evaluation of finetuning stages, with their best weights. */
+/* What a member writes with its best weights. A drain cuts it: the next attempt evaluates it again. */
+static int write_texts(struct member *member, double test, struct error *err)
+{
+    struct run *run = member->run;
+    if (!run->stage->generate.max_new_tokens || !isfinite(test)) return 0;
+    int stopped = member_generate(member, &run->outcome->row.result, err);
+    return stopped > 0 ? cut(member, false, err) : stopped;
+}
+
 static int conclude(const struct list *list, struct error *err)
 {
     double tests[PACK_LIMIT], texts[PACK_LIMIT];
@@ -308,7 +317,8 @@ static int conclude(const struct list *list, struct error *err)
     for (size_t i = 0; i < list->count; i++) {
         struct member *member = list->members[i];
         enter(member);
-        if (fill_losses(member, tests[i], test_tokens[i], texts[i], err)) return -1;
+        if (fill_losses(member, tests[i], test_tokens[i], texts[i], err) || write_texts(member, tests[i], err))
+            return -1;
     }
     return 0;
 }

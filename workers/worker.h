@@ -8,7 +8,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
+#include "io/dataset.h"
 #include "io/error.h"
 #include "workers/stage.h"
 
@@ -56,5 +58,18 @@ void stage_run_pack(const struct stage *stages, size_t count, const struct stage
 /* Load the best checkpoint of a finished finetuning stage and evaluate it again on the test split: *loss in nats per
  * target token. */
 int stage_reevaluate(const struct stage *stage, const struct store_result *result, double *loss, struct error *err);
+
+/* What stage_generate is to do; what it generates with is stage->generate. */
+struct generation_request {
+    enum dataset_split split;
+    const char *const *lines; /* not NULL: `count` sources of one's own, UTF-8, instead of the split */
+    uint64_t count;           /* 0: all examples of the split */
+    FILE *file;               /* gets the texts as lines of JSON; NULL: they are only measured */
+};
+
+/* Generate texts with the weights of a finished point: *measured is the point's result with the metrics, the settings
+ * and the digest of these texts. Runs in this process, on a gang of stage->degree threads. */
+int stage_generate(const struct stage *stage, const struct store_result *result,
+                   const struct generation_request *request, struct store_result *measured, struct error *err);
 
 #endif

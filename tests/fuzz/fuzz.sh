@@ -18,7 +18,7 @@ cd "$source"
 sources() {
     case $1 in
     config) echo io/{config,config_scan,config_values,error,digest,text,dataset_format}.c orchestrator/{sweep*,grid}.c \
-        workers/{config,method_config,recipe,ul2,architecture,names}.c kernels/{precision,random}.c \
+        workers/{config,method_config,recipe,ul2,architecture,names,metrics,metric_text,ngrams}.c kernels/{precision,random}.c \
         fitting/{settings,law_user,expression,laws}.c ;;
     huggingface) echo io/{error,digest}.c workers/{huggingface_config,architecture,config,names}.c ;;
     expression) echo io/{error,digest}.c fitting/{law_user,expression,laws}.c ;;

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include "orchestrator/plan.h"
+
 #include "tests/orchestrator/sweep_fixture.h"
 
 static void values_arrive(void **state)
@@ -131,6 +133,66 @@ static void mistakes_in_axes_of_data(void **state)
                  "decay_tokens = 5000; schedule = \"constant\"; };";
     sweep_refused(
         &t, ":5: pretrain.decay_tokens: the schedule \"constant\" has no end; allowed with linear, cosine and wsd");
+}
+
+/* What is generated is no part of what a point is. */
+static void texts_arrive(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    struct sweep *none = sweep_make(&t);
+    assert_int_equal(none->generate.max_new_tokens, 0);
+    t.finetune = "finetune = { examples = [ 20, 40 ]; sequence_length = 32; batch = 4; epochs = 2.0; max_steps = 15; "
+                 "seeds = [ 1, 2 ]; generate = { }; };";
+    struct sweep *defaults = sweep_make(&t);
+    assert_int_equal(defaults->generate.beams, 1);
+    assert_int_equal(defaults->generate.max_new_tokens, 128);
+    assert_int_equal(defaults->generate.metrics, 3);
+    t.finetune = "finetune = { examples = [ 20, 40 ]; sequence_length = 32; batch = 4; epochs = 2.0; max_steps = 15; "
+                 "seeds = [ 1, 2 ];\n generate = { metrics = [ \"rougeL\", \"bleu\" ]; beams = 4; max_new_tokens = 9; "
+                 "length_penalty = 0.6; examples = 3; save = true; }; };";
+    struct sweep *all = sweep_make(&t);
+    const struct generation_config *g = &all->generate;
+    assert_true(g->metrics == 17 && g->beams == 4 && g->max_new_tokens == 9 && g->length_penalty == 0.6 &&
+                g->examples == 3 && g->save);
+    struct error err = {""};
+    struct plan *with = plan_create(all, 1e9, &err), *without = plan_create(none, 1e9, &err);
+    assert_non_null(with);
+    assert_string_equal(with->identity.hex, without->identity.hex);
+    assert_true(with->stages[with->stage_count - 1].bytes > without->stages[without->stage_count - 1].bytes);
+    assert_true(with->stages[with->stage_count - 1].seconds > without->stages[without->stage_count - 1].seconds);
+    assert_int_equal(with->stages[0].bytes, without->stages[0].bytes); /* pretraining writes nothing */
+    plan_destroy(with);
+    plan_destroy(without);
+    sweep_destroy(none);
+    sweep_destroy(defaults);
+    sweep_destroy(all);
+}
+
+static void mistakes_in_texts(void **state)
+{
+    (void)state;
+    char finetune[512];
+    static const char *const cases[][2] = {
+        {"metrics = [ \"meteor\" ];", "metrics[0]: no metric \"meteor\"; allowed: bleu, chrf, rouge1, rouge2, rougeL"},
+        {"beams = 65;", "beams: 65 is out of range; allowed: 1..64"},
+        {"length_penalty = 2.0;", "length_penalty: search is greedy; allowed with 2 beams and more"},
+        {"examples = 16;", "examples: 16 examples, more than the test has; allowed: 0 (all) .. 15"},
+        {"bems = 2;", "bems: unknown key, did you mean beams?; allowed: metrics, beams, max_new_tokens, "
+                      "length_penalty, examples, save"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sweep_text t = sweep_right;
+        struct error err = {""};
+        static char text[1 << 16];
+        snprintf(finetune, sizeof finetune,
+                 "finetune = { examples = [ 20 ]; sequence_length = 32; batch = 4; epochs = 2.0; generate = { %s }; };",
+                 cases[i][0]);
+        t.finetune = finetune;
+        sweep_write(&t, text, sizeof text);
+        struct sweep *sweep = sweep_parse(temporary_path("a.cfg"), text, strlen(text), &err);
+        if (sweep || !strstr(err.text, "finetune.generate.") || !strstr(err.text, cases[i][1]))
+            fail_msg("%s gives: %s", cases[i][0], err.text);
+    }
 }
 
 static void mistakes_in_methods(void **state)
@@ -371,6 +433,8 @@ int main(void)
         cmocka_unit_test(mistakes_in_data),
         cmocka_unit_test(mistakes_in_models),
         cmocka_unit_test(mistakes_in_axes_of_data),
+        cmocka_unit_test(texts_arrive),
+        cmocka_unit_test(mistakes_in_texts),
         cmocka_unit_test(mistakes_in_methods),
         cmocka_unit_test(mistakes_in_cells),
         cmocka_unit_test(laws_arrive),

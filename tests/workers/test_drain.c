@@ -1,5 +1,6 @@
 /* A drain costs no step and waits for no evaluation: what it meets begins again in the next attempt, and the row is
  * that of a stage left alone. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -106,6 +107,8 @@ static void validations_and_the_test_are_cut(struct stage stage)
     }
     outcome = run_to_the_end(&stage);
     assert_int_equal(outcome.resumed_step, 30);
+    assert_int_equal(outcome.row.result.generated, 24);
+    assert_true(outcome.row.result.chrf > 0 && isnan(outcome.row.result.rouge1));
     assert_memory_equal(&outcome.row.result, &whole.row.result, sizeof whole.row.result);
     assert_memory_equal(&outcome.row.curve, &whole.row.curve, sizeof whole.row.curve);
     forget(&stage);
@@ -116,6 +119,8 @@ static void test_finetuning(void **state)
     (void)state;
     struct stage stage = stage_finetune(&fixture, &trunk, METHOD_LORA, 30);
     stage.recipe.evaluations = 15;
+    stage.generate =
+        (struct generation_config){.metrics = 3, .beams = 2, .max_new_tokens = 6, .length_penalty = 1, .save = true};
     stage.checkpoint_steps = 1;
     validations_and_the_test_are_cut(stage);
     stage.degree = 2;

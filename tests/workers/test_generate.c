@@ -145,7 +145,7 @@ static int merge(const struct rank *r, struct error *err)
 static int generate_all(struct run *run, const struct rank *r, struct error *err)
 {
     size_t virtual = run->golden->method.kind == METHOD_PROMPT ? run->golden->method.size : 0;
-    struct generator *generator = generator_create(r->model, &run->texts->decoding, err);
+    struct generator *generator = generator_create(r->model, 0, &run->texts->decoding, err);
     struct sample *sample = calloc(1, sizeof *sample);
     int32_t ids[MOST_PROMPTS * MOST_TOKENS] = {0};
     uint32_t counts[MOST_PROMPTS];
@@ -325,10 +325,10 @@ static void refused(void **state)
     if (rank_create(&r, kernels_find("cpu", &err), &alone, &config, &none, &capacity, false, &err))
         fail_msg("%s", err.text);
     randomise(r.parameters);
-    assert_null(generator_create(r.model, &decoding, &err));
+    assert_null(generator_create(r.model, 0, &decoding, &err));
     assert_non_null(strstr(err.text, "12 beams; allowed for model \"small\": up to half of its vocabulary, 11"));
     decoding.beams = 11;
-    struct generator *generator = generator_create(r.model, &decoding, &err);
+    struct generator *generator = generator_create(r.model, 0, &decoding, &err);
     int32_t prompts[6] = {1, 2, 3, 4, 60, 6}, ids[64 * 4];
     uint32_t offsets[] = {0, 1, 2, 3, 4, 5, 6}, counts[64];
     struct texts texts = {.decoding = decoding, .count = 6, .prompts = prompts, .offsets = offsets};

@@ -64,6 +64,8 @@ static struct stage sample(void)
     stage.seed = UINT64_MAX;
     stage.last_step = 100;
     stage.examples = 1ull << 62;
+    stage.generate = (struct generation_config){
+        .metrics = 5, .beams = 4, .max_new_tokens = 64, .length_penalty = 0.6, .examples = 1ull << 40, .save = true};
     stage.flops = 1.2345678901234567e18;
     stage.predicted_bytes = (1ull << 63) + 1;
     strcpy(stage.backend, "cpu");
