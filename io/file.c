@@ -104,6 +104,11 @@ int file_draft_open(struct file_draft *draft, const char *path, mode_t mode, str
         draft_free(draft);
         return error_set(err, "%s: out of memory", path);
     }
+    struct stat there;
+    if (lstat(path, &there) == 0 && !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
+        draft_free(draft);
+        return error_set(err, "%s: no plain file; allowed: the name of a file, there or not", path);
+    }
     int fd = -1;
     if (unlink(draft->temporary) == 0 || errno == ENOENT)
         fd = open(draft->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);

@@ -145,6 +145,10 @@ static void test_logs(void **state)
     assert_int_equal(file_open_write(fifo, O_APPEND), -1); /* at once */
     assert_int_equal(file_open_write("/dev/null", O_APPEND), -1);
     assert_int_equal(errno, EEXIST);
+    struct file_draft draft;
+    assert_int_equal(file_draft_open(&draft, fifo, 0666, &err), -1); /* it would be replaced */
+    assert_non_null(strstr(err.text, "fifo: no plain file"));
+    file_draft_discard(&draft);
 }
 
 int main(void)
