@@ -97,10 +97,11 @@ enum warning_kind {
     WARN_CLASSES,        /* rows of a fit are of several execution classes */
     WARN_NOT_IDENTIFIED, /* the grid, or what was measured on it, does not tell a parameter */
     WARN_NOT_CONVERGED,
-    WARN_CONSTANT, /* a law predicts what it has not seen no better than a constant */
-    WARN_ONE_SEED, /* no cell has several seeds: their spread is not measured */
-    WARN_RATES,    /* the best learning rate is often the lowest or highest that was tried */
-    WARN_SETTINGS, /* what the sweep file says about fitting is not known */
+    WARN_CONSTANT,  /* a law predicts what it has not seen no better than a constant */
+    WARN_ONE_SEED,  /* no cell has several seeds: their spread is not measured */
+    WARN_RATES,     /* the best learning rate is often the lowest or highest that was tried */
+    WARN_SETTINGS,  /* what the sweep file says about fitting is not known */
+    WARN_SATURATED, /* texts share next to nothing with their references: no power law bends there */
     WARNINGS
 };
 const char *warning_name(enum warning_kind kind); /* "shared_trunks", ... */

@@ -75,7 +75,9 @@ static void print_head(const struct analysis *analysis, FILE *out)
                 analysis->options.intervals == INTERVAL_BOTH ? ", and by profile likelihood" : "");
     fputc('\n', out);
     if (observations->epoch)
-        fprintf(out, "L %s, N %s, P pretraining tokens, T PET size, D examples\n", metric_names[observations->metric],
+        fprintf(out, "L %s, N %s, P pretraining tokens, T PET size, D examples\n",
+                observations->metric < METRIC_BLEU ? metric_names[observations->metric]
+                                                   : metric_titles[observations->metric],
                 observations->x_name);
     print_noise(observations, out);
     print_warnings(analysis, out);

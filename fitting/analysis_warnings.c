@@ -14,8 +14,8 @@ enum { SENTENCE = 160 };
 const char *warning_name(enum warning_kind kind)
 {
     static const char *const names[WARNINGS] = {
-        "shared_trunks",           "execution_classes", "not_identified", "not_converged",
-        "no_better_than_constant", "one_seed",          "learning_rates", "settings"};
+        "shared_trunks", "execution_classes", "not_identified", "not_converged", "no_better_than_constant",
+        "one_seed",      "learning_rates",    "settings",       "saturated"};
     return names[kind];
 }
 
@@ -37,9 +37,25 @@ static int warn(struct analysis *analysis, enum warning_kind kind, size_t fit, s
     return 0;
 }
 
+/* A power law has no upper end; 100 - BLEU has one, where texts share nothing with their references. */
+static int warn_of_saturation(struct analysis *analysis, struct error *err)
+{
+    const struct observations *observations = &analysis->observations;
+    double limit = observations->metric < METRIC_ROUGE1 ? 100 : 1;
+    size_t near = 0;
+    if (observations->metric < METRIC_BLEU) return 0;
+    for (size_t i = 0; i < observations->count; i++)
+        near += observations->rows[i].loss > 0.98 * limit;
+    if (!near) return 0;
+    return warn(analysis, WARN_SATURATED, SIZE_MAX, err,
+                "of %zu of %zu points %s is below 2 %% of its best: a law of powers does not bend there as %s does",
+                near, observations->count, metric_scores[observations->metric], metric_titles[observations->metric]);
+}
+
 static int warn_of_sweep(struct analysis *analysis, struct error *err)
 {
     const struct observations *observations = &analysis->observations;
+    if (warn_of_saturation(analysis, err)) return -1;
     if (observations->settings_lost.text[0] && *observations->config &&
         warn(analysis, WARN_SETTINGS, SIZE_MAX, err, "defaults hold, as the group fit cannot be read: %.200s",
              observations->settings_lost.text))

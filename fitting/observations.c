@@ -47,8 +47,13 @@ void observations_omit(struct observations *out, const struct observation *point
     out->omitted_by[why]++;
 }
 
-const char *const metric_names[METRICS] = {"test_loss", "valid_loss", "pretrain_loss"};
-const char *const metric_titles[METRICS] = {"test loss", "validation loss", "loss on the pretraining text"};
+const char *const metric_names[METRICS] = {"test_loss", "valid_loss", "pretrain_loss", "bleu",
+                                           "chrf",      "rouge1",     "rouge2",        "rougeL"};
+const char *const metric_titles[METRICS] = {"test loss",   "validation loss", "loss on the pretraining text",
+                                            "100 - BLEU",  "100 - chrF",      "1 - ROUGE-1",
+                                            "1 - ROUGE-2", "1 - ROUGE-L"};
+const char *const metric_units[METRICS] = {"nats per token", "nats per token", "nats per token", "", "", "", "", ""};
+const char *const metric_scores[METRICS] = {"", "", "", "BLEU", "chrF", "ROUGE-1", "ROUGE-2", "ROUGE-L"};
 
 /* Index of `word` among the names, or -1 with *err. */
 static int choose(const char *what, const char *word, const char *const *names, size_t count, struct error *err)
@@ -142,7 +147,11 @@ static size_t find_class(struct observations *out, const struct store_execution 
 static void add_measured(const struct store_result *result, const struct store_execution *execution,
                          struct observation *row, struct observations *out)
 {
-    const double losses[METRICS] = {result->test_loss, result->valid_loss, result->pretrain_loss};
+    const double scores[OBSERVATION_SCORES] = {result->bleu, result->chrf, result->rouge1, result->rouge2,
+                                               result->rougeL};
+    const double losses[METRICS] = {result->test_loss,  result->valid_loss, result->pretrain_loss, 100 - result->bleu,
+                                    100 - result->chrf, 1 - result->rouge1, 1 - result->rouge2,    1 - result->rougeL};
+    memcpy(row->scores, scores, sizeof scores);
     row->loss = losses[out->metric];
     if (!isfinite(row->loss) || row->loss <= 0) {
         observations_omit(out, row, OMITTED_LOSS, "done", "");
@@ -214,6 +223,11 @@ int observations_from_store(const char *path, const struct observation_options *
     for (size_t i = 0; i < count; i++) {
         size_t trunk = find_trunk(store, i, first, &out->trunks);
         add_point(store, i, trunk, out);
+    }
+    if (out->metric >= METRIC_BLEU && !out->count && !out->base_count) {
+        error_set(err, "%s: no point has %s; it is measured where finetune.generate.metrics asks for it", path,
+                  metric_scores[out->metric]);
+        goto done;
     }
     observations_reduce_rates(out);
     result = observations_reduce_seeds(out, err);

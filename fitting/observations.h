@@ -17,6 +17,7 @@
 #include "io/store.h"
 
 #define OBSERVATION_NAME 64
+enum { OBSERVATION_SCORES = 5 };
 
 struct observation {
     char identity[DIGEST_HEX + 1]; /* of the point; of a table: "row 12" */
@@ -27,8 +28,9 @@ struct observation {
     double examples;        /* D: 0 for the base */
     double loss;            /* the metric: of the test set, nats per target token, unless another was chosen */
     double valid_loss;
-    double pretrain_loss; /* after finetuning, on the pretraining text; NAN: not measured */
-    double seconds;       /* of training and evaluation; 0: not known */
+    double pretrain_loss;              /* after finetuning, on the pretraining text; NAN: not measured */
+    double scores[OBSERVATION_SCORES]; /* of generated texts: BLEU, chrF, ROUGE-1, -2, -L; NAN: not measured */
+    double seconds;                    /* of training and evaluation; 0: not known */
     double learning_rate;
     uint64_t seed;
     size_t replicates;      /* seeds in the loss: 1, or more where it is their mean */
@@ -64,9 +66,23 @@ struct observation_noise {
     double deviation;      /* standard deviation of log L within cells, pooled */
 };
 
-enum metric { METRIC_TEST = 0, METRIC_VALID, METRIC_PRETRAIN, METRICS };
-extern const char *const metric_names[METRICS];  /* "test_loss", "valid_loss", "pretrain_loss" */
-extern const char *const metric_titles[METRICS]; /* for people: "test loss" */
+/* What L is: a loss, or what a metric of generated texts is short of its best (100 - BLEU, 1 - ROUGE-1), so that less
+ * is better in each. */
+enum metric {
+    METRIC_TEST = 0,
+    METRIC_VALID,
+    METRIC_PRETRAIN,
+    METRIC_BLEU, /* from here on of texts, in the order of struct observation's scores */
+    METRIC_CHRF,
+    METRIC_ROUGE1,
+    METRIC_ROUGE2,
+    METRIC_ROUGEL,
+    METRICS
+};
+extern const char *const metric_names[METRICS];  /* "test_loss", "valid_loss", "pretrain_loss", "bleu", ... */
+extern const char *const metric_titles[METRICS]; /* for people: "test loss", "100 - BLEU" */
+extern const char *const metric_units[METRICS];  /* "nats per token", "" */
+extern const char *const metric_scores[METRICS]; /* "BLEU"; of losses "" */
 
 /* NULLs: as the sweep file says. */
 struct observation_options {

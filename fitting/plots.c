@@ -178,7 +178,8 @@ size_t plot_group_of(const struct plot_groups *groups, const char *method, doubl
 
 const char *plot_loss_label(const struct analysis *analysis, char *out, size_t size)
 {
-    snprintf(out, size, "%s (nats/token)", metric_titles[analysis->observations.metric]);
+    enum metric metric = analysis->observations.metric;
+    snprintf(out, size, metric_units[metric][0] ? "%s (nats/token)" : "%s", metric_titles[metric]);
     return out;
 }
 

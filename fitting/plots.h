@@ -18,6 +18,7 @@ enum plot_kind {
     PLOT_POWERS,
     PLOT_MAP,
     PLOT_FORGETTING,
+    PLOT_TEXTS,
     PLOT_COST,
     PLOT_CURVES,
     PLOT_KINDS

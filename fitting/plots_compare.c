@@ -176,6 +176,19 @@ static int plot_methods(struct plot_place *place, const struct slice *slice, con
     return canvas_close(&canvas);
 }
 
+/* A quantity of the slice's points against their examples: means over seeds, joined. */
+static void draw_quantity(struct canvas *canvas, const struct slice *slice, const struct plot_groups *groups,
+                          quantity *value_of)
+{
+    for (size_t i = 0; i < groups->count && i < GROUPS; i++)
+        for (int line = 1; line >= 0; line--) {
+            canvas_begin(canvas, line ? FIGURE_LINE : FIGURE_POINTS);
+            add_points(canvas, slice, &groups->items[i], -1, value_of);
+            merge_seeds(canvas);
+            canvas_draw(canvas, i, i, line ? NULL : groups->items[i].name);
+        }
+}
+
 static int plot_forgetting(struct plot_place *place, const struct slice *slice, const struct plot_groups *groups)
 {
     const struct figure_axes axes = {.levels = slice->examples.at,
@@ -196,13 +209,37 @@ static int plot_forgetting(struct plot_place *place, const struct slice *slice, 
              "size %s, %s pretraining tokens.",
              html_count(slice->parameters, count[0], sizeof count[0]),
              html_count(slice->tokens, count[1], sizeof count[1]));
-    for (size_t i = 0; i < groups->count && i < GROUPS; i++)
-        for (int line = 1; line >= 0; line--) {
-            canvas_begin(&canvas, line ? FIGURE_LINE : FIGURE_POINTS);
-            add_points(&canvas, slice, &groups->items[i], -1, forgotten_of);
-            merge_seeds(&canvas);
-            canvas_draw(&canvas, i, i, line ? NULL : groups->items[i].name);
-        }
+    draw_quantity(&canvas, slice, groups, forgotten_of);
+    return canvas_close(&canvas);
+}
+
+static double score_of(const struct observations *observations, const struct observation *row)
+{
+    return row->scores[report_first_score(observations)];
+}
+
+/* The first metric of generated texts that was measured. */
+static int plot_texts(struct plot_place *place, const struct slice *slice, const struct plot_groups *groups)
+{
+    size_t score = report_first_score(&place->analysis->observations);
+    if (score == OBSERVATION_SCORES) return 0;
+    const struct figure_axes axes = {.levels = slice->examples.at,
+                                     .level_count = slice->examples.count,
+                                     .x = "finetuning examples",
+                                     .y = report_score_name(score),
+                                     .key = "",
+                                     .log_x = true,
+                                     .large = true};
+    struct canvas canvas;
+    struct plot *plot = canvas_open(&canvas, place, PLOT_TEXTS, &axes);
+    if (!plot) return -1;
+    char count[2][32];
+    snprintf(plot->title, sizeof plot->title, "%s of generated texts at the largest model", report_score_name(score));
+    snprintf(plot->caption, sizeof plot->caption,
+             "Texts of the test set, by the best weights; means over seeds. Model size %s, %s pretraining tokens.",
+             html_count(slice->parameters, count[0], sizeof count[0]),
+             html_count(slice->tokens, count[1], sizeof count[1]));
+    draw_quantity(&canvas, slice, groups, score_of);
     return canvas_close(&canvas);
 }
 
@@ -294,6 +331,7 @@ int plot_comparisons(struct plot_place *place)
     int result = find_slice(observations, &slice) ? error_set(place->err, "out of memory for a plot") : 0;
     if (!result) result = plot_methods(place, &slice, &groups);
     if (!result) result = plot_forgetting(place, &slice, &groups);
+    if (!result) result = plot_texts(place, &slice, &groups);
     if (!result) result = plot_powers(place);
     if (!result) result = plot_map(place, &groups);
     free(slice.examples.at);

@@ -1,6 +1,7 @@
 /* Fitting: the plots of one view: its points, the law through them with its band, what the law leaves. */
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,12 +173,13 @@ static int draw(struct plot_place *place, const struct drawn *drawn, enum plot_k
     bool residual = kind == PLOT_RESIDUALS;
     double extent[2] = {0, 0}, marks[FIGURE_TICKS];
     if (residual) extent_of_predictions(place, drawn->fit, extent);
-    char loss[64];
+    char loss[64], predicted[96];
+    snprintf(predicted, sizeof predicted, "predicted %s", plot_loss_label(place->analysis, loss, sizeof loss));
     const struct figure_axes axes = {
         .levels = residual ? marks : drawn->marks.at,
         .level_count = residual ? figure_marks(extent[0], extent[1], marks) : drawn->marks.count,
         .range = {extent[0], extent[1]},
-        .x = residual ? "predicted loss (nats/token)" : axis_label(drawn->fit, drawn->axis),
+        .x = residual ? predicted : axis_label(drawn->fit, drawn->axis),
         .y = residual ? "observed - predicted" : plot_loss_label(place->analysis, loss, sizeof loss),
         .key = axis_label(drawn->fit, drawn->fixed),
         .log_x = !residual,

@@ -131,6 +131,8 @@ static size_t average(struct observation *rows, size_t first, size_t end, size_t
         into->loss += rows[i].loss;
         into->valid_loss += rows[i].valid_loss;
         into->pretrain_loss += rows[i].pretrain_loss;
+        for (size_t score = 0; score < OBSERVATION_SCORES; score++)
+            into->scores[score] += rows[i].scores[score];
         into->seconds += rows[i].seconds;
     }
     for (size_t kind = 0; kind < 2; kind++) {
@@ -140,6 +142,8 @@ static size_t average(struct observation *rows, size_t first, size_t end, size_t
         mean[kind].loss /= count;
         mean[kind].valid_loss /= count;
         mean[kind].pretrain_loss /= count;
+        for (size_t score = 0; score < OBSERVATION_SCORES; score++)
+            mean[kind].scores[score] /= count;
         mean[kind].seconds /= count;
         rows[kept++] = mean[kind];
     }

@@ -87,6 +87,11 @@ static void heading(const struct report *report, const char *id, const char *tit
     fprintf(report->out, "<h2 id=\"%s\">%s</h2>\n", id, title);
 }
 
+static bool has_texts(const struct report *report)
+{
+    return report_first_score(&report->analysis->observations) < OBSERVATION_SCORES;
+}
+
 static int write_comparisons(struct report *report, struct error *err)
 {
     heading(report, "methods", "Methods side by side");
@@ -103,9 +108,14 @@ static int write_comparisons(struct report *report, struct error *err)
         heading(report, "map", "Which method where");
         if (write_pair(report, PLOT_MAP, report_crossings, err)) return -1;
     }
-    if (!report_has_forgetting(report)) return 0;
-    heading(report, "forgetting", "Forgetting");
-    if (write_pair(report, PLOT_FORGETTING, report_forgetting, err)) return -1;
+    if (report_has_forgetting(report)) {
+        heading(report, "forgetting", "Forgetting");
+        if (write_pair(report, PLOT_FORGETTING, report_forgetting, err)) return -1;
+    }
+    if (!has_texts(report)) return 0;
+    heading(report, "texts", "Generated texts");
+    if (write_kind(report, PLOT_TEXTS, err)) return -1;
+    report_texts(report); /* as wide as there are metrics */
     return 0;
 }
 
@@ -144,6 +154,7 @@ static void write_contents(const struct report *report)
         {"axes", "Axes", has_plot(report, PLOT_POWERS)},
         {"map", "Which method where", has_plot(report, PLOT_MAP) || report->analysis->crossing_count},
         {"forgetting", "Forgetting", report_has_forgetting(report)},
+        {"texts", "Generated texts", has_texts(report)},
         {"held-out", "Held-out points", true},
         {"training", "Training", has_plot(report, PLOT_CURVES)},
         {"cost", "Time and FLOPs", report->run->point_count > 0},

@@ -13,23 +13,29 @@ enum { LISTED_CELLS = 200, LISTED_CROSSINGS = 200 };
 
 struct report_untuned report_untuned(const struct observations *observations, const struct observation *row)
 {
-    double loss = 0, pretrain_loss = 0;
+    struct report_untuned mean = {0};
     size_t count = 0;
     for (size_t i = 0; i < observations->base_count; i++) {
         const struct observation *base = &observations->base[i];
         if (base->parameters != row->parameters || base->pretrain_tokens != row->pretrain_tokens ||
             strcmp(base->task, row->task))
             continue;
-        loss += base->loss;
-        pretrain_loss += base->pretrain_loss;
+        mean.loss += base->loss;
+        mean.pretrain_loss += base->pretrain_loss;
+        for (size_t score = 0; score < OBSERVATION_SCORES; score++)
+            mean.scores[score] += base->scores[score];
         count++;
     }
-    if (!count) return (struct report_untuned){NAN, NAN};
-    return (struct report_untuned){loss / (double)count, pretrain_loss / (double)count};
+    const double points = count ? (double)count : NAN; /* none: not a number, and so are the means */
+    mean.loss /= points;
+    mean.pretrain_loss /= points;
+    for (size_t score = 0; score < OBSERVATION_SCORES; score++)
+        mean.scores[score] /= points;
+    return mean;
 }
 
 /* Rows are in order of method, PET size, model size: the end of those that agree with `first`. */
-static size_t end_of_cells(const struct observations *observations, size_t first)
+size_t report_end_of_cells(const struct observations *observations, size_t first)
 {
     const struct observation *row = &observations->rows[first];
     size_t end = first + 1;
@@ -51,7 +57,7 @@ void report_best_cells(const struct report *report)
     for (size_t first = 0, end, listed = 0; first < observations->count && listed < LISTED_CELLS;
          first = end, listed++) {
         const struct observation *best = &observations->rows[first];
-        end = end_of_cells(observations, first);
+        end = report_end_of_cells(observations, first);
         for (size_t i = first; i < end; i++)
             if (observations->rows[i].loss < best->loss) best = &observations->rows[i];
         double untuned = report_untuned(observations, best).loss;
@@ -185,7 +191,7 @@ void report_forgetting(const struct report *report)
         const struct observation *row = &observations->rows[first];
         double before = 0, after = 0, worst = -INFINITY;
         size_t known = 0;
-        end = end_of_cells(observations, first);
+        end = report_end_of_cells(observations, first);
         for (size_t i = first; i < end; i++) {
             double rise = forgotten(observations, &observations->rows[i]);
             if (isnan(rise)) continue;

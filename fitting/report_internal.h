@@ -28,6 +28,7 @@ void report_best_cells(const struct report *report);
 void report_powers(const struct report *report);
 void report_crossings(const struct report *report);
 void report_forgetting(const struct report *report);
+void report_texts(const struct report *report);
 void report_shares(const struct report *report);
 void report_cost(const struct report *report);
 void report_heldout(const struct report *report);
@@ -35,11 +36,20 @@ void report_left_out(const struct report *report);
 void report_points(const struct report *report);
 void report_provenance(const struct report *report);
 
+/* Rows are in order of method, PET size, model size: the end of those that agree with `first`. */
+size_t report_end_of_cells(const struct observations *observations, size_t first);
+
 bool report_has_forgetting(const struct report *report);
+
+/* Whether any finetuned point has a score of generated texts; the first such score, or OBSERVATION_SCORES. */
+bool report_has_score(const struct observations *observations, size_t score);
+size_t report_first_score(const struct observations *observations);
+/* "BLEU", "ROUGE-1" */
+const char *report_score_name(size_t score);
 
 /* Mean losses of the untuned model of a row, NAN where it was not evaluated. */
 struct report_untuned {
-    double loss, pretrain_loss;
+    double loss, pretrain_loss, scores[OBSERVATION_SCORES];
 };
 struct report_untuned report_untuned(const struct observations *observations, const struct observation *row);
 

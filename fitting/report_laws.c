@@ -235,11 +235,13 @@ static void write_terms(const struct report *report)
 {
     const struct analysis *analysis = report->analysis;
     const struct analysis_options *options = &analysis->options;
+    enum metric metric = analysis->observations.metric;
     FILE *out = report->out;
     fprintf(out,
-            "<p>L is the %s in nats per token, N model size (%s), P pretraining tokens, T PET size, D finetuning "
+            "<p>L is the %s%s%s, N model size (%s), P pretraining tokens, T PET size, D finetuning "
             "examples. Fits minimise a sum of %s residuals of %s.",
-            metric_titles[analysis->observations.metric], analysis->observations.x_name,
+            metric_titles[metric], *metric_units[metric] ? " in " : "", metric_units[metric],
+            analysis->observations.x_name,
             options->absolute       ? "absolute"
             : isinf(options->delta) ? "squared"
                                     : "Huber's",

@@ -61,8 +61,8 @@ static void say_best(const struct report *report)
     char text[3][32];
     for (size_t i = 1; i < observations->count; i++)
         if (observations->rows[i].loss < best->loss) best = &observations->rows[i];
-    fprintf(report->out, "<li>The lowest %s is <b>%.4g</b> nats per token: ", metric_titles[observations->metric],
-            best->loss);
+    fprintf(report->out, "<li>The lowest %s is <b>%.4g</b>%s%s: ", metric_titles[observations->metric], best->loss,
+            *metric_units[observations->metric] ? " " : "", metric_units[observations->metric]);
     write_group(report, best);
     fprintf(report->out, ", %s parameters, %s pretraining tokens, %s examples",
             html_count_short(best->parameters, text[0], sizeof text[0]),

@@ -95,7 +95,8 @@ static size_t cluster_number(const struct observations *out, char (*names)[OBSER
 static int read_row(const char *path, size_t line, char *const *header, char *const *fields, const int map[COLUMNS],
                     char (*clusters)[OBSERVATION_NAME], struct observations *out, struct error *err)
 {
-    struct observation row = {.trunk = out->count, .pretrain_loss = NAN, .replicates = 1};
+    struct observation row = {
+        .trunk = out->count, .pretrain_loss = NAN, .scores = {NAN, NAN, NAN, NAN, NAN}, .replicates = 1};
     double held_out = 0;
     double *const numbers[COLUMNS] = {[COLUMN_X] = &row.parameters, [COLUMN_P] = &row.pretrain_tokens,
                                       [COLUMN_T] = &row.pet_size,   [COLUMN_D] = &row.examples,

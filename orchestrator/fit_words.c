@@ -17,7 +17,10 @@ static const struct argp_option words[] = {
     {"x", X, "NAME", 0,
      "model size: parameters, non_embedding_parameters or trainable_parameters (as the sweep file says)", 0},
     {"seeds", SEEDS, "HOW", 0, "replicates: each seed is a point; mean: their mean is one (as the sweep file says)", 0},
-    {"metric", METRIC, "NAME", 0, "the loss that is fitted: test_loss (default), valid_loss or pretrain_loss", 0},
+    {"metric", METRIC, "NAME", 0,
+     "what is fitted: test_loss (default), valid_loss, pretrain_loss; or of generated texts bleu, chrf (as 100 - it), "
+     "rouge1, rouge2, rougeL (as 1 - it)",
+     0},
     {"delta", DELTA, "NUMBER", 0, "Huber's threshold, inf for least squares (as the sweep file says, else 1e-3)", 0},
     {"loss", LOSS, "KIND", 0, "huber (default), l1 or l2", 0},
     {"no-offset", NO_OFFSET, NULL, 0, "laws without the irreducible term E", 0},

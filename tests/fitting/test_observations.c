@@ -123,7 +123,7 @@ static void the_loss_is_the_metric_that_was_asked_for(void **state)
     struct observations valid = read_as(&shape, (struct observation_options){.metric = "valid_loss"});
     struct observations forgotten = read_as(&shape, (struct observation_options){.metric = "pretrain_loss"});
     struct error err = {""};
-    const struct observation_options wrong = {.metric = "bleu"};
+    const struct observation_options wrong = {.metric = "meteor"}, absent = {.metric = "bleu"};
     assert_true(test.rows[0].parameters == 25000);
     assert_true(fabs(valid.rows[0].loss - test.rows[0].loss - 0.01) < 1e-9);
     assert_int_equal(forgotten.count, 0); /* the store has none: every point is listed */
@@ -132,7 +132,30 @@ static void the_loss_is_the_metric_that_was_asked_for(void **state)
     observations_destroy(&valid);
     observations_destroy(&forgotten);
     assert_int_equal(observations_from_store(temporary_folder, &wrong, &test, &err), -1);
-    assert_non_null(strstr(err.text, "metric is \"bleu\"; allowed: test_loss, valid_loss, pretrain_loss"));
+    assert_non_null(strstr(err.text, "metric is \"meteor\"; allowed: test_loss, valid_loss, pretrain_loss, bleu, chrf, "
+                                     "rouge1, rouge2, rougeL"));
+    assert_int_equal(observations_from_store(temporary_folder, &absent, &test, &err), -1);
+    assert_non_null(strstr(err.text, "no point has BLEU; it is measured where finetune.generate.metrics asks for it"));
+}
+
+/* Less is better in every L: of metrics of texts it is what they are short of their best. */
+static void a_metric_of_texts_is_turned_round(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 2, .pretrains = 1, .examples = 2, .run = true, .seeds = 2};
+    struct observations test = read_as(&shape, (struct observation_options){.seeds = "mean"});
+    struct observations bleu = read_as(&shape, (struct observation_options){.metric = "bleu"});
+    struct observations rouge = read_as(&shape, (struct observation_options){.metric = "rougeL", .seeds = "mean"});
+    assert_true(test.count > 0 && bleu.count == 2 * test.count && rouge.count == test.count);
+    for (size_t i = 0; i < test.count; i++) {
+        double mean = (bleu.rows[2 * i].loss + bleu.rows[2 * i + 1].loss) / 2;
+        assert_true(fabs(mean - 10 * test.rows[i].loss) < 1e-9);
+        assert_true(fabs(rouge.rows[i].loss - 0.1 * test.rows[i].loss) < 1e-12);
+        assert_true(fabs(test.rows[i].scores[0] - (100 - mean)) < 1e-9 && isnan(test.rows[i].scores[1]));
+    }
+    observations_destroy(&test);
+    observations_destroy(&bleu);
+    observations_destroy(&rouge);
 }
 
 static void a_cut_point_is_not_one_that_never_ran(void **state)
@@ -225,6 +248,7 @@ int main(void)
         cmocka_unit_test(x_is_what_the_user_or_the_sweep_file_says),
         cmocka_unit_test(seeds_are_replicates_or_their_mean),
         cmocka_unit_test(the_loss_is_the_metric_that_was_asked_for),
+        cmocka_unit_test(a_metric_of_texts_is_turned_round),
         cmocka_unit_test(a_cut_point_is_not_one_that_never_ran),
         cmocka_unit_test(a_word_on_fitting_that_cannot_be_read_is_not_silent),
         cmocka_unit_test(models_with_one_x_keep_their_own_learning_rates),

@@ -118,6 +118,9 @@ static void the_page_is_whole_and_alone(void **state)
                                  "Where two methods meet",
                                  "Which method where",
                                  "Forgetting at the largest model",
+                                 "BLEU of generated texts at the largest model",
+                                 "<small>untuned ",
+                                 "ROUGE-L",
                                  "losses during training",
                                  "Where time and FLOPs went",
                                  "The best method",
@@ -220,6 +223,7 @@ static void a_store_without_a_run_has_no_such_sections(void **state)
     char *page = write_and_read(&shape);
     check_well_formed();
     assert_null(strstr(page, "Forgetting"));
+    assert_null(strstr(page, "Generated texts"));
     assert_null(strstr(page, "losses during training"));
     assert_null(strstr(page, "What a point cost"));
     assert_null(strstr(page, "Reasons of failure"));
