@@ -68,7 +68,8 @@ struct kernels {
     uint32_t abi;
     const char *name; /* "reference", "cpu", "cuda" */
 
-    /* Devices and memory. threads: host threads for matmuls of this device (CPU). Errors that mean that the device, or
+    /* Devices and memory. threads: host threads of this device (CPU), for matmuls and everything else that is long
+     * enough; for what is not a matmul every number of them gives the same bytes. Errors that mean that the device, or
      * this process's hold on it, is broken have DEVICE_FAILED in their line, those for want of memory "out of memory".
      */
     struct device *(*device_create)(int index, int threads, struct error *err);

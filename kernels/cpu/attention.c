@@ -1,48 +1,66 @@
-/* Causal attention of the cpu backend, one (sequence, head) at a time in the device's scratch.
+/* Causal attention of the cpu backend: the threads of the device take a (sequence, key/value head) each, in scratch of
+ * their own.
  *
- * The head's rows are packed (padded to whole vectors, keys transposed), then QUERIES rows of the scores are made,
- * turned into probabilities and used, as in FlashAttention: the whole matrix of scores never exists. The backward pass
- * makes the scores again from the saved log-sum-exp (Dao et al. 2022). */
+ * The head's rows are packed (padded to whole vectors), then the scores of QUERIES queries are made, turned into
+ * probabilities and used, as in FlashAttention: the whole matrix of scores never exists. They lie transposed, a row a
+ * key: maxima and sums over keys are then sums of vectors. The backward pass makes the scores again from the saved
+ * log-sum-exp (Dao et al. 2022). Of the block on the diagonal, GROUP rows at a time stop where none of them sees more.
+ */
 #include <float.h>
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/tile.h"
 
-enum { QUERIES = 32 };
+enum { QUERIES = 2 * LANES, GROUP = 8 };
 
-/* Where things lie in the scratch, for the longest sequence. L: padded length, D: padded head width. */
+/* Where things lie in the scratch of a thread, for the longest sequence. L: padded length, D: padded head width. */
 struct space {
-    size_t length, width;
+    size_t width;                           /* D */
     float *q, *dout, *out;                  /* [QUERIES][D] */
-    float *scores, *dscores;                /* [QUERIES][L] */
+    float *q_t, *dout_t;                    /* [D][QUERIES] */
+    float *scores, *dscores;                /* [L][QUERIES] */
     float *keys, *values, *dkeys, *dvalues; /* [L][D] */
-    float *keys_t, *values_t;               /* [D][L] */
-    float *delta;                           /* [QUERIES] */
+    float *maxima, *sums, *delta, *lse;     /* [QUERIES] */
 };
 
-static bool space_create(struct device *device, const struct attention *a, struct space *s)
+static size_t space_floats(const struct attention *a)
 {
     size_t length = round_up(a->sequences.longest), width = round_up(a->head_width);
-    float *at = cpu_scratch(device, 3 * QUERIES * width + 2 * QUERIES * length + 6 * length * width + QUERIES);
-    if (!at) return false;
-    s->length = length;
-    s->width = width;
-    float **rows[] = {&s->q, &s->dout, &s->out}, **scores[] = {&s->scores, &s->dscores};
-    float **all[] = {&s->keys, &s->values, &s->dkeys, &s->dvalues, &s->keys_t, &s->values_t};
-    for (size_t i = 0; i < 3; i++, at += QUERIES * width)
-        *rows[i] = at;
-    for (size_t i = 0; i < 2; i++, at += QUERIES * length)
-        *scores[i] = at;
-    for (size_t i = 0; i < 6; i++, at += length * width)
-        *all[i] = at;
-    s->delta = at;
-    return true;
+    return 5 * QUERIES * width + 2 * length * QUERIES + 4 * length * width + 4 * QUERIES;
 }
 
-/* to[n][padded] = from[n][width], rows `stride` apart, times factor; zeros in the padding */
-INLINE void pack(size_t n, size_t width, size_t padded, size_t stride, float factor, const float *from, float *to)
+static struct space space_at(const struct attention *a, float *scratch, size_t thread)
+{
+    size_t length = round_up(a->sequences.longest), width = round_up(a->head_width);
+    float *at = scratch + thread * space_floats(a);
+    struct space s = {.width = width};
+    float **blocks[] = {&s.q, &s.dout, &s.out, &s.q_t, &s.dout_t}, **scores[] = {&s.scores, &s.dscores};
+    float **all[] = {&s.keys, &s.values, &s.dkeys, &s.dvalues}, **rows[] = {&s.maxima, &s.sums, &s.delta, &s.lse};
+    for (size_t i = 0; i < 5; i++, at += QUERIES * width)
+        *blocks[i] = at;
+    for (size_t i = 0; i < 2; i++, at += length * QUERIES)
+        *scores[i] = at;
+    for (size_t i = 0; i < 4; i++, at += length * width)
+        *all[i] = at;
+    for (size_t i = 0; i < 4; i++, at += QUERIES)
+        *rows[i] = at;
+    return s;
+}
+
+/* Threads worth having, and their scratch; NULL where there is no memory. */
+static float *spaces(struct device *device, const struct attention *a, size_t *threads)
+{
+    size_t units = a->sequences.count * a->kv_heads;
+    *threads = (size_t)device->threads < units ? (size_t)device->threads : units ? units : 1;
+    return cpu_scratch(device, *threads * space_floats(a));
+}
+
+/* to[rows][padded] = from[n][width], rows `stride` apart, times factor; zeros around it */
+INLINE void pack(size_t n, size_t rows, size_t width, size_t padded, size_t stride, float factor, const float *from,
+                 float *to)
 {
     for (size_t i = 0; i < n; i++) {
         for (size_t d = 0; d < width; d++)
@@ -50,98 +68,127 @@ INLINE void pack(size_t n, size_t width, size_t padded, size_t stride, float fac
         for (size_t d = width; d < padded; d++)
             to[i * padded + d] = 0;
     }
+    if (rows > n) memset(to + n * padded, 0, (rows - n) * padded * sizeof *to);
 }
 
-/* to[width][length] = transpose of from[n][width]; zeros in the columns n .. padded-1 */
-INLINE void pack_transposed(size_t n, size_t padded, size_t width, size_t stride, size_t length, const float *from,
-                            float *to)
-{
-    for (size_t d = 0; d < width; d++) {
-        for (size_t i = 0; i < n; i++)
-            to[d * length + i] = from[i * stride + d];
-        for (size_t i = n; i < padded; i++)
-            to[d * length + i] = 0;
-    }
-}
-
-INLINE void unpack(size_t n, size_t width, size_t padded, size_t stride, const float *from, float *to)
+INLINE void unpack(size_t n, size_t width, size_t padded, size_t stride, float factor, const float *from, float *to)
 {
     for (size_t i = 0; i < n; i++) {
         for (size_t d = 0; d < width; d++)
-            to[i * stride + d] = from[i * padded + d];
+            to[i * stride + d] = from[i * padded + d] * factor;
     }
 }
 
-/* Scores of one query over its `keys` keys become exp(score - maximum), zero from there to `padded`; returns their sum.
- * Loops of exactly LANES steps become one vector each, with no tail. */
-INLINE float softmax(float *row, size_t keys, size_t padded, float *maximum_out)
+INLINE size_t whole_groups(size_t n)
 {
-    float maxima[LANES], sums[LANES] = {0};
-    for (size_t j = keys; j < padded; j++)
-        row[j] = -FLT_MAX;
-    memcpy(maxima, row, sizeof maxima);
-    for (size_t block = LANES; block < padded; block += LANES) {
-        for (int l = 0; l < LANES; l++)
-            maxima[l] = row[block + l] > maxima[l] ? row[block + l] : maxima[l];
-    }
-#pragma GCC unroll 4
-    for (int half = LANES / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-        for (int l = 0; l < half; l++)
-            maxima[l] = maxima[l + half] > maxima[l] ? maxima[l + half] : maxima[l];
-    }
-    float maximum = maxima[0];
-    for (size_t block = 0; block < padded; block += LANES) {
-        int here = keys - block < LANES ? (int)(keys - block) : LANES;
-        for (int l = 0; l < LANES; l++) {
-            float e = vector_exp(row[block + l] - maximum);
-            e = l < here ? e : 0.0f;
-            row[block + l] = e;
-            sums[l] += e;
-        }
-    }
-#pragma GCC unroll 4
-    for (int half = LANES / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-        for (int l = 0; l < half; l++)
-            sums[l] += sums[l + half];
-    }
-    *maximum_out = maximum;
-    return sums[0];
+    return (n + GROUP - 1) / GROUP * GROUP;
 }
 
-/* Queries first .. first+n-1 of a sequence; q, out and lse point to the first of them */
-INLINE void forward_block(int lanes, const struct attention *a, const struct space *s, size_t first, size_t n,
+/* Queries first .. first+n-1 of a sequence (first a multiple of QUERIES) and the keys up to the last of them. */
+struct block {
+    size_t first, n;
+    size_t columns; /* n in whole vectors */
+    size_t keys;    /* in whole groups */
+};
+
+INLINE struct block block_at(size_t first, size_t length)
+{
+    size_t n = length - first < QUERIES ? length - first : QUERIES;
+    return (struct block){first, n, round_up(n), first + whole_groups(n)};
+}
+
+/* out[keys][QUERIES] = keys or values [keys][D] times transposed[D][QUERIES] */
+INLINE void with_keys(int lanes, const struct space *s, const struct block *b, size_t width, const float *keys,
+                      const float *transposed, float *out)
+{
+    size_t half = b->first + LANES < b->keys ? b->first + LANES : b->keys, D = s->width;
+    small_matmul(lanes, half, b->columns, width, keys, D, 1, transposed, QUERIES, out, QUERIES, false);
+    if (half < b->keys)
+        small_matmul(lanes, b->keys - half, LANES, width, keys + half * D, D, 1, transposed + LANES, QUERIES,
+                     out + half * QUERIES + LANES, QUERIES, false);
+}
+
+/* out[n][D] = transposed weights[keys][QUERIES] times keys or values */
+INLINE void over_keys(int lanes, const struct space *s, const struct block *b, const float *weights,
+                      const float *values, float *out)
+{
+    for (size_t i = 0; i < b->n; i += GROUP)
+        small_matmul(lanes, GROUP, s->width, b->first + i + GROUP, weights + i, 1, QUERIES, values, s->width,
+                     out + i * s->width, s->width, false);
+}
+
+/* out[keys][D] += weights[keys][QUERIES] times rows[n][D] */
+INLINE void to_keys(int lanes, const struct space *s, const struct block *b, const float *weights, const float *rows,
+                    float *out)
+{
+    size_t D = s->width, first = b->first;
+    small_matmul(lanes, first, D, b->n, weights, QUERIES, 1, rows, D, out, D, true);
+    for (size_t i = 0; i < b->n; i += GROUP)
+        small_matmul(lanes, GROUP, D, b->n - i, weights + (first + i) * QUERIES + i, QUERIES, 1, rows + i * D, D,
+                     out + (first + i) * D, D, true);
+}
+
+/* Scores become exp(score - maximum), zero where a query does not see a key; maxima and sums of each query. Loops of
+ * exactly LANES steps become one vector each. */
+INLINE void softmax(const struct space *s, const struct block *b)
+{
+    for (size_t v = 0; v < b->columns; v += LANES) {
+        float maxima[LANES], sums[LANES], *scores = s->scores + v;
+        int seen = (int)b->first + (int)v; /* keys up to this one are seen by all of the vector */
+        int keys = (int)(b->first + v + LANES < b->keys ? b->first + v + LANES : b->keys);
+        for (int l = 0; l < LANES; l++) {
+            maxima[l] = -FLT_MAX;
+            sums[l] = 0;
+        }
+        for (int j = 0; j < keys; j++) {
+            for (int l = 0; l < LANES; l++) {
+                float x = scores[j * QUERIES + l];
+                x = l < j - seen ? -FLT_MAX : x;
+                maxima[l] = x > maxima[l] ? x : maxima[l];
+            }
+        }
+        for (int j = 0; j < keys; j++) {
+            for (int l = 0; l < LANES; l++) {
+                float e = vector_exp(scores[j * QUERIES + l] - maxima[l]);
+                e = l < j - seen ? 0.0f : e;
+                scores[j * QUERIES + l] = e;
+                sums[l] += e;
+            }
+        }
+        memcpy(s->maxima + v, maxima, sizeof maxima);
+        memcpy(s->sums + v, sums, sizeof sums);
+    }
+}
+
+/* q, out and lse point to the first query of the block */
+INLINE void forward_block(int lanes, const struct attention *a, const struct space *s, const struct block *b,
                           const float *q, float *out, float *lse)
 {
-    size_t D = s->width, L = s->length, stride = a->heads * a->head_width, padded = round_up(first + n);
-    pack(n, a->head_width, D, stride, 1.0f / sqrtf((float)a->head_width), q, s->q);
-    small_matmul(lanes, n, padded, a->head_width, s->q, D, 1, s->keys_t, L, s->scores, L, false);
-    for (size_t i = 0; i < n; i++) {
-        float maximum, sum = softmax(s->scores + i * L, first + i + 1, padded, &maximum);
-        lse[i * a->heads] = maximum + logf(sum);
-        s->delta[i] = 1.0f / sum;
+    size_t D = s->width, stride = a->heads * a->head_width;
+    pack(b->n, b->columns, a->head_width, D, stride, 1.0f / sqrtf((float)a->head_width), q, s->q);
+    transpose(lanes, b->columns, D, s->q, D, s->q_t, QUERIES);
+    with_keys(lanes, s, b, a->head_width, s->keys, s->q_t, s->scores);
+    softmax(s, b);
+    over_keys(lanes, s, b, s->scores, s->values, s->out);
+    for (size_t i = 0; i < b->n; i++) {
+        lse[i * a->heads] = s->maxima[i] + logf(s->sums[i]);
+        unpack(1, a->head_width, D, stride, 1.0f / s->sums[i], s->out + i * D, out + i * stride);
     }
-    small_matmul(lanes, n, D, first + n, s->scores, L, 1, s->values, D, s->out, D, false);
-    for (size_t i = 0; i < n; i++) {
-        for (size_t d = 0; d < D; d++)
-            s->out[i * D + d] *= s->delta[i];
-    }
-    unpack(n, a->head_width, D, stride, s->out, out);
 }
 
 CLONES static void forward_sequence(int lanes, const struct attention *a, const struct space *s, size_t begin,
                                     size_t end, size_t g, const float *q, const float *k, const float *v, float *out,
                                     float *lse)
 {
-    size_t n = end - begin, width = a->head_width, stride = a->kv_heads * width;
-    pack_transposed(n, round_up(n), width, stride, s->length, k + begin * stride + g * width, s->keys_t);
-    pack(n, width, s->width, stride, 1, v + begin * stride + g * width, s->values);
+    size_t n = end - begin, width = a->head_width, stride = a->kv_heads * width, kv = begin * stride + g * width;
+    pack(n, round_up(n), width, s->width, stride, 1, k + kv, s->keys);
+    pack(n, round_up(n), width, s->width, stride, 1, v + kv, s->values);
     for (size_t h = 0; h < a->heads; h++) {
         if (a->kv_head_of[h] != g) continue;
         for (size_t first = 0; first < n; first += QUERIES) {
-            size_t count = n - first < QUERIES ? n - first : QUERIES, at = (begin + first) * a->heads + h;
-            forward_block(lanes, a, s, first, count, q + at * width, out + at * width, lse + at);
+            struct block block = block_at(first, n);
+            size_t at = (begin + first) * a->heads + h;
+            forward_block(lanes, a, s, &block, q + at * width, out + at * width, lse + at);
         }
     }
 }
@@ -149,57 +196,64 @@ CLONES static void forward_sequence(int lanes, const struct attention *a, const 
 void cpu_attention_forward(struct device *device, const struct attention *shape, const float *q, const float *k,
                            const float *v, float *out, float *lse)
 {
-    struct space space;
-    if (!space_create(device, shape, &space)) return;
-    for (size_t s = 0; s < shape->sequences.count; s++) {
-        size_t begin = shape->sequences.offsets[s], end = shape->sequences.offsets[s + 1];
-        for (size_t g = 0; g < shape->kv_heads; g++) {
-            forward_sequence(device->lanes, shape, &space, begin, end, g, q, k, v, out, lse);
-        }
+    size_t threads, units = shape->sequences.count * shape->kv_heads;
+    float *scratch = spaces(device, shape, &threads);
+    if (!scratch) return;
+#pragma omp parallel for schedule(dynamic) num_threads((int)threads) if (threads > 1)
+    for (size_t unit = 0; unit < units; unit++) {
+        size_t sequence = unit / shape->kv_heads, g = unit % shape->kv_heads;
+        struct space space = space_at(shape, scratch, threads > 1 ? (size_t)omp_get_thread_num() : 0);
+        forward_sequence(device->lanes, shape, &space, shape->sequences.offsets[sequence],
+                         shape->sequences.offsets[sequence + 1], g, q, k, v, out, lse);
     }
 }
 
-/* scores become probabilities, dscores the gradient of the scores before their scale */
-INLINE void backward_scores(const struct attention *a, const struct space *s, size_t first, size_t n, size_t padded,
-                            const float *lse)
+/* scores become probabilities, dscores the gradient of the scaled scores */
+INLINE void backward_scores(const struct space *s, const struct block *b)
 {
-    float scale = 1.0f / sqrtf((float)a->head_width);
-    for (size_t i = 0; i < n; i++) {
-        float *p = s->scores + i * s->length, *dp = s->dscores + i * s->length;
-        float log_sum = lse[i * a->heads], delta = s->delta[i];
-        int keys = (int)(first + i + 1), end = (int)padded / LANES * LANES;
-#pragma omp simd
-        for (int j = 0; j < end; j++) {
-            float e = vector_exp(p[j] - log_sum);
-            e = j < keys ? e : 0.0f;
-            p[j] = e;
-            dp[j] = e * (dp[j] - delta) * scale;
+    for (size_t v = 0; v < b->columns; v += LANES) {
+        float lse[LANES], delta[LANES], *p = s->scores + v, *dp = s->dscores + v;
+        int seen = (int)b->first + (int)v;
+        int keys = (int)(b->first + v + LANES < b->keys ? b->first + v + LANES : b->keys);
+        memcpy(lse, s->lse + v, sizeof lse);
+        memcpy(delta, s->delta + v, sizeof delta);
+        for (int j = 0; j < keys; j++) {
+            for (int l = 0; l < LANES; l++) {
+                float e = vector_exp(p[j * QUERIES + l] - lse[l]);
+                e = l < j - seen ? 0.0f : e;
+                p[j * QUERIES + l] = e;
+                dp[j * QUERIES + l] = e * (dp[j * QUERIES + l] - delta[l]);
+            }
         }
     }
 }
 
-INLINE void backward_block(int lanes, const struct attention *a, const struct space *s, size_t first, size_t n,
+INLINE void backward_block(int lanes, const struct attention *a, const struct space *s, const struct block *b,
                            const float *q, const float *out, const float *lse, const float *dout, float *dq)
 {
-    size_t D = s->width, L = s->length, width = a->head_width, stride = a->heads * width;
-    size_t keys = first + n, padded = round_up(keys);
-    pack(n, width, D, stride, 1.0f / sqrtf((float)width), q, s->q);
-    pack(n, width, D, stride, 1, dout, s->dout);
-    for (size_t i = 0; i < n; i++) {
+    size_t D = s->width, width = a->head_width, stride = a->heads * width;
+    float scale = 1.0f / sqrtf((float)width);
+    pack(b->n, b->columns, width, D, stride, scale, q, s->q);
+    pack(b->n, b->columns, width, D, stride, 1, dout, s->dout);
+    transpose(lanes, b->columns, D, s->q, D, s->q_t, QUERIES);
+    transpose(lanes, b->columns, D, s->dout, D, s->dout_t, QUERIES);
+    for (size_t i = 0; i < b->columns; i++)
+        s->delta[i] = s->lse[i] = 0;
+    for (size_t i = 0; i < b->n; i++) {
         float delta = 0;
 #pragma omp simd reduction(+ : delta)
         for (size_t d = 0; d < width; d++)
             delta += dout[i * stride + d] * out[i * stride + d];
         s->delta[i] = delta;
+        s->lse[i] = lse[i * a->heads];
     }
-    small_matmul(lanes, n, padded, width, s->q, D, 1, s->keys_t, L, s->scores, L, false);
-    small_matmul(lanes, n, padded, width, s->dout, D, 1, s->values_t, L, s->dscores, L, false);
-    backward_scores(a, s, first, n, padded, lse);
-    small_matmul(lanes, n, D, keys, s->dscores, L, 1, s->keys, D, s->out, D, false);
-    unpack(n, width, D, stride, s->out, dq);
-    pack(n, width, D, stride, 1, q, s->q);
-    small_matmul(lanes, keys, D, n, s->dscores, 1, L, s->q, D, s->dkeys, D, true);
-    small_matmul(lanes, keys, D, n, s->scores, 1, L, s->dout, D, s->dvalues, D, true);
+    with_keys(lanes, s, b, width, s->keys, s->q_t, s->scores);
+    with_keys(lanes, s, b, width, s->values, s->dout_t, s->dscores);
+    backward_scores(s, b);
+    over_keys(lanes, s, b, s->dscores, s->keys, s->out);
+    unpack(b->n, width, D, stride, scale, s->out, dq);
+    to_keys(lanes, s, b, s->dscores, s->q, s->dkeys);
+    to_keys(lanes, s, b, s->scores, s->dout, s->dvalues);
 }
 
 struct gradients {
@@ -211,35 +265,36 @@ CLONES static void backward_sequence(int lanes, const struct attention *a, const
                                      size_t end, size_t g, const struct gradients *x)
 {
     size_t n = end - begin, width = a->head_width, D = s->width, stride = a->kv_heads * width;
-    size_t kv = begin * stride + g * width;
-    pack(n, width, D, stride, 1, x->k + kv, s->keys);
-    pack_transposed(n, round_up(n), width, stride, s->length, x->k + kv, s->keys_t);
-    pack_transposed(n, round_up(n), width, stride, s->length, x->v + kv, s->values_t);
-    memset(s->dkeys, 0, n * D * sizeof(float));
-    memset(s->dvalues, 0, n * D * sizeof(float));
+    size_t kv = begin * stride + g * width, rows = round_up(n);
+    pack(n, rows, width, D, stride, 1, x->k + kv, s->keys);
+    pack(n, rows, width, D, stride, 1, x->v + kv, s->values);
+    memset(s->dkeys, 0, rows * D * sizeof(float));
+    memset(s->dvalues, 0, rows * D * sizeof(float));
     for (size_t h = 0; h < a->heads; h++) {
         if (a->kv_head_of[h] != g) continue;
         for (size_t first = 0; first < n; first += QUERIES) {
-            size_t count = n - first < QUERIES ? n - first : QUERIES, row = (begin + first) * a->heads + h;
-            size_t at = row * width;
-            backward_block(lanes, a, s, first, count, x->q + at, x->out + at, x->lse + row, x->dout + at, x->dq + at);
+            struct block block = block_at(first, n);
+            size_t row = (begin + first) * a->heads + h, at = row * width;
+            backward_block(lanes, a, s, &block, x->q + at, x->out + at, x->lse + row, x->dout + at, x->dq + at);
         }
     }
-    unpack(n, width, D, stride, s->dkeys, x->dk + kv);
-    unpack(n, width, D, stride, s->dvalues, x->dv + kv);
+    unpack(n, width, D, stride, 1, s->dkeys, x->dk + kv);
+    unpack(n, width, D, stride, 1, s->dvalues, x->dv + kv);
 }
 
 void cpu_attention_backward(struct device *device, const struct attention *shape, const float *q, const float *k,
                             const float *v, const float *out, const float *lse, const float *dout, float *dq, float *dk,
                             float *dv)
 {
-    struct space space;
-    if (!space_create(device, shape, &space)) return;
+    size_t threads, units = shape->sequences.count * shape->kv_heads;
+    float *scratch = spaces(device, shape, &threads);
+    if (!scratch) return;
     struct gradients gradients = {q, k, v, out, lse, dout, dq, dk, dv};
-    for (size_t s = 0; s < shape->sequences.count; s++) {
-        size_t begin = shape->sequences.offsets[s], end = shape->sequences.offsets[s + 1];
-        for (size_t g = 0; g < shape->kv_heads; g++) {
-            backward_sequence(device->lanes, shape, &space, begin, end, g, &gradients);
-        }
+#pragma omp parallel for schedule(dynamic) num_threads((int)threads) if (threads > 1)
+    for (size_t unit = 0; unit < units; unit++) {
+        size_t sequence = unit / shape->kv_heads, g = unit % shape->kv_heads;
+        struct space space = space_at(shape, scratch, threads > 1 ? (size_t)omp_get_thread_num() : 0);
+        backward_sequence(device->lanes, shape, &space, shape->sequences.offsets[sequence],
+                          shape->sequences.offsets[sequence + 1], g, &gradients);
     }
 }

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parts.h"
 #include "kernels/cpu/vector.h"
 
 /* Sums over a vocabulary: a lane adds DEPTH terms in fp32, then goes on in double. In fp32 alone the sum of
@@ -43,11 +44,11 @@ INLINE void row_sums(size_t n, const float *row, float maximum, double *exponent
     }
 }
 
-CLONES void cpu_cross_entropy_partial(struct device *device, size_t rows, size_t vocabulary, size_t first,
-                                      const float *logits, const int32_t *targets, float *partial)
+/* Of the rows begin .. end-1. */
+CLONES static void rows_partial(size_t begin, size_t end, size_t rows, size_t vocabulary, size_t first,
+                                const float *logits, const int32_t *targets, float *partial)
 {
-    (void)device;
-    for (size_t r = 0; r < rows; r++) {
+    for (size_t r = begin; r < end; r++) {
         const float *row = logits + r * vocabulary;
         float maximum = -FLT_MAX;
         double sum = 0, logits_sum = 0;
@@ -62,6 +63,13 @@ CLONES void cpu_cross_entropy_partial(struct device *device, size_t rows, size_t
             targets[r] >= 0 && target >= first && target < first + vocabulary ? row[target - first] : 0;
         partial[3 * rows + r] = (float)logits_sum;
     }
+}
+
+void cpu_cross_entropy_partial(struct device *device, size_t rows, size_t vocabulary, size_t first, const float *logits,
+                               const int32_t *targets, float *partial)
+{
+    FOR_PARTS(device, rows, vocabulary, 1, begin, end)
+    rows_partial(begin, end, rows, vocabulary, first, logits, targets, partial);
 }
 
 /* A row of all devices together. */
@@ -98,9 +106,9 @@ void cpu_cross_entropy_finish(struct device *device, size_t rows, size_t vocabul
                               const float *partials, const int32_t *targets, size_t total, float smoothing, float scale,
                               float *logits, float *loss)
 {
-    (void)device;
     double uniform = (double)smoothing / (double)total, rest = 1 - (double)smoothing;
-    for (size_t r = 0; r < rows; r++) {
+    FOR_PARTS(device, rows, vocabulary, 1, begin, end)
+    for (size_t r = begin; r < end; r++) {
         struct whole_row whole = row_finish(rows, r, devices, partials);
         loss[r] = (float)(whole.maximum - rest * whole.target - uniform * whole.sum + whole.log_sum);
         if (scale == 0) continue;

@@ -2,12 +2,12 @@
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parts.h"
 #include "kernels/cpu/vector.h"
 #include "kernels/reference/reference.h"
 
-CLONES void cpu_bias_forward(struct device *device, size_t rows, size_t width, const float *bias, float *x)
+CLONES static void bias_forward(size_t rows, size_t width, const float *bias, float *x)
 {
-    (void)device;
     for (size_t r = 0; r < rows; r++) {
 #pragma omp simd
         for (size_t i = 0; i < width; i++)
@@ -15,14 +15,26 @@ CLONES void cpu_bias_forward(struct device *device, size_t rows, size_t width, c
     }
 }
 
-CLONES void cpu_bias_backward(struct device *device, size_t rows, size_t width, const float *dy, float *dbias)
+void cpu_bias_forward(struct device *device, size_t rows, size_t width, const float *bias, float *x)
 {
-    (void)device;
+    FOR_PARTS(device, rows, width, 1, begin, end)
+    bias_forward(end - begin, width, bias, x + begin * width);
+}
+
+/* Of the columns 0 .. n-1 of rows that are `width` apart. */
+CLONES static void bias_backward(size_t rows, size_t width, size_t n, const float *dy, float *dbias)
+{
     for (size_t r = 0; r < rows; r++) {
 #pragma omp simd
-        for (size_t i = 0; i < width; i++)
+        for (size_t i = 0; i < n; i++)
             dbias[i] += dy[r * width + i];
     }
+}
+
+void cpu_bias_backward(struct device *device, size_t rows, size_t width, const float *dy, float *dbias)
+{
+    FOR_PARTS(device, width, rows, 16, begin, end)
+    bias_backward(rows, width, end - begin, dy + begin, dbias + begin);
 }
 
 void cpu_split_heads(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *qkv, float *q,
@@ -97,18 +109,22 @@ CLONES static void backward_tanh(size_t n, const float *x, const float *dout, fl
 
 void cpu_gelu_forward(struct device *device, size_t n, bool approximate, const float *x, float *out)
 {
-    (void)device;
-    if (approximate)
-        forward_tanh(n, x, out);
-    else
-        forward_exact(n, x, out);
+    FOR_PARTS(device, n, 1, 16, begin, end)
+    {
+        if (approximate)
+            forward_tanh(end - begin, x + begin, out + begin);
+        else
+            forward_exact(end - begin, x + begin, out + begin);
+    }
 }
 
 void cpu_gelu_backward(struct device *device, size_t n, bool approximate, const float *x, const float *dout, float *dx)
 {
-    (void)device;
-    if (approximate)
-        backward_tanh(n, x, dout, dx);
-    else
-        backward_exact(n, x, dout, dx);
+    FOR_PARTS(device, n, 1, 16, begin, end)
+    {
+        if (approximate)
+            backward_tanh(end - begin, x + begin, dout + begin, dx + begin);
+        else
+            backward_exact(end - begin, x + begin, dout + begin, dx + begin);
+    }
 }

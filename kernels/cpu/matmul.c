@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/onednn.h"
+#include "kernels/cpu/vector.h"
 
 static void product_openblas(const struct product *p, size_t m, size_t n, size_t k, const float *a, size_t lda,
                              const float *b, size_t ldb, float *c, size_t ldc)
@@ -21,13 +22,44 @@ static void scale_rows(size_t m, size_t n, float beta, float *c, size_t ldc)
             c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
 }
 
+/* Products with few columns (a LoRA of rank 8) waste most of a vector. Where the library has to move a factor anyway,
+ * C's transpose is the faster product: 1.3 times for x A^T, 2.2 times for dy^T u. */
+enum { NARROW = 12, TALL = 64 };
+
+static bool narrow(const struct device *device, const struct product *p, size_t m, size_t n)
+{
+    return n <= NARROW && m >= TALL && (p->trans_a || p->trans_b) && device->precision == PRECISION_FP32;
+}
+
+CLONES static void add_transposed(size_t m, size_t n, float beta, const float *from, float *c, size_t ldc)
+{
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++)
+            c[i * ldc + j] = from[j * m + i] + (beta == 0 ? 0 : beta * c[i * ldc + j]);
+}
+
+static int product_narrow(struct device *device, const struct product *p, size_t m, size_t n, size_t k, const float *a,
+                          size_t lda, const float *b, size_t ldb, float *c, size_t ldc)
+{
+    const struct product swapped = {!p->trans_b, !p->trans_a, p->alpha, 0};
+    float *transposed = cpu_scratch(device, m * n);
+    if (!transposed) return 0; /* told by synchronise */
+    if (onednn_fp32(&swapped, n, m, k, b, ldb, a, lda, transposed, m)) return -1;
+    add_transposed(m, n, p->beta, transposed, c, ldc);
+    return 0;
+}
+
 void cpu_product(struct device *device, const struct product *p, size_t m, size_t n, size_t k, const float *a,
                  size_t lda, const float *b, size_t ldb, float *c, size_t ldc)
 {
+    int failed = 0;
     if (!onednn_built())
         product_openblas(p, m, n, k, a, lda, b, ldb, c, ldc);
-    else if (onednn_fp32(p, m, n, k, a, lda, b, ldb, c, ldc))
-        device->failed = true;
+    else if (narrow(device, p, m, n))
+        failed = product_narrow(device, p, m, n, k, a, lda, b, ldb, c, ldc);
+    else
+        failed = onednn_fp32(p, m, n, k, a, lda, b, ldb, c, ldc);
+    if (failed) device->failed = true;
 }
 
 void cpu_matmul(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,

@@ -2,12 +2,12 @@
 #include <math.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parts.h"
 #include "kernels/cpu/vector.h"
 
-CLONES void cpu_layer_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
-                                   const float *gain, const float *bias, float *y, float *mean, float *rstd)
+CLONES static void layer_norm_forward(size_t rows, size_t width, float epsilon, const float *x, const float *gain,
+                                      const float *bias, float *y, float *mean, float *rstd)
 {
-    (void)device;
     for (size_t r = 0; r < rows; r++) {
         const float *xr = x + r * width;
         float *yr = y + r * width, sum = 0, squares = 0;
@@ -27,11 +27,17 @@ CLONES void cpu_layer_norm_forward(struct device *device, size_t rows, size_t wi
     }
 }
 
-CLONES void cpu_layer_norm_backward(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
-                                    const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
-                                    float *dbias)
+void cpu_layer_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
+                            const float *gain, const float *bias, float *y, float *mean, float *rstd)
 {
-    (void)device;
+    FOR_PARTS(device, rows, width, 1, begin, end)
+    layer_norm_forward(end - begin, width, epsilon, x + begin * width, gain, bias, y + begin * width, mean + begin,
+                       rstd + begin);
+}
+
+CLONES static void layer_norm_backward(size_t rows, size_t width, const float *x, const float *gain, const float *mean,
+                                       const float *rstd, const float *dy, float *dx, float *dgain, float *dbias)
+{
     for (size_t r = 0; r < rows; r++) {
         const float *xr = x + r * width, *dyr = dy + r * width;
         float *dxr = dx + r * width, factor = rstd[r], center = mean[r], sum = 0, dot = 0;
@@ -51,6 +57,39 @@ CLONES void cpu_layer_norm_backward(struct device *device, size_t rows, size_t w
             dbias[i] += dyr[i];
         }
     }
+}
+
+/* Gradients of the columns 0 .. n-1 of gain and bias. */
+CLONES static void layer_norm_gains(size_t rows, size_t width, size_t n, const float *x, const float *mean,
+                                    const float *rstd, const float *dy, float *dgain, float *dbias)
+{
+    for (size_t r = 0; r < rows; r++) {
+        const float *xr = x + r * width, *dyr = dy + r * width;
+        float factor = rstd[r], center = mean[r];
+#pragma omp simd
+        for (size_t i = 0; i < n; i++) {
+            dgain[i] += factor * dyr[i] * (xr[i] - center);
+            dbias[i] += dyr[i];
+        }
+    }
+}
+
+static void layer_norm_columns(struct device *device, size_t rows, size_t width, const float *x, const float *mean,
+                               const float *rstd, const float *dy, float *dgain, float *dbias)
+{
+    FOR_PARTS(device, width, rows, 16, begin, end)
+    layer_norm_gains(rows, width, end - begin, x + begin, mean, rstd, dy + begin, dgain + begin, dbias + begin);
+}
+
+void cpu_layer_norm_backward(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
+                             const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
+                             float *dbias)
+{
+    bool alone = part_count(device, rows, width) == 1; /* then one pass over the rows does both */
+    FOR_PARTS(device, rows, width, 1, begin, end)
+    layer_norm_backward(end - begin, width, x + begin * width, gain, mean + begin, rstd + begin, dy + begin * width,
+                        dx + begin * width, alone ? dgain : NULL, dbias);
+    if (!alone && dgain) layer_norm_columns(device, rows, width, x, mean, rstd, dy, dgain, dbias);
 }
 
 CLONES void cpu_row_squares(struct device *device, size_t rows, size_t width, size_t shared, const float *x,

@@ -3,26 +3,43 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parts.h"
 #include "kernels/cpu/vector.h"
 
-CLONES void cpu_adamw(struct device *device, size_t n, float *value, const float *gradient, float *moment1,
-                      float *moment2, float rate, float beta1, float beta2, float epsilon, float weight_decay,
-                      uint64_t step, float gradient_scale)
+struct adamw {
+    float rate, beta1, beta2, rest1, rest2, correction1, correction2, epsilon, weight_decay, gradient_scale;
+};
+
+CLONES static void adamw(struct adamw a, size_t n, float *value, const float *gradient, float *moment1, float *moment2)
 {
-    (void)device;
-    float correction1 = (float)(1 / (1 - pow((double)beta1, (double)step)));
-    float correction2 = (float)(1 / (1 - pow((double)beta2, (double)step)));
-    float rest1 = (float)(1 - (double)beta1), rest2 = (float)(1 - (double)beta2);
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
-        float g = gradient[i] * gradient_scale;
-        float m = beta1 * moment1[i] + rest1 * g;
-        float v = beta2 * moment2[i] + rest2 * g * g;
+        float g = gradient[i] * a.gradient_scale;
+        float m = a.beta1 * moment1[i] + a.rest1 * g;
+        float v = a.beta2 * moment2[i] + a.rest2 * g * g;
         moment1[i] = m;
         moment2[i] = v;
-        float update = m * correction1 / (sqrtf(v * correction2) + epsilon);
-        value[i] -= rate * (update + weight_decay * value[i]);
+        float update = m * a.correction1 / (sqrtf(v * a.correction2) + a.epsilon);
+        value[i] -= a.rate * (update + a.weight_decay * value[i]);
     }
+}
+
+void cpu_adamw(struct device *device, size_t n, float *value, const float *gradient, float *moment1, float *moment2,
+               float rate, float beta1, float beta2, float epsilon, float weight_decay, uint64_t step,
+               float gradient_scale)
+{
+    struct adamw a = {.rate = rate,
+                      .beta1 = beta1,
+                      .beta2 = beta2,
+                      .rest1 = (float)(1 - (double)beta1),
+                      .rest2 = (float)(1 - (double)beta2),
+                      .correction1 = (float)(1 / (1 - pow((double)beta1, (double)step))),
+                      .correction2 = (float)(1 / (1 - pow((double)beta2, (double)step))),
+                      .epsilon = epsilon,
+                      .weight_decay = weight_decay,
+                      .gradient_scale = gradient_scale};
+    FOR_PARTS(device, n, 4, 16, begin, end)
+    adamw(a, end - begin, value + begin, gradient + begin, moment1 + begin, moment2 + begin);
 }
 
 CLONES static void sgd_plain(size_t n, float *value, const float *gradient, float rate, float weight_decay,
@@ -47,11 +64,14 @@ CLONES static void sgd_momentum(size_t n, float *value, const float *gradient, f
 void cpu_sgd(struct device *device, size_t n, float *value, const float *gradient, float *momentum, float rate,
              float beta, float weight_decay, float gradient_scale)
 {
-    (void)device;
-    if (momentum)
-        sgd_momentum(n, value, gradient, momentum, rate, beta, weight_decay, gradient_scale);
-    else
-        sgd_plain(n, value, gradient, rate, weight_decay, gradient_scale);
+    FOR_PARTS(device, n, 2, 16, begin, end)
+    {
+        if (momentum)
+            sgd_momentum(end - begin, value + begin, gradient + begin, momentum + begin, rate, beta, weight_decay,
+                         gradient_scale);
+        else
+            sgd_plain(end - begin, value + begin, gradient + begin, rate, weight_decay, gradient_scale);
+    }
 }
 
 CLONES static float row_square_sum(size_t n, float scale, const float *x)
@@ -73,22 +93,32 @@ CLONES static void add_squares(size_t n, float scale, const float *x, float *sum
 void cpu_square_sums(struct device *device, size_t rows, size_t columns, float scale, const float *x, float *row_sums,
                      float *column_sums)
 {
-    (void)device;
-    if (column_sums) memset(column_sums, 0, columns * sizeof *column_sums);
-    for (size_t r = 0; r < rows; r++) {
-        const float *row = x + r * columns;
-        if (row_sums) row_sums[r] = row_square_sum(columns, scale, row);
-        if (column_sums) add_squares(columns, scale, row, column_sums);
+    if (row_sums) {
+        FOR_PARTS(device, rows, columns, 1, begin, end)
+        for (size_t r = begin; r < end; r++)
+            row_sums[r] = row_square_sum(columns, scale, x + r * columns);
+    }
+    if (!column_sums) return;
+    FOR_PARTS(device, columns, rows, 16, begin, end)
+    {
+        memset(column_sums + begin, 0, (end - begin) * sizeof *column_sums);
+        for (size_t r = 0; r < rows; r++)
+            add_squares(end - begin, scale, x + r * columns + begin, column_sums + begin);
     }
 }
 
-CLONES void cpu_moving_average(struct device *device, size_t n, float rest, float factor, float offset, const float *x,
-                               float *average)
+CLONES static void move_average(size_t n, float rest, float factor, float offset, const float *x, float *average)
 {
-    (void)device;
 #pragma omp simd
     for (size_t i = 0; i < n; i++)
         average[i] += rest * (factor * x[i] + offset - average[i]);
+}
+
+void cpu_moving_average(struct device *device, size_t n, float rest, float factor, float offset, const float *x,
+                        float *average)
+{
+    FOR_PARTS(device, n, 1, 16, begin, end)
+    move_average(end - begin, rest, factor, offset, x + begin, average + begin);
 }
 
 /* What a row's gradients are multiplied by. */
@@ -111,10 +141,13 @@ CLONES static double row_squares(size_t n, float factor, const float *gradient, 
 double cpu_adafactor_squares(struct device *device, size_t rows, size_t columns, const float *gradient,
                              const float *row, const float *column, float row_mean, float gradient_scale)
 {
-    (void)device;
-    double sum = 0;
+    double sum = 0, *sums = (double *)(void *)cpu_scratch(device, 2 * rows);
+    if (!sums) return NAN;
+    FOR_PARTS(device, rows, columns, 1, begin, end)
+    for (size_t r = begin; r < end; r++)
+        sums[r] = row_squares(columns, row_factor(row, r, row_mean, gradient_scale), gradient + r * columns, column);
     for (size_t r = 0; r < rows; r++)
-        sum += row_squares(columns, row_factor(row, r, row_mean, gradient_scale), gradient + r * columns, column);
+        sum += sums[r];
     return sum;
 }
 
@@ -129,8 +162,8 @@ CLONES static void row_step(size_t n, float factor, float rate, float decay, con
 void cpu_adafactor(struct device *device, size_t rows, size_t columns, float *value, const float *gradient,
                    const float *row, const float *column, float row_mean, float gradient_scale, float rate, float decay)
 {
-    (void)device;
-    for (size_t r = 0; r < rows; r++)
+    FOR_PARTS(device, rows, columns, 1, begin, end)
+    for (size_t r = begin; r < end; r++)
         row_step(columns, row_factor(row, r, row_mean, gradient_scale), rate, decay, gradient + r * columns, column,
                  value + r * columns);
 }

@@ -4,13 +4,13 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/parts.h"
 #include "kernels/cpu/vector.h"
 #include "kernels/host.h"
 
-CLONES void cpu_rms_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
-                                 const float *gain, float *y, float *rstd)
+CLONES static void rms_norm_forward(size_t rows, size_t width, float epsilon, const float *x, const float *gain,
+                                    float *y, float *rstd)
 {
-    (void)device;
     for (size_t r = 0; r < rows; r++) {
         const float *xr = x + r * width;
         float *yr = y + r * width, squares = 0;
@@ -25,10 +25,16 @@ CLONES void cpu_rms_norm_forward(struct device *device, size_t rows, size_t widt
     }
 }
 
-CLONES void cpu_rms_norm_backward(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
-                                  const float *rstd, const float *dy, float *dx, float *dgain)
+void cpu_rms_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
+                          const float *gain, float *y, float *rstd)
 {
-    (void)device;
+    FOR_PARTS(device, rows, width, 1, begin, end)
+    rms_norm_forward(end - begin, width, epsilon, x + begin * width, gain, y + begin * width, rstd + begin);
+}
+
+CLONES static void rms_norm_backward(size_t rows, size_t width, const float *x, const float *gain, const float *rstd,
+                                     const float *dy, float *dx, float *dgain)
+{
     for (size_t r = 0; r < rows; r++) {
         const float *xr = x + r * width, *dyr = dy + r * width;
         float *dxr = dx + r * width, factor = rstd[r], dot = 0;
@@ -44,6 +50,36 @@ CLONES void cpu_rms_norm_backward(struct device *device, size_t rows, size_t wid
         for (size_t i = 0; i < width; i++)
             dgain[i] += factor * dyr[i] * xr[i];
     }
+}
+
+/* Gradients of the columns 0 .. n-1 of the gain. */
+CLONES static void rms_norm_gains(size_t rows, size_t width, size_t n, const float *x, const float *rstd,
+                                  const float *dy, float *dgain)
+{
+    for (size_t r = 0; r < rows; r++) {
+        const float *xr = x + r * width, *dyr = dy + r * width;
+        float factor = rstd[r];
+#pragma omp simd
+        for (size_t i = 0; i < n; i++)
+            dgain[i] += factor * dyr[i] * xr[i];
+    }
+}
+
+static void rms_norm_columns(struct device *device, size_t rows, size_t width, const float *x, const float *rstd,
+                             const float *dy, float *dgain)
+{
+    FOR_PARTS(device, width, rows, 16, begin, end)
+    rms_norm_gains(rows, width, end - begin, x + begin, rstd, dy + begin, dgain + begin);
+}
+
+void cpu_rms_norm_backward(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
+                           const float *rstd, const float *dy, float *dx, float *dgain)
+{
+    bool alone = part_count(device, rows, width) == 1; /* then one pass over the rows does both */
+    FOR_PARTS(device, rows, width, 1, begin, end)
+    rms_norm_backward(end - begin, width, x + begin * width, gain, rstd + begin, dy + begin * width, dx + begin * width,
+                      alone ? dgain : NULL);
+    if (!alone && dgain) rms_norm_columns(device, rows, width, x, rstd, dy, dgain);
 }
 
 /* The cosines, then the sines, of one position. */
@@ -99,10 +135,12 @@ void cpu_rotary(struct device *device, size_t tokens, size_t heads, size_t head_
     int32_t last = 0;
     for (size_t t = 0; t < tokens; t++)
         last = positions[t] > last && positions[t] < LONGEST ? positions[t] : last;
-    float *angles = cpu_scratch(device, turned);
-    if (!angles || !rotary_table(device, (size_t)last + 1, turned, theta)) return;
-    for (size_t t = 0; t < tokens; t++) {
+    float *own = cpu_scratch(device, turned * (size_t)device->threads);
+    if (!own || !rotary_table(device, (size_t)last + 1, turned, theta)) return;
+    FOR_PARTS(device, tokens, heads * turned, 1, begin, end)
+    for (size_t t = begin; t < end; t++) {
         bool known = positions[t] >= 0 && positions[t] <= last;
+        float *angles = own + part_ * turned;
         if (!known) rotary_angles(positions[t], turned, theta, angles);
         const float *row = known ? device->rotary.angles + (size_t)positions[t] * turned : angles;
         rotate(heads, head_width, turned / 2, row, inverse, x + t * heads * head_width);
@@ -121,8 +159,8 @@ static const float *row_of(int32_t id, size_t width, size_t first, size_t count,
 void cpu_embedding_forward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
                            size_t count, const float *table, const float *prompt, float *out)
 {
-    (void)device;
-    for (size_t t = 0; t < tokens; t++) {
+    FOR_PARTS(device, tokens, width, 1, begin, end)
+    for (size_t t = begin; t < end; t++) {
         const float *row = row_of(ids[t], width, first, count, table, prompt);
         if (row) {
             memcpy(out + t * width, row, width * sizeof *out);
@@ -142,25 +180,25 @@ CLONES static void row_add(size_t width, const float *x, float *y)
 void cpu_embedding_backward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
                             size_t count, const float *dout, float *dtable, float *dprompt)
 {
-    (void)device;
+    FOR_PARTS(device, width, tokens, 16, begin, end) /* by columns: a row may occur again */
     for (size_t t = 0; t < tokens; t++) {
         float *row = (float *)row_of(ids[t], width, first, count, dtable, dprompt);
-        if (row) row_add(width, dout + t * width, row);
+        if (row) row_add(end - begin, dout + t * width + begin, row + begin);
     }
 }
 
 void cpu_gather_rows(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *x,
                      float *out)
 {
-    (void)device;
-    for (size_t i = 0; i < count; i++)
+    FOR_PARTS(device, count, width, 1, begin, end)
+    for (size_t i = begin; i < end; i++)
         memcpy(out + i * width, x + rows[i] * width, width * sizeof *out);
 }
 
 void cpu_scatter_rows(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *dout,
                       float *dx)
 {
-    (void)device;
-    for (size_t i = 0; i < count; i++)
+    FOR_PARTS(device, count, width, 1, begin, end)
+    for (size_t i = begin; i < end; i++)
         row_add(width, dout + i * width, dx + rows[i] * width);
 }

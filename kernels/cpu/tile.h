@@ -40,4 +40,15 @@ INLINE void small_matmul(int lanes, size_t m, size_t n, size_t k, const float *a
     }
 }
 
+/* to = transpose of from[rows][columns], both multiples of LANES */
+INLINE void transpose(int lanes, size_t rows, size_t columns, const float *from, size_t ldf, float *to, size_t ldt)
+{
+    if (lanes == 16)
+        transpose_tiles16(rows, columns, from, ldf, to, ldt);
+    else if (lanes == 8)
+        transpose_tiles8(rows, columns, from, ldf, to, ldt);
+    else
+        transpose_tiles4(rows, columns, from, ldf, to, ldt);
+}
+
 #endif
