@@ -2,7 +2,9 @@
  *
  * Reads lines "train N" and "matmul N" and answers each with "seconds cpu_seconds loss": N whole steps (gradients to
  * zero, forward, backward, norm, clip, AdamW) over one batch of equal sequences in which every token but the last
- * predicts the next; or N times the matrix products of such a step with the model's weights and nothing else. */
+ * predicts the next; or N times the matrix products of such a step with the model's weights and nothing else. "memory
+ * N" trains N steps and answers with the peak of resident bytes above what the process had before there was a model,
+ * without parameters, gradients and moments; these bytes; and the loss. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +22,7 @@ struct setting {
     struct recipe recipe;
     struct batch batch;
     int degree, threads;
+    double before; /* resident bytes */
 };
 
 /* One rank. */
@@ -35,13 +38,26 @@ struct member {
     uint64_t step;
 };
 
-enum request { REQUEST_END, REQUEST_TRAIN, REQUEST_MATMUL };
+enum request { REQUEST_END, REQUEST_TRAIN, REQUEST_MATMUL, REQUEST_MEMORY };
 
 static double now(clockid_t clock)
 {
     struct timespec t;
     clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* A line of /proc/self/status, in bytes. */
+static double resident(const char *key)
+{
+    char line[256];
+    unsigned long kib = 0;
+    size_t length = strlen(key);
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (!strncmp(line, key, length) && line[length] == ':') kib = strtoul(line + length + 1, NULL, 10);
+    if (file) fclose(file);
+    return 1024.0 * (double)kib;
 }
 
 static int train(struct member *m, double *loss, struct error *err)
@@ -98,8 +114,10 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
+/* On the first request: it is no part of the engine's memory. */
 static int prepare_products(struct member *m, struct error *err)
 {
+    if (m->products[0]) return 0;
     const struct model_config *c = &m->setting->model;
     size_t wide = larger(larger(c->ffn, c->width), (size_t)c->heads * c->head_width);
     size_t sizes[3] = {m->setting->batch.tokens * wide, m->setting->batch.tokens * larger(wide, c->vocabulary),
@@ -120,12 +138,13 @@ static int prepare(struct member *m, struct error *err)
     if (!m->kernels || shard_of(&s->model, m->collective.rank, m->collective.size, &m->shard, err)) return -1;
     m->device = m->kernels->device_create(m->collective.rank, s->threads, err);
     if (!m->device) return -1;
+    m->kernels->set_precision(m->device, s->recipe.precision);
     m->parameters = parameters_create(&s->model, &s->method, &s->recipe, &m->collective, m->kernels, m->device, err);
     if (!m->parameters) return -1;
     parameters_initialise_base(m->parameters, &s->model, 1);
     if (parameters_initialise_adapter(m->parameters, &s->model, &s->method, 2, err)) return -1;
     m->model = model_create(&s->model, &s->method, m->parameters, &capacity, true, err);
-    return m->model ? prepare_products(m, err) : -1;
+    return m->model ? 0 : -1;
 }
 
 static void dismantle(struct member *m)
@@ -143,12 +162,32 @@ static int next_request(const struct member *m, enum request *request, int *coun
     char line[64], word[16] = "";
     double kind = REQUEST_END, n = 0;
     if (m->collective.rank == 0 && fgets(line, sizeof line, stdin) && sscanf(line, "%15s %lf", word, &n) == 2)
-        kind = !strcmp(word, "train") ? REQUEST_TRAIN : REQUEST_MATMUL;
+        kind = !strcmp(word, "train") ? REQUEST_TRAIN : !strcmp(word, "memory") ? REQUEST_MEMORY : REQUEST_MATMUL;
     if (collective_sum_double(&m->collective, &kind) || collective_sum_double(&m->collective, &n))
         return error_set(err, "another device failed");
     *request = (enum request)kind;
     *count = (int)n;
     return 0;
+}
+
+/* Parameters, gradients and moments of all ranks. */
+static double state_bytes(const struct setting *s, struct error *err)
+{
+    struct memory sum = {0};
+    for (int rank = 0; rank < s->degree; rank++)
+        if (parameters_memory(&s->model, &s->method, &s->recipe, rank, s->degree, &sum, err)) return 0;
+    return (double)(sum.parameters + sum.gradients + sum.optimiser);
+}
+
+static void answer(const struct member *m, enum request request, double start, double cpu, double loss)
+{
+    struct error err;
+    double state = state_bytes(m->setting, &err);
+    if (request == REQUEST_MEMORY)
+        printf("%.9g %.9g %.9g\n", resident("VmHWM") - m->setting->before - state, state, loss);
+    else
+        printf("%.9g %.9g %.9g\n", now(CLOCK_MONOTONIC) - start, now(CLOCK_PROCESS_CPUTIME_ID) - cpu, loss);
+    fflush(stdout);
 }
 
 static int serve(struct member *m, struct error *err)
@@ -159,6 +198,7 @@ static int serve(struct member *m, struct error *err)
         double loss = 0;
         if (next_request(m, &request, &count, err)) return -1;
         if (request == REQUEST_END) return 0;
+        if (request == REQUEST_MATMUL && prepare_products(m, err)) return -1;
         double start = now(CLOCK_MONOTONIC), cpu = now(CLOCK_PROCESS_CPUTIME_ID);
         for (int i = 0; i < count; i++) {
             if (request == REQUEST_MATMUL)
@@ -167,9 +207,7 @@ static int serve(struct member *m, struct error *err)
                 return -1;
         }
         if (collective_barrier(&m->collective)) return error_set(err, "another device failed");
-        if (m->collective.rank == 0)
-            printf("%.9g %.9g %.9g\n", now(CLOCK_MONOTONIC) - start, now(CLOCK_PROCESS_CPUTIME_ID) - cpu, loss);
-        fflush(stdout);
+        if (m->collective.rank == 0) answer(m, request, start, cpu, loss);
     }
 }
 
@@ -234,6 +272,9 @@ static int parse(char **words, struct setting *s, struct error *err)
     if (model_config_check(&s->model, err) || method_config_check(&s->method, &s->model, err)) return -1;
     s->degree = (int)n[12];
     s->threads = (int)strtoul(words[13], NULL, 10);
+    int precision = precision_find(words[14]);
+    if (precision < 0) return error_set(err, "no precision \"%s\"", words[14]);
+    s->recipe.precision = (enum precision)precision;
     if (n[10] < 1 || n[11] < 2 || s->degree < 1 || s->threads < 1) return error_set(err, "a size is too small");
     return make_batch(s, n[10], n[11], err);
 }
@@ -242,13 +283,14 @@ int main(int argc, char **argv)
 {
     struct error err = {""};
     struct setting setting = {0};
-    if (argc != 15) {
+    if (argc != 16) {
         fprintf(stderr,
                 "usage: %s LAYERS WIDTH HEADS KV_HEADS HEAD_WIDTH FFN VOCABULARY TIED METHOD SIZE SEQUENCES "
-                "LENGTH DEGREE THREADS\n",
+                "LENGTH DEGREE THREADS PRECISION\n",
                 argv[0]);
         return 1;
     }
+    setting.before = resident("VmRSS");
     int result = parse(argv + 1, &setting, &err);
     if (!result) result = gang_run(setting.degree, run, &setting, &err);
     if (result) fprintf(stderr, "bench_train_step: %s\n", err.text);

@@ -1,15 +1,23 @@
 #!/usr/bin/env python3
-"""Training steps of this engine and of PyTorch, in turn, on the same shapes and threads, in fp32.
+"""Training steps of this engine and of PyTorch, in turn, on the same shapes, threads and precision.
 
     python3 -m venv VENV && VENV/bin/pip install torch transformers peft
-    VENV/bin/python bench/train_step.py --shapes medium --methods full lora prompt --threads 1
+    VENV/bin/python bench/train_step.py --compile --threads 1 2                      # the table, small and medium
+    VENV/bin/python bench/train_step.py --compile --threads 1 2 --precision bf16
+    VENV/bin/python bench/train_step.py --compile --threads 1 2 --shapes large --rounds 3
+    VENV/bin/python bench/train_step.py --memory --compile --shapes small medium large
 
 A step: gradients to zero, forward, backward, norm, clipping, AdamW; sequences of one length, a loss on every token.
 PyTorch: transformers' Llama with scaled_dot_product_attention, PEFT for LoRA and prompt tuning, the fused AdamW; eager,
-and torch.compile with --compile. Each round times all in turn; medians of the rounds. The ratio is to the better
-PyTorch. On a busy machine the ratio of CPU time says more than that of the clock; it is printed beside, for one thread.
+and torch.compile with --compile; bf16 under torch.autocast. Each round times all in turn; medians of the rounds. The
+ratio is to the better PyTorch. On a busy machine the ratio of CPU time says more than that of the clock; it is printed
+beside, for one thread. --memory measures no time but, in a process of its own each, the peak of resident memory of a
+step without parameters, gradients and the optimiser's state. All lines that begin with "bench" come again at the end.
 """
 import argparse
+import contextlib
+import ctypes
+import json
 import os
 import statistics
 import subprocess
@@ -33,9 +41,9 @@ LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 class Ours:
     """The engine, in a process of its own that waits while it is not asked."""
 
-    def __init__(self, program, shape, method, degree, threads, environment):
+    def __init__(self, program, shape, method, degree, threads, precision, environment):
         words = [shape[k] for k in ("layers", "width", "heads", "kv_heads", "head_width", "ffn", "vocabulary")]
-        words += [0, method, SIZES[method], shape["sequences"], shape["length"], degree, threads]
+        words += [0, method, SIZES[method], shape["sequences"], shape["length"], degree, threads, precision]
         self.process = subprocess.Popen([program] + [str(w) for w in words], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, env=environment)
 
@@ -52,7 +60,8 @@ class Ours:
 
 
 class Torch:
-    def __init__(self, shape, method, compiled):
+    def __init__(self, shape, method, compiled, precision):
+        self.precision = precision
         torch.manual_seed(1)
         config = transformers.LlamaConfig(
             hidden_size=shape["width"], num_hidden_layers=shape["layers"], num_attention_heads=shape["heads"],
@@ -71,10 +80,14 @@ class Torch:
         self.ids = torch.randint(shape["vocabulary"], (shape["sequences"], shape["length"]))
         self.call = torch.compile(self.model, dynamic=False) if compiled else self.model
 
+    def autocast(self):
+        return torch.autocast("cpu", dtype=torch.bfloat16) if self.precision == "bf16" else contextlib.nullcontext()
+
     def step(self):
         self.optimiser.zero_grad(set_to_none=True)
-        logits = self.call(input_ids=self.ids).logits[:, -self.ids.shape[1] : -1]
-        loss = functional.cross_entropy(logits.flatten(0, 1), self.ids[:, 1:].flatten())
+        with self.autocast():
+            logits = self.call(input_ids=self.ids).logits[:, -self.ids.shape[1] : -1]
+            loss = functional.cross_entropy(logits.flatten(0, 1), self.ids[:, 1:].flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimiser.step()
@@ -90,7 +103,8 @@ class Torch:
 class TorchProducts:
     """PyTorch's matrix products of a step with the model's weights and nothing else, as the engine's "matmul"."""
 
-    def __init__(self, shape, method):
+    def __init__(self, shape, method, precision):
+        self.type = torch.bfloat16 if precision == "bf16" else torch.float32
         rows, width, out = shape["sequences"] * shape["length"], shape["width"], shape["heads"] * shape["head_width"]
         rows += SIZES[method] * shape["sequences"] if method == "prompt" else 0
         kv, ffn = shape["kv_heads"] * shape["head_width"], shape["ffn"]
@@ -105,7 +119,7 @@ class TorchProducts:
 
     def tensor(self, *key):
         if key not in self.tensors:
-            self.tensors[key] = torch.randn(key[-2:])
+            self.tensors[key] = torch.randn(key[-2:]).to(self.type)
         return self.tensors[key]
 
     def ask(self, count):
@@ -143,16 +157,76 @@ def first_losses(ours, pytorch):
         sys.exit(f"train_step: the first losses are {a:.4f} and {b:.4f}")
 
 
+def status(key):
+    """A line of /proc/self/status, in bytes."""
+    with open("/proc/self/status") as file:
+        return next(1024 * int(line.split()[1]) for line in file if line.startswith(key + ":"))
+
+
+def torch_memory(shape, method, compiled, precision):
+    """Peak of resident bytes in a step above what is resident between steps, when that is parameters, gradients and
+    the optimiser's state: what the allocator keeps is given back before."""
+    model = Torch(shape, method, compiled, precision)
+    model.ask(3)
+    ctypes.CDLL(None).malloc_trim(0)
+    between = status("VmRSS")
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    model.ask(2)
+    return status("VmHWM") - between
+
+
+def in_a_process(call):
+    """What call() returns, in a fork: memory that is left over in this process does not count."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(write, json.dumps(call()).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    if not text:
+        sys.exit("train_step: PyTorch's process ended")
+    return json.loads(text)
+
+
+def memory(shape_name, method, options, environment):
+    shape, precision = SHAPES[shape_name], options.precision
+    engine = Ours(options.program, shape, method, 1, 1, precision, environment)
+    ours, state = engine.ask("memory", 3)[:2]
+    engine.close()
+    kinds = {"eager": False} | ({"compiled": True} if options.compile else {})
+    peers = {name: in_a_process(lambda c=c: torch_memory(shape, method, c, precision)) for name, c in kinds.items()}
+    best = min(peers, key=peers.get)
+    mib = lambda n: f"{n / 2**20:.1f} MiB"
+    for name, peak in peers.items():
+        print(f"  {shape_name}_{method} PyTorch {name}: {mib(peak)} above {mib(state)} of parameters, gradients and moments")
+    announce(f"bench train_memory_{shape_name}_{method}_{precision}: ours {mib(ours)}, pytorch ({best}) {mib(peers[best])}, "
+             f"ratio {peers[best] / ours:.2f}")
+
+
+LINES = []
+
+
+def announce(line):
+    print(line, flush=True)
+    LINES.append(line)
+
+
 def bench(shape_name, method, threads, options, environment):
-    shape = SHAPES[shape_name]
+    shape, precision = SHAPES[shape_name], options.precision
     torch.set_num_threads(threads)
     program = str(options.program)
-    engines = {"ours": Ours(program, shape, method, 1, threads, environment)}
+    engines = {"ours": Ours(program, shape, method, 1, threads, precision, environment)}
     if threads > 1:
-        engines[f"ours, degree {threads}"] = Ours(program, shape, method, threads, 1, environment)
-    peers = {"PyTorch eager": Torch(shape, method, False)}
+        engines[f"ours, degree {threads}"] = Ours(program, shape, method, threads, 1, precision, environment)
+    peers = {"PyTorch eager": Torch(shape, method, False, precision)}
     if options.compile:
-        peers["PyTorch compiled"] = Torch(shape, method, True)
+        peers["PyTorch compiled"] = Torch(shape, method, True, precision)
     first_losses(engines["ours"], peers["PyTorch eager"])
     runners = {}
     for name, engine in engines.items():
@@ -160,12 +234,12 @@ def bench(shape_name, method, threads, options, environment):
     for name, peer in peers.items():
         runners[name] = peer.ask
     runners["our matmuls alone"] = lambda n: engines["ours"].ask("matmul", n)
-    runners["PyTorch's matmuls alone"] = TorchProducts(shape, method).ask
+    runners["PyTorch's matmuls alone"] = TorchProducts(shape, method, precision).ask
     result = measure(runners, options.rounds, options.seconds)
     for engine in engines.values():
         engine.close()
     tokens = shape["sequences"] * shape["length"]
-    report(f"{shape_name}_{method}_{threads}", tokens, result, list(engines), list(peers), threads)
+    report(f"{shape_name}_{method}_{precision}_{threads}", tokens, result, list(engines), list(peers), threads)
 
 
 def report(what, tokens, result, engines, peers, threads):
@@ -178,8 +252,8 @@ def report(what, tokens, result, engines, peers, threads):
     print(f"  {what}: best are {ours} and {peer}; matmuls alone take {100 * shares[0]:.0f} % of our time, "
           f"{100 * shares[1]:.0f} % of PyTorch's"
           + (f"; ratio of CPU time {result[peer][1] / result[ours][1]:.2f}" if threads == 1 else ""))
-    print(f"bench train_step_{what}: ours {tokens / result[ours][0]:.0f} tokens/s, pytorch {tokens / result[peer][0]:.0f} "
-          f"tokens/s, ratio {result[peer][0] / result[ours][0]:.2f}", flush=True)
+    announce(f"bench train_step_{what}: ours {tokens / result[ours][0]:.0f} tokens/s, pytorch {tokens / result[peer][0]:.0f} "
+             f"tokens/s, ratio {result[peer][0] / result[ours][0]:.2f}")
 
 
 def main():
@@ -187,22 +261,29 @@ def main():
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["small", "medium"])
     parser.add_argument("--methods", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--memory", action="store_true", help="peak memory instead of speed")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of one turn")
     parser.add_argument("--compile", action="store_true", help="torch.compile too (needs a C++ compiler)")
     parser.add_argument("--program", type=Path, default=Path(__file__).parent.parent / "build/bench/bench_train_step")
     options = parser.parse_args()
     environment = dict(os.environ)
-    if environment.pop("OPENBLAS_CORETYPE", None):
-        print("  OPENBLAS_CORETYPE was set and is removed: OpenBLAS chooses its kernels for this processor")
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+        if environment.pop(name, None):
+            print(f"  {name} was set and is removed: OpenBLAS chooses its kernels for this processor")
     torch.set_num_interop_threads(1)
     torch.set_flush_denormal(True)
     transformers.logging.set_verbosity_error()
     print(f"  PyTorch {torch.__version__}, transformers {transformers.__version__}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     for shape in options.shapes:
         for method in options.methods:
+            if options.memory:
+                memory(shape, method, options, environment)
+                continue
             for threads in options.threads:
                 bench(shape, method, threads, options, environment)
+    print("\n" + "\n".join(LINES))
 
 
 if __name__ == "__main__":
