@@ -47,10 +47,20 @@ struct nan_case {
     int buffer;
 };
 
+/* Sizes to be drawn: parameter i between least[i] and most[i], small ones as often as large ones; then `tidy`, where
+ * sizes depend on each other. */
+struct random_shape {
+    const char *op;
+    size_t range[PARAMETERS][2];
+    void (*tidy)(size_t p[PARAMETERS]);
+};
+
 extern const struct op ops[];
 extern const size_t op_count;
 extern const struct shape test_shapes[], perf_shapes[];
 extern const struct nan_case nan_cases[];
+extern const struct random_shape random_shapes[];
+extern const size_t random_shape_count;
 extern const size_t test_shape_count, perf_shape_count, nan_case_count;
 
 const struct op *op_find(const char *name);

@@ -1,16 +1,18 @@
-/* Every operation of every backend of this machine, against the reference and against finite differences.
- *
- *   test_kernels_ops [test|grad|perf|support] [op]       without words: test, then grad
+/* Every operation of every backend of this machine, against the reference and against finite differences; --help says
+ * what else. Without words: test, then grad.
  *
  * A backend computes a case in buffers with guard words around them and poison in its outputs, twice: the second time
  * at other addresses and after other work, where it must give the same bytes. */
+#include <argp.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "kernels/plugin.h"
+#include "kernels/random.h"
 #include "tests/kernels/ops.h"
 
 enum { GUARD = 16 };                         /* words before and after a buffer */
@@ -101,7 +103,7 @@ static double normalised_error(size_t n, const float *x, const float *expected)
     return error > 0 || isnan(error) ? error / (norm > 0 ? norm : 1) : 0;
 }
 
-static const char *compare(const struct op *op, const struct run *run, float *const results[], float *const expected[],
+static const char *compare(double bound, const struct run *run, float *const results[], float *const expected[],
                            double *worst)
 {
     for (int i = 0; i < run->count; i++) {
@@ -113,7 +115,7 @@ static const char *compare(const struct op *op, const struct run *run, float *co
         double error = normalised_error(run->b[i].n, results[i], expected[i]);
         if (!isnan(*worst) && !(error <= *worst)) *worst = error;
     }
-    return *worst <= op->bound ? NULL : "differs from the reference";
+    return *worst <= bound ? NULL : "differs from the reference";
 }
 
 static const char *same_bytes(const struct run *run, float *const a[], float *const b[])
@@ -137,7 +139,7 @@ static void print_case(const char *verdict, const struct kernels *k, const struc
         printf(" %zu", shape->p[i]);
 }
 
-static int test_case(const struct kernels *k, struct device *d, const struct shape *shape)
+static int test_case(const struct kernels *k, struct device *d, const struct shape *shape, double slack)
 {
     const struct kernels *reference = kernels_find("reference", NULL);
     const struct op *op = op_find(shape->op);
@@ -152,15 +154,15 @@ static int test_case(const struct kernels *k, struct device *d, const struct sha
     double result = run.result;
     also = execute(op, k, d, &run, 1, second);
     if (!wrong) wrong = also;
-    if (!wrong) wrong = compare(op, &run, first, expected, &worst);
+    if (!wrong) wrong = compare(slack * op->bound, &run, first, expected, &worst);
     if (!wrong) wrong = same_bytes(&run, first, second);
-    if (!wrong &&
-        !(fabs(result - expected_result) <= 1e-11 * (double)shape->p[0] + sqrt(op->bound) * fabs(expected_result)))
+    if (!wrong && !(fabs(result - expected_result) <=
+                    1e-11 * (double)shape->p[0] + sqrt(slack * op->bound) * fabs(expected_result)))
         wrong = "returned another value";
     if (!wrong && memcmp(&result, &run.result, sizeof result)) wrong = "returned other bytes at another address";
     if (wrong) {
         print_case("FAILED", k, shape);
-        printf(": %s (error %.1e, bound %.1e)\n", wrong, worst, op->bound);
+        printf(": %s (error %.1e, bound %.1e)\n", wrong, worst, slack * op->bound);
     }
     release_results(&run, expected);
     release_results(&run, first);
@@ -210,7 +212,7 @@ static int test_backend(const struct kernels *k, int threads, const char *only)
     int count = 0, failed = 0;
     for (size_t i = 0; i < test_shape_count; i++) {
         if (only && strcmp(only, test_shapes[i].op)) continue;
-        failed += test_case(k, d, &test_shapes[i]);
+        failed += test_case(k, d, &test_shapes[i], 1);
         count++;
     }
     for (size_t i = 0; i < nan_case_count; i++) {
@@ -221,6 +223,58 @@ static int test_backend(const struct kernels *k, int threads, const char *only)
     printf("test: %s, %d threads: %d of %d cases\n", k->name, threads, count - failed, count);
     k->device_destroy(d);
     return count ? failed : 1;
+}
+
+/* What the command line says. */
+struct options {
+    const char *mode, *only;
+    uint64_t seed;
+    int count, threads;
+};
+
+/* Log-uniform: small sizes are as likely as large ones, and odd ones as even ones. */
+static size_t draw_size(const size_t range[2], struct random_key key, uint64_t *draws)
+{
+    double low = (double)range[0], high = (double)range[1];
+    size_t size = (size_t)(exp(log(low + 1) + random_uniform(key, (*draws)++) * (log(high + 2) - log(low + 1))) - 1);
+    return size < range[0] ? range[0] : size > range[1] ? range[1] : size;
+}
+
+/* `count` shapes of each operation, a function of the seed. */
+static int test_random(const struct kernels *k, int threads, const struct options *options)
+{
+    struct error err;
+    struct device *d = checked(k->device_create(0, threads, &err), &err);
+    int count = 0, failed = 0;
+    for (size_t i = 0; i < random_shape_count; i++) {
+        const struct random_shape *r = &random_shapes[i];
+        struct random_key key = {options->seed, random_stream(r->op)};
+        uint64_t draws = 0;
+        if (options->only && strcmp(options->only, r->op)) continue;
+        for (int n = 0; n < options->count; n++, count++) {
+            struct shape shape = {.op = r->op};
+            for (int j = 0; j < PARAMETERS; j++)
+                shape.p[j] = draw_size(r->range[j], key, &draws);
+            if (r->tidy) r->tidy(shape.p);
+            failed += test_case(k, d, &shape, 10); /* few elements: errors average less */
+        }
+    }
+    printf("random: %s, %d threads, seed %llu: %d of %d cases\n", k->name, threads, (unsigned long long)options->seed,
+           count - failed, count);
+    k->device_destroy(d);
+    return failed;
+}
+
+/* Of every backend but the reference, which is the oracle, at one thread and at two. */
+static int run_random(const struct options *options)
+{
+    int failed = 0;
+    for (size_t b = 0; b < backend_count; b++) {
+        if (strcmp(backends[b]->name, "reference") == 0) continue;
+        for (int threads = 1; threads <= 2; threads++)
+            failed += test_random(backends[b], threads, options);
+    }
+    return failed;
 }
 
 static int run_tests(const char *only)
@@ -278,12 +332,13 @@ static void measure(const struct kernels *k, struct device *d, const struct shap
     run_free(&run);
 }
 
-static int run_perf(const char *only)
+static int run_perf(const struct options *options)
 {
+    const char *only = options->only;
     for (size_t b = 0; b < backend_count; b++) {
         if (strcmp(backends[b]->name, "reference") == 0) continue;
         struct error err;
-        struct device *d = checked(backends[b]->device_create(0, 1, &err), &err);
+        struct device *d = checked(backends[b]->device_create(0, options->threads, &err), &err);
         for (size_t i = 0; i < perf_shape_count; i++) {
             if (!only || strcmp(only, perf_shapes[i].op) == 0) measure(backends[b], d, &perf_shapes[i]);
         }
@@ -292,42 +347,162 @@ static int run_perf(const char *only)
     return 0;
 }
 
+static bool has(const struct kernels *k, const char *op)
+{
+#define F(name)                                                                                                        \
+    {                                                                                                                  \
+#name, offsetof(struct kernels, name)                                                                          \
+    }
+    static const struct {
+        const char *name;
+        size_t offset;
+    } functions[] = {F(matmul),
+                     F(fill),
+                     F(copy),
+                     F(add),
+                     F(scale),
+                     F(sum),
+                     F(sum_squares),
+                     F(adamw),
+                     F(sgd),
+                     F(square_sums),
+                     F(moving_average),
+                     F(adafactor_squares),
+                     F(adafactor),
+                     F(rms_norm_forward),
+                     F(rms_norm_backward),
+                     F(layer_norm_forward),
+                     F(layer_norm_backward),
+                     F(row_squares),
+                     F(row_norm_forward),
+                     F(row_norm_dots),
+                     F(row_norm_backward),
+                     F(bias_forward),
+                     F(bias_backward),
+                     F(split_heads),
+                     F(merge_heads),
+                     F(rotary),
+                     F(attention_forward),
+                     F(attention_backward),
+                     F(attention_decode),
+                     F(swiglu_forward),
+                     F(swiglu_backward),
+                     F(gelu_forward),
+                     F(gelu_backward),
+                     F(dropout),
+                     F(embedding_forward),
+                     F(embedding_backward),
+                     F(gather_rows),
+                     F(scatter_rows),
+                     F(cross_entropy_partial),
+                     F(cross_entropy_finish),
+                     F(top_k)};
+#undef F
+    void (*function)(void);
+    for (size_t i = 0; i < sizeof functions / sizeof functions[0]; i++) {
+        if (strcmp(functions[i].name, op)) continue;
+        memcpy(&function, (const char *)k + functions[i].offset, sizeof function);
+        return function != NULL;
+    }
+    return !kernels_missing(k); /* a case that is made of several operations */
+}
+
+/* A line a backend, then one for each operation that it lacks. A plugin without all of them is not used. */
 static int run_support(void)
 {
     const char *names[] = {"reference", "cpu", "cuda"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        struct error err;
-        const struct kernels *k = kernels_find(names[i], &err);
-        printf("support: %s: %s\n", names[i], k ? "every operation" : err.text);
+        struct error err, none;
+        char library[64] = "";
+        const struct kernels *k = kernels_find(names[i], &err), *table = k;
+        const struct kernels_plugin *plugin = k || i != 2 ? NULL : plugin_load(&none);
+        if (plugin) table = plugin->kernels;
+        size_t count = 0;
+        for (size_t o = 0; table && o < op_count; o++)
+            count += has(table, ops[o].name);
+        if (k) kernels_library(k, library, sizeof library);
+        printf("support: %s: %zu of %zu operations%s%s%s\n", names[i], count, op_count, k ? "" : "; ",
+               k ? "" : err.text,
+               k && kernels_fast_bf16(k) ? "; bf16 arithmetic"
+               : k                       ? "; bf16 by rounding"
+                                         : "");
+        if (k) printf("support: %s: matrix products by %s\n", names[i], library);
+        for (size_t o = 0; table && o < op_count; o++)
+            if (!has(table, ops[o].name)) printf("support: %s: no %s\n", names[i], ops[o].name);
     }
     return 0;
 }
 
+static const char *const modes[] = {"test", "grad", "perf", "support", "random"};
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+    struct options *options = state->input;
+    switch (key) {
+    case 's':
+        options->seed = strtoull(text, NULL, 10);
+        return 0;
+    case 'c':
+        options->count = atoi(text);
+        return 0;
+    case 't':
+        options->threads = atoi(text);
+        if (options->threads < 1) argp_error(state, "--threads: at least 1");
+        return 0;
+    case ARGP_KEY_ARG:
+        if (state->arg_num == 0) {
+            options->mode = text;
+            for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
+                if (strcmp(modes[i], text) == 0) return 0;
+            argp_error(state, "no mode \"%s\"; allowed: test, grad, perf, support, random", text);
+        } else if (state->arg_num == 1) {
+            options->only = text;
+            if (!op_find(text)) argp_error(state, "no operation \"%s\"; `perf` names them", text);
+        } else {
+            argp_error(state, "too many words");
+        }
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option argp_options[] = {
+    {"seed", 's', "N", 0, "of the random shapes (2026)", 0},
+    {"count", 'c', "N", 0, "random shapes of each operation (2; in mode random 50)", 0},
+    {"threads", 't', "N", 0, "of the device in mode perf (1)", 0},
+    {0}};
+static const struct argp argp = {
+    argp_options,
+    parse_option,
+    "[test|grad|perf|support|random] [OPERATION]",
+    "Every operation of every backend of this machine.\v"
+    "test: each case against the reference, at 1 and 2 threads, outputs poisoned, buffers guarded, twice at other "
+    "addresses with the same bytes; then some random shapes.\n"
+    "grad: backward operations against finite differences of the forward ones.\n"
+    "perf: the fastest of some calls, GFLOP/s or GB/s.\n"
+    "support: which operations a backend has.\n"
+    "random: random shapes alone.\n"
+    "Without a mode: test and grad.",
+    NULL,
+    NULL,
+    NULL};
+
 int main(int argc, char **argv)
 {
-    const char *mode = argc > 1 ? argv[1] : "", *only = argc > 2 ? argv[2] : NULL;
-    int failed;
-    if (only && !op_find(only)) {
-        fprintf(stderr, "test_kernels_ops: no operation \"%s\"\n", only);
-        return 2;
-    }
     struct error err;
+    struct options options = {.mode = "", .seed = 2026, .count = 0, .threads = 1};
+    argp_parse(&argp, argc, argv, 0, NULL, &options);
+    const char *mode = options.mode;
+    int failed = 0;
+    if (!options.count) options.count = strcmp(mode, "random") == 0 ? 50 : 2;
     backend_count = kernels_available(backends, 3);
     oracle = checked(kernels_find("reference", NULL)->device_create(0, 1, &err), &err);
-    if (strcmp(mode, "test") == 0) {
-        failed = run_tests(only);
-    } else if (strcmp(mode, "grad") == 0) {
-        failed = run_gradients(only);
-    } else if (strcmp(mode, "perf") == 0) {
-        return run_perf(only);
-    } else if (strcmp(mode, "support") == 0) {
-        return run_support();
-    } else if (argc == 1) {
-        failed = run_tests(NULL) + run_gradients(NULL);
-    } else {
-        fprintf(stderr, "test_kernels_ops: words: [test|grad|perf|support] [op]\n");
-        return 2;
-    }
+    if (strcmp(mode, "perf") == 0) return run_perf(&options);
+    if (strcmp(mode, "support") == 0) return run_support();
+    if (strcmp(mode, "grad") && strcmp(mode, "random")) failed += run_tests(options.only);
+    if (strcmp(mode, "grad")) failed += run_random(&options);
+    if (strcmp(mode, "grad") == 0 || !mode[0]) failed += run_gradients(options.only);
     printf(failed ? "FAILED: %d cases\n" : "passed\n", failed);
     return failed ? 1 : 0;
 }

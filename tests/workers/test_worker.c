@@ -149,6 +149,64 @@ static void test_reused(void **state)
     child_exit(&child);
 }
 
+static const struct setting {
+    enum method_kind method;
+    const char *backend;
+    uint32_t threads, degree;
+    enum precision precision;
+} settings[] = {
+    {METHOD_LORA, "cpu", 1, 1, PRECISION_FP32},       {METHOD_FULL, "cpu", 2, 1, PRECISION_FP32},
+    {METHOD_PROMPT, "cpu", 1, 2, PRECISION_FP32},     {METHOD_LORA, "cpu", 2, 1, PRECISION_BF16},
+    {METHOD_FULL, "reference", 1, 1, PRECISION_FP32}, {METHOD_FULL, "cpu", 1, 1, PRECISION_BF16},
+};
+enum { SETTINGS = sizeof settings / sizeof *settings };
+
+static struct stage stage_of(const struct setting *setting)
+{
+    struct stage stage = stage_finetune(&fixture, &trunk, setting->method, 4);
+    strcpy(stage.backend, setting->backend);
+    stage.threads = setting->threads;
+    stage.degree = setting->degree;
+    stage.recipe.precision = setting->precision;
+    return stage;
+}
+
+/* Nothing of a stage stays behind in the process for the next: neither the number of threads, nor the precision, nor
+ * how denormals are taken (the reference backend keeps them, cpu does not), nor a buffer of another model's size. */
+static void test_reused_in_other_settings(void **state)
+{
+    (void)state;
+    struct stage_outcome fresh[SETTINGS], reused;
+    for (int i = 0; i < SETTINGS; i++) {
+        struct stage stage = stage_of(&settings[i]);
+        fresh[i] = run_fresh(&stage);
+        expect(&fresh[i], STORE_DONE);
+        forget(&stage);
+    }
+    struct child child = child_start();
+    for (int turn = 0; turn < SETTINGS; turn++) {
+        int i = (turn * 5 + 3) % SETTINGS;
+        struct stage other = stage_pretrain(&fixture, 0, 1), stage = stage_of(&settings[i]);
+        other.identity = digest_of("another model", 13);
+        other.model.layers = 1;
+        other.model.width = 72;
+        other.model.heads = other.model.kv_heads = 3;
+        other.model.head_width = 24;
+        other.threads = 1 + (uint32_t)turn % 2;
+        other.recipe.precision = (enum precision)(turn % PRECISIONS);
+        reused = run_on(&child, &other);
+        expect(&reused, STORE_DONE);
+        forget(&other);
+        reused = run_on(&child, &stage);
+        expect(&reused, STORE_DONE);
+        assert_memory_equal(&reused.row.result, &fresh[i].row.result, sizeof reused.row.result);
+        assert_memory_equal(&reused.row.curve, &fresh[i].row.curve, sizeof reused.row.curve);
+        assert_string_equal(reused.row.execution.execution_class, fresh[i].row.execution.execution_class);
+        forget(&stage);
+    }
+    child_exit(&child);
+}
+
 static void test_log_and_progress(void **state)
 {
     (void)state;
@@ -284,8 +342,9 @@ static void test_closed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_log_and_progress), cmocka_unit_test(test_reused), cmocka_unit_test(test_bad_stage),
-        cmocka_unit_test(test_drain_and_kill),   cmocka_unit_test(test_closed),
+        cmocka_unit_test(test_log_and_progress),         cmocka_unit_test(test_reused),
+        cmocka_unit_test(test_reused_in_other_settings), cmocka_unit_test(test_bad_stage),
+        cmocka_unit_test(test_drain_and_kill),           cmocka_unit_test(test_closed),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
