@@ -175,7 +175,7 @@ static double state_bytes(const struct setting *s, struct error *err)
 {
     struct memory sum = {0};
     for (int rank = 0; rank < s->degree; rank++)
-        if (parameters_memory(&s->model, &s->method, &s->recipe, rank, s->degree, &sum, err)) return 0;
+        if (parameters_memory(&s->model, &s->method, &s->recipe, false, rank, s->degree, &sum, err)) return 0;
     return (double)(sum.parameters + sum.gradients + sum.optimiser);
 }
 

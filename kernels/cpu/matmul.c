@@ -22,13 +22,14 @@ static void scale_rows(size_t m, size_t n, float beta, float *c, size_t ldc)
             c[i * ldc + j] = beta == 0 ? 0 : beta * c[i * ldc + j];
 }
 
-/* Products with few columns (a LoRA of rank 8) waste most of a vector. Where the library has to move a factor anyway,
- * C's transpose is the faster product: 1.3 times for x A^T, 2.2 times for dy^T u. */
+/* Gradients with few columns (dy^T u of a LoRA of rank 8) waste most of a vector: C's transpose is the faster product,
+ * 2.2 times. Products whose rows are tokens are left alone: their bytes must not depend on how many rows there are
+ * (kernels_row_join). */
 enum { NARROW = 12, TALL = 64 };
 
 static bool narrow(const struct device *device, const struct product *p, size_t m, size_t n)
 {
-    return n <= NARROW && m >= TALL && (p->trans_a || p->trans_b) && device->precision == PRECISION_FP32;
+    return n <= NARROW && m >= TALL && p->trans_a && device->precision == PRECISION_FP32;
 }
 
 CLONES static void add_transposed(size_t m, size_t n, float beta, const float *from, float *c, size_t ldc)
