@@ -160,14 +160,33 @@ static void count_best(const struct analysis *analysis, const struct advise_ques
         out->options[i].best /= (double)resamples; /* NAN stays */
 }
 
+/* Losses of two tasks are not of one kind. */
+static int check_task(const struct analysis *analysis, const char *task, struct error *err)
+{
+    char tasks[512] = "";
+    bool found = false;
+    for (size_t f = 0; f < analysis->fit_count; f++) {
+        const struct analysis_fit *fit = &analysis->fits[f];
+        found = found || (task ? !strcmp(fit->task, task) : !fit->several_tasks);
+        if (f && !strcmp(analysis->fits[f - 1].task, fit->task)) continue;
+        size_t used = strlen(tasks);
+        snprintf(tasks + used, sizeof tasks - used, "%s%s", used ? ", " : "", fit->task);
+    }
+    if (found || !analysis->fit_count) return 0;
+    if (!task) return error_set(err, "the sweep has several tasks: give --task; allowed: %s", tasks);
+    return error_set(err, "--task \"%s\" is not in the sweep; allowed: %s", task, tasks);
+}
+
 int advise(const struct analysis *analysis, const struct advise_question *question, struct advice *out,
            struct error *err)
 {
     *out = (struct advice){0};
+    if (check_task(analysis, question->task, err)) return -1;
     for (size_t f = 0; f < analysis->fit_count; f++) {
         const struct analysis_fit *fit = &analysis->fits[f];
         double last = NAN;
         if (fit->view != VIEW_MODEL || analysis_shown(analysis, f) != f) continue;
+        if (question->task && strcmp(fit->task, question->task) != 0) continue;
         if (!isnan(question->parameters)) {
             if (add_option(analysis, f, question->parameters, question, out, err)) goto failed;
             continue;

@@ -5,6 +5,7 @@
 #include "fitting/analysis.h"
 
 struct advise_question {
+    const char *task;  /* of a sweep of several, which must be named; NULL: the one that there is */
     double parameters; /* NAN: every model size of the sweep */
     double examples;
     double budget; /* seconds of one device as in the sweep; INFINITY: none */
@@ -12,7 +13,7 @@ struct advise_question {
 
 struct advise_option {
     size_t fit; /* the law that predicts */
-    char group[2 * OBSERVATION_NAME];
+    char group[3 * OBSERVATION_NAME];
     double parameters, pretrain_tokens;
     double loss, low, high;            /* interval NAN without resamples */
     double seconds;                    /* predicted training and evaluation of one point; NAN: too few to tell */
@@ -26,7 +27,7 @@ struct advice {
     size_t count;
 };
 
-/* -1 with *err: nothing that predicts, memory. */
+/* -1 with *err: nothing that predicts, a task that is not named or not there, memory. */
 int advise(const struct analysis *analysis, const struct advise_question *question, struct advice *out,
            struct error *err);
 void advice_destroy(struct advice *advice);

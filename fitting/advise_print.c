@@ -6,9 +6,9 @@
 #include "fitting/analysis_internal.h"
 #include "fitting/analysis_json.h"
 
-static void print_option(const struct advise_option *option, FILE *out)
+static void print_option(const struct advise_option *option, int width, FILE *out)
 {
-    print_padded(out, option->group, 14);
+    print_padded(out, option->group, width);
     fprintf(out, " %12.0f %9.4f", option->parameters, option->loss);
     if (isnan(option->low))
         fprintf(out, " %-17s", "");
@@ -31,6 +31,7 @@ void advice_print(const struct analysis *analysis, const struct advise_question 
                   FILE *out)
 {
     const struct advise_option *best = &advice->options[0];
+    const int width = group_width(analysis) + 2;
     if (best->within_budget) {
         fprintf(out, "take %s with %.0f parameters: expected loss %.4f", best->group, best->parameters, best->loss);
         if (!isnan(best->low))
@@ -40,9 +41,10 @@ void advice_print(const struct analysis *analysis, const struct advise_question 
     } else {
         fprintf(out, "nothing is within %g seconds\n", question->budget);
     }
-    fprintf(out, "\n%-14s %12s %9s %-17s %6s %9s\n", "method", "model size", "loss", "interval", "best", "seconds");
+    fprintf(out, "\n%-*s %12s %9s %-17s %6s %9s\n", width, "method", "model size", "loss", "interval", "best",
+            "seconds");
     for (size_t i = 0; i < advice->count; i++)
-        print_option(&advice->options[i], out);
+        print_option(&advice->options[i], width, out);
     fprintf(out,
             "best: share of the resamples in which it has the lowest loss within the budget; seconds: training and "
             "evaluation\nof one point, pretraining not counted, on the devices of the sweep\n");

@@ -52,10 +52,11 @@ struct analysis_options analysis_defaults(void);
 struct analysis_fit {
     enum view_kind view;
     char task[OBSERVATION_NAME], method[OBSERVATION_NAME];
-    char group[2 * OBSERVATION_NAME];   /* "full", "lora rank 8", "lora, all sizes" */
-    double pet_size;                    /* NAN: all sizes */
-    double parameters, pretrain_tokens; /* what the view holds fixed; NAN: varies */
-    const char *x_symbol;               /* "N", "P": what stands for X in the formula */
+    char group[3 * OBSERVATION_NAME + 8]; /* "full", "lora rank 8", "lora, all sizes"; of several tasks "en-de: full" */
+    bool several_tasks;                   /* in the analysis */
+    double pet_size;                      /* NAN: all sizes */
+    double parameters, pretrain_tokens;   /* what the view holds fixed; NAN: varies */
+    const char *x_symbol;                 /* "N", "P": what stands for X in the formula */
     struct law law;
     char formula[LAW_FORMULA];
     const char *ignored_axis; /* NULL, or an axis with too few levels for the joint law: its points are fitted as if it

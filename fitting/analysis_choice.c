@@ -79,13 +79,13 @@ static void print_view(const struct analysis *analysis, const struct analysis_ch
     for (size_t i = 0; i < choice->count; i++) {
         const struct analysis_fit *fit = &analysis->fits[choice->first + i];
         const struct heldout *cells = analysis_error(fit, true), *levels = analysis_error(fit, false);
-        char group[OBSERVATION_NAME + 32], constant[32] = "", akaike[32] = "";
+        char group[2 * OBSERVATION_NAME + 32], constant[32] = "", akaike[32] = "";
         bool best = choice->best == choice->first + i;
         short_group(fit, group, sizeof group);
         if (!fit->fitted) continue;
         print_padded(out, view_name(fit->view), 9);
         fputc(' ', out);
-        print_padded(out, group, 12);
+        print_padded(out, group, group_width(analysis));
         fputc(' ', out);
         print_padded(out, fit->law.name, 14);
         print_error(cells, best && cells, out);
@@ -126,7 +126,7 @@ static void print_means(const struct analysis *analysis, enum view_kind view, FI
         for (size_t by = 0; by < 2; by++)
             if (!isnan(means[i].error[by])) short_number(means[i].error[by], 3, text[by]);
         snprintf(text[2], sizeof text[2], "mean of %zu", means[i].views[means[i].views[0] < 2]);
-        fprintf(out, "%-9s %-12s ", view_name(view), text[2]);
+        fprintf(out, "%-9s %-*s ", view_name(view), group_width(analysis), text[2]);
         print_padded(out, means[i].law, 14);
         fprintf(out, " %-8s %6s %s\n", text[0], "", text[1]);
     }
@@ -145,8 +145,8 @@ void print_choice(const struct analysis *analysis, FILE *out)
                 fprintf(out,
                         "\nwhich law: mean absolute deviation of the loss on cells held out by the sweep file and "
                         "on levels\nleft out in turn, with the number of predictions; of the best constant; AICc "
-                        "less the least\n%-9s %-12s %-14s %-8s %6s %-8s %6s %-8s %8s\n",
-                        "view", "method", "law", "cells", "", "levels", "", "constant", "AICc");
+                        "less the least\n%-9s %-*s %-14s %-8s %6s %-8s %6s %-8s %8s\n",
+                        "view", group_width(analysis), "method", "law", "cells", "", "levels", "", "constant", "AICc");
             any = true;
             print_view(analysis, &choice, out);
         }

@@ -65,6 +65,8 @@ void print_choice(const struct analysis *analysis, FILE *out);
 
 /* "lora 8", "full" */
 void short_group(const struct analysis_fit *fit, char *out, size_t size);
+/* Columns for it: 12, or as many more as the tasks' names need. */
+int group_width(const struct analysis *analysis);
 
 /* One line a law, at most 100 columns. */
 void print_table(const struct analysis *analysis, FILE *out);

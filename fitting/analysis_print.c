@@ -83,10 +83,9 @@ static void print_head(const struct analysis *analysis, FILE *out)
     print_warnings(analysis, out);
 }
 
-static void print_view(const struct analysis_fit *fit, bool several_tasks, FILE *out)
+static void print_view(const struct analysis_fit *fit, FILE *out)
 {
     fprintf(out, "\n%s", fit->group);
-    if (several_tasks) fprintf(out, ", task %s", fit->task);
     if (fit->view == VIEW_JOINT) fprintf(out, ", all its points");
     if (!isnan(fit->parameters)) fprintf(out, ", N = %.0f", fit->parameters);
     if (!isnan(fit->pretrain_tokens)) fprintf(out, ", P = %.0f", fit->pretrain_tokens);
@@ -190,12 +189,8 @@ void analysis_print(const struct analysis *analysis, bool verbose, FILE *out)
         return;
     }
     print_table(analysis, out);
-    bool several_tasks = false;
-    for (size_t i = 1; i < analysis->fit_count; i++)
-        several_tasks = several_tasks || strcmp(analysis->fits[i].task, analysis->fits[0].task) != 0;
     for (size_t i = 0; verbose && i < analysis->fit_count; i++) {
-        if (!i || !analysis_same_view(&analysis->fits[i - 1], &analysis->fits[i]))
-            print_view(&analysis->fits[i], several_tasks, out);
+        if (!i || !analysis_same_view(&analysis->fits[i - 1], &analysis->fits[i])) print_view(&analysis->fits[i], out);
         print_fit(&analysis->fits[i], out);
     }
 }

@@ -93,12 +93,34 @@ static void print_parameter(const struct analysis_fit *fit, const char *name, bo
     print_padded(out, text, intervals ? PARAMETER_WIDTH : VALUE_WIDTH);
 }
 
-void short_group(const struct analysis_fit *fit, char *out, size_t size)
+/* Without its task. */
+static void plain_group(const struct analysis_fit *fit, char *out, size_t size)
 {
     if (fit->pet_size > 0)
         snprintf(out, size, "%s %g", fit->method, fit->pet_size);
     else
         snprintf(out, size, "%s", fit->method);
+}
+
+void short_group(const struct analysis_fit *fit, char *out, size_t size)
+{
+    char name[OBSERVATION_NAME + 32];
+    plain_group(fit, name, sizeof name);
+    snprintf(out, size, "%s%s%s", fit->several_tasks ? fit->task : "", fit->several_tasks ? ": " : "", name);
+}
+
+static int task_width(const struct analysis *analysis)
+{
+    int width = 0;
+    for (size_t i = 0; i < analysis->fit_count; i++)
+        if (analysis->fits[i].several_tasks && characters(analysis->fits[i].task) + 2 > width)
+            width = characters(analysis->fits[i].task) + 2;
+    return width;
+}
+
+int group_width(const struct analysis *analysis)
+{
+    return METHOD_WIDTH + task_width(analysis);
 }
 
 static void print_held_out(const struct analysis *analysis, size_t index, FILE *out)
@@ -113,11 +135,11 @@ static void print_held_out(const struct analysis *analysis, size_t index, FILE *
 static void print_line(const struct analysis *analysis, size_t index, const bool used[SHOWN], bool intervals, FILE *out)
 {
     const struct analysis_fit *fit = &analysis->fits[index];
-    char group[OBSERVATION_NAME + 32], line[1024] = "";
+    char group[2 * OBSERVATION_NAME + 32], line[1024] = "";
     FILE *memory = fmemopen(line, sizeof line, "w");
     if (!memory) return;
     short_group(fit, group, sizeof group);
-    print_padded(memory, group, METHOD_WIDTH);
+    print_padded(memory, group, group_width(analysis));
     fputc(' ', memory);
     print_padded(memory, fit->law.name, LAW_WIDTH);
     if (!fit->fitted) {
@@ -174,7 +196,7 @@ static void print_section(const struct analysis *analysis, enum view_kind view, 
         any = any || in_columns(&analysis->fits[f], view);
     if (!any) return;
     bool intervals = choose_columns(analysis, view, used) <= WITH_INTERVALS;
-    fprintf(out, "\n%s\n%-*s %-*s", titles[view], METHOD_WIDTH, "method", LAW_WIDTH, "law");
+    fprintf(out, "\n%s\n%-*s %-*s", titles[view], group_width(analysis), "method", LAW_WIDTH, "law");
     for (size_t n = 0; n < SHOWN; n++) {
         if (!used[n]) continue;
         fputc(' ', out);
@@ -200,15 +222,15 @@ static void print_word(const struct analysis_fit *fit, size_t i, int *column, FI
 static void print_user_law(const struct analysis *analysis, size_t index, FILE *out)
 {
     const struct analysis_fit *fit = &analysis->fits[index];
-    char group[OBSERVATION_NAME + 32];
+    char group[2 * OBSERVATION_NAME + 32];
     short_group(fit, group, sizeof group);
-    print_padded(out, group, METHOD_WIDTH);
+    print_padded(out, group, group_width(analysis));
     fprintf(out, " %-9s", view_name(fit->view));
     if (!fit->fitted) {
         fprintf(out, " not fitted: %s\n", fit->why);
         return;
     }
-    int column = METHOD_WIDTH + 1 + 9;
+    int column = group_width(analysis) + 1 + 9;
     for (size_t i = 0; i < fit->law.parameter_count; i++)
         print_word(fit, i, &column, out);
     if (fit->heldout.kind != HELDOUT_NONE) {
@@ -250,7 +272,7 @@ static void print_staged(const struct analysis *analysis, FILE *out)
         fitted += analysis->staged[i].fitted;
     if (!fitted) return;
     fprintf(out, "\nin two stages: β and E shared by the axes of model size and pretraining, then each axis\n%-*s",
-            METHOD_WIDTH, "method");
+            group_width(analysis), "method");
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
         fputc(' ', out);
         print_padded(out, heads[i], VALUE_WIDTH);
@@ -259,7 +281,10 @@ static void print_staged(const struct analysis *analysis, FILE *out)
     for (size_t i = 0; i < analysis->staged_count; i++) {
         const struct analysis_staged *entry = &analysis->staged[i];
         if (!entry->fitted) continue;
-        print_padded(out, entry->method, METHOD_WIDTH);
+        char group[2 * OBSERVATION_NAME + 2];
+        bool several = task_width(analysis) > 0;
+        snprintf(group, sizeof group, "%s%s%s", several ? entry->task : "", several ? ": " : "", entry->method);
+        print_padded(out, group, group_width(analysis));
         for (size_t k = 0; k < STAGED_AXES; k++) {
             staged_number(&entry->staged.a[k], out);
             staged_number(&entry->staged.alpha[k], out);
@@ -275,11 +300,11 @@ static void print_staged(const struct analysis *analysis, FILE *out)
 
 static void print_crossing(const struct analysis *analysis, const struct analysis_crossing *crossing, FILE *out)
 {
-    char first[OBSERVATION_NAME + 32], second[OBSERVATION_NAME + 32], pair[2 * OBSERVATION_NAME + 72], text[3][32];
+    char first[2 * OBSERVATION_NAME + 32], second[OBSERVATION_NAME + 32], pair[3 * OBSERVATION_NAME + 72], text[3][32];
     short_group(&analysis->fits[crossing->first], first, sizeof first);
-    short_group(&analysis->fits[crossing->second], second, sizeof second);
+    plain_group(&analysis->fits[crossing->second], second, sizeof second);
     snprintf(pair, sizeof pair, "%s, %s", first, second);
-    print_padded(out, pair, 26);
+    print_padded(out, pair, 26 + task_width(analysis));
     fprintf(out, " %-12.0f", crossing->parameters);
     for (size_t k = 0; k < crossing->count; k++) {
         short_number(crossing->roots[k], 3, text[0]);
@@ -301,8 +326,8 @@ static void print_crossings(const struct analysis *analysis, FILE *out)
     if (!analysis->crossing_count) return;
     short_number(analysis->crossings[0].range[0], 3, text[0]);
     short_number(analysis->crossings[0].range[1], 3, text[1]);
-    fprintf(out, "\nexamples at which two methods meet, between %s and %s\n%-26s %-12s examples\n", text[0], text[1],
-            "methods", "model size");
+    fprintf(out, "\nexamples at which two methods meet, between %s and %s\n%-*s %-12s examples\n", text[0], text[1],
+            26 + task_width(analysis), "methods", "model size");
     for (size_t i = 0; i < analysis->crossing_count; i++)
         print_crossing(analysis, &analysis->crossings[i], out);
 }

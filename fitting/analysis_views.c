@@ -162,16 +162,18 @@ static int add_group(struct analysis *analysis, const struct analysis_fit *group
 static void name_group(struct analysis_fit *group, double size)
 {
     const char *unit = !strcmp(group->method, "lora") ? "rank" : !strcmp(group->method, "prompt") ? "length" : "size";
+    char name[2 * OBSERVATION_NAME];
     group->pet_size = size;
     if (isnan(size))
-        snprintf(group->group, sizeof group->group, "%s, all sizes", group->method);
+        snprintf(name, sizeof name, "%s, all sizes", group->method);
     else if (size > 0)
-        snprintf(group->group, sizeof group->group, "%s %s %g", group->method, unit, size);
+        snprintf(name, sizeof name, "%s %s %g", group->method, unit, size);
     else
-        snprintf(group->group, sizeof group->group, "%s", group->method);
+        snprintf(name, sizeof name, "%s", group->method);
+    snprintf(group->group, sizeof group->group, "%s%s%s", group->several_tasks ? group->task : "",
+             group->several_tasks ? ": " : "", name);
 }
 
-/* PET sizes at the model and pretraining count that have most of them, the largest of several. */
 static int add_pet_view(struct analysis *analysis, const struct analysis_fit *group, const struct law *asked,
                         struct error *err)
 {
@@ -205,6 +207,8 @@ int analysis_add_method(struct analysis *analysis, const struct observation *row
     struct analysis_fit group = {.pet_size = NAN, .parameters = NAN, .pretrain_tokens = NAN, .x_symbol = "N"};
     memcpy(group.task, row->task, sizeof group.task);
     memcpy(group.method, row->method, sizeof group.method);
+    const struct observation *rows = analysis->observations.rows; /* in order of their tasks */
+    group.several_tasks = strcmp(rows[0].task, rows[analysis->observations.count - 1].task) != 0;
     int result = 0;
     double *sizes;
     size_t size_count = levels_of(&analysis->observations, &group, field_pet, &sizes);

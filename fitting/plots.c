@@ -146,7 +146,9 @@ static void name_group(const struct analysis *analysis, struct plot_group *group
         snprintf(group->name, sizeof group->name, "%s", group->method);
     for (size_t i = 0; i < analysis->fit_count; i++)
         if (!strcmp(analysis->fits[i].method, group->method) && analysis->fits[i].pet_size == group->pet_size)
-            snprintf(group->name, sizeof group->name, "%s", analysis->fits[i].group);
+            snprintf(group->name, sizeof group->name, "%.*s", (int)sizeof group->name - 1,
+                     analysis->fits[i].group +
+                         (analysis->fits[i].several_tasks ? strlen(analysis->fits[i].task) + 2 : 0));
 }
 
 int plot_groups_make(const struct analysis *analysis, struct plot_groups *out, struct error *err)

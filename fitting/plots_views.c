@@ -123,7 +123,7 @@ static void describe(const struct plot_place *place, const struct drawn *drawn, 
     char count[32];
     size_t size = sizeof plot->title;
     plot->fit = drawn->index;
-    snprintf(plot->title, size, "%s: %s", fit->group,
+    snprintf(plot->title, size, "%.150s: %s", fit->group,
              residual                     ? "what the law leaves"
              : drawn->axis == LAW_D       ? "loss against examples"
              : fit->view == VIEW_PRETRAIN ? "loss against pretraining"

@@ -19,6 +19,7 @@ static const struct argp_option option_list[] = {
     {"examples", 'e', "N", 0, "finetuning examples, such as 50000 or 50K (needed)", 0},
     {"model", 'm', "SIZE", 0, "parameters of the model, such as 365832 or 8B (every model size of the sweep)", 0},
     {"budget", 'b', "SECONDS", 0, "longest training and evaluation of the point, in seconds of the sweep's devices", 0},
+    {"task", 't', "NAME", 0, "of these laws (needed where the sweep has several tasks)", 0},
     {"json", 'j', NULL, 0, "print JSON in full precision", 0},
     {0},
 };
@@ -48,6 +49,9 @@ static error_t parse(int key, char *word, struct argp_state *state)
         return 0;
     case 'b':
         arguments->question.budget = read_count("budget", word, state);
+        return 0;
+    case 't':
+        arguments->question.task = word;
         return 0;
     case 'j':
         arguments->json = true;

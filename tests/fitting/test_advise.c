@@ -45,6 +45,33 @@ static void the_best_method_at_a_size_in_the_grid_is_named(void **state)
     analysis_destroy(&analysis);
 }
 
+/* Losses of two tasks are not compared. */
+static void of_several_tasks_one_is_asked_for(void **state)
+{
+    (void)state;
+    struct analysis analysis = analyse();
+    struct advise_question question = {.parameters = NAN, .examples = 4000, .budget = INFINITY};
+    struct advice got;
+    struct error err = {""};
+    for (size_t f = 0; f < analysis.fit_count; f++) {
+        struct analysis_fit *fit = &analysis.fits[f];
+        fit->several_tasks = true;
+        snprintf(fit->task, sizeof fit->task, "%s", strcmp(fit->method, "full") ? "b" : "a");
+    }
+    assert_int_equal(advise(&analysis, &question, &got, &err), -1);
+    assert_non_null(strstr(err.text, "the sweep has several tasks: give --task; allowed: "));
+    question.task = "c";
+    assert_int_equal(advise(&analysis, &question, &got, &err), -1);
+    assert_non_null(strstr(err.text, "--task \"c\" is not in the sweep; allowed: "));
+    question.task = "b";
+    if (advise(&analysis, &question, &got, &err)) fail_msg("%s", err.text);
+    assert_int_equal(got.count, 3 * 3); /* all but full tuning */
+    for (size_t i = 0; i < got.count; i++)
+        assert_memory_equal(got.options[i].group, "b: ", 3);
+    advice_destroy(&got);
+    analysis_destroy(&analysis);
+}
+
 static void what_lies_beyond_the_grid_is_said(void **state)
 {
     (void)state;
@@ -82,6 +109,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_best_method_at_a_size_in_the_grid_is_named),
+        cmocka_unit_test(of_several_tasks_one_is_asked_for),
         cmocka_unit_test(what_lies_beyond_the_grid_is_said),
         cmocka_unit_test(a_budget_rules_out_what_takes_longer),
     };

@@ -73,7 +73,16 @@ class Tasks(unittest.TestCase):
 
     def test_readers_keep_tasks_apart(self):
         p = self.place
-        p.call('fit', p.dir('two'), '--bootstrap', '0')
+        table = p.call('fit', p.dir('two'), '--bootstrap', '0').stdout
+        for group in ('small: full', 'other: full', 'small: lora', 'other: lora'):
+            self.assertRegex(table, rf'(?m)^{group} ')
+        done = p.call('advise', p.dir('two'), '--examples', '100', '--bootstrap', '0', check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('the sweep has several tasks: give --task; allowed: other, small', done.stderr)
+        done = p.call('advise', p.dir('two'), '--examples', '100', '--bootstrap', '0', '--task', 'third', check=False)
+        self.assertIn('--task "third" is not in the sweep; allowed: other, small', done.stderr)
+        done = p.call('advise', p.dir('two'), '--examples', '100', '--bootstrap', '0', '--task', 'other', check=False)
+        self.assertIn('no law over model size is identified', done.stderr)  # of two models
         self.assertIn('written', p.call('report', p.dir('two')).stdout)
         with h5py.File(f'{p.dir("two")}/results.h5', 'r') as f:
             row = int((f['points']['task'] == b'other').nonzero()[0][-1])
