@@ -219,6 +219,12 @@ uint64_t store_stamp(const char *dir);
  * is durable. */
 int store_commit(struct store *store, const struct store_row *rows, size_t count, struct error *err);
 
+/* Write the next generation of DIR/results.h5, in which finished rows have other metrics of generated texts: those of
+ * results[count], found by their identities; every other member of a row, and every other row, stays as it is. The
+ * caller holds the lock. Nothing on disk has changed if it fails. */
+int store_amend(const char *dir, const struct store_result *results, size_t count, const char *version,
+                struct error *err);
+
 /* Rewrite the state of one row (not synced: it survives a kill, not a power loss). */
 int store_set_state(struct store *store, size_t index, const struct store_state *state, struct error *err);
 

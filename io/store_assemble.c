@@ -25,6 +25,14 @@ static int slot_write(const struct store_file *file, enum store_dataset dataset,
     return file_write_at(file->fd, slot, size, file->offsets[dataset] + (uint64_t)index * size);
 }
 
+/* A committed slot. */
+static void result_pack(const struct store_result *result, unsigned char *slot)
+{
+    frozen_layout_pack(store_specs[STORE_RESULTS].layout, result, slot);
+    const struct store_marker marker = {.committed = 1, .checksum = checksum_of(slot, STORE_MARKER_OFFSET)};
+    memcpy(slot + STORE_MARKER_OFFSET, &marker, sizeof marker);
+}
+
 static int row_write(const struct store_file *file, size_t index, const struct store_origin *origin, struct error *err)
 {
     struct store_slots slots;
@@ -34,6 +42,7 @@ static int row_write(const struct store_file *file, size_t index, const struct s
         int found = store_read_slots(origin->store, origin->row, &slots, err);
         if (found != 1)
             return found < 0 ? -1 : error_set(err, "%s: row %zu has lost its result", origin->store->path, origin->row);
+        if (origin->result) result_pack(origin->result, slots.result);
         if (slot_write(file, STORE_RESULTS, index, slots.result) != 0 ||
             slot_write(file, STORE_EXECUTIONS, index, slots.execution) != 0 ||
             slot_write(file, STORE_CURVES, index, slots.curve) != 0)

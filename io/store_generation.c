@@ -109,7 +109,8 @@ static int file_replace(const struct generation *generation, const struct store_
         if (generation->origin[i] < 0) continue;
         size_t row = (size_t)generation->origin[i];
         bool committed = generation->verdict[row] == 1;
-        origins[i] = (struct store_origin){old, row, committed, store_state_carried(old, row, committed)};
+        origins[i] = (struct store_origin){
+            .store = old, .row = row, .committed = committed, .state = store_state_carried(old, row, committed)};
     }
     if (!carried.provenance && old) carried.provenance = old->provenance;
     int result =

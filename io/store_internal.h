@@ -98,7 +98,8 @@ int store_layout_write(struct store_file *file, const struct store_header *heade
 struct store_origin {
     const struct store *store; /* NULL: a new point */
     size_t row;
-    bool committed; /* result, execution and curve are copied from there */
+    bool committed;                    /* result, execution and curve are copied from there */
+    const struct store_result *result; /* not NULL: this one instead of the copied one */
     struct store_state state;
 };
 /* Attempts and the last message go on; a point without a result is pending again. */

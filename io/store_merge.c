@@ -245,7 +245,8 @@ static int group_join(struct merge *merge, const struct entry *entries, size_t c
         merge->report->committed++;
     }
     describe(merge, entries, count, &merge->points[merge->count]);
-    merge->origins[merge->count++] = (struct store_origin){store, from->row, kept != NULL, state};
+    merge->origins[merge->count++] =
+        (struct store_origin){.store = store, .row = from->row, .committed = kept != NULL, .state = state};
     return 0;
 }
 

@@ -144,7 +144,8 @@ int store_salvage(const struct store *damaged, const char *out, const char *vers
         if (!described(damaged, i)) continue;
         bool committed = store_read_slots(damaged, i, &slots, NULL) == 1;
         points[count] = damaged->points[i];
-        origins[count++] = (struct store_origin){damaged, i, committed, store_state_carried(damaged, i, committed)};
+        origins[count++] = (struct store_origin){
+            .store = damaged, .row = i, .committed = committed, .state = store_state_carried(damaged, i, committed)};
     }
     if (count == 0) {
         error_set(err, "%s: no row is left", damaged->path);

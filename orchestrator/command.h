@@ -17,6 +17,7 @@ int command_show(int argc, char **argv);
 int command_export(int argc, char **argv);
 int command_import(int argc, char **argv);
 int command_generate(int argc, char **argv);
+int command_evaluate(int argc, char **argv);
 int command_merge(int argc, char **argv);
 int command_verify(int argc, char **argv);
 int command_fit(int argc, char **argv);

@@ -50,9 +50,10 @@ void drift_print(const struct drift *drift, const char *dir, bool accepted, FILE
     if (drift->again > 0) fprintf(out, ", %zu of them run again as other points", drift->again);
     for (size_t i = 0; i < drift->count; i++)
         if (drift->changes[i].class == DRIFT_EVALUATION && drift->kept > 0) {
-            fputs("\n  metrics of texts: finished points keep what they have; `tunelaw generate` measures others from "
-                  "their weights",
-                  out);
+            fputs(
+                "\n  metrics of texts: finished points keep what they have; `tunelaw evaluate` measures them anew from "
+                "their weights",
+                out);
             break;
         }
     fprintf(out, "\n  verdict: %s\n",

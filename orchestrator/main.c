@@ -57,6 +57,7 @@ static const struct command commands[] = {
     {"import", command_import, "look at a model in a Hugging Face folder"},
     {"export", command_export, "all points as CSV or JSON"},
     {"generate", command_generate, "texts that a finished point writes, and their BLEU, chrF and ROUGE"},
+    {"evaluate", command_evaluate, "measure texts of finished points as a changed sweep file says"},
     {"merge", command_merge, "join the stores of several jobs or shards"},
     {"verify", command_verify, "check the store and its checkpoints"},
     {"fit", command_fit, "fit scaling laws to the results"},

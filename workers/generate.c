@@ -274,7 +274,7 @@ static void add_row(struct generator *g, const struct batch *prompts, size_t s, 
         list[i] = prompts->offsets[s] + i;
     memcpy(list + prompt, hypothesis->rows, hypothesis->count * sizeof *list);
     g->ids[row] = hypothesis->ids[newest];
-    g->positions[row] = (int32_t)(prompt + newest);
+    g->positions[row] = prompts->positions[prompts->offsets[s + 1] - 1] + (int32_t)hypothesis->count;
     g->counts[row] = prompt + hypothesis->count;
     g->rows[row] = (uint32_t)row;
 }

@@ -40,6 +40,43 @@ static void test_create_and_commit(void **state)
     store_close(store);
 }
 
+/* Finished rows get other metrics of texts; everything else of them, and of the other rows, is the same bytes. */
+static void test_amend(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store_slots before[4], after;
+    fixture_generation(fixture, 0, 4);
+    struct store *store = fixture_open(fixture, true);
+    fixture_commit(store, 1, 1);
+    fixture_commit(store, 3, 3);
+    for (size_t i = 0; i < 4; i++)
+        store_read_slots(store, i, &before[i], NULL);
+    store_close(store);
+    struct store_result texts = fixture_row(3, 3).result, unknown = fixture_row(2, 2).result, found;
+    texts.bleu = 99;
+    texts.beams = 1;
+    texts.length_penalty = NAN;
+    texts.test_loss = 12345; /* is not of texts */
+    assert_int_equal(store_amend(fixture->dir, &unknown, 1, "0.2", &fixture->err), -1);
+    assert_non_null(strstr(fixture->err.text, "no finished row has the identity"));
+    assert_int_equal(store_amend(fixture->dir, &texts, 1, "0.2", &fixture->err), 0);
+    store = fixture_open(fixture, false);
+    assert_int_equal(store_epoch(store), 2);
+    assert_string_equal(store_program_version(store), "0.2");
+    assert_string_equal(store_config(store), fixture_header.config_text);
+    fixture_check_row(store, 1, 1);
+    assert_int_equal(store_read(store, 0, NULL, NULL, NULL, NULL), 0);
+    assert_int_equal(store_read_slots(store, 1, &after, &fixture->err), 1);
+    assert_memory_equal(&after, &before[1], sizeof after);
+    assert_int_equal(store_read_slots(store, 3, &after, &fixture->err), 1);
+    assert_memory_equal(after.result, before[3].result, offsetof(struct store_result, bleu));
+    assert_memory_equal(after.execution, before[3].execution, sizeof after.execution);
+    assert_memory_equal(after.curve, before[3].curve, sizeof after.curve);
+    assert_int_equal(store_read(store, 3, &found, NULL, NULL, &fixture->err), 1);
+    assert_true(found.bleu == 99 && found.beams == 1 && isnan(found.length_penalty) && found.chrf == 50.25);
+    store_close(store);
+}
+
 static void test_commit_refuses(void **state)
 {
     struct fixture *fixture = *state;
@@ -365,6 +402,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_create_and_commit),
+        TEST(test_amend),
         TEST(test_commit_refuses),
         TEST(test_results_are_deterministic),
         TEST(test_state),

@@ -58,9 +58,26 @@ class Texts(unittest.TestCase):
             self.assertEqual(len(harness.executed(dir)), stages, 'something was run again')
             self.assertEqual(harness.result_bytes(dir), before)
 
+            said = place.call('evaluate', dir).stdout
+            self.assertIn(f'{len(points)} points measured, 0 were so already, 0 could not be', said)
+            again = harness.table(dir, 'results')
+            self.assertTrue(all(again['beams'] == 1))
+            self.assertNotEqual(list(again['generations']), list(results['generations']))
+            for name in ('identity', 'test_loss', 'pretrain_loss', 'best_digest', 'steps'):
+                self.assertEqual(list(again[name]), list(results[name]))
+            place.call('verify', dir)
+            said = place.call('generate', dir, '--point', str(best), '--examples', '20', '--out', place.dir('greedy.jsonl')).stdout
+            self.assertIn('the same texts as those of the result', said)
+            with open(place.dir('greedy.jsonl')) as ours, open(f'{dir}/generations/{points["identity"][best].decode()}.jsonl') as kept:
+                self.assertEqual(ours.read(), kept.read())
+            self.assertIn(f'0 points measured, {len(points)} were so already', place.call('evaluate', dir).stdout)
+            place.run(dir, config=place.dir('greedy.cfg'))
+            self.assertEqual(len(harness.executed(dir)), stages, 'something was run again')
+
             place.run(plain)  # what is generated changes no training
             for name in ('identity', 'test_loss', 'pretrain_loss', 'best_digest'):
                 self.assertEqual(list(harness.table(plain, 'results')[name]), list(results[name]))
+            self.assertIn('has no group finetune.generate', place.call('evaluate', plain, check=False).stderr)
 
 
 if __name__ == '__main__':
