@@ -45,7 +45,8 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
     bool validation_due; /* the state where this attempt begins was written before the validation at its step */
     bool data_changed;
     uint32_t failed_device; /* from 1; of the last of a pack to be told */
-    bool borrowed;          /* data set and imported weights are another run's of the pack */
+    bool opened;            /* data set and imported weights are those that were planned */
+    bool borrowed;          /* they are another run's of the pack */
     bool settled;           /* its outcome is known */
     size_t index;           /* in the pack */
     struct pack *pack;      /* NULL: no training (reevaluation, export) */

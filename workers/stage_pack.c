@@ -117,6 +117,7 @@ static int run_begin(struct pack *pack, struct run *run, const struct stage *sta
     int opened = first ? run_open_beside(run, stage, training, first, err) : run_open(run, stage, training, err);
     run->pack = pack;
     run->index = (size_t)(run - pack->runs);
+    run->opened = opened == 0;
     if (opened || stage_check_owner(stage, err) || stage_make_folders(stage, err) || run_resume(run, err)) return -1;
     run->state = run->start;
     run->durable_best = run->start.best_step;
@@ -155,11 +156,10 @@ static int check_memory(const struct pack *pack, struct error *err)
     struct recipe recipes[PACK_LIMIT];
     const struct run *first = pack->open[0];
     const struct stage *stage = first->stage;
-    for (size_t i = 0; i < pack->open_count; i++) {
-        const struct stage *one = pack->open[i]->stage;
-        lanes[i] = (struct lane){one->method, NULL, stage_capacity(one)};
-        recipes[i] = one->recipe;
-    }
+    struct batch_capacity all;
+    pack_lanes(pack->open, pack->open_count, lanes, &all);
+    for (size_t i = 0; i < pack->open_count; i++)
+        recipes[i] = pack->open[i]->stage->recipe;
     if (model_pack_memory(&stage->model, lanes, first->training ? recipes : NULL, pack->open_count, (int)stage->degree,
                           &memory, err))
         return -1;
@@ -183,6 +183,7 @@ static int check_memory(const struct pack *pack, struct error *err)
 static int check_pack(const struct stage *first, const struct stage *stage, struct error *err)
 {
     bool same = !strcmp(first->parent.hex, stage->parent.hex) && !strcmp(first->import, stage->import) &&
+                !strcmp(first->base.hex, stage->base.hex) && first->recipe.precision == stage->recipe.precision &&
                 !strcmp(first->dataset, stage->dataset) && !strcmp(first->dir, stage->dir) &&
                 !strcmp(first->backend, stage->backend) && first->degree == stage->degree &&
                 first->threads == stage->threads && first->recompute == stage->recompute;
@@ -206,7 +207,7 @@ static void pack_begin(struct pack *pack, const struct stage *stages, struct sta
         int failed = pack->count > 1 && check_pack(&stages[0], &stages[i], &err);
         if (!failed) failed = run_begin(pack, run, &stages[i], first, &over, &err);
         run->outcome = &outcomes[i];
-        if (!first && run->dataset) first = run;
+        if (!first && run->opened) first = run;
         if (failed || over)
             run_settle(run, failed ? &err : NULL);
         else
@@ -229,8 +230,10 @@ void stage_run_pack(const struct stage *stages, size_t count, const struct stage
     pack_begin(&pack, stages, outcomes);
     int failed = pack.open_count ? check_memory(&pack, &err) : 0;
     if (pack.open_count && !failed) failed = gang_run((int)stages[0].degree, pack_main, &pack, &err);
-    if (pack.open_count)
-        pack.open[pack.open_count - 1]->failed_device = pack.failed_device; /* one failure, told once */
+    struct run *last = NULL; /* to be told */
+    for (size_t i = 0; i < pack.open_count; i++)
+        if (!pack.open[i]->settled) last = pack.open[i];
+    if (last) last->failed_device = pack.failed_device; /* one failure, told once */
     for (size_t i = 0; i < pack.open_count; i++)
         if (!pack.open[i]->settled) {
             run_enter(pack.open[i]);

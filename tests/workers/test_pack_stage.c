@@ -10,6 +10,7 @@
 #include "io/checkpoint.h"
 #include "io/log.h"
 #include "tests/workers/trained.h"
+#include "workers/huggingface.h"
 
 enum { POINTS = 6 };
 
@@ -229,6 +230,50 @@ static void what_cannot_be_packed_fails(void **state)
     forget(&points[0]);
 }
 
+/* The base in a folder of Hugging Face's: its rows, and none where the folder is not what was planned, or is gone. */
+static void an_imported_base(void **state)
+{
+    (void)state;
+    static struct stage_outcome outcomes[2];
+    static const int both[2] = {1, 3};
+    char dir[PATH_MAX];
+    struct error err = {""};
+    struct seen first = {.outcomes = 0}, second = {.outcomes = 0}, third = {.outcomes = 0};
+    struct stage before[2] = {points[1], points[3]}, none = stage_finetune(&fixture, &trunk, METHOD_NONE, 0);
+    struct digest weights;
+    stage_run(&none, NULL, &outcomes[0]);
+    expect(&outcomes[0], STORE_DONE);
+    snprintf(dir, sizeof dir, "%.200s/base", fixture.dir);
+    if (stage_export(&none, &outcomes[0].row.result, dir, &err) ||
+        huggingface_identify(dir, &none.model, &weights, &err))
+        fail_msg("%s", err.text);
+    forget(&none);
+    for (int i = 0; i < 2; i++) {
+        struct stage *p = &points[both[i]];
+        p->parent = (struct digest){""};
+        p->base = weights;
+        strcpy(p->import, dir);
+    }
+    run_pack(&first, both, 2, outcomes);
+    for (int i = 0; i < 2; i++) {
+        same_row(&outcomes[i], both[i]);
+        forget(&points[both[i]]);
+        points[both[i]].base = trunk.identity;
+    }
+    run_pack(&second, both, 2, outcomes);
+    for (int i = 0; i < 2; i++) {
+        expect(&outcomes[i], STORE_CRASHED);
+        assert_non_null(strstr(outcomes[i].message, "the weights have changed"));
+        strcpy(points[both[i]].import, "/nowhere");
+    }
+    run_pack(&third, both, 2, outcomes);
+    for (int i = 0; i < 2; i++) {
+        expect(&outcomes[i], STORE_CRASHED);
+        assert_non_null(strstr(outcomes[i].message, "/nowhere"));
+        points[both[i]] = before[i];
+    }
+}
+
 /* Over two devices, and evaluated again from what is on disk. */
 static void a_gang_and_a_reevaluation(void **state)
 {
@@ -259,6 +304,7 @@ int main(void)
         cmocka_unit_test(one_that_diverges_leaves_the_others),
         cmocka_unit_test(one_that_cannot_begin_leaves_the_others),
         cmocka_unit_test(what_cannot_be_packed_fails),
+        cmocka_unit_test(an_imported_base),
         cmocka_unit_test(a_gang_and_a_reevaluation),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
