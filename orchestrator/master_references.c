@@ -142,10 +142,11 @@ static int skip(struct master *master, uint32_t index, struct error *err)
         const struct plan_stage *stage = &master->plan->stages[i];
         if (!plan_is_tuned(stage) || stage->reference != index || master->stages[i].state != STAGE_WAITING) continue;
         master->stages[i].state = STAGE_SKIPPED;
-        master->summary.skipped++;
-        if (master_set_state(master, stage->point, STORE_SKIPPED, 0, false, message, err) != 0 ||
-            master_skip_below(master, i, err) != 0)
-            return -1;
+        if (stage->point != PLAN_NONE) {
+            master->summary.skipped++;
+            if (master_set_state(master, stage->point, STORE_SKIPPED, 0, false, message, err) != 0) return -1;
+        }
+        if (master_skip_below(master, i, err) != 0) return -1;
     }
     return 0;
 }

@@ -52,7 +52,7 @@ int plan_make_references(struct plan *plan, struct error *err)
     for (uint32_t i = 0; i < plan->stage_count; i++) {
         struct plan_stage *stage = &plan->stages[i];
         stage->reference = PLAN_NONE;
-        if (stage->kind != STAGE_FINETUNE || !sweep->methods[stage->method].at_reference) continue;
+        if (stage->point == PLAN_NONE || !sweep->methods[stage->method].at_reference) continue;
         uint32_t at = plan_find_reference(plan, stage->method, stage->task);
         if (at == PLAN_NONE) {
             size_t room = sweep->methods[stage->method].learning_rate_count;
