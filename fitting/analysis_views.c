@@ -159,9 +159,17 @@ static int add_group(struct analysis *analysis, const struct analysis_fit *group
     return 0;
 }
 
+/* What a method's PET size is. */
+static const char *size_unit(const char *method)
+{
+    if (!strcmp(method, "lora")) return "rank";
+    if (!strcmp(method, "adapter")) return "width";
+    return !strcmp(method, "prompt") || !strcmp(method, "prefix") ? "length" : "size";
+}
+
 static void name_group(struct analysis_fit *group, double size)
 {
-    const char *unit = !strcmp(group->method, "lora") ? "rank" : !strcmp(group->method, "prompt") ? "length" : "size";
+    const char *unit = size_unit(group->method);
     char name[2 * OBSERVATION_NAME];
     group->pet_size = size;
     if (isnan(size))

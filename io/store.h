@@ -54,13 +54,13 @@ struct store_point {
     char trunk[DIGEST_HEX]; /* identity of the pretraining trunk: points of one trunk are correlated */
     char task[STORE_NAME];
     char model[STORE_NAME];
-    char method[STORE_NAME]; /* none, full, lora, prompt */
+    char method[STORE_NAME]; /* name in the sweep file: none, full, lora, ... */
     uint64_t parameters;     /* all weights of the base */
     uint64_t non_embedding_parameters;
     uint64_t trainable_parameters;
     uint64_t pretrain_tokens;
     uint64_t finetune_examples;
-    uint64_t pet_size; /* LoRA rank, prompt length; 0 for none and full */
+    uint64_t pet_size; /* LoRA rank, prompt or prefix length, adapter width; 0 for methods without */
     uint64_t seed;
     double learning_rate; /* 0: none, or that of the method's reference cell, known with the result */
     uint32_t held_out;    /* 1: never used to fit, only to judge the fit */

@@ -146,6 +146,16 @@ static int check_utf8(const struct text_reader *reader, const char *line, size_t
     return 0;
 }
 
+bool text_is_utf8(const char *text, size_t size)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    for (size_t i = 0, length; i < size; i += length) {
+        length = bytes[i] ? sequence_length(bytes + i, size - i) : 0;
+        if (length == 0) return false;
+    }
+    return true;
+}
+
 static bool blank(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++)

@@ -6,6 +6,7 @@
 #ifndef TUNELAW_IO_TEXT_H
 #define TUNELAW_IO_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,5 +36,8 @@ const char *text_path(const struct text_reader *reader);
 
 /* Read a whole file through, as lines or (columns = 2) as pairs, and count its lines: 0, or -1 with the first fault. */
 int text_check(const char *path, int columns, size_t *lines, struct error *err);
+
+/* Strict UTF-8 without zero bytes. */
+bool text_is_utf8(const char *text, size_t size);
 
 #endif

@@ -23,7 +23,7 @@
 #include "io/error.h"
 #include "kernels/precision.h"
 
-#define KERNELS_ABI 7 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 8 /* of struct kernels, checked when a plugin is loaded */
 
 #define DEVICE_FAILED "device failed" /* in an error of a device that does not work any more */
 
@@ -36,11 +36,21 @@ struct sequences {
     size_t longest;          /* tokens of the longest sequence */
 };
 
+/* Keys and values before the tokens of a sequence, which all its queries see: those of key/value head g at place t lie
+ * at [t * stride + g * head_width], in device memory. Sequences may share them. */
+struct attention_prefix {
+    size_t length, stride;
+    const float *k, *v;
+    float *dk, *dv; /* backward: +=, laid out as k and v; NULL: not wanted */
+};
+
 struct attention {
     struct sequences sequences;
     size_t heads, kv_heads, head_width;
     /* key/value head of each query head, [heads]: with uneven shards the quotient rule does not hold */
     const uint32_t *kv_head_of;
+    const struct attention_prefix *prefixes; /* of each sequence, [sequences.count], host memory; NULL: none */
+    size_t longest_prefix;
 };
 
 /* Single queries over cached keys and values: query i reads the rows table[i * stride + j], j < counts[i], at least
@@ -106,7 +116,7 @@ struct kernels {
      * x, y [rows][width], gain, bias [width], mean, rstd [rows]. */
     void (*layer_norm_forward)(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
                                const float *gain, const float *bias, float *y, float *mean, float *rstd);
-    /* dx += , dgain +=, dbias += (both NULL: not wanted). */
+    /* dx += , dgain +=, dbias += (dgain, or both, NULL: not wanted). */
     void (*layer_norm_backward)(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
                                 const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
                                 float *dbias);
@@ -132,6 +142,13 @@ struct kernels {
     void (*bias_forward)(struct device *device, size_t rows, size_t width, const float *bias, float *x);
     void (*bias_backward)(struct device *device, size_t rows, size_t width, const float *dy, float *dbias);
 
+    /* y = x * factors, column by column: x, y [rows][width], factors [width]; y may be x. And back: dx = dy * factors,
+     * += where `add`, may be dy; dfactors += sum over rows of dy * x. */
+    void (*scale_columns)(struct device *device, size_t rows, size_t width, const float *x, const float *factors,
+                          float *y);
+    void (*scale_columns_backward)(struct device *device, size_t rows, size_t width, const float *x,
+                                   const float *factors, const float *dy, bool add, float *dx, float *dfactors);
+
     /* One matrix's output qkv[T][heads][3][head_width] as q, k, v [T][heads][head_width], and back. */
     void (*split_heads)(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *qkv,
                         float *q, float *k, float *v);
@@ -144,11 +161,11 @@ struct kernels {
     void (*rotary)(struct device *device, size_t tokens, size_t heads, size_t head_width, size_t turned, float theta,
                    const int32_t *positions, bool inverse, float *x);
 
-    /* Causal attention inside each sequence, scale 1/sqrt(D). q, out [T][H][D]; k, v [T][G][D]; lse [T][H]: log of the
-     * softmax's denominator. */
+    /* Causal attention inside each sequence and to its prefix, scale 1/sqrt(D). q, out [T][H][D]; k, v [T][G][D]; lse
+     * [T][H]: log of the softmax's denominator. */
     void (*attention_forward)(struct device *device, const struct attention *shape, const float *q, const float *k,
                               const float *v, float *out, float *lse);
-    /* dq [T][H][D], dk, dv [T][G][D] are overwritten. */
+    /* dq [T][H][D], dk, dv [T][G][D] are overwritten, gradients of prefixes are added to, sequence by sequence. */
     void (*attention_backward)(struct device *device, const struct attention *shape, const float *q, const float *k,
                                const float *v, const float *out, const float *lse, const float *dout, float *dq,
                                float *dk, float *dv);
@@ -165,7 +182,7 @@ struct kernels {
                             float *dgate, float *dup);
 
     /* GELU (Hendrycks & Gimpel 2016): out = x * Phi(x), exact; approximate: 0.5 x (1 + tanh(sqrt(2/pi) (x
-     * + 0.044715 x^3))). All [n]; dx may be x. */
+     * + 0.044715 x^3))). All [n]; dx may be x or dout. */
     void (*gelu_forward)(struct device *device, size_t n, bool approximate, const float *x, float *out);
     void (*gelu_backward)(struct device *device, size_t n, bool approximate, const float *x, const float *dout,
                           float *dx);

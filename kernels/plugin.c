@@ -85,6 +85,8 @@ const char *kernels_missing(const struct kernels *kernels)
     NEED(row_norm_backward);
     NEED(bias_forward);
     NEED(bias_backward);
+    NEED(scale_columns);
+    NEED(scale_columns_backward);
     NEED(split_heads);
     NEED(merge_heads);
     NEED(rotary);

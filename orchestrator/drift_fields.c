@@ -137,7 +137,7 @@ enum drift_class drift_classify(const char *field)
 {
     static const char *const axes[] = {
         "pretrain.tokens", "finetune.examples", "finetune.seeds", "exclude", "only", "zip"};
-    static const char *const method_axes[] = {".ranks", ".lengths", ".learning_rates", ".examples"};
+    static const char *const method_axes[] = {".ranks", ".lengths", ".widths", ".learning_rates", ".examples"};
     if (strcmp(field, "name") == 0) return DRIFT_RENAME;
     if (begins(field, "resources.") || strcmp(field, "data.dataset") == 0) return DRIFT_COMPATIBLE;
     if (begins(field, "tasks.") && ends(field, ".dataset")) return DRIFT_COMPATIBLE;

@@ -94,7 +94,7 @@ static struct example mean_example(const struct sweep_task *task, enum dataset_s
     double count = data->examples[split] ? (double)data->examples[split] : 1.0;
     double tokens = (double)data->example_tokens[split] / count, targets = (double)data->example_targets[split] / count;
     double kept = tokens > cut ? cut : tokens;
-    double prompt = method->kind == METHOD_PROMPT ? method->size : 0.0;
+    double prompt = method_prompt_length(method);
     return (struct example){.length = kept - 1.0 + prompt, .targets = tokens > 0.0 ? targets * kept / tokens : 0.0};
 }
 
@@ -109,7 +109,8 @@ double plan_finetune_flops(const struct sweep_task *task, const struct model_con
 {
     if (!recipe->steps) return 0.0;
     struct example mean = mean_example(task, SPLIT_TRAIN, method, recipe->sequence_length);
-    return examples_flops(model, method, true, mean, (double)recipe->steps * recipe->batch);
+    double count = (double)recipe->steps * recipe->batch;
+    return cost_training_flops(model, method, 0, recipe->steps, count * mean.length, count * mean.targets, mean.length);
 }
 
 double plan_finetune_recompute(const struct sweep_task *task, const struct model_config *model,

@@ -23,6 +23,7 @@ struct sweep_task {
     char dataset[PATH_MAX];   /* resolved against the sweep file's folder; "": none is named */
     struct dataset_info data; /* of the data set, as it was when the sweep was read */
     struct digest tokenizer;  /* of its bytes; "" where the sweep has one task, or what is known is not the file */
+    bool there;               /* the file could be opened while the sweep was read */
     uint64_t valid_examples, test_examples; /* 0: all */
 };
 

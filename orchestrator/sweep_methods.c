@@ -13,11 +13,18 @@ static const char *const none_keys[] = {"name", "tasks", "sequence_length", NULL
 static const char *const full_keys[] = {"name", "tasks", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const lora_keys[] = {"name",    "tasks",        "ranks",          "alpha",       "rank_stabilised",
                                         "modules", "lora_dropout", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const prompt_keys[] = {"name", "tasks", "lengths", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const any_keys[] = {"name",           "tasks",           "ranks",   "lengths",
-                                       "alpha",          "rank_stabilised", "modules", "lora_dropout",
-                                       "learning_rates", OVERRIDE_KEYS,     NULL};
-static const char *const *const keys_of[METHODS] = {none_keys, full_keys, lora_keys, prompt_keys};
+static const char *const prompt_keys[] = {"name", "tasks", "lengths", "text", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const any_keys[] = {
+    "name",         "tasks",     "ranks",       "lengths",    "widths", "alpha",          "rank_stabilised", "modules",
+    "lora_dropout", "placement", "thaw_layers", "thaw_steps", "text",   "learning_rates", OVERRIDE_KEYS,     NULL};
+static const char *const prefix_keys[] = {"name", "tasks", "lengths", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const ia3_keys[] = {"name", "tasks", "modules", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const adapter_keys[] = {"name",           "tasks",       "widths", "placement",
+                                           "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const unfreeze_keys[] = {"name",           "tasks",       "thaw_layers", "thaw_steps",
+                                            "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const *const keys_of[METHODS] = {none_keys, full_keys, lora_keys,    prompt_keys,  prefix_keys,
+                                                    ia3_keys,  full_keys, adapter_keys, unfreeze_keys};
 
 static int ascending(const void *a, const void *b)
 {

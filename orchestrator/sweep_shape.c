@@ -82,7 +82,8 @@ static uint32_t read_size(const struct config_group *group, const struct sweep_m
     return 0;
 }
 
-static const char *const centre_keys[] = {"tasks", "model", "pretrain_tokens", "lora", "prompt", NULL};
+static const char *const centre_keys[] = {"tasks",  "model",  "pretrain_tokens", "lora",
+                                          "prompt", "prefix", "adapter",         NULL};
 
 /* The centre of these tasks. */
 static void read_centre(const struct config_group *group, struct sweep *sweep)

@@ -40,6 +40,7 @@ static void open_dataset(const struct config_group *group, bool several, struct 
         return;
     }
     task->data = *dataset_info(dataset);
+    task->there = true;
     if (several) {
         size_t size = 0;
         const void *bytes = dataset_tokenizer(dataset, &size);

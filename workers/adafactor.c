@@ -105,17 +105,18 @@ static void update(const struct parameters *parameters, const struct parameter *
 /* Is the tensor trained, and some of it here? */
 static bool steps(const struct parameter *p)
 {
-    return p->trainable && p->row_count * p->column_count > 0;
+    return p->gradient && p->row_count * p->column_count > 0;
 }
 
 static int averages(struct parameters *parameters, uint64_t step, float scale, struct error *err)
 {
-    float rest = (float)pow((double)step, -DECAY_POWER);
     for (size_t i = 0; i < parameters->count; i++)
         if (steps(&parameters->list[i])) sum_squares(parameters, &parameters->list[i], scale);
     if (collective_sum(&parameters->collective, parameters->partial_sums, parameters->sums)) return sum_failed(err);
     for (size_t i = 0; i < parameters->count; i++)
-        if (steps(&parameters->list[i])) average(parameters, &parameters->list[i], rest);
+        if (steps(&parameters->list[i]))
+            average(parameters, &parameters->list[i],
+                    (float)pow((double)(step - parameters->list[i].thaw), -DECAY_POWER));
     return 0;
 }
 

@@ -20,7 +20,7 @@ static size_t larger(size_t a, size_t b)
 
 struct batch_capacity batch_capacity_of(const struct recipe *recipe, const struct method_config *method)
 {
-    size_t prompt = method->kind == METHOD_PROMPT ? method->size : 0;
+    size_t prompt = method_prompt_length(method);
     size_t longest = larger(recipe->sequence_length, TEXT_LENGTH) + prompt;
     size_t step = (size_t)recipe->batch * (recipe->sequence_length + prompt);
     size_t tokens = larger(smaller(step, MICRO_TOKENS), longest);
@@ -69,16 +69,17 @@ static void buffer_clear(struct batch_buffer *buffer)
 }
 
 /* Append prompt and tokens[0..count-1) as inputs; tokens[i] for i >= first_target are labels. */
-static void buffer_add(struct batch_buffer *buffer, uint32_t prompt, const int32_t *tokens, size_t count,
+static void buffer_add(struct batch_buffer *buffer, const struct feed_spec *spec, const int32_t *tokens, size_t count,
                        size_t first_target)
 {
+    uint32_t prompt = spec->prompt;
     struct batch *batch = &buffer->batch;
     size_t at = batch->tokens, length = prompt + count - 1;
     for (uint32_t i = 0; i < prompt; i++)
         buffer->ids[at + i] = -1 - (int32_t)i;
     memcpy(buffer->ids + at + prompt, tokens, (count - 1) * sizeof *tokens);
     for (size_t i = 0; i < length; i++)
-        buffer->positions[at + i] = (int32_t)i;
+        buffer->positions[at + i] = (int32_t)(spec->prefix + i);
     for (size_t i = larger(first_target, 1); i < count; i++) {
         buffer->rows[batch->targets] = (uint32_t)(at + prompt + i - 1);
         buffer->labels[batch->targets++] = tokens[i];
@@ -223,7 +224,7 @@ void feed_destroy(struct feed *feed)
     free(feed);
 }
 
-struct feed *feed_text_valid(const struct dataset *dataset, uint32_t prompt, struct error *err)
+struct feed *feed_text_valid(const struct dataset *dataset, uint32_t prompt, uint32_t prefix, struct error *err)
 {
     size_t tokens = dataset_info(dataset)->text_tokens[SPLIT_VALID];
     if (tokens < 3) return NULL;
@@ -234,6 +235,7 @@ struct feed *feed_text_valid(const struct dataset *dataset, uint32_t prompt, str
                              .text = true,
                              .length = length,
                              .prompt = prompt,
+                             .prefix = prefix,
                              .limit = blocks < wanted ? blocks : wanted};
     return feed_create(&spec, err);
 }
@@ -314,7 +316,7 @@ int feed_fill(struct feed *feed, uint64_t *next, uint64_t end, struct batch_buff
         if (length > capacity->longest || length > capacity->tokens)
             return error_set(err, "a sequence of %zu tokens; at most %zu fit", length, capacity->longest);
         if (batch->tokens + length > capacity->tokens) break;
-        buffer_add(buffer, feed->spec.prompt, feed->tokens, count, first_target);
+        buffer_add(buffer, &feed->spec, feed->tokens, count, first_target);
         ++*next;
     }
     return 0;

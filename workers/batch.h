@@ -58,6 +58,7 @@ struct feed_spec {
     bool text;       /* pretraining text; else examples */
     uint32_t length; /* tokens a sequence at most, at least 2 */
     uint32_t prompt; /* virtual tokens before each sequence */
+    uint32_t prefix; /* position of its first token */
     uint64_t limit;  /* blocks or examples to use; 0: all */
     bool shuffle;
     bool stream;   /* shuffled examples: the first epoch visits a smaller set's before what a larger one adds */
@@ -77,6 +78,6 @@ int feed_targets(struct feed *feed, uint64_t first, uint64_t end, uint64_t *targ
 int feed_item(struct feed *feed, uint64_t position, uint64_t *item, struct error *err);
 
 /* The pretraining validation text. NULL with err untouched where the dataset has none. */
-struct feed *feed_text_valid(const struct dataset *dataset, uint32_t prompt, struct error *err);
+struct feed *feed_text_valid(const struct dataset *dataset, uint32_t prompt, uint32_t prefix, struct error *err);
 
 #endif

@@ -21,27 +21,53 @@ struct model_config {
     struct architecture architecture;
 };
 
-enum method_kind { METHOD_NONE, METHOD_FULL, METHOD_LORA, METHOD_PROMPT, METHODS };
+enum method_kind {
+    METHOD_NONE,
+    METHOD_FULL,
+    METHOD_LORA,
+    METHOD_PROMPT,
+    METHOD_PREFIX,
+    METHOD_IA3,
+    METHOD_BITFIT,
+    METHOD_ADAPTER,
+    METHOD_UNFREEZE,
+    METHODS
+};
 const char *method_name(enum method_kind kind);
 int method_find(const char *name); /* enum method_kind, or -1 */
 /* The method has a PET size, an axis of the sweep: what it is called in sweep files ("ranks"), or NULL. */
 const char *method_sizes(enum method_kind kind);
 
+#define PROMPT_TEXT 1024 /* bytes, with the final zero */
+
 /* Zero: not used, or the usual. */
 struct method_config {
     enum method_kind kind;
-    uint32_t size;        /* PET size: LoRA rank, prompt length; 0 for methods without */
-    double alpha;         /* LoRA: the update is scaled by alpha / rank */
-    bool rank_stabilised; /* LoRA: by alpha / sqrt(rank) instead (Kalajdzievski 2023) */
-    double dropout;       /* LoRA: of the inputs of its A, in training; 0: none */
-    uint32_t modules;     /* LoRA: bits of enum linear_kind, the matrices that have adapters; 0: all */
+    uint32_t size;          /* PET size: LoRA rank, prompt or prefix length, adapter width; 0 for methods without */
+    double alpha;           /* LoRA: the update is scaled by alpha / rank */
+    bool rank_stabilised;   /* LoRA: by alpha / sqrt(rank) instead (Kalajdzievski 2023) */
+    double dropout;         /* LoRA: of the inputs of its A, in training; 0: none */
+    uint32_t modules;       /* LoRA: bits of enum linear_kind, the matrices that have adapters; 0: all. IA3: those whose
+                               outputs, or inputs in the MLP, are scaled; 0: keys, values, down */
+    bool mlp_only;          /* adapter: after the MLP alone (Pfeiffer), not after both halves of a block (Houlsby) */
+    uint32_t thaw_layers;   /* unfreeze: blocks of a group */
+    uint64_t thaw_steps;    /* unfreeze: steps after which the next group below is trained, too */
+    char text[PROMPT_TEXT]; /* prompt: what it begins as (prompt_text.h); "": embeddings that are drawn */
 };
 
 /* Matrices of a layer by name, as bits of enum linear_kind: "attention", "mlp", "all", or the last part of a matrix's
  * name in any family ("q_proj", "dense"), which means the matrix of that place in every family. 0: no such name. */
 uint32_t modules_find(const char *name);
+/* Those of a method that chooses none. */
+uint32_t modules_usual(enum method_kind kind);
 /* The method has something beside matrices of this kind. */
 bool method_module(const struct method_config *method, enum linear_kind kind);
+/* Virtual tokens in front of each sequence; places before its first token that it sees but that are no tokens. */
+uint32_t method_prompt_length(const struct method_config *method);
+uint32_t method_prefix_length(const struct method_config *method);
+/* Steps before the first one that trains a block, counted from below; the embeddings go with block 0, final norm and
+ * untied output matrix with the topmost. 0: from the first step on. */
+uint64_t method_thaw(const struct method_config *method, const struct model_config *model, uint32_t block);
 /* What makes a method with the same kind, size and alpha another one, as text: " key=value" each, "" where all is
  * usual. For identities. Cut at `size`; returns the length. */
 #define METHOD_TEXT 256

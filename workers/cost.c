@@ -12,25 +12,56 @@ static double layer_weights(const struct model_config *model)
 }
 
 /* Multiply-adds of causal attention for one token of a sequence of `length`: scores and weighted values over (length +
- * 1) / 2 positions in the mean. */
-static double attention_products(const struct model_config *model, double length)
+ * 1) / 2 positions in the mean, and over those of a prefix. */
+static double attention_products(const struct model_config *model, const struct method_config *method, double length)
 {
     double query = (double)model->heads * model->head_width;
-    return model->layers * 2.0 * query * (length + 1.0) / 2.0;
+    return model->layers * 2.0 * query * ((length + 1.0) / 2.0 + method_prefix_length(method));
 }
 
 double cost_flops(const struct model_config *model, const struct method_config *method, bool training, double tokens,
                   double targets, double length)
 {
     double base = layer_weights(model) * tokens + (double)model->vocabulary * model->width * targets;
-    double attention = attention_products(model, length) * tokens;
-    double lora = method->kind == METHOD_LORA ? (double)method_parameters(model, method) * tokens : 0.0;
+    double attention = attention_products(model, method, length) * tokens;
+    bool matrices = method->kind == METHOD_LORA || method->kind == METHOD_ADAPTER;
+    double added = matrices ? (double)method_parameters(model, method) * tokens : 0.0;
 
     /* passes over the products: forward, gradients of inputs, gradients of weights; attention's backward has two
      * products for each */
-    double base_passes = !training ? 1.0 : method->kind == METHOD_FULL ? 3.0 : 2.0;
+    bool weights = method->kind == METHOD_FULL || method->kind == METHOD_UNFREEZE;
+    double base_passes = !training ? 1.0 : weights ? 3.0 : 2.0;
     double other_passes = training ? 3.0 : 1.0;
-    return 2.0 * (base_passes * base + other_passes * (attention + lora));
+    return 2.0 * (base_passes * base + other_passes * (attention + added));
+}
+
+/* Training with the topmost `blocks` thawed: two backward passes over these alone. */
+static double thawed_flops(const struct model_config *model, const struct method_config *method, double blocks,
+                           double tokens, double targets, double length)
+{
+    double share = blocks / model->layers;
+    double layers = (layer_weights(model) + attention_products(model, method, length)) * tokens;
+    double table = (double)model->vocabulary * model->width * targets;
+    return 2.0 * ((1.0 + 2.0 * share) * layers + (model->tied && share < 1.0 ? 2.0 : 3.0) * table);
+}
+
+double cost_training_flops(const struct model_config *model, const struct method_config *method, uint64_t first_step,
+                           uint64_t last_step, double tokens, double targets, double length)
+{
+    if (method->kind != METHOD_UNFREEZE || last_step <= first_step)
+        return cost_flops(model, method, true, tokens, targets, length);
+    double sum = 0.0;
+    uint64_t step = first_step;
+    for (uint32_t blocks = 0; step < last_step;) { /* each turn: the steps that train as many blocks */
+        uint64_t end = last_step;
+        while (blocks < model->layers && method_thaw(method, model, model->layers - 1 - blocks) <= step)
+            blocks++;
+        if (blocks < model->layers && method_thaw(method, model, model->layers - 1 - blocks) < end)
+            end = method_thaw(method, model, model->layers - 1 - blocks);
+        sum += (double)(end - step) * thawed_flops(model, method, blocks, tokens, targets, length);
+        step = end;
+    }
+    return sum / (double)(last_step - first_step);
 }
 
 double cost_recompute_flops(const struct model_config *model, const struct method_config *method, double tokens,

@@ -21,6 +21,11 @@ double cost_flops(const struct model_config *model, const struct method_config *
 double cost_recompute_flops(const struct model_config *model, const struct method_config *method, double tokens,
                             double length);
 
+/* The same in training, on the mean of steps first_step+1 .. last_step: gradual unfreezing computes gradients of more
+ * and more blocks. */
+double cost_training_flops(const struct model_config *model, const struct method_config *method, uint64_t first_step,
+                           uint64_t last_step, double tokens, double targets, double length);
+
 struct memory {
     size_t parameters, gradients, optimiser, activations, workspace,
         cache; /* bytes on one device; cache: of generation */

@@ -116,7 +116,9 @@ struct generator *generator_create(struct model *model, uint32_t lane, const str
     *g = (struct generator){
         .model = model, .lane = lane, .decoding = *decoding, .candidates = decoding_candidates(decoding)};
     layout(&g->space, &model->config, &model->shard, capacity, decoding, &arena);
-    if (decoding_check(decoding, &model->config, 0, err) || create_host(g, err) ||
+    bool prefix = model->prefixes != NULL; /* the cache begins without it */
+    if (prefix) error_set(err, "texts are not generated with prefix tuning");
+    if (prefix || decoding_check(decoding, &model->config, 0, err) || create_host(g, err) ||
         arena_allocate(&arena, model->kernels, model->device, err)) {
         generator_destroy(g);
         return NULL;

@@ -5,11 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/digest.h"
 #include "workers/config.h"
 #include "workers/names.h"
 
-static const char *const method_names[METHODS] = {"none", "full", "lora", "prompt"};
-static const char *const size_names[METHODS] = {[METHOD_LORA] = "ranks", [METHOD_PROMPT] = "lengths"};
+enum { PREFIX_LIMIT = 1 << 16 };
+
+static const char *const method_names[METHODS] = {"none", "full",   "lora",    "prompt",  "prefix",
+                                                  "ia3",  "bitfit", "adapter", "unfreeze"};
+static const char *const size_names[METHODS] = {
+    [METHOD_LORA] = "ranks", [METHOD_PROMPT] = "lengths", [METHOD_PREFIX] = "lengths", [METHOD_ADAPTER] = "widths"};
 
 const char *method_name(enum method_kind kind)
 {
@@ -26,9 +31,20 @@ const char *method_sizes(enum method_kind kind)
     return (unsigned)kind < METHODS ? size_names[kind] : NULL;
 }
 
+uint32_t method_prompt_length(const struct method_config *method)
+{
+    return method->kind == METHOD_PROMPT ? method->size : 0;
+}
+
+uint32_t method_prefix_length(const struct method_config *method)
+{
+    return method->kind == METHOD_PREFIX ? method->size : 0;
+}
+
 enum {
     ATTENTION = 1 << LINEAR_Q | 1 << LINEAR_K | 1 << LINEAR_V | 1 << LINEAR_QKV | 1 << LINEAR_O,
-    MLP = 1 << LINEAR_GATE | 1 << LINEAR_UP | 1 << LINEAR_DOWN
+    MLP = 1 << LINEAR_GATE | 1 << LINEAR_UP | 1 << LINEAR_DOWN,
+    IA3 = 1 << LINEAR_K | 1 << LINEAR_V | 1 << LINEAR_QKV | 1 << LINEAR_DOWN
 };
 
 static uint32_t module_in(const struct tensor_names *names, const char *name)
@@ -54,9 +70,21 @@ uint32_t modules_find(const char *name)
     return found;
 }
 
+uint32_t modules_usual(enum method_kind kind)
+{
+    return kind == METHOD_LORA ? ATTENTION | MLP : kind == METHOD_IA3 ? IA3 : 0;
+}
+
 bool method_module(const struct method_config *method, enum linear_kind kind)
 {
-    return method->kind == METHOD_LORA && (!method->modules || method->modules >> kind & 1);
+    uint32_t usual = modules_usual(method->kind);
+    return usual && (method->modules ? method->modules : usual) >> kind & 1;
+}
+
+uint64_t method_thaw(const struct method_config *method, const struct model_config *model, uint32_t block)
+{
+    if (method->kind != METHOD_UNFREEZE) return 0;
+    return (model->layers - 1 - block) / method->thaw_layers * method->thaw_steps;
 }
 
 int method_text(const struct method_config *method, char *out, size_t size)
@@ -70,6 +98,14 @@ int method_text(const struct method_config *method, char *out, size_t size)
         used += snprintf(out + used, size - (size_t)used, "%s%s", before, places[kind]);
         before = ",";
     }
+    if (method->mlp_only && used >= 0 && (size_t)used < size)
+        used += snprintf(out + used, size - (size_t)used, " placement=mlp");
+    if (method->kind == METHOD_UNFREEZE && used >= 0 && (size_t)used < size)
+        used += snprintf(out + used, size - (size_t)used, " thaw_layers=%" PRIu32 " thaw_steps=%" PRIu64,
+                         method->thaw_layers, method->thaw_steps);
+    if (method->text[0] && used >= 0 && (size_t)used < size)
+        used +=
+            snprintf(out + used, size - (size_t)used, " text=%s", digest_of(method->text, strlen(method->text)).hex);
     return used;
 }
 
@@ -84,15 +120,51 @@ static uint64_t lora_parameters(const struct model_config *model, const struct m
     return model->layers * method->size * sides;
 }
 
+/* A vector of the outputs of each chosen matrix in attention, of the inputs in the MLP. */
+static uint64_t ia3_parameters(const struct model_config *model, const struct method_config *method)
+{
+    struct linear_size size;
+    uint64_t sum = 0;
+    for (int kind = 0; kind < LINEARS; kind++)
+        if (method_module(method, (enum linear_kind)kind) && model_linear(model, (enum linear_kind)kind, &size))
+            sum += MLP >> kind & 1 ? size.in : size.out;
+    return model->layers * sum;
+}
+
+static uint64_t model_biases(const struct model_config *model)
+{
+    struct linear_size size;
+    uint64_t norms = model->architecture.norm == NORM_LAYER ? model->width : 0, sum = 2 * norms;
+    for (int kind = 0; kind < LINEARS; kind++)
+        if (model_linear(model, (enum linear_kind)kind, &size)) sum += size.bias ? size.out : 0;
+    return model->layers * sum + norms;
+}
+
+/* Down and up with their biases, after each half or the MLP alone. */
+static uint64_t adapter_parameters(const struct model_config *model, const struct method_config *method)
+{
+    uint64_t width = model->width, size = method->size, one = 2 * width * size + width + size;
+    return model->layers * (method->mlp_only ? 1 : 2) * one;
+}
+
 uint64_t method_parameters(const struct model_config *model, const struct method_config *method)
 {
     switch (method->kind) {
     case METHOD_FULL:
+    case METHOD_UNFREEZE:
         return model_parameters(model);
+    case METHOD_IA3:
+        return ia3_parameters(model, method);
+    case METHOD_BITFIT:
+        return model_biases(model);
+    case METHOD_ADAPTER:
+        return adapter_parameters(model, method);
     case METHOD_LORA:
         return lora_parameters(model, method);
     case METHOD_PROMPT:
         return (uint64_t)method->size * model->width;
+    case METHOD_PREFIX: /* keys and values of every layer */
+        return (uint64_t)method->size * model->layers * 2 * model->kv_heads * model->head_width;
     default:
         return 0;
     }
@@ -132,6 +204,20 @@ int method_config_check(const struct method_config *method, const struct model_c
     if (!method_sizes(method->kind) && method->size)
         return error_set(err, "%s has no PET size, got %u", method_name(method->kind), method->size);
     if (method->kind == METHOD_LORA) return check_lora(method, model, err);
+    if (method->kind == METHOD_IA3) return method_modules_check(method, model, err);
+    if (method->kind == METHOD_BITFIT && !model_biases(model))
+        return error_set(err,
+                         "bitfit trains biases, and model \"%s\" has none; allowed: models with biases, such as Qwen2, "
+                         "GPT-NeoX, or with qkv_bias, out_bias, mlp_bias",
+                         model->name);
+    if (method->kind == METHOD_ADAPTER && (method->size < 1 || method->size > model->width))
+        return error_set(err, "adapter width %u is out of range for model \"%s\"; allowed: 1..%u, its width",
+                         method->size, model->name, model->width);
+    if (method->kind == METHOD_UNFREEZE && (!method->thaw_layers || !method->thaw_steps))
+        return error_set(err, "thaw_layers %u, thaw_steps %" PRIu64 "; allowed: 1 and more", method->thaw_layers,
+                         method->thaw_steps);
+    if (method->kind == METHOD_PREFIX && (method->size < 1 || method->size > PREFIX_LIMIT))
+        return error_set(err, "prefix length %u is out of range; allowed: 1..%d", method->size, PREFIX_LIMIT);
     if (method->kind == METHOD_PROMPT && (method->size < 1 || method->size > model->vocabulary))
         return error_set(err,
                          "prompt length %u is out of range for model \"%s\"; allowed: 1..%u "

@@ -51,13 +51,15 @@ static void lora_attach(struct linear *linear, const struct parameters *paramete
     linear->adapter[1] = parameters_find(parameters, "%s.lora_B.weight", module);
 }
 
-static size_t lora_kept(const struct method_config *config, enum linear_kind kind)
+static size_t lora_kept(const struct method_config *config, enum linear_kind kind, const struct linear_shape *shape)
 {
+    (void)shape;
     return method_module(config, kind) ? config->size : 0; /* x A^T */
 }
 
-static size_t lora_scratch(const struct method_config *config)
+static size_t lora_scratch(const struct method_config *config, const struct shard *shard)
 {
+    (void)shard;
     return config->size; /* its gradient */
 }
 
@@ -134,12 +136,14 @@ static void lora_backward(const struct method_context *context, const struct lin
     if (dx) lora_backward_input(context, linear, tokens, du, dx);
 }
 
-static void lora_merge(const struct method_context *context, const struct linear *linear)
+static int lora_merge(const struct method_context *context, const struct linear *linear, struct error *err)
 {
+    (void)err;
     size_t rank = context->config->size, in = linear->in, out = linear->out;
     const float *a = linear->adapter[0]->value, *b = linear->adapter[1]->value;
     context->kernels->matmul(context->device, false, false, out, in, rank, lora_scale(context->config), b, rank, a, in,
                              1, linear->weight->value, in);
+    return 0;
 }
 
 const struct method method_lora = {

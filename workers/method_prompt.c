@@ -16,29 +16,41 @@ static struct parameter *prompt_find(const struct parameters *parameters)
     return parameters_find(parameters, PROMPT);
 }
 
-/* Each row a copy of a vocabulary embedding, drawn uniformly. The rank that holds the embedding copies it, the others
- * add zero. */
-static int prompt_initialise(struct parameters *parameters, const struct model_config *model,
-                             const struct method_config *config, uint64_t seed, struct error *err)
+/* Row i becomes the embedding of ids[i % count], of (key, i) where there are none. The rank that holds the embedding
+ * copies it, the others add zero. */
+static int fill_rows(struct parameters *parameters, const struct model_config *model, const int32_t *ids, size_t count,
+                     struct random_key key, struct error *err)
 {
     const struct kernels *k = parameters->kernels;
     const struct parameter *prompt = prompt_find(parameters);
     const struct parameter *table = parameters_find(parameters, "%s.weight", tensor_names_of(model)->embedding);
-    struct random_key key = {seed, random_stream("init:" PROMPT)};
     size_t width = model->width;
-    k->fill(parameters->device, config->size * width, 0, prompt->value);
-    for (uint32_t i = 0; i < config->size; i++) {
-        uint64_t id = random_below(key, i, model->vocabulary);
+    k->fill(parameters->device, prompt->rows * width, 0, prompt->value);
+    for (size_t i = 0; i < prompt->rows; i++) {
+        uint64_t id = ids ? (uint64_t)ids[i % count] : random_below(key, i, model->vocabulary);
         if (id < table->row_first || id >= table->row_first + table->row_count) continue;
         k->copy(parameters->device, width, table->value + (id - table->row_first) * width, prompt->value + i * width);
     }
-    if (collective_sum(&parameters->collective, config->size * width, prompt->value))
+    if (collective_sum(&parameters->collective, prompt->rows * width, prompt->value))
         return error_set(err, "another device of the gang failed");
     return 0;
 }
 
+/* Vocabulary embeddings, drawn uniformly. */
+static int prompt_initialise(struct parameters *parameters, const struct model_config *model,
+                             const struct method_config *config, uint64_t seed, struct error *err)
+{
+    (void)config;
+    return fill_rows(parameters, model, NULL, 0, (struct random_key){seed, random_stream("init:" PROMPT)}, err);
+}
+
+int parameters_initialise_prompt(struct parameters *parameters, const struct model_config *model, const int32_t *ids,
+                                 size_t count, struct error *err)
+{
+    return fill_rows(parameters, model, ids, count, (struct random_key){0, 0}, err);
+}
+
 const struct method method_prompt = {
-    .reaches_embeddings = true,
     .packs = true,
     .parameters = prompt_parameters,
     .initialise = prompt_initialise,

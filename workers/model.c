@@ -37,12 +37,27 @@ static void attach_linear(const struct model *model, const struct model_lane *la
     if (lane->method->linear_attach) lane->method->linear_attach(linear, lane->parameters, module);
 }
 
+/* A layer's part of the prefix, at this rank's first key/value head. */
+static void attach_prefix(struct model *model, struct layer *layer, uint32_t index)
+{
+    const struct parameter *table = model->method->prefix ? model->method->prefix(model->parameters) : NULL;
+    if (!table) return;
+    size_t keys = (size_t)model->config.kv_heads * model->config.head_width;
+    size_t at = 2 * index * keys + model->shard.kv_heads.first * model->config.head_width;
+    layer->prefix = (struct attention_prefix){
+        .length = table->rows, .stride = table->columns, .k = table->value + at, .v = table->value + at + keys};
+    if (!table->gradient) return;
+    layer->prefix.dk = table->gradient + at;
+    layer->prefix.dv = table->gradient + at + keys;
+}
+
 static void attach_layer(struct model *model, uint32_t index)
 {
     struct layer *layer = &model->layers[index];
     const struct tensor_names *names = tensor_names_of(&model->config);
     char place[64];
     snprintf(place, sizeof place, "%s.%u.", names->layers, index);
+    attach_prefix(model, layer, index);
     attach_norm(model, &layer->attention_norm, place, names->attention_norm);
     attach_norm(model, &layer->mlp_norm, place, names->mlp_norm);
     if (model->config.architecture.qk_norm) {
@@ -57,6 +72,12 @@ static void attach_layer(struct model *model, uint32_t index)
             attach_linear(model, &model->lanes[lane], lane_linear(model, lane, &layer->linears[kind]), index,
                           (enum linear_kind)kind, place);
     }
+    if (!model->method->half_attach) return;
+    char half[96];
+    snprintf(half, sizeof half, "%sattention_adapter", place);
+    model->method->half_attach(&layer->attention_half, model->parameters, half);
+    snprintf(half, sizeof half, "%smlp_adapter", place);
+    model->method->half_attach(&layer->mlp_half, model->parameters, half);
 }
 
 static void attach(struct model *model)
@@ -122,6 +143,7 @@ void model_destroy(struct model *model)
     free(model->lanes);
     free(model->pieces);
     free(model->kv_head_of);
+    free(model->prefixes);
     free(model->layers);
     free(model);
 }
@@ -248,15 +270,67 @@ int model_forward(const struct model *model, const struct pass *pass, struct err
     return 0;
 }
 
+static bool trained(const struct parameter *parameter)
+{
+    return parameter && parameter->gradient;
+}
+
+static bool norm_trained(const struct norm *norm)
+{
+    return trained(norm->gain) || trained(norm->bias);
+}
+
+static bool half_trained(const struct half *half)
+{
+    return trained(half->adapter[0]);
+}
+
+/* A norm that reads the block's input is: the gradient of that input is wanted. */
+static bool input_trained(const struct model *model, const struct layer *layer)
+{
+    const struct architecture *a = &model->config.architecture;
+    return !a->norm_after && (norm_trained(&layer->attention_norm) || (a->parallel && norm_trained(&layer->mlp_norm)));
+}
+
+static bool linear_trained(const struct model *model, const struct linear *linear)
+{
+    if (trained(linear->weight) || trained(linear->bias)) return true;
+    for (size_t lane = 0; lane < model->lane_count; lane++)
+        if (trained(lane_linear(model, lane, linear)->adapter[0])) return true;
+    return false;
+}
+
+static bool block_trained(const struct model *model, const struct layer *layer)
+{
+    for (int kind = 0; kind < LINEARS; kind++)
+        if (model->shard.linears[kind].name && linear_trained(model, &layer->linears[kind])) return true;
+    return norm_trained(&layer->attention_norm) || norm_trained(&layer->mlp_norm) || norm_trained(&layer->query_norm) ||
+           norm_trained(&layer->key_norm) || half_trained(&layer->attention_half) || half_trained(&layer->mlp_half) ||
+           layer->prefix.dk;
+}
+
+static bool embeddings_trained(const struct model *model)
+{
+    if (trained(model->embedding)) return true;
+    for (size_t lane = 0; lane < model->lane_count; lane++)
+        if (trained(model->lanes[lane].prompt)) return true;
+    return false;
+}
+
+/* From the top down to the lowest block with something to train, or to the embeddings. */
 static int backward(const struct model *model, const struct pass *pass, struct error *err)
 {
-    for (uint32_t i = model->config.layers; i-- > 0;) {
-        bool last = i == 0 && !model->reaches_embeddings;
+    bool embeddings = embeddings_trained(model);
+    uint32_t lowest = 0;
+    while (!embeddings && lowest < model->config.layers && !block_trained(model, &model->layers[lowest]))
+        lowest++;
+    for (uint32_t i = model->config.layers; i-- > lowest;) {
+        bool last = i == lowest && !embeddings && !input_trained(model, &model->layers[i]);
         bool again = model->capacity.recompute && i + 1 < model->config.layers; /* what the top block left is there */
         if (again && block_forward(model, &model->layers[i], pass, err)) return -1;
         if (block_backward(model, &model->layers[i], pass, last, err)) return -1;
     }
-    if (model->reaches_embeddings) embed_backward(model, pass->tokens);
+    if (embeddings) embed_backward(model, pass->tokens);
     return 0;
 }
 

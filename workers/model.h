@@ -34,7 +34,7 @@ enum { PACK_LIMIT = 64 };
 struct batch {
     size_t tokens, sequences, longest;
     const int32_t *ids;       /* [tokens] */
-    const int32_t *positions; /* [tokens], from 0 in each sequence */
+    const int32_t *positions; /* [tokens], from 0 in each sequence, or from the length of the method's prefix */
     const uint32_t *offsets;  /* [sequences + 1] */
     const uint32_t *rows;     /* [targets] ascending: token rows that predict a token with a loss */
     const int32_t *labels;    /* [targets] the token to be predicted at rows[i] */

@@ -29,6 +29,18 @@ static void project(const struct model *model, const struct layer *layer, size_t
     linear_forward(model, &layer->linears[LINEAR_V], tokens, x, layer->v);
 }
 
+/* The batch's attention in a layer, which puts its prefix before every sequence. */
+static struct attention attention_of(const struct model *model, const struct layer *layer, const struct pass *pass)
+{
+    struct attention attention = pass->attention;
+    if (!model->prefixes) return attention;
+    for (size_t s = 0; s < attention.sequences.count; s++)
+        model->prefixes[s] = layer->prefix;
+    attention.prefixes = model->prefixes;
+    attention.longest_prefix = layer->prefix.length;
+    return attention;
+}
+
 int attention_forward(const struct model *model, const struct layer *layer, const struct pass *pass, float *out,
                       struct error *err)
 {
@@ -36,12 +48,13 @@ int attention_forward(const struct model *model, const struct layer *layer, cons
     project(model, layer, tokens);
     if (model->config.architecture.qk_norm && head_norms_forward(model, layer, tokens, err)) return -1;
     rotate(model, pass, false, layer->q, layer->k);
+    struct attention attention = attention_of(model, layer, pass);
     if (pass->decode)
         model->kernels->attention_decode(model->device, pass->decode, layer->q, layer->cached_keys,
                                          layer->cached_values, layer->attended);
     else
-        model->kernels->attention_forward(model->device, &pass->attention, layer->q, layer->k, layer->v,
-                                          layer->attended, layer->lse);
+        model->kernels->attention_forward(model->device, &attention, layer->q, layer->k, layer->v, layer->attended,
+                                          layer->lse);
     linear_forward(model, &layer->linears[LINEAR_O], tokens, layer->attended, out);
     return 0;
 }
@@ -68,7 +81,8 @@ int attention_backward(const struct model *model, const struct layer *layer, con
     float *dattended = model->dinner, *dq = dattended + tokens * query, *dk = dq + tokens * query,
           *dv = dk + tokens * key;
     linear_backward(model, &layer->linears[LINEAR_O], tokens, layer->attended, dout, dattended, false);
-    model->kernels->attention_backward(model->device, &pass->attention, layer->q, layer->k, layer->v, layer->attended,
+    struct attention attention = attention_of(model, layer, pass);
+    model->kernels->attention_backward(model->device, &attention, layer->q, layer->k, layer->v, layer->attended,
                                        layer->lse, dattended, dq, dk, dv);
     rotate(model, pass, true, dq, dk);
     if (model->config.architecture.qk_norm && head_norms_backward(model, layer, tokens, dq, dk, err)) return -1;

@@ -35,6 +35,24 @@ static const float *dropped(const struct model *model, const struct layer *layer
     return model->dropped;
 }
 
+/* What the method makes of a half's output, whole on every rank. */
+static void half_forward(const struct model *model, const struct half *half, const struct pass *pass, float *out)
+{
+    struct method_context context = model_context(model);
+    if (half->adapter[0]) model->method->half_forward(&context, half, pass->tokens, model->config.width, out);
+}
+
+/* The gradient of a half's own output, from that of what the method made of it, which is left alone. */
+static const float *half_backward(const struct model *model, const struct half *half, const struct pass *pass,
+                                  const float *dout)
+{
+    struct method_context context = model_context(model);
+    if (!half->adapter[0]) return dout;
+    model->kernels->copy(model->device, pass->tokens * model->config.width, dout, model->half_gradient);
+    model->method->half_backward(&context, half, pass->tokens, model->config.width, model->half_gradient);
+    return model->half_gradient;
+}
+
 /* out = in + half(norm(in)) */
 static int forward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
                                struct error *err)
@@ -42,11 +60,13 @@ static int forward_norm_before(const struct model *model, const struct layer *la
     norm_forward(model, &layer->attention_norm, pass->tokens, layer->input, layer->attention_in);
     if (attention_forward(model, layer, pass, layer->middle, err) || sum_residual(model, pass, layer->middle, err))
         return -1;
+    half_forward(model, &layer->attention_half, pass, layer->middle);
     drop_half(model, layer, pass, "attention", layer->middle);
     add_residual(model, pass, layer->input, layer->middle);
     norm_forward(model, &layer->mlp_norm, pass->tokens, layer->middle, layer->mlp_in);
     mlp_forward(model, layer, pass, layer->output);
     if (sum_residual(model, pass, layer->output, err)) return -1;
+    half_forward(model, &layer->mlp_half, pass, layer->output);
     drop_half(model, layer, pass, "mlp", layer->output);
     add_residual(model, pass, layer->middle, layer->output);
     return 0;
@@ -59,11 +79,13 @@ static int forward_norm_after(const struct model *model, const struct layer *lay
     if (attention_forward(model, layer, pass, layer->attention_out, err) ||
         sum_residual(model, pass, layer->attention_out, err))
         return -1;
+    half_forward(model, &layer->attention_half, pass, layer->attention_out);
     norm_forward(model, &layer->attention_norm, pass->tokens, layer->attention_out, layer->middle);
     drop_half(model, layer, pass, "attention", layer->middle);
     add_residual(model, pass, layer->input, layer->middle);
     mlp_forward(model, layer, pass, layer->mlp_out);
     if (sum_residual(model, pass, layer->mlp_out, err)) return -1;
+    half_forward(model, &layer->mlp_half, pass, layer->mlp_out);
     norm_forward(model, &layer->mlp_norm, pass->tokens, layer->mlp_out, layer->output);
     drop_half(model, layer, pass, "mlp", layer->output);
     add_residual(model, pass, layer->middle, layer->output);
@@ -77,11 +99,17 @@ static int forward_parallel(const struct model *model, const struct layer *layer
     norm_forward(model, &layer->attention_norm, pass->tokens, layer->input, layer->attention_in);
     norm_forward(model, &layer->mlp_norm, pass->tokens, layer->input, layer->mlp_in);
     if (attention_forward(model, layer, pass, layer->middle, err)) return -1;
-    drop_half(model, layer, pass, "attention", layer->middle); /* of partial sums: the same masks on every rank */
     mlp_forward(model, layer, pass, model->branch);
+    if (model->method->half_forward) { /* each half's sum by itself */
+        if (sum_residual(model, pass, layer->middle, err) || sum_residual(model, pass, model->branch, err)) return -1;
+        half_forward(model, &layer->attention_half, pass, layer->middle);
+        half_forward(model, &layer->mlp_half, pass, model->branch);
+    }
+    /* of partial sums, too: the same masks on every rank */
+    drop_half(model, layer, pass, "attention", layer->middle);
     drop_half(model, layer, pass, "mlp", model->branch);
     add_residual(model, pass, model->branch, layer->middle);
-    if (sum_residual(model, pass, layer->middle, err)) return -1;
+    if (!model->method->half_forward && sum_residual(model, pass, layer->middle, err)) return -1;
     if (layer->output != layer->input)
         model->kernels->copy(model->device, pass->tokens * model->config.width, layer->input, layer->output);
     add_residual(model, pass, layer->middle, layer->output);
@@ -107,10 +135,14 @@ static int through_norm(const struct model *model, const struct norm *norm, cons
 static int backward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
                                 bool last, struct error *err)
 {
-    mlp_backward(model, layer, pass, dropped(model, layer, pass, "mlp", model->dx), model->dinput);
+    mlp_backward(model, layer, pass,
+                 half_backward(model, &layer->mlp_half, pass, dropped(model, layer, pass, "mlp", model->dx)),
+                 model->dinput);
     if (through_norm(model, &layer->mlp_norm, pass, layer->middle, err) ||
-        attention_backward(model, layer, pass, dropped(model, layer, pass, "attention", model->dx),
-                           last ? NULL : model->dinput, err))
+        attention_backward(
+            model, layer, pass,
+            half_backward(model, &layer->attention_half, pass, dropped(model, layer, pass, "attention", model->dx)),
+            last ? NULL : model->dinput, err))
         return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
 }
@@ -134,11 +166,13 @@ static int backward_norm_after(const struct model *model, const struct layer *la
                                struct error *err)
 {
     branch_of(model, &layer->mlp_norm, pass, layer->mlp_out, dropped(model, layer, pass, "mlp", model->dx));
-    mlp_backward(model, layer, pass, model->branch, model->dinput);
+    mlp_backward(model, layer, pass, half_backward(model, &layer->mlp_half, pass, model->branch), model->dinput);
     if (add_dinput(model, pass, err)) return -1;
     branch_of(model, &layer->attention_norm, pass, layer->attention_out,
               dropped(model, layer, pass, "attention", model->dx));
-    if (attention_backward(model, layer, pass, model->branch, last ? NULL : model->dinput, err)) return -1;
+    if (attention_backward(model, layer, pass, half_backward(model, &layer->attention_half, pass, model->branch),
+                           last ? NULL : model->dinput, err))
+        return -1;
     return last ? 0 : add_dinput(model, pass, err);
 }
 
@@ -146,10 +180,14 @@ static int backward_parallel(const struct model *model, const struct layer *laye
                              struct error *err)
 {
     model->kernels->copy(model->device, pass->tokens * model->config.width, model->dx, model->branch);
-    mlp_backward(model, layer, pass, dropped(model, layer, pass, "mlp", model->branch), last ? NULL : model->dinput);
+    mlp_backward(model, layer, pass,
+                 half_backward(model, &layer->mlp_half, pass, dropped(model, layer, pass, "mlp", model->branch)),
+                 last ? NULL : model->dinput);
     if (!last && through_norm(model, &layer->mlp_norm, pass, layer->input, err)) return -1;
-    if (attention_backward(model, layer, pass, dropped(model, layer, pass, "attention", model->branch),
-                           last ? NULL : model->dinput, err))
+    if (attention_backward(
+            model, layer, pass,
+            half_backward(model, &layer->attention_half, pass, dropped(model, layer, pass, "attention", model->branch)),
+            last ? NULL : model->dinput, err))
         return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
 }

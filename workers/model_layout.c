@@ -1,6 +1,7 @@
 /* The buffers of a model, sized by one walk: while counting for the plan, then while assigning for the worker. */
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "workers/model_parts.h"
 
@@ -19,7 +20,6 @@ static int prepare_lanes(struct model *model, const struct lane *lanes, size_t c
         if (count > 1 && !lane->method->packs)
             return error_set(err, "points of method %s are not packed", method_name(lanes[i].method.kind));
         model->keeps_linear_inputs |= lane->method->keeps_linear_inputs;
-        model->reaches_embeddings |= lane->method->reaches_embeddings;
         if (i == 0) continue;
         lane->linears = calloc((size_t)model->config.layers * LINEARS, sizeof *lane->linears);
         if (!lane->linears) return error_set(err, "out of memory");
@@ -58,22 +58,26 @@ int model_prepare(struct model *model, const struct model_config *config, const 
     size_t most = segment_padded(LOSS_ROWS);
     model->loss_rows = capacity->targets < most ? capacity->targets : most;
     uint32_t window = config->architecture.window;
-    if (window && capacity->longest > window)
+    if (window && capacity->longest + method_prefix_length(method) > window)
         return error_set(err,
                          "sequences of %zu tokens are longer than the %" PRIu32 " that attention sees in model \"%s\"; "
-                         "allowed: up to that, the virtual tokens of a prompt counted",
-                         capacity->longest, window, config->name);
+                         "allowed: up to that, the virtual tokens of a prompt or prefix counted",
+                         capacity->longest + method_prefix_length(method), window, config->name);
     if (shard_of(config, rank, size, &model->shard, err)) return -1;
     model->layers = calloc(config->layers, sizeof *model->layers);
     model->kv_head_of = calloc(model->shard.heads.count, sizeof *model->kv_head_of);
     if (!model->layers || !model->kv_head_of) return error_set(err, "out of memory");
+    if (method_prefix_length(method)) {
+        model->prefixes = calloc(capacity->sequences, sizeof *model->prefixes);
+        if (!model->prefixes) return error_set(err, "out of memory");
+    }
     for (size_t head = 0; head < model->shard.heads.count; head++)
         model->kv_head_of[head] =
             (uint32_t)(shard_kv_head(config, model->shard.heads.first + head) - model->shard.kv_heads.first);
     return 0;
 }
 
-/* What the methods keep beside each linear layer. */
+/* What the methods keep beside each linear layer, and behind each half. */
 static void layout_method(const struct model *model, uint32_t index, struct arena *arena)
 {
     for (size_t i = 0; i < model->lane_count; i++) {
@@ -82,10 +86,16 @@ static void layout_method(const struct model *model, uint32_t index, struct aren
             struct linear *linear =
                 i ? &lane->linears[index * LINEARS + (uint32_t)kind] : &model->layers[index].linears[kind];
             if (!model->shard.linears[kind].name || !lane->method->linear_kept) continue;
-            linear->kept = arena_floats(arena, lane->capacity.tokens,
-                                        lane->method->linear_kept(&lane->method_config, (enum linear_kind)kind));
+            linear->kept = arena_floats(
+                arena, lane->capacity.tokens,
+                lane->method->linear_kept(&lane->method_config, (enum linear_kind)kind, &model->shard.linears[kind]));
         }
     }
+    if (!model->method->half_kept) return;
+    struct layer *layer = &model->layers[index];
+    size_t kept = model->method->half_kept(&model->method_config, model->config.width);
+    if (!model->method_config.mlp_only) layer->attention_half.kept = arena_floats(arena, model->capacity.tokens, kept);
+    layer->mlp_half.kept = arena_floats(arena, model->capacity.tokens, kept);
 }
 
 /* Inputs of the linear layers, where nothing else in the backward pass reads them. */
@@ -153,6 +163,9 @@ static void share_layer(const struct model *model, uint32_t index)
     struct layer own = *layer;
     *layer = *first;
     layer->input = own.input;
+    layer->prefix = own.prefix;
+    memcpy(layer->attention_half.adapter, own.attention_half.adapter, sizeof own.attention_half.adapter);
+    memcpy(layer->mlp_half.adapter, own.mlp_half.adapter, sizeof own.mlp_half.adapter);
     layer->attention_norm = own.attention_norm;
     layer->mlp_norm = own.mlp_norm;
     layer->query_norm = own.query_norm;
@@ -230,16 +243,9 @@ static void layout_backward(struct model *model, struct arena *arena)
     size_t tokens = model->capacity.tokens, width = model->config.width;
     size_t attention = 2 * (model->shard.query.count + model->shard.key.count);
     size_t mlp = model->shard.ffn.count;
-    size_t scratch = 0;
-    for (size_t i = 0; i < model->lane_count; i++) {
-        const struct model_lane *lane = &model->lanes[i];
-        size_t wanted = lane->method->scratch ? lane->method->scratch(&lane->method_config) : 0;
-        if (lane->capacity.tokens * wanted > scratch) scratch = lane->capacity.tokens * wanted;
-    }
     model->dx = arena_floats(arena, tokens, width);
     model->dinput = arena_floats(arena, tokens, width);
     model->dinner = arena_floats(arena, tokens, attention > mlp ? attention : mlp);
-    model->method_scratch = arena_floats(arena, 1, scratch);
     if (model->capacity.dropout) model->dropped = arena_floats(arena, tokens, width);
     size_t inputs = 0;
     for (size_t i = 0; i < model->lane_count; i++) {
@@ -248,6 +254,20 @@ static void layout_backward(struct model *model, struct arena *arena)
         if (drops && lane->capacity.tokens > inputs) inputs = lane->capacity.tokens;
     }
     if (inputs) model->method_input = arena_floats(arena, inputs, largest_input(model));
+    if (model->method->half_backward) model->half_gradient = arena_floats(arena, tokens, width);
+}
+
+/* Of the method that wants most, where it wants some. */
+static void layout_scratch(struct model *model, struct arena *arena)
+{
+    size_t scratch = 0;
+    for (size_t i = 0; i < model->lane_count; i++) {
+        const struct model_lane *lane = &model->lanes[i];
+        if (!lane->method->scratch || (!model->training && !lane->method->scratch_forward)) continue;
+        size_t wanted = lane->capacity.tokens * lane->method->scratch(&lane->method_config, &model->shard);
+        if (wanted > scratch) scratch = wanted;
+    }
+    model->method_scratch = arena_floats(arena, 1, scratch);
 }
 
 static void layout_loss(struct model *model, struct arena *arena)
@@ -276,4 +296,5 @@ void model_layout(struct model *model, struct arena *activations, struct arena *
     layout_passing(model, workspace);
     layout_loss(model, workspace);
     if (model->training) layout_backward(model, workspace);
+    layout_scratch(model, workspace);
 }

@@ -11,6 +11,11 @@ static struct method_context context_of(const struct model *model, size_t lane, 
                                    .input = model->method_input};
 }
 
+struct method_context model_context(const struct model *model)
+{
+    return context_of(model, 0, NULL);
+}
+
 int model_merge(struct model *model, struct error *err)
 {
     const struct method *method = model->method;
@@ -20,8 +25,9 @@ int model_merge(struct model *model, struct error *err)
         return error_set(err, "what %s adds cannot be taken up by the weights", method_name(model->method_config.kind));
     for (uint32_t i = 0; i < model->config.layers; i++)
         for (int kind = 0; kind < LINEARS; kind++)
-            if (model->layers[i].linears[kind].adapter[0])
-                method->linear_merge(&context, &model->layers[i].linears[kind]);
+            if (model->layers[i].linears[kind].adapter[0] &&
+                method->linear_merge(&context, &model->layers[i].linears[kind], err))
+                return -1;
     return model->kernels->synchronise(model->device, err);
 }
 
@@ -34,19 +40,44 @@ static size_t segments_of(const struct model *model, size_t tokens, struct segme
     return model->segment_count ? model->segment_count : 1;
 }
 
+/* Methods that change inputs or outputs are not in packs: all rows are theirs. */
 void linear_forward(const struct model *model, const struct linear *linear, size_t tokens, const float *x, float *y)
 {
     struct segment all;
     const struct segment *segments;
     size_t in = linear->in, out = linear->out, count = segments_of(model, tokens, &all, &segments);
-    segments_matmul(model, segments, count, true, out, in, x, linear->weight->value, 0, y);
+    const float *input = x;
+    if (linear->changes_input) {
+        struct method_context context = model_context(model);
+        model->method->linear_input(&context, linear, tokens, x, model->method_scratch);
+        input = model->method_scratch;
+    }
+    segments_matmul(model, segments, count, true, out, in, input, linear->weight->value, 0, y);
     if (linear->adds_bias) model->kernels->bias_forward(model->device, tokens, out, linear->bias->value, y);
     for (size_t i = 0; i < count; i++) {
         const struct segment *s = &segments[i];
+        const struct method *method = model->lanes[s->lane].method;
         const struct linear *own = lane_linear(model, s->lane, linear);
         struct method_context context = context_of(model, s->lane, &s->draws);
-        if (own->adapter[0])
-            model->lanes[s->lane].method->linear_forward(&context, own, s->rows, x + s->first * in, y + s->first * out);
+        if (own->adapter[0] && method->linear_forward)
+            method->linear_forward(&context, own, s->rows, x + s->first * in, y + s->first * out);
+    }
+}
+
+/* dx of the matrix alone, from the gradient of what it gave; and what a change of its input makes of it. */
+static void input_backward(const struct model *model, const struct linear *linear, size_t tokens, const float *dout,
+                           float *dx, bool add)
+{
+    struct segment all;
+    const struct segment *segments;
+    struct method_context context = model_context(model);
+    size_t in = linear->in, out = linear->out, count = segments_of(model, tokens, &all, &segments);
+    const float *weight = linear->weight->value;
+    if (linear->changes_input) {
+        segments_matmul(model, segments, count, false, in, out, dout, weight, 0, model->method_scratch);
+        model->method->linear_input_backward(&context, linear, tokens, model->method_scratch, add, dx);
+    } else if (dx) {
+        segments_matmul(model, segments, count, false, in, out, dout, weight, add ? 1 : 0, dx);
     }
 }
 
@@ -57,18 +88,24 @@ void linear_backward(const struct model *model, const struct linear *linear, siz
     const struct segment *segments;
     const struct kernels *k = model->kernels;
     size_t in = linear->in, out = linear->out, count = segments_of(model, tokens, &all, &segments);
-    const struct parameter *weight = linear->weight;
-    if (weight->gradient)
-        k->matmul(model->device, true, false, out, in, tokens, 1, dy, out, x, in, 1, weight->gradient, in);
+    const float *dout = dy;
+    if (linear->changes_output) {
+        struct method_context context = model_context(model);
+        model->method->linear_output_backward(&context, linear, tokens, dy, model->method_scratch);
+        dout = model->method_scratch;
+    }
+    if (linear->weight->gradient)
+        k->matmul(model->device, true, false, out, in, tokens, 1, dout, out, x, in, 1, linear->weight->gradient, in);
     if (linear->bias && linear->bias->gradient)
-        k->bias_backward(model->device, tokens, out, dy, linear->bias->gradient);
-    if (dx) segments_matmul(model, segments, count, false, in, out, dy, weight->value, add ? 1 : 0, dx);
+        k->bias_backward(model->device, tokens, out, dout, linear->bias->gradient);
+    input_backward(model, linear, tokens, dout, dx, add);
     for (size_t i = 0; i < count; i++) {
         const struct segment *s = &segments[i];
+        const struct method *method = model->lanes[s->lane].method;
         const struct linear *own = lane_linear(model, s->lane, linear);
         struct method_context context = context_of(model, s->lane, &s->draws);
-        if (own->adapter[0])
-            model->lanes[s->lane].method->linear_backward(&context, own, s->rows, x + s->first * in,
-                                                          dy + s->first * out, dx ? dx + s->first * in : NULL);
+        if (own->adapter[0] && method->linear_backward)
+            method->linear_backward(&context, own, s->rows, x + s->first * in, dy + s->first * out,
+                                    dx ? dx + s->first * in : NULL);
     }
 }

@@ -21,6 +21,8 @@ struct norm {
 struct layer {
     struct norm attention_norm, mlp_norm, query_norm, key_norm;
     struct linear linears[LINEARS];
+    struct half attention_half, mlp_half;
+    struct attention_prefix prefix; /* what the method puts before every sequence */
     float *input, *middle, *output; /* residual stream before attention, between, after the MLP [T][W]; output is the
                                        next layer's input. Halves side by side: middle is their sum */
     float *attention_in, *mlp_in;   /* [T][W] inputs of the halves: normed, or the residual stream itself */
@@ -50,8 +52,8 @@ struct model {
     size_t lane_count;
     struct method_config method_config; /* of the first lane */
     const struct method *method;
-    struct parameters *parameters;                /* borrowed */
-    bool keeps_linear_inputs, reaches_embeddings; /* some lane's method does */
+    struct parameters *parameters; /* borrowed */
+    bool keeps_linear_inputs;      /* some lane's method does */
     const struct kernels *kernels;
     struct device *device;
     struct collective collective;
@@ -68,8 +70,9 @@ struct model {
     struct parameter *embedding, *unembedding, *prompt; /* prompt: of the first lane */
     struct norm final_norm;                             /* of [C] rows at a time */
     struct layer *layers;
-    uint32_t *kv_head_of; /* [heads] of this rank, counted in the key/value heads of this rank */
-    float *final;         /* the last layer's output */
+    uint32_t *kv_head_of;              /* [heads] of this rank, counted in the key/value heads of this rank */
+    struct attention_prefix *prefixes; /* [sequences] of one attention; NULL: the method has none */
+    float *final;                      /* the last layer's output */
 
     /* workspace */
     int32_t *ids, *positions, *labels;
@@ -83,6 +86,7 @@ struct model {
     float *dinner;          /* gradients inside a block: attended, q, k, v; or activated */
     float *method_scratch;  /* [T][scratch] of the method that wants most */
     float *method_input;    /* [largest T of a lane that drops inputs][largest input of a linear layer] */
+    float *half_gradient;   /* [T][W] gradient of a half's output, where the method changes it */
     struct segment *pieces; /* [lane_count] of the rows whose logits are worked on */
     size_t loss_rows;       /* C: targets, at most LOSS_ROWS with padding */
     float *loss_hidden, *loss_normed, *loss_dnormed, *loss_dhidden; /* [C][W] */
@@ -126,6 +130,8 @@ int model_sum(const struct model *model, size_t n, float *x, struct error *err);
 
 /* Dropout of the recipe at a site; y may be x. Only while model->drops. */
 void drop(const struct model *model, const char *site, uint32_t layer, size_t tokens, const float *x, float *y);
+/* Where a hook of the method computes. */
+struct method_context model_context(const struct model *model);
 
 /* y = x W^T, with what the method adds; partial where the layer is row-parallel. */
 void linear_forward(const struct model *model, const struct linear *linear, size_t tokens, const float *x, float *y);

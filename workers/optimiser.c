@@ -30,13 +30,13 @@ int optimiser_step(struct parameters *parameters, const struct recipe *recipe, u
         struct parameter *p = &parameters->list[i];
         size_t n = p->row_count * p->column_count;
         float decay = p->decay ? (float)recipe->weight_decay : 0;
-        if (!p->trainable || n == 0) continue;
+        if (!p->gradient || n == 0) continue;
         if (recipe->optimiser == OPTIMISER_SGD)
             k->sgd(parameters->device, n, p->value, p->gradient, p->moment1, (float)rate, (float)recipe->momentum,
                    decay, (float)gradient_scale);
         else
             k->adamw(parameters->device, n, p->value, p->gradient, p->moment1, p->moment2, (float)rate,
-                     (float)recipe->beta1, (float)recipe->beta2, (float)recipe->epsilon, decay, step,
+                     (float)recipe->beta1, (float)recipe->beta2, (float)recipe->epsilon, decay, step - p->thaw,
                      (float)gradient_scale);
     }
     return 0;

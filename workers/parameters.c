@@ -10,6 +10,13 @@
 #include "workers/method.h"
 #include "workers/optimiser.h"
 
+bool parameter_is_bias(const char *name)
+{
+    static const char end[] = ".bias";
+    size_t length = strlen(name);
+    return length >= sizeof end && !strcmp(name + length - (sizeof end - 1), end);
+}
+
 void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, struct part columns, bool decay,
                 bool partial)
 {
@@ -29,7 +36,9 @@ void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, st
                             .whole = rows.whole && columns.whole,
                             .rows_cut = rows.split && !rows.whole && walk->shard.size > 1,
                             .columns_cut = columns.split && !columns.whole && walk->shard.size > 1,
-                            .trainable = walk->trainable,
+                            .trainable = walk->trainable || (method_of(walk->method->kind)->trains_biases &&
+                                                             !walk->adapter && parameter_is_bias(name)),
+                            .thaw = walk->thaw,
                             .decay = decay,
                             .partial_gradient = partial && walk->shard.size > 1,
                             .adapter = walk->adapter};
@@ -94,9 +103,12 @@ static void walk_tensors(struct tensor_walk *walk)
     walk->count = 0;
     walk->adapter = false;
     walk->trainable = method->trains_base;
+    walk->thaw = method_thaw(walk->method, walk->model, 0);
     add_tensor(walk, "", names->embedding, "weight", vocabulary, width, true, false);
-    for (uint32_t layer = 0; layer < walk->model->layers; layer++)
+    for (uint32_t layer = 0; layer < walk->model->layers; layer++) {
+        walk->thaw = method_thaw(walk->method, walk->model, layer);
         walk_layer(walk, layer);
+    }
     walk_norm(walk, "", names->final_norm);
     if (!walk->model->tied) add_tensor(walk, "", names->unembedding, "weight", vocabulary, width, true, false);
     walk->adapter = walk->trainable = true;
@@ -158,7 +170,8 @@ static void layout_gradients(struct layout *layout, struct parameter *list, size
         for (size_t i = 0; i < count; i++) {
             struct parameter *p = &list[i];
             bool summed = p->partial_gradient && p->whole;
-            if (p->trainable && summed == !rest) p->gradient = arena_floats(train, p->row_count, p->column_count);
+            if (p->trainable && summed == !rest)
+                p->gradient = p->gradient_room = arena_floats(train, p->row_count, p->column_count);
         }
         if (!rest) layout->partial_count = train->used / sizeof(float);
     }
@@ -295,6 +308,12 @@ struct parameters *parameters_create_beside(const struct parameters *base, const
         return NULL;
     }
     return create(model, method, recipe, &base->collective, base->kernels, base->device, base, err);
+}
+
+void parameters_thaw(struct parameters *p, uint64_t step)
+{
+    for (size_t i = 0; i < p->count; i++)
+        p->list[i].gradient = step > p->list[i].thaw ? p->list[i].gradient_room : NULL;
 }
 
 void parameters_destroy(struct parameters *p)

@@ -40,7 +40,9 @@ struct parameter {
                               ranks before the step */
     bool adapter;          /* of the method, not of the base */
     float *value;          /* [row_count][column_count], device memory */
-    float *gradient;       /* the same shape; NULL where not trainable or where only evaluation is wanted, as below */
+    float *gradient;       /* the same shape; NULL where not trained now or where only evaluation is wanted, as below */
+    float *gradient_room;  /* where it lies while the tensor is trained */
+    uint64_t thaw;         /* steps before the first one that trains it */
     float *moment1, *moment2; /* of the optimiser (optimiser.h), of these forms */
     enum moment_form form1, form2;
     float *sums1, *sums2; /* Adafactor: squares of gradients, of the forms of the moments */
@@ -74,11 +76,17 @@ struct parameters *parameters_create_beside(const struct parameters *base, const
                                             struct error *err);
 void parameters_destroy(struct parameters *parameters);
 
+/* From now on gradients are those of step `step` (from 1): of what it trains. At first all are. */
+void parameters_thaw(struct parameters *parameters, uint64_t step);
+
 /* The tensors of a whole base, without memory: names and shapes. *list is malloc'ed. */
 int parameters_list(const struct model_config *model, struct parameter **list, size_t *count, struct error *err);
 
 /* Host memory for the largest tile (malloc, the caller frees). NULL with *err. */
 float *parameters_staging(const struct parameters *parameters, struct error *err);
+
+/* "....bias" */
+bool parameter_is_bias(const char *name);
 
 /* By name, or NULL. */
 struct parameter *parameters_find(const struct parameters *parameters, const char *format, ...)
@@ -97,6 +105,10 @@ void parameters_initialise_base(struct parameters *parameters, const struct mode
  * before. May call collectives. */
 int parameters_initialise_adapter(struct parameters *parameters, const struct model_config *model,
                                   const struct method_config *method, uint64_t seed, struct error *err);
+/* A prompt begins as the embeddings of ids[count], again and again up to its length (PEFT's PromptTuningInit.TEXT); the
+ * ids are of the vocabulary. May call collectives. */
+int parameters_initialise_prompt(struct parameters *parameters, const struct model_config *model, const int32_t *ids,
+                                 size_t count, struct error *err);
 
 /* One tensor: every value `size`, uniform in +-size, or normal with deviation `size`; drawn by (seed, name, global
  * index). */

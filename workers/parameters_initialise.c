@@ -43,13 +43,6 @@ void parameter_fill(const struct parameters *parameters, const struct parameter 
     }
 }
 
-static bool is_bias(const struct parameter *p)
-{
-    static const char end[] = ".bias";
-    size_t length = strlen(p->name);
-    return length >= sizeof end && !strcmp(p->name + length - (sizeof end - 1), end);
-}
-
 void parameters_initialise_base(struct parameters *parameters, const struct model_config *model, uint64_t seed)
 {
     const struct tensor_names *names = tensor_names_of(model);
@@ -58,7 +51,7 @@ void parameters_initialise_base(struct parameters *parameters, const struct mode
         const struct parameter *p = &parameters->list[i];
         if (p->adapter) continue;
         if (!p->decay)
-            parameter_fill(parameters, p, INITIAL_CONSTANT, is_bias(p) ? 0 : 1, seed);
+            parameter_fill(parameters, p, INITIAL_CONSTANT, parameter_is_bias(p->name) ? 0 : 1, seed);
         else if (strstr(p->name, names->linears[LINEAR_O]) || strstr(p->name, names->linears[LINEAR_DOWN]))
             parameter_fill(parameters, p, INITIAL_NORMAL, residual, seed);
         else

@@ -169,6 +169,10 @@ static const struct field method_fields[] = {
     REAL(method_config, dropout),
     PLAIN(method_config, rank_stabilised, FIELD_BOOL),
     U32(method_config, modules, 0, (1 << LINEARS) - 1),
+    PLAIN(method_config, mlp_only, FIELD_BOOL),
+    U32(method_config, thaw_layers, 0, UINT32_MAX),
+    U64(method_config, thaw_steps),
+    TEXT(method_config, text, PROMPT_TEXT),
     {.key = NULL},
 };
 

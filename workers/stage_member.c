@@ -2,17 +2,13 @@
 #include <stdlib.h>
 
 #include "workers/huggingface.h"
+#include "workers/prompt_text.h"
 #include "workers/stage_internal.h"
 
 static void report(void *context)
 {
     struct member *member = context;
     if (member->collective->rank == 0) monitor_tick(&member->run->monitor);
-}
-
-static uint32_t prompt_length(const struct stage *stage)
-{
-    return stage->method.kind == METHOD_PROMPT ? stage->method.size : 0;
 }
 
 static struct feed *open_split(const struct run *run, enum dataset_split split, uint64_t limit, bool shuffle,
@@ -24,7 +20,8 @@ static struct feed *open_split(const struct run *run, enum dataset_split split, 
                              .text = stage->kind == STAGE_PRETRAIN,
                              .length = stage->recipe.sequence_length,
                              .mixture = stage->recipe.objective == OBJECTIVE_UL2 ? &stage->recipe.mixture : NULL,
-                             .prompt = prompt_length(stage),
+                             .prompt = method_prompt_length(&stage->method),
+                             .prefix = method_prefix_length(&stage->method),
                              .limit = limit,
                              .shuffle = shuffle,
                              .stream = stage->recipe.order == ORDER_STREAM,
@@ -39,7 +36,8 @@ static int open_feeds(struct member *member, struct error *err)
     struct run *run = member->run;
     const struct stage *stage = run->stage;
     struct error none = {""};
-    member->text = feed_text_valid(run->dataset, prompt_length(stage), &none);
+    member->text = feed_text_valid(run->dataset, method_prompt_length(&stage->method),
+                                   method_prefix_length(&stage->method), &none);
     if (!member->text && none.text[0]) return error_set(err, "%s", none.text);
     if (stage->kind == STAGE_PRETRAIN) {
         member->train = open_split(run, SPLIT_TRAIN, 0, true, err);
@@ -175,6 +173,20 @@ int member_load_trainable(struct member *member, const struct checkpoint *checkp
     return load(member, checkpoint, true, moments, err);
 }
 
+/* What the method adds, as it begins. */
+static int initialise_method(struct member *member, struct error *err)
+{
+    const struct stage *stage = member->run->stage;
+    if (!stage->method.text[0])
+        return parameters_initialise_adapter(member->parameters, &stage->model, &stage->method, stage->seed, err);
+    int32_t *ids;
+    size_t count;
+    if (prompt_text_ids(member->run->dataset, stage->method.text, &ids, &count, err)) return -1;
+    int result = parameters_initialise_prompt(member->parameters, &stage->model, ids, count, err);
+    free(ids);
+    return result;
+}
+
 int member_load(struct member *member, struct error *err)
 {
     const struct run *run = member->run;
@@ -191,5 +203,5 @@ int member_load(struct member *member, struct error *err)
         return -1;
     const struct checkpoint *from = run->own ? run->own : run->prefix;
     if (from && !run->start.finished) return load(member, from, true, true, err);
-    return parameters_initialise_adapter(member->parameters, &stage->model, &stage->method, stage->seed, err);
+    return initialise_method(member, err);
 }

@@ -60,8 +60,9 @@ static void describe(const struct run *run, struct stage_outcome *outcome)
     outcome->seconds = run_seconds(run);
     outcome->peak_bytes = peak_bytes();
     if (trained->sequences)
-        outcome->flops = cost_flops(&stage->model, &stage->method, true, (double)trained->tokens,
-                                    (double)trained->targets, (double)trained->tokens / (double)trained->sequences);
+        outcome->flops =
+            cost_training_flops(&stage->model, &stage->method, run->start.step, end, (double)trained->tokens,
+                                (double)trained->targets, (double)trained->tokens / (double)trained->sequences);
 }
 
 static void fail(struct stage_outcome *outcome, const struct error *err)

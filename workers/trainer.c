@@ -19,6 +19,7 @@ static int begin(struct trainer *trainer, uint64_t step, struct cursor *cursor, 
     uint64_t batch = trainer->recipe->batch;
     *out = (struct trainer_step){.loss = 0};
     *cursor = (struct cursor){.step = step, .next = (step - 1) * batch, .end = step * batch};
+    parameters_thaw(trainer->parameters, step);
     parameters_zero_gradients(trainer->parameters);
     if (feed_targets(trainer->feed, cursor->next, cursor->end, &out->targets, err)) return -1;
     cursor->scale = (float)(1.0 / (double)out->targets);

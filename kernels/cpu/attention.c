@@ -1,10 +1,11 @@
 /* Causal attention of the cpu backend: the threads of the device take a (sequence, key/value head) each, in scratch of
  * their own.
  *
- * The head's rows are packed (padded to whole vectors), then the scores of QUERIES queries are made, turned into
- * probabilities and used, as in FlashAttention: the whole matrix of scores never exists. They lie transposed, a row a
- * key: maxima and sums over keys are then sums of vectors. The backward pass makes the scores again from the saved
- * log-sum-exp (Dao et al. 2022). Of the block on the diagonal, GROUP rows at a time stop where none of them sees more.
+ * The head's rows are packed (padded to whole vectors), those of a prefix first, then the scores of QUERIES queries are
+ * made, turned into probabilities and used, as in FlashAttention: the whole matrix of scores never exists. They lie
+ * transposed, a row a key: maxima and sums over keys are then sums of vectors. The backward pass makes the scores again
+ * from the saved log-sum-exp (Dao et al. 2022). Of the block on the diagonal, GROUP rows at a time stop where none of
+ * them sees more.
  */
 #include <float.h>
 #include <math.h>
@@ -26,15 +27,20 @@ struct space {
     float *maxima, *sums, *delta, *lse;     /* [QUERIES] */
 };
 
+static size_t space_length(const struct attention *a)
+{
+    return round_up(a->longest_prefix + round_up(a->sequences.longest));
+}
+
 static size_t space_floats(const struct attention *a)
 {
-    size_t length = round_up(a->sequences.longest), width = round_up(a->head_width);
+    size_t length = space_length(a), width = round_up(a->head_width);
     return 5 * QUERIES * width + 2 * length * QUERIES + 4 * length * width + 4 * QUERIES;
 }
 
 static struct space space_at(const struct attention *a, float *scratch, size_t thread)
 {
-    size_t length = round_up(a->sequences.longest), width = round_up(a->head_width);
+    size_t length = space_length(a), width = round_up(a->head_width);
     float *at = scratch + thread * space_floats(a);
     struct space s = {.width = width};
     float **blocks[] = {&s.q, &s.dout, &s.out, &s.q_t, &s.dout_t}, **scores[] = {&s.scores, &s.dscores};
@@ -79,22 +85,46 @@ INLINE void unpack(size_t n, size_t width, size_t padded, size_t stride, float f
     }
 }
 
+/* What sequence s sees before its own tokens, at key/value head g. */
+INLINE struct attention_prefix prefix_of(const struct attention *a, size_t s, size_t g)
+{
+    struct attention_prefix prefix = {.length = 0};
+    size_t at = g * a->head_width;
+    if (!a->prefixes || !a->prefixes[s].length) return prefix;
+    prefix = a->prefixes[s];
+    prefix.k += at;
+    prefix.v += at;
+    if (prefix.dk) prefix.dk += at;
+    if (prefix.dv) prefix.dv += at;
+    return prefix;
+}
+
+/* Gradients of a prefix's keys or values. */
+INLINE void unpack_add(size_t n, size_t width, size_t padded, size_t stride, const float *from, float *to)
+{
+    for (size_t i = 0; to && i < n; i++) {
+        for (size_t d = 0; d < width; d++)
+            to[i * stride + d] += from[i * padded + d];
+    }
+}
+
 INLINE size_t whole_groups(size_t n)
 {
     return (n + GROUP - 1) / GROUP * GROUP;
 }
 
-/* Queries first .. first+n-1 of a sequence (first a multiple of QUERIES) and the keys up to the last of them. */
+/* n queries and the keys up to the last of them: `first` that all of them see, then their own. */
 struct block {
     size_t first, n;
     size_t columns; /* n in whole vectors */
     size_t keys;    /* in whole groups */
 };
 
-INLINE struct block block_at(size_t first, size_t length)
+/* From query `first` of a sequence of `length` on, behind a prefix. */
+INLINE struct block block_at(size_t prefix, size_t first, size_t length)
 {
     size_t n = length - first < QUERIES ? length - first : QUERIES;
-    return (struct block){first, n, round_up(n), first + whole_groups(n)};
+    return (struct block){prefix + first, n, round_up(n), prefix + first + whole_groups(n)};
 }
 
 /* out[keys][QUERIES] = keys or values [keys][D] times transposed[D][QUERIES] */
@@ -176,17 +206,21 @@ INLINE void forward_block(int lanes, const struct attention *a, const struct spa
     }
 }
 
-CLONES static void forward_sequence(int lanes, const struct attention *a, const struct space *s, size_t begin,
-                                    size_t end, size_t g, const float *q, const float *k, const float *v, float *out,
-                                    float *lse)
+CLONES static void forward_sequence(int lanes, const struct attention *a, const struct space *s, size_t sequence,
+                                    size_t g, const float *q, const float *k, const float *v, float *out, float *lse)
 {
-    size_t n = end - begin, width = a->head_width, stride = a->kv_heads * width, kv = begin * stride + g * width;
-    pack(n, round_up(n), width, s->width, stride, 1, k + kv, s->keys);
-    pack(n, round_up(n), width, s->width, stride, 1, v + kv, s->values);
+    size_t begin = a->sequences.offsets[sequence], n = a->sequences.offsets[sequence + 1] - begin;
+    size_t width = a->head_width, D = s->width, stride = a->kv_heads * width, kv = begin * stride + g * width;
+    struct attention_prefix prefix = prefix_of(a, sequence, g);
+    size_t before = prefix.length;
+    if (before) pack(before, before, width, D, prefix.stride, 1, prefix.k, s->keys);
+    if (before) pack(before, before, width, D, prefix.stride, 1, prefix.v, s->values);
+    pack(n, round_up(n), width, D, stride, 1, k + kv, s->keys + before * D);
+    pack(n, round_up(n), width, D, stride, 1, v + kv, s->values + before * D);
     for (size_t h = 0; h < a->heads; h++) {
         if (a->kv_head_of[h] != g) continue;
         for (size_t first = 0; first < n; first += QUERIES) {
-            struct block block = block_at(first, n);
+            struct block block = block_at(before, first, n);
             size_t at = (begin + first) * a->heads + h;
             forward_block(lanes, a, s, &block, q + at * width, out + at * width, lse + at);
         }
@@ -203,8 +237,7 @@ void cpu_attention_forward(struct device *device, const struct attention *shape,
     for (size_t unit = 0; unit < units; unit++) {
         size_t sequence = unit / shape->kv_heads, g = unit % shape->kv_heads;
         struct space space = space_at(shape, scratch, threads > 1 ? (size_t)omp_get_thread_num() : 0);
-        forward_sequence(device->lanes, shape, &space, shape->sequences.offsets[sequence],
-                         shape->sequences.offsets[sequence + 1], g, q, k, v, out, lse);
+        forward_sequence(device->lanes, shape, &space, sequence, g, q, k, v, out, lse);
     }
 }
 
@@ -261,40 +294,49 @@ struct gradients {
     float *dq, *dk, *dv;
 };
 
-CLONES static void backward_sequence(int lanes, const struct attention *a, const struct space *s, size_t begin,
-                                     size_t end, size_t g, const struct gradients *x)
+CLONES static void backward_sequence(int lanes, const struct attention *a, const struct space *s, size_t sequence,
+                                     size_t g, const struct gradients *x)
 {
-    size_t n = end - begin, width = a->head_width, D = s->width, stride = a->kv_heads * width;
+    size_t begin = a->sequences.offsets[sequence], n = a->sequences.offsets[sequence + 1] - begin;
+    size_t width = a->head_width, D = s->width, stride = a->kv_heads * width;
     size_t kv = begin * stride + g * width, rows = round_up(n);
-    pack(n, rows, width, D, stride, 1, x->k + kv, s->keys);
-    pack(n, rows, width, D, stride, 1, x->v + kv, s->values);
-    memset(s->dkeys, 0, rows * D * sizeof(float));
-    memset(s->dvalues, 0, rows * D * sizeof(float));
+    struct attention_prefix prefix = prefix_of(a, sequence, g);
+    size_t before = prefix.length;
+    if (before) pack(before, before, width, D, prefix.stride, 1, prefix.k, s->keys);
+    if (before) pack(before, before, width, D, prefix.stride, 1, prefix.v, s->values);
+    pack(n, rows, width, D, stride, 1, x->k + kv, s->keys + before * D);
+    pack(n, rows, width, D, stride, 1, x->v + kv, s->values + before * D);
+    memset(s->dkeys, 0, (before + rows) * D * sizeof(float));
+    memset(s->dvalues, 0, (before + rows) * D * sizeof(float));
     for (size_t h = 0; h < a->heads; h++) {
         if (a->kv_head_of[h] != g) continue;
         for (size_t first = 0; first < n; first += QUERIES) {
-            struct block block = block_at(first, n);
+            struct block block = block_at(before, first, n);
             size_t row = (begin + first) * a->heads + h, at = row * width;
             backward_block(lanes, a, s, &block, x->q + at, x->out + at, x->lse + row, x->dout + at, x->dq + at);
         }
     }
-    unpack(n, width, D, stride, 1, s->dkeys, x->dk + kv);
-    unpack(n, width, D, stride, 1, s->dvalues, x->dv + kv);
+    unpack_add(before, width, D, prefix.stride, s->dkeys, prefix.dk);
+    unpack_add(before, width, D, prefix.stride, s->dvalues, prefix.dv);
+    unpack(n, width, D, stride, 1, s->dkeys + before * D, x->dk + kv);
+    unpack(n, width, D, stride, 1, s->dvalues + before * D, x->dv + kv);
 }
 
+/* Sequences may share a prefix, whose gradient is added to in their order: then a thread takes a key/value head. */
 void cpu_attention_backward(struct device *device, const struct attention *shape, const float *q, const float *k,
                             const float *v, const float *out, const float *lse, const float *dout, float *dq, float *dk,
                             float *dv)
 {
-    size_t threads, units = shape->sequences.count * shape->kv_heads;
+    size_t threads, count = shape->sequences.count, each = shape->prefixes ? count : 1;
+    size_t units = count * shape->kv_heads / (each ? each : 1);
     float *scratch = spaces(device, shape, &threads);
     if (!scratch) return;
     struct gradients gradients = {q, k, v, out, lse, dout, dq, dk, dv};
 #pragma omp parallel for schedule(dynamic) num_threads((int)threads) if (threads > 1)
     for (size_t unit = 0; unit < units; unit++) {
-        size_t sequence = unit / shape->kv_heads, g = unit % shape->kv_heads;
+        size_t first = each > 1 ? 0 : unit / shape->kv_heads, g = unit % shape->kv_heads;
         struct space space = space_at(shape, scratch, threads > 1 ? (size_t)omp_get_thread_num() : 0);
-        backward_sequence(device->lanes, shape, &space, shape->sequences.offsets[sequence],
-                          shape->sequences.offsets[sequence + 1], g, &gradients);
+        for (size_t sequence = first; sequence < first + each; sequence++)
+            backward_sequence(device->lanes, shape, &space, sequence, g, &gradients);
     }
 }

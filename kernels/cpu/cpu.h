@@ -88,6 +88,10 @@ void cpu_row_norm_backward(struct device *device, size_t rows, size_t width, siz
                            float *dx, float *dgain);
 void cpu_bias_forward(struct device *device, size_t rows, size_t width, const float *bias, float *x);
 void cpu_bias_backward(struct device *device, size_t rows, size_t width, const float *dy, float *dbias);
+void cpu_scale_columns(struct device *device, size_t rows, size_t width, const float *x, const float *factors,
+                       float *y);
+void cpu_scale_columns_backward(struct device *device, size_t rows, size_t width, const float *x, const float *factors,
+                                const float *dy, bool add, float *dx, float *dfactors);
 void cpu_split_heads(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *qkv, float *q,
                      float *k, float *v);
 void cpu_merge_heads(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *q,

@@ -37,6 +37,33 @@ void cpu_bias_backward(struct device *device, size_t rows, size_t width, const f
     bias_backward(rows, width, end - begin, dy + begin, dbias + begin);
 }
 
+CLONES void cpu_scale_columns(struct device *device, size_t rows, size_t width, const float *x, const float *factors,
+                              float *y)
+{
+    (void)device;
+    for (size_t r = 0; r < rows; r++) {
+#pragma omp simd
+        for (size_t i = 0; i < width; i++)
+            y[r * width + i] = x[r * width + i] * factors[i];
+    }
+}
+
+CLONES void cpu_scale_columns_backward(struct device *device, size_t rows, size_t width, const float *x,
+                                       const float *factors, const float *dy, bool add, float *dx, float *dfactors)
+{
+    (void)device;
+    for (size_t r = 0; r < rows; r++) {
+        const float *xr = x + r * width, *dyr = dy + r * width;
+        float *dxr = dx + r * width;
+#pragma omp simd
+        for (size_t i = 0; i < width; i++) {
+            float d = dyr[i];
+            dfactors[i] += d * xr[i];
+            dxr[i] = add ? dxr[i] + d * factors[i] : d * factors[i];
+        }
+    }
+}
+
 void cpu_split_heads(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *qkv, float *q,
                      float *k, float *v)
 {

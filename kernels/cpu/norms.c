@@ -50,11 +50,15 @@ CLONES static void layer_norm_backward(size_t rows, size_t width, const float *x
 #pragma omp simd
         for (size_t i = 0; i < width; i++)
             dxr[i] += factor * dyr[i] * gain[i] - shift - (xr[i] - center) * along;
-        if (!dgain) continue;
+        if (dgain) {
 #pragma omp simd
-        for (size_t i = 0; i < width; i++) {
-            dgain[i] += factor * dyr[i] * (xr[i] - center);
-            dbias[i] += dyr[i];
+            for (size_t i = 0; i < width; i++)
+                dgain[i] += factor * dyr[i] * (xr[i] - center);
+        }
+        if (dbias) {
+#pragma omp simd
+            for (size_t i = 0; i < width; i++)
+                dbias[i] += dyr[i];
         }
     }
 }
@@ -88,8 +92,9 @@ void cpu_layer_norm_backward(struct device *device, size_t rows, size_t width, c
     bool alone = part_count(device, rows, width) == 1; /* then one pass over the rows does both */
     FOR_PARTS(device, rows, width, 1, begin, end)
     layer_norm_backward(end - begin, width, x + begin * width, gain, mean + begin, rstd + begin, dy + begin * width,
-                        dx + begin * width, alone ? dgain : NULL, dbias);
-    if (!alone && dgain) layer_norm_columns(device, rows, width, x, mean, rstd, dy, dgain, dbias);
+                        dx + begin * width, alone ? dgain : NULL, alone ? dbias : NULL);
+    if (!alone && dgain && dbias) layer_norm_columns(device, rows, width, x, mean, rstd, dy, dgain, dbias);
+    if (!alone && !dgain && dbias) cpu_bias_backward(device, rows, width, dy, dbias);
 }
 
 CLONES void cpu_row_squares(struct device *device, size_t rows, size_t width, size_t shared, const float *x,

@@ -23,6 +23,30 @@ void reference_bias_backward(struct device *device, size_t rows, size_t width, c
     }
 }
 
+void reference_scale_columns(struct device *device, size_t rows, size_t width, const float *x, const float *factors,
+                             float *y)
+{
+    (void)device;
+    for (size_t i = 0; i < rows * width; i++)
+        y[i] = x[i] * factors[i % width];
+}
+
+void reference_scale_columns_backward(struct device *device, size_t rows, size_t width, const float *x,
+                                      const float *factors, const float *dy, bool add, float *dx, float *dfactors)
+{
+    (void)device;
+    for (size_t i = 0; i < width; i++) {
+        double sum = 0;
+        for (size_t r = 0; r < rows; r++) {
+            size_t at = r * width + i;
+            double d = dy[at];
+            sum += d * x[at];
+            dx[at] = (float)(d * factors[i] + (add ? dx[at] : 0));
+        }
+        dfactors[i] += (float)sum;
+    }
+}
+
 void reference_split_heads(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *qkv,
                            float *q, float *k, float *v)
 {

@@ -62,6 +62,10 @@ void reference_row_norm_backward(struct device *device, size_t rows, size_t widt
                                  const float *dy, float *dx, float *dgain);
 void reference_bias_forward(struct device *device, size_t rows, size_t width, const float *bias, float *x);
 void reference_bias_backward(struct device *device, size_t rows, size_t width, const float *dy, float *dbias);
+void reference_scale_columns(struct device *device, size_t rows, size_t width, const float *x, const float *factors,
+                             float *y);
+void reference_scale_columns_backward(struct device *device, size_t rows, size_t width, const float *x,
+                                      const float *factors, const float *dy, bool add, float *dx, float *dfactors);
 void reference_split_heads(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *qkv,
                            float *q, float *k, float *v);
 void reference_merge_heads(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *q,

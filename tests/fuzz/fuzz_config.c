@@ -5,6 +5,7 @@
 #include "io/dataset.h"
 #include "orchestrator/sweep.h"
 #include "workers/huggingface.h"
+#include "workers/prompt_text.h"
 
 /* Folders of imported models are the fuzzing of safetensors; here there are none. */
 int huggingface_config(const char *dir, struct model_config *model, struct error *err)
@@ -58,6 +59,13 @@ const void *dataset_tokenizer(const struct dataset *dataset, size_t *size)
     (void)dataset;
     *size = sizeof whole;
     return &whole;
+}
+
+int prompt_text_ids(const struct dataset *dataset, const char *text, int32_t **ids, size_t *count, struct error *err)
+{
+    (void)dataset;
+    *count = strlen(text) / 2;
+    return *count ? 0 : error_set(err, "the text of a prompt has no tokens");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

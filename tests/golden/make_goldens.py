@@ -80,8 +80,15 @@ METHODS = {
     # modules: bits of workers/architecture.h's enum linear_kind, q, v (or both in one) and down
     "lora_stabilised": dict(size=2, alpha=3.0, rank_stabilised=1, modules=0b10001101, learning_rate=3e-3),
     "prompt": dict(size=5, alpha=0.0, learning_rate=3e-2),
+    "prefix": dict(size=4, alpha=0.0, learning_rate=3e-2),
+    "ia3": dict(size=0, alpha=0.0, learning_rate=2e-2),
+    "bitfit": dict(size=0, alpha=0.0, learning_rate=2e-2),
+    "adapter": dict(size=4, alpha=0.0, learning_rate=3e-3),
+    "adapter_mlp": dict(size=3, alpha=0.0, mlp_only=1, learning_rate=3e-3),
+    "unfreeze": dict(size=0, alpha=0.0, thaw_layers=1, thaw_steps=7, learning_rate=3e-3),
 }
-PEFT_METHODS = ["lora", "lora_stabilised", "prompt"]
+PEFT_METHODS = ["lora", "lora_stabilised", "prompt", "prefix", "ia3"]
+ADAPTER_METHODS = PEFT_METHODS + ["adapter", "adapter_mlp"]
 OPTIMISER_METHODS = ["full", "lora", "prompt"]
 OPTIMISERS = {
     "adafactor": dict(parameter_scale=1.0, momentum=0.0, full=3e-2, lora=3e-2, prompt=3e-2),
@@ -177,23 +184,85 @@ def modules_of(family, bits):
 
 def fits(family, name):
     """The method is possible on the family."""
-    return True
+    return name != "bitfit" or family["qkv_bias"] == 1
+
+
+class Bottleneck(torch.nn.Module):
+    """An adapter (Houlsby et al. 2019), as in AdapterHub's definition, on what a half of a block gives."""
+
+    def __init__(self, width, size):
+        super().__init__()
+        self.down = torch.nn.Linear(width, size)
+        self.up = torch.nn.Linear(size, width)
+
+    def forward(self, h):
+        return h + self.up(functional.gelu(self.down(h)))
+
+
+def insert_adapters(model, family, method):
+    """Behind the modules of attention and MLP, by hooks."""
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    layers = model.gpt_neox.layers if family["fused_qkv"] else model.model.layers
+    for layer in layers:
+        halves = {"mlp": layer.mlp}
+        if not method.get("mlp_only"):
+            halves["attention"] = layer.attention if family["fused_qkv"] else layer.self_attn
+        for half, module in halves.items():
+            adapter = Bottleneck(family["width"], method["size"])
+            setattr(layer, f"{half}_adapter", adapter)
+            module.register_forward_hook(
+                lambda _, __, out, adapter=adapter: (adapter(out[0]), *out[1:]) if isinstance(out, tuple) else adapter(out))
+    return model.double()
+
+
+def block_of(family, name):
+    """Of a tensor, counted from below: embeddings are with block 0, the others with the topmost."""
+    if ".layers." in name:
+        return int(name.split(".layers.")[1].split(".")[0])
+    return 0 if "embed_tokens" in name or "embed_in" in name else family["layers"] - 1
+
+
+def thaw(model, family, method, step):
+    """Gradual unfreezing (Howard & Ruder 2018): what step `step` (from 1) trains."""
+    for name, parameter in model.named_parameters():
+        group = (family["layers"] - 1 - block_of(family, name)) // method["thaw_layers"]
+        parameter.requires_grad = step > group * method["thaw_steps"]
 
 
 def with_method(model, family, name, method, generator):
     if name == "full":
         return model
-    if name.startswith("lora"):
+    if name == "unfreeze":
+        thaw(model, family, method, 1)
+        return model
+    if name == "bitfit":
+        for tensor_name, tensor in model.named_parameters():
+            tensor.requires_grad = tensor_name.endswith(".bias")
+        return model
+    if name.startswith("adapter"):
+        model = insert_adapters(model, family, method)
+    elif name == "ia3":
+        modules = modules_of(family, 0b10001110)
+        config = peft.IA3Config(target_modules=modules, feedforward_modules=modules[-1:], task_type="CAUSAL_LM")
+    elif name.startswith("lora"):
         config = peft.LoraConfig(r=method["size"], lora_alpha=method["alpha"], lora_dropout=0.0, bias="none",
                                  use_rslora=bool(method.get("rank_stabilised")),
                                  target_modules=modules_of(family, method.get("modules", 0)), task_type="CAUSAL_LM")
+    elif name == "prefix":
+        config = peft.PrefixTuningConfig(num_virtual_tokens=method["size"], task_type="CAUSAL_LM")
     else:
         config = peft.PromptTuningConfig(num_virtual_tokens=method["size"], task_type="CAUSAL_LM")
-    model = peft.get_peft_model(model, config).double()
+    if not name.startswith("adapter"):
+        model = peft.get_peft_model(model, config).double()
     with torch.no_grad():
         for tensor in model.parameters():
-            if tensor.requires_grad:  # B is not zero, and updates are smaller than the weights that they stand beside
-                deviation = 0.5 if name == "prompt" else 0.6 / math.sqrt(tensor.shape[1])
+            if tensor.requires_grad and name == "ia3":
+                tensor.copy_(float32_normal(generator, tensor.shape, 0.4, 1.0))
+            elif tensor.requires_grad and tensor.dim() == 1:
+                tensor.copy_(float32_normal(generator, tensor.shape, 0.3))
+            elif tensor.requires_grad:  # B is not zero, and updates are smaller than the weights that they stand beside
+                deviation = {"prompt": 0.5, "prefix": 0.8}.get(name, 0.6 / math.sqrt(tensor.shape[1]))
                 tensor.copy_(float32_normal(generator, tensor.shape, deviation))
     return model
 
@@ -229,7 +298,7 @@ def loss_of(model, batch):
 
 
 def adapter_name(name):
-    return name.replace(".default.weight", ".weight").replace("prompt_encoder.default.embedding.weight",
+    return name.replace(".default.weight", ".weight").replace(".ia3_l.default", ".ia3_l").replace("prompt_encoder.default.embedding.weight",
                                                               "prompt_embeddings")
 
 
@@ -246,15 +315,25 @@ def make_optimiser(groups, recipe):
     return Adafactor(groups, lr=rate, relative_step=False, scale_parameter=bool(recipe["parameter_scale"]))
 
 
-def train(model, batches, recipe):
-    """Losses and gradient norms of STEPS steps, each before its update; weight decay on matrices alone."""
-    tensors = trained(model).values()
-    groups = [{"params": [p for p in tensors if p.dim() > 1], "weight_decay": recipe["weight_decay"]},
-              {"params": [p for p in tensors if p.dim() == 1], "weight_decay": 0.0}]
+def decays(name, tensor):
+    return tensor.dim() > 1 and not name.endswith("ia3_l")
+
+
+def train(model, batches, recipe, before=None):
+    """Losses and gradient norms of STEPS steps, each before its update; weight decay on matrices alone. before(step):
+    what is done before a step; it may say what is trained."""
+    if before:
+        before(STEPS)
+    named = trained(model)
+    tensors = named.values()
+    groups = [{"params": [p for n, p in named.items() if decays(n, p)], "weight_decay": recipe["weight_decay"]},
+              {"params": [p for n, p in named.items() if not decays(n, p)], "weight_decay": 0.0}]
     optimiser = make_optimiser([g for g in groups if g["params"]], recipe)
     losses, norms = [], []
     for step in range(STEPS):
         optimiser.zero_grad()
+        if before:
+            before(step + 1)
         loss = loss_of(model, batches[step % len(batches)])
         loss.backward()
         norms.append(torch.nn.utils.clip_grad_norm_(tensors, recipe["clip_norm"]).item())
@@ -285,10 +364,10 @@ def make_model(family, name, base_seed):
     return with_method(model, family, name, METHODS[name], torch.Generator().manual_seed(base_seed + 1)).train()
 
 
-def check_conditioning(model, batches, recipe, losses):
+def check_conditioning(model, batches, recipe, losses, before=None):
     """transformers' own float32 must stay far inside the test's bound, or the golden would measure chaos."""
     in_double(False)
-    own, _ = train(model.float(), batches, recipe)
+    own, _ = train(model.float(), batches, recipe, before)
     in_double(True)
     error = max(abs(a / b - 1) for a, b in zip(own, losses))
     if error > 1e-4:
@@ -300,10 +379,10 @@ def put_method(file, family, name, base_seed, batches):
     method = METHODS[name]
     model = make_model(family, name, base_seed)
     group = file.create_group(f"methods/{name}")
-    if name in PEFT_METHODS:
+    if name in ADAPTER_METHODS:
         put_tensors(group.create_group("adapter"), family, trained(model))
-        saved = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-        if set(saved) != set(trained(model)):
+        saved = peft.get_peft_model_state_dict(model, save_embedding_layers=False) if name in PEFT_METHODS else None
+        if saved and set(saved) != set(trained(model)):
             sys.exit(f"{name}: PEFT's file has other tensors: {sorted(set(saved) ^ set(trained(model)))}")
     loss = loss_of(model, batches[0])
     loss.backward()
@@ -311,8 +390,11 @@ def put_method(file, family, name, base_seed, batches):
     put_tensors(group.create_group("gradients"), family, {n: p.grad for n, p in trained(model).items()})
     norm = math.sqrt(sum(p.grad.pow(2).sum().item() for p in trained(model).values()))
     recipe = dict(RECIPE, learning_rate=method["learning_rate"], clip_norm=round(0.6 * norm, 3))
-    losses, norms = train(model, batches, recipe)
-    own = check_conditioning(make_model(family, name, base_seed), batches, recipe, losses)
+    def before(model):
+        return (lambda step: thaw(model, family, method, step)) if name == "unfreeze" else None
+    losses, norms = train(model, batches, recipe, before(model))
+    again = make_model(family, name, base_seed)
+    own = check_conditioning(again, batches, recipe, losses, before(again))
     for key, value in dict(recipe, **method, torch_float32=own).items():
         group.attrs[key] = float(value)
     group.attrs["made_with"] = MADE_WITH

@@ -22,6 +22,7 @@ struct run {
     int count;
     struct buffer b[BUFFERS];
     struct attention attention;
+    struct attention_prefix *prefixes; /* of its sequences, for one call */
     uint32_t *offsets, *kv_head_of;
     double result; /* of an operation that returns one */
     uint64_t draws;
@@ -73,6 +74,9 @@ int32_t *run_integers(struct run *run, size_t n, int32_t lowest, int32_t highest
 double run_draw(struct run *run);                                                  /* normal */
 uint64_t run_below(struct run *run, uint64_t bound);
 void run_sequences(struct run *run, size_t count, size_t tokens, size_t heads, size_t kv_heads, size_t head_width);
+/* Its attention with prefixes of up to `length` places, x [length][2][key/value heads][head width]; dx as x, or NULL.
+ */
+const struct attention *run_prefixes(struct run *run, size_t length, float *x, float *dx);
 void run_free(struct run *run);
 
 /* Finite differences against the backward operations; returns how many failed. `only` may be NULL. */

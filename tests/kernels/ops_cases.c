@@ -218,7 +218,7 @@ WORK(rows4)
     return 16.0 * (double)(p[0] * p[1]);
 }
 
-/* rows, width; backward: 1 where dgain and dbias are wanted */
+/* rows, width; backward: 1 where dgain and dbias are wanted, 2 where dbias alone is */
 SETUP(layer_norm_forward_setup)
 {
     run_normal(run, IN, P(0) * P(1), 2);
@@ -245,7 +245,8 @@ SETUP(layer_norm_backward_setup)
 }
 CALL(layer_norm_backward_call)
 {
-    k->layer_norm_backward(d, P(0), P(1), B(0), B(1), B(2), B(3), B(4), B(5), P(2) ? B(6) : NULL, P(2) ? B(7) : NULL);
+    k->layer_norm_backward(d, P(0), P(1), B(0), B(1), B(2), B(3), B(4), B(5), P(2) == 1 ? B(6) : NULL,
+                           P(2) ? B(7) : NULL);
 }
 
 /* rows, width, columns shared with the device before, columns of the whole row; row_norm_backward: 1 where dgain is
@@ -316,6 +317,33 @@ SETUP(bias_backward_setup)
 CALL(bias_backward_call)
 {
     k->bias_backward(d, P(0), P(1), B(0), B(1));
+}
+
+/* rows, width; 1: in place, or += in the backward pass */
+SETUP(scale_columns_setup)
+{
+    run_normal(run, P(2) ? INOUT : IN, P(0) * P(1), 1);
+    run_normal(run, IN, P(1), 1);
+    run_buffer(run, OUT, P(2) ? 0 : P(0) * P(1));
+}
+CALL(scale_columns_call)
+{
+    k->scale_columns(d, P(0), P(1), B(0), B(1), P(2) ? B(0) : B(2));
+}
+SETUP(scale_columns_backward_setup)
+{
+    run_normal(run, IN, P(0) * P(1), 1);
+    run_normal(run, IN, P(1), 1);
+    run_normal(run, IN, P(0) * P(1), 1);
+    if (P(2))
+        run_normal(run, INOUT, P(0) * P(1), 1);
+    else
+        run_buffer(run, OUT, P(0) * P(1));
+    run_normal(run, INOUT, P(1), 1);
+}
+CALL(scale_columns_backward_call)
+{
+    k->scale_columns_backward(d, P(0), P(1), B(0), B(1), B(2), P(2), B(3), B(4));
 }
 
 /* tokens, heads, head width */
@@ -400,7 +428,7 @@ WORK(rotary_work)
     return 8.0 * (double)(p[0] * p[1] * p[2]);
 }
 
-/* sequences, tokens, heads, key/value heads, head width, deviation of the queries (0: 1) */
+/* sequences, tokens, heads, key/value heads, head width, deviation of the queries (0: 1), length of prefixes */
 SETUP(attention_forward_setup)
 {
     run_sequences(run, P(0), P(1), P(2), P(3), P(4));
@@ -409,31 +437,35 @@ SETUP(attention_forward_setup)
     run_normal(run, IN, P(1) * P(3) * P(4), 1);
     run_buffer(run, OUT, P(1) * P(2) * P(4));
     run_buffer(run, OUT, P(1) * P(2));
+    run_normal(run, IN, P(6) * 2 * P(3) * P(4), 1);
 }
 CALL(attention_forward_call)
 {
-    k->attention_forward(d, &run->attention, B(0), B(1), B(2), B(3), B(4));
+    k->attention_forward(d, run_prefixes(run, P(6), B(5), NULL), B(0), B(1), B(2), B(3), B(4));
 }
 /* out and lse of the forward pass are inputs: they come from the reference */
 SETUP(attention_backward_setup)
 {
     attention_forward_setup(run);
     const struct kernels *reference = kernels_find("reference", NULL);
-    reference->attention_forward(NULL, &run->attention, run->b[0].initial, run->b[1].initial, run->b[2].initial,
+    const struct attention *attention = run_prefixes(run, P(6), run->b[5].initial, NULL);
+    reference->attention_forward(NULL, attention, run->b[0].initial, run->b[1].initial, run->b[2].initial,
                                  run->b[3].initial, run->b[4].initial);
     run->b[3].role = run->b[4].role = IN;
     run_normal(run, IN, P(1) * P(2) * P(4), 1);
     run_buffer(run, OUT, P(1) * P(2) * P(4));
     run_buffer(run, OUT, P(1) * P(3) * P(4));
     run_buffer(run, OUT, P(1) * P(3) * P(4));
+    run_normal(run, INOUT, P(6) * 2 * P(3) * P(4), 1);
 }
 CALL(attention_backward_call)
 {
-    k->attention_backward(d, &run->attention, B(0), B(1), B(2), B(3), B(4), B(5), B(6), B(7), B(8));
+    k->attention_backward(d, run_prefixes(run, P(6), B(5), B(10)), B(0), B(1), B(2), B(3), B(4), B(6), B(7), B(8),
+                          B(9));
 }
 WORK(attention_forward_work) /* of causal sequences of equal length */
 {
-    return 2.0 * (double)(p[1] * p[2] * p[4]) * (double)p[1] / (double)p[0];
+    return 2.0 * (double)(p[1] * p[2] * p[4]) * ((double)p[1] / (double)p[0] + (double)p[6]);
 }
 WORK(attention_backward_work)
 {
@@ -639,6 +671,8 @@ const struct op ops[] = {
     {"row_norm_backward", 1e-12, row_norm_backward_setup, row_norm_backward_call, rows3, false},
     {"bias_forward", 1e-13, bias_setup, bias_forward_call, rows2, false},
     {"bias_backward", 1e-12, bias_backward_setup, bias_backward_call, rows1, false},
+    {"scale_columns", 0, scale_columns_setup, scale_columns_call, rows2, false},
+    {"scale_columns_backward", 1e-12, scale_columns_backward_setup, scale_columns_backward_call, rows3, false},
     {"split_heads", 0, split_heads_setup, split_heads_call, heads_work, false},
     {"merge_heads", 0, merge_heads_setup, merge_heads_call, heads_work, false},
     {"gelu_forward", 1e-12, gelu_forward_setup, gelu_forward_call, words2, false},

@@ -189,15 +189,34 @@ FUNCTION(attention_setup)
     g->n[0] = g->out_n = P(1) * P(2) * P(4);
     g->n[1] = g->n[2] = P(1) * P(3) * P(4);
     g->saved_n = P(1) * P(2);
+    if (!P(5)) return; /* length of prefixes */
+    g->inputs = 4;
+    g->n[3] = P(5) * 2 * P(3) * P(4);
 }
 FUNCTION(attention_forward)
 {
-    g->k->attention_forward(g->d, &g->run.attention, g->x[0], g->x[1], g->x[2], g->out, g->saved);
+    g->k->attention_forward(g->d, run_prefixes(&g->run, P(5), g->x[3], NULL), g->x[0], g->x[1], g->x[2], g->out,
+                            g->saved);
 }
 FUNCTION(attention_backward)
 {
-    g->k->attention_backward(g->d, &g->run.attention, g->x[0], g->x[1], g->x[2], g->out, g->saved, g->weights, g->dx[0],
-                             g->dx[1], g->dx[2]);
+    g->k->attention_backward(g->d, run_prefixes(&g->run, P(5), g->x[3], g->dx[3]), g->x[0], g->x[1], g->x[2], g->out,
+                             g->saved, g->weights, g->dx[0], g->dx[1], g->dx[2]);
+}
+
+FUNCTION(columns_setup)
+{
+    g->inputs = 2;
+    g->n[0] = g->out_n = P(0) * P(1);
+    g->n[1] = P(1);
+}
+FUNCTION(columns_forward)
+{
+    g->k->scale_columns(g->d, P(0), P(1), g->x[0], g->x[1], g->out);
+}
+FUNCTION(columns_backward)
+{
+    g->k->scale_columns_backward(g->d, P(0), P(1), g->x[0], g->x[1], g->weights, true, g->dx[0], g->dx[1]);
 }
 
 FUNCTION(swiglu_setup)
@@ -296,6 +315,8 @@ static const struct gradient_case cases[] = {
     {"attention_backward", {2, 21, 3, 2, 8}, attention_setup, attention_forward, attention_backward},
     {"attention_backward", {3, 90, 4, 1, 16}, attention_setup, attention_forward, attention_backward},
     {"attention_backward", {1, 81, 2, 2, 11}, attention_setup, attention_forward, attention_backward},
+    {"attention_backward", {5, 60, 4, 2, 8, 11}, attention_setup, attention_forward, attention_backward},
+    {"scale_columns_backward", {9, 33}, columns_setup, columns_forward, columns_backward},
     {"swiglu_backward", {333}, swiglu_setup, swiglu_forward, swiglu_backward},
     {"embedding_backward", {30, 17, 0, 20}, embedding_setup, embedding_forward, embedding_backward},
     {"embedding_backward", {30, 17, 5, 9}, embedding_setup, embedding_forward, embedding_backward},

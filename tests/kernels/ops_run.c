@@ -70,11 +70,38 @@ void run_sequences(struct run *run, size_t count, size_t tokens, size_t heads, s
     for (size_t h = 0; h < heads; h++) {
         if (run->kv_head_of[h] >= kv_heads) run->kv_head_of[h] = (uint32_t)kv_heads - 1;
     }
-    run->attention = (struct attention){{count, run->offsets, longest}, heads, kv_heads, head_width, run->kv_head_of};
+    run->attention = (struct attention){.sequences = {count, run->offsets, longest},
+                                        .heads = heads,
+                                        .kv_heads = kv_heads,
+                                        .head_width = head_width,
+                                        .kv_head_of = run->kv_head_of};
+}
+
+/* Of three sequences in turn, the first sees a whole prefix, the second half of it, the third none. */
+const struct attention *run_prefixes(struct run *run, size_t length, float *x, float *dx)
+{
+    struct attention *a = &run->attention;
+    size_t row = a->kv_heads * a->head_width;
+    if (!length) return a;
+    if (!run->prefixes) run->prefixes = calloc(a->sequences.count, sizeof *run->prefixes);
+    if (!run->prefixes) abort();
+    for (size_t s = 0; s < a->sequences.count; s++)
+        run->prefixes[s] = (struct attention_prefix){.length = s % 3 == 2   ? 0
+                                                               : s % 3 == 1 ? length / 2
+                                                                            : length,
+                                                     .stride = 2 * row,
+                                                     .k = x,
+                                                     .v = x + row,
+                                                     .dk = dx,
+                                                     .dv = dx ? dx + row : NULL};
+    a->prefixes = run->prefixes;
+    a->longest_prefix = length;
+    return a;
 }
 
 void run_free(struct run *run)
 {
+    free(run->prefixes);
     for (int i = 0; i < run->count; i++)
         free(run->b[i].initial);
     free(run->offsets);

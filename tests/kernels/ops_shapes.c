@@ -69,6 +69,7 @@ const struct shape test_shapes[] = {
     {"layer_norm_backward", {1, 3, 1}},
     {"layer_norm_backward", {37, 33, 0}},
     {"layer_norm_backward", {133, 128, 1}},
+    {"layer_norm_backward", {37, 33, 2}},
     {"row_squares", {1, 1, 0}},
     {"row_squares", {37, 33, 16}},
     {"row_squares", {9, 48, 48}}, /* nothing is this device's own */
@@ -84,6 +85,12 @@ const struct shape test_shapes[] = {
     {"bias_forward", {37, 333}},
     {"bias_backward", {1, 3}},
     {"bias_backward", {137, 333}},
+    {"scale_columns", {1, 1, 0}},
+    {"scale_columns", {37, 333, 0}},
+    {"scale_columns", {37, 64, 1}},
+    {"scale_columns_backward", {1, 3, 0}},
+    {"scale_columns_backward", {137, 333, 0}},
+    {"scale_columns_backward", {37, 64, 1}},
     {"split_heads", {1, 1, 1}},
     {"split_heads", {37, 5, 24}},
     {"merge_heads", {1, 1, 1}},
@@ -118,6 +125,9 @@ const struct shape test_shapes[] = {
     {"attention_forward", {2, 150, 2, 1, 7}},
     {"attention_forward", {2, 90, 2, 1, 130}},
     {"attention_forward", {2, 90, 2, 1, 16, 60}}, /* large scores */
+    {"attention_forward", {1, 1, 1, 1, 8, 0, 1}},
+    {"attention_forward", {5, 201, 5, 2, 24, 0, 19}},
+    {"attention_forward", {2, 90, 4, 1, 7, 0, 100}}, /* a prefix that is longer than the sequences */
     {"attention_decode", {1, 1, 1, 1, 8, 1}},
     {"attention_decode", {7, 70, 4, 2, 16, 200}},
     {"attention_decode", {5, 33, 5, 2, 24, 40}},
@@ -131,6 +141,9 @@ const struct shape test_shapes[] = {
     {"top_k", {6, 333, 7, 8, 1, 4}}, /* ties */
     {"top_k", {9, 64, 0, 32, 1, 1}}, /* nothing but ties */
     {"attention_backward", {1, 1, 1, 1, 8}},
+    {"attention_backward", {1, 1, 1, 1, 8, 0, 1}},
+    {"attention_backward", {5, 201, 5, 2, 24, 0, 19}},
+    {"attention_backward", {2, 90, 4, 1, 7, 0, 100}},
     {"attention_backward", {1, 70, 4, 2, 16}},
     {"attention_backward", {5, 201, 5, 2, 24}},
     {"attention_backward", {3, 300, 3, 3, 32}},
@@ -223,7 +236,11 @@ const struct nan_case nan_cases[] = {
     {{"attention_decode", {3, 70, 2, 1, 16, 1}}, 2},
     {{"top_k", {3, 100, 0, 2, 1}}, 0},
     {{"attention_backward", {1, 70, 2, 1, 16}}, 0},
-    {{"attention_backward", {1, 70, 2, 1, 16}}, 5},
+    {{"attention_backward", {1, 70, 2, 1, 16}}, 6},
+    {{"attention_forward", {1, 70, 2, 1, 16, 0, 9}}, 5},
+    {{"attention_backward", {1, 70, 2, 1, 16, 0, 9}}, 5},
+    {{"scale_columns", {5, 33, 0}}, 0},
+    {{"scale_columns_backward", {5, 33, 0}}, 2},
     {{"swiglu_forward", {100, 1}}, 0},
     {{"swiglu_backward", {100, 1, 0}}, 0},
     {{"cross_entropy_partial", {3, 100, 0, 1, 1}}, 0},

@@ -38,7 +38,11 @@ static int setup(const struct kernels *k, struct device *d, int number, float *b
 static void compute(const struct kernels *k, struct device *d, float *b[6])
 {
     uint32_t offsets[] = {0, 40, TOKENS}, kv_head_of[HEADS] = {0, 1};
-    struct attention attention = {{2, offsets, 56}, HEADS, HEADS, WIDTH, kv_head_of};
+    struct attention attention = {.sequences = {2, offsets, 56},
+                                  .heads = HEADS,
+                                  .kv_heads = HEADS,
+                                  .head_width = WIDTH,
+                                  .kv_head_of = kv_head_of};
     for (int round = 0; round < ROUNDS; round++) {
         k->matmul(d, false, true, TOKENS, HEADS * WIDTH, HEADS * WIDTH, 0.2f, b[0], HEADS * WIDTH, b[1], HEADS * WIDTH,
                   0, b[3], HEADS * WIDTH);

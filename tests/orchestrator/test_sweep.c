@@ -202,14 +202,16 @@ static void mistakes_in_methods(void **state)
     t.methods = "methods = ( { name = \"lora\"; ranks = [ 2,\n 12 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":8: methods[0].ranks[1]: rank 12 is above the width 8 of model \"s\"; allowed: 1..8");
     t.methods = "methods = ( { name = \"lora\"; rank = 2; learning_rates = [ 1e-2 ]; } );";
-    sweep_refused(&t,
-                  ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, tasks, ranks, lengths, alpha, "
-                  "rank_stabilised, modules, lora_dropout, learning_rates, rates, reference, examples, "
-                  "sequence_length, batch, epochs, "
-                  "max_steps, evaluations, "
-                  "evaluation_steps, patience, order, optimiser, momentum, "
-                  "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, dropout, label_smoothing, "
-                  "weight_decay, clip_norm, beta1, beta2, epsilon");
+    sweep_refused(
+        &t,
+        ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, tasks, ranks, lengths, widths, alpha, "
+        "rank_stabilised, modules, lora_dropout, placement, thaw_layers, thaw_steps, text, learning_rates, rates, "
+        "reference, examples, "
+        "sequence_length, batch, epochs, "
+        "max_steps, evaluations, "
+        "evaluation_steps, patience, order, optimiser, momentum, "
+        "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, dropout, label_smoothing, "
+        "weight_decay, clip_norm, beta1, beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":7: methods[0].ranks: unknown key, did you mean tasks?; allowed: name, tasks, learning_rates, "
                       "rates, reference, "
@@ -242,11 +244,14 @@ static void mistakes_in_methods(void **state)
     t.methods = "methods = ( { name = \"full\"; } );";
     sweep_refused(&t, ":7: methods[0]: key \"learning_rates\" is missing");
     t.methods = "methods = ( { name = \"ful\"; learning_rates = [ 1e-2 ]; } );";
-    sweep_refused(&t, ":7: methods[0].name: \"ful\" is unknown, did you mean full?; allowed: none, full, lora, prompt");
+    sweep_refused(&t, ":7: methods[0].name: \"ful\" is unknown, did you mean full?; allowed: none, full, lora, prompt, "
+                      "prefix, ia3, bitfit, adapter, unfreeze");
     t.methods = "methods = ( { name = \"lora\"; ranks = [ 2 ]; modules = [ \"q_proj\",\n \"query_key_value\" ]; "
                 "learning_rates = [ 1e-2 ]; } );";
     sweep_refused(&t, ":8: methods[0].modules[1]: \"query_key_value\" is no matrix of a layer of any model here; "
                       "allowed: attention, mlp, all, or names such as q_proj");
+    t.methods = "methods = ( { name = \"prompt\"; lengths = [ 4 ]; learning_rates = [ 0.3 ];\n text = \"\\xff\"; } );";
+    sweep_refused(&t, ":8: methods[0].text: the text is not UTF-8");
     t.methods = "methods = ( { name = \"none\"; }, { name = \"none\"; } );";
     sweep_refused(&t,
                   ":7: methods[1].name: \"none\" is methods[0], too; sizes and learning rates are lists of one entry");

@@ -111,9 +111,11 @@ static inline struct golden_tensor *golden_find(struct golden_list *list, const 
     return NULL;
 }
 
-/* Packed sequences as they lie in the file, each behind `prompt` virtual tokens. */
-static inline void golden_batch_read(hid_t file, size_t index, size_t prompt, struct golden_batch *out)
+/* Packed sequences as they lie in the file, each behind the virtual tokens of a prompt or the places of a prefix. */
+static inline void golden_batch_read(hid_t file, size_t index, const struct method_config *method,
+                                     struct golden_batch *out)
 {
+    size_t prompt = method_prompt_length(method), prefix = method_prefix_length(method);
     char path[32];
     size_t tokens, offsets, targets, labels;
     snprintf(path, sizeof path, "batches/%zu", index);
@@ -134,7 +136,7 @@ static inline void golden_batch_read(hid_t file, size_t index, size_t prompt, st
             out->rows[target] += (uint32_t)(prompt * (s + 1));
         for (size_t t = 0; t < length; t++) {
             out->ids[batch->tokens + t] = t < prompt ? -(int32_t)t - 1 : ids[first + t - prompt];
-            out->positions[batch->tokens + t] = (int32_t)t;
+            out->positions[batch->tokens + t] = (int32_t)(prefix + t);
         }
         out->offsets[s] = (uint32_t)batch->tokens;
         batch->tokens += length;
@@ -158,8 +160,7 @@ static inline void golden_batches(hid_t file, struct golden *golden)
     struct batch_capacity *c = &golden->capacity;
     for (golden->batch_count = 0; golden->batch_count < info.nlinks; golden->batch_count++) {
         struct golden_batch *out = &golden->batches[golden->batch_count];
-        golden_batch_read(file, golden->batch_count, golden->method.kind == METHOD_PROMPT ? golden->method.size : 0,
-                          out);
+        golden_batch_read(file, golden->batch_count, &golden->method, out);
         const struct batch *b = &out->batch;
         c->tokens = b->tokens > c->tokens ? b->tokens : c->tokens;
         c->sequences = b->sequences > c->sequences ? b->sequences : c->sequences;
@@ -174,6 +175,9 @@ static inline void golden_method(hid_t file, hid_t group, struct golden *golden)
     golden->method.alpha = golden_number(group, "alpha");
     golden->method.rank_stabilised = golden_number_or(group, "rank_stabilised", 0) != 0;
     golden->method.modules = (uint32_t)golden_number_or(group, "modules", 0);
+    golden->method.mlp_only = golden_number_or(group, "mlp_only", 0) != 0;
+    golden->method.thaw_layers = (uint32_t)golden_number_or(group, "thaw_layers", 0);
+    golden->method.thaw_steps = (uint64_t)golden_number_or(group, "thaw_steps", 0);
     golden->recipe = (struct recipe){.learning_rate = golden_number(group, "learning_rate"),
                                      .beta1 = golden_number(group, "beta1"),
                                      .beta2 = golden_number(group, "beta2"),
@@ -190,7 +194,7 @@ static inline void golden_method(hid_t file, hid_t group, struct golden *golden)
     free(losses);
     free(all);
     golden_tensors(file, "weights", &golden->values);
-    if (golden->method.kind != METHOD_FULL) golden_tensors(group, "adapter", &golden->values);
+    if (H5Lexists(group, "adapter", H5P_DEFAULT) > 0) golden_tensors(group, "adapter", &golden->values);
     golden_tensors(group, "gradients", &golden->gradients);
 }
 
@@ -217,6 +221,14 @@ static inline struct golden *golden_read(const char *path, const char *method, e
     struct golden *golden = calloc(1, sizeof *golden);
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (!golden || file < 0) golden_stop("cannot open", path);
+    golden->method.kind = kind;
+    golden->name = method;
+    snprintf(name, sizeof name, "methods/%s", method);
+    if (H5Lexists(file, "methods", H5P_DEFAULT) <= 0 || H5Lexists(file, name, H5P_DEFAULT) <= 0) {
+        H5Fclose(file);
+        free(golden);
+        return NULL;
+    }
     golden->model = (struct model_config){.name = "golden",
                                           .layers = golden_count(file, "layers"),
                                           .width = golden_count(file, "width"),
@@ -229,14 +241,6 @@ static inline struct golden *golden_read(const char *path, const char *method, e
                                           .rope_theta = golden_number(file, "rope_theta"),
                                           .norm_epsilon = golden_number(file, "norm_epsilon"),
                                           .architecture = golden_architecture(file)};
-    golden->method.kind = kind;
-    golden->name = method;
-    snprintf(name, sizeof name, "methods/%s", method);
-    if (H5Lexists(file, name, H5P_DEFAULT) <= 0) {
-        H5Fclose(file);
-        free(golden);
-        return NULL;
-    }
     hid_t group = H5Gopen2(file, name, H5P_DEFAULT);
     if (group < 0) golden_stop("no group", name);
     golden_method(file, group, golden);

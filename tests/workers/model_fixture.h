@@ -94,6 +94,14 @@ static const struct method_config method_cases[] = {
     {.kind = METHOD_FULL},
     {.kind = METHOD_LORA, .size = 3, .alpha = 4.5},
     {.kind = METHOD_PROMPT, .size = 2},
+    {.kind = METHOD_PREFIX, .size = 4},
+    {.kind = METHOD_IA3},
+    {.kind = METHOD_IA3,
+     .modules = 1 << LINEAR_Q | 1 << LINEAR_QKV | 1 << LINEAR_O | 1 << LINEAR_GATE | 1 << LINEAR_UP},
+    {.kind = METHOD_BITFIT},
+    {.kind = METHOD_ADAPTER, .size = 5},
+    {.kind = METHOD_ADAPTER, .size = 3, .mlp_only = true},
+    {.kind = METHOD_UNFREEZE, .thaw_layers = 1, .thaw_steps = 2},
     {.kind = METHOD_LORA,
      .size = 2,
      .alpha = 3,
@@ -101,6 +109,13 @@ static const struct method_config method_cases[] = {
      .modules = 1 << LINEAR_Q | 1 << LINEAR_V | 1 << LINEAR_QKV | 1 << LINEAR_DOWN},
 };
 enum { METHOD_CASES = sizeof method_cases / sizeof *method_cases };
+
+/* The method is possible on the model: some have no biases. */
+static inline bool method_fits(const struct method_config *method, const struct model_config *model)
+{
+    struct error err;
+    return method_config_check(method, model, &err) == 0;
+}
 
 /* A batch that owns its arrays. */
 struct sample {
@@ -145,7 +160,10 @@ static inline struct sample *sample_create(size_t sequences, const size_t *lengt
 
 static inline struct sample *sample_default(const struct method_config *method, uint32_t vocabulary)
 {
-    return sample_create(3, (size_t[]){5, 9, 3}, method->kind == METHOD_PROMPT ? method->size : 0, vocabulary, 1);
+    struct sample *s = sample_create(3, (size_t[]){5, 9, 3}, method_prompt_length(method), vocabulary, 1);
+    for (size_t i = 0; i < s->batch.tokens; i++)
+        s->positions[i] += (int32_t)method_prefix_length(method);
+    return s;
 }
 
 static inline struct batch_capacity capacity_of(const struct batch *batch)

@@ -84,6 +84,7 @@ static void check_variants(const char *backend, const struct method_config *meth
             struct model_config config = variant_model(i, cuts[c].heads, cuts[c].kv_heads, i % 2);
             config.ffn = cuts[c].ffn;
             config.vocabulary = cuts[c].vocabulary;
+            if (!method_fits(method, &config)) continue;
             struct sample *s = sample_default(method, config.vocabulary);
             struct gathered *one = gang_train("reference", 1, &config, method, &s->batch, false);
             struct gathered *many = gang_train(backend, cuts[c].degree, &config, method, &s->batch, false);
@@ -117,6 +118,7 @@ static void cpu_backend(void **state)
         const struct method_config *method = &method_cases[m];
         for (int i = 0; i < SHAPES; i++) {
             struct model_config config = config_of(&shapes[i], i % 2);
+            if (!method_fits(method, &config)) continue;
             struct sample *s = sample_default(method, config.vocabulary);
             struct gathered *oracle = gang_train("reference", 1, &config, method, &s->batch, false);
             struct gathered *one = gang_train("cpu", 1, &config, method, &s->batch, false);
@@ -206,6 +208,7 @@ static void recomputation(void **state)
         struct model_config config =
             variant < VARIANTS ? variant_model(variant, 6, 3, i % 2) : small_model(6, 2, i % 2);
         const char *what = variant < VARIANTS ? variants[variant].what : "Llama";
+        if (!method_fits(method, &config)) continue;
         config.layers = 3;
         check_recompute("reference", degree, &config, method, what);
         check_recompute("cpu", 3 - degree, &config, method, what);
@@ -285,6 +288,7 @@ static size_t allocated_by(int rank, int size, const struct model_config *config
 static void check_bytes(const struct model_config *config, const struct method_config *method,
                         const struct batch_capacity *capacity, const struct recipe *recipe, int degree)
 {
+    if (!method_fits(method, config)) return;
     struct memory memory;
     struct error err = {""};
     if (model_memory(config, method, capacity, recipe, degree, &memory, &err)) fail_msg("%s", err.text);
@@ -331,6 +335,7 @@ static void counted_parameters_are_there(void **state)
     for (int i = 0; i < VARIANTS * METHOD_CASES; i++) {
         const struct method_config *method = &method_cases[i % METHOD_CASES];
         struct model_config config = variant_model(i / METHOD_CASES, 6, 3, i % 2);
+        if (!method_fits(method, &config)) continue;
         uint64_t base = 0, trained = 0;
         struct batch_capacity capacity = {10, 1, 10, 10, false, false};
         struct rank r;

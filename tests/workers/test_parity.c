@@ -59,6 +59,7 @@ static int train_steps(const struct golden *golden, const struct rank *r, struct
 {
     for (size_t step = 0; step < golden->steps; step++) {
         double norm;
+        parameters_thaw(r->parameters, step + 1);
         if (train_batch(golden, r, step % golden->batch_count, &out->losses[step], &norm, err)) return -1;
         out->norms[step] = norm;
         if (optimiser_step(r->parameters, &golden->recipe, step + 1, recipe_rate(&golden->recipe, step + 1),
@@ -79,11 +80,12 @@ static int run_rank(void *context, const struct collective *collective, struct e
                          &golden->recipe, err))
         return -1;
     int rc = set_values(run->golden, &r, err);
+    if (!rc) parameters_thaw(r.parameters, 1);
     if (!rc) rc = train_batch(golden, &r, 0, &mine.loss, &norm, err);
     if (!rc) {
         pthread_mutex_lock(&run->mutex);
         for (size_t i = 0; i < r.parameters->count; i++)
-            if (r.parameters->list[i].trainable) gather_tile(run->out.first, &r, &r.parameters->list[i]);
+            if (r.parameters->list[i].gradient) gather_tile(run->out.first, &r, &r.parameters->list[i]);
         pthread_mutex_unlock(&run->mutex);
         rc = train_steps(golden, &r, &mine, err);
     }
@@ -177,6 +179,12 @@ static const struct method_case cases[] = {
     {"lora", "lora", METHOD_LORA},
     {"lora_stabilised", "lora, rank-stabilised, chosen modules", METHOD_LORA},
     {"prompt", "prompt", METHOD_PROMPT},
+    {"prefix", "prefix", METHOD_PREFIX},
+    {"ia3", "ia3", METHOD_IA3},
+    {"bitfit", "bitfit", METHOD_BITFIT},
+    {"adapter", "adapter", METHOD_ADAPTER},
+    {"adapter_mlp", "adapter, after the MLP", METHOD_ADAPTER},
+    {"unfreeze", "unfreeze", METHOD_UNFREEZE},
 };
 enum { CASES = sizeof cases / sizeof *cases };
 

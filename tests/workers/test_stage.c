@@ -197,7 +197,7 @@ static void test_schedules(void **state)
     assert_int_equal(schedule_find("Cosine"), -1);
     for (int kind = 0; kind < METHODS; kind++)
         assert_int_equal(method_find(method_name((enum method_kind)kind)), kind);
-    assert_int_equal(method_find("adapter"), -1);
+    assert_int_equal(method_find("adapters"), -1);
 }
 
 static void test_frames(void **state)

@@ -68,7 +68,10 @@ static inline struct stage stage_finetune(const struct fixture *fixture, const s
     stage.kind = STAGE_FINETUNE;
     stage.parent = stage.base = parent->identity;
     stage.method.kind = method;
-    if (method == METHOD_LORA || method == METHOD_PROMPT) stage.method.size = 4;
+    if (method_sizes(method)) stage.method.size = 4;
+    if (method == METHOD_UNFREEZE) stage.method.thaw_layers = 1;
+    if (method == METHOD_UNFREEZE) stage.method.thaw_steps = 7;
+    if (method == METHOD_BITFIT) stage.method.kind = METHOD_IA3; /* this model has no biases */
     if (method == METHOD_LORA) stage.method.alpha = 8;
     stage.recipe.sequence_length = 40;
     stage.recipe.steps = stage.last_step = method == METHOD_NONE ? 0 : steps;
