@@ -294,7 +294,6 @@ static int fill_losses(struct member *member, double test, uint64_t test_tokens,
     return 0;
 }
 
-/* Final evaluation of finetuning stages, with their best weights. */
 /* What a member writes with its best weights. A drain cuts it: the next attempt evaluates it again. */
 static int write_texts(struct member *member, double test, struct error *err)
 {
@@ -304,6 +303,7 @@ static int write_texts(struct member *member, double test, struct error *err)
     return stopped > 0 ? cut(member, false, err) : stopped;
 }
 
+/* Final evaluation of finetuning stages, with their best weights. */
 static int conclude(const struct list *list, struct error *err)
 {
     double tests[PACK_LIMIT], texts[PACK_LIMIT];

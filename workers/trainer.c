@@ -69,6 +69,14 @@ static int pass(struct trainer *const *trainers, struct cursor *cursors, struct 
     return 0;
 }
 
+/* A device that has failed gives no numbers either: that is no divergence, on any rank. */
+static int check_devices(const struct parameters *parameters, struct error *err)
+{
+    if (parameters->kernels->synchronise(parameters->device, err)) return -1;
+    if (collective_barrier(&parameters->collective)) return error_set(err, "another device of the gang failed");
+    return 0;
+}
+
 /* From the gradients to the weights. */
 static int finish(struct trainer *trainer, uint64_t step, struct trainer_step *out, struct error *err)
 {
@@ -76,7 +84,7 @@ static int finish(struct trainer *trainer, uint64_t step, struct trainer_step *o
     if (parameters_reduce_gradients(parameters, err) || parameters_gradient_norm(parameters, &out->gradient_norm, err))
         return -1;
     out->finite = isfinite(out->loss) && isfinite(out->gradient_norm);
-    if (!out->finite) return 0;
+    if (!out->finite) return check_devices(parameters, err);
     if (optimiser_step(parameters, trainer->recipe, step, recipe_rate(trainer->recipe, step),
                        optimiser_clip(trainer->recipe, out->gradient_norm), err))
         return -1;

@@ -12,6 +12,7 @@
 #include "io/log.h"
 #include "tests/workers/trained.h"
 #include "workers/stage_files.h"
+#include "workers/trainer.h"
 
 static struct fixture fixture;
 static struct stage trunk; /* pretrained once, the parent of every finetuning stage here */
@@ -518,14 +519,65 @@ static void test_failures(void **state)
     expect(&outcome, STORE_CRASHED);
 }
 
+static bool broken; /* the device, from here on */
+
+static double no_number(struct device *device, size_t n, const float *x)
+{
+    (void)device, (void)n, (void)x;
+    broken = true;
+    return NAN;
+}
+
+static int tell(struct device *device, struct error *err)
+{
+    (void)device;
+    return broken ? error_set(err, "it is broken") : 0;
+}
+
+/* A device that fails between the gradients and their norm: an error, which is tried again, and no divergence, which
+ * would stay in the store. */
+static void test_failing_device(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct kernels kernels = *kernels_find("cpu", &err);
+    const struct stage stage = stage_finetune(&fixture, &trunk, METHOD_FULL, 5);
+    const struct collective one = {NULL, 0, 1};
+    const struct batch_capacity capacity = batch_capacity_of(&stage.recipe, &stage.method);
+    struct batch_buffer buffer;
+    struct trainer_step step;
+    kernels.sum_squares = no_number;
+    kernels.synchronise = tell;
+    struct dataset *dataset = dataset_open(fixture.dataset, &err);
+    const struct feed_spec spec = {
+        .dataset = dataset, .split = SPLIT_TRAIN, .length = stage.recipe.sequence_length, .shuffle = true};
+    struct feed *feed = feed_create(&spec, &err);
+    struct device *device = kernels.device_create(0, 1, &err);
+    struct parameters *parameters =
+        parameters_create(&stage.model, &stage.method, &stage.recipe, &one, &kernels, device, &err);
+    if (!feed || !parameters || batch_buffer_create(&buffer, &capacity, &err)) fail_msg("%s", err.text);
+    parameters_initialise_base(parameters, &stage.model, 1);
+    struct model *model = model_create(&stage.model, &stage.method, parameters, &capacity, true, &err);
+    struct trainer trainer = {
+        .recipe = &stage.recipe, .parameters = parameters, .model = model, .feed = feed, .buffer = &buffer};
+    assert_int_equal(trainer_step(&trainer, 1, &step, &err), -1);
+    assert_string_equal(err.text, "it is broken");
+    model_destroy(model);
+    batch_buffer_destroy(&buffer);
+    parameters_destroy(parameters);
+    kernels.device_destroy(device);
+    feed_destroy(feed);
+    dataset_close(dataset);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pretraining), cmocka_unit_test(test_methods),    cmocka_unit_test(test_interruption),
-        cmocka_unit_test(test_lost_steps),  cmocka_unit_test(test_gang),       cmocka_unit_test(test_class),
-        cmocka_unit_test(test_diverged),    cmocka_unit_test(test_failures),   cmocka_unit_test(test_long_step),
-        cmocka_unit_test(test_takeover),    cmocka_unit_test(test_optimisers), cmocka_unit_test(test_recompute),
-        cmocka_unit_test(test_dropout),
+        cmocka_unit_test(test_pretraining), cmocka_unit_test(test_methods),        cmocka_unit_test(test_interruption),
+        cmocka_unit_test(test_lost_steps),  cmocka_unit_test(test_gang),           cmocka_unit_test(test_class),
+        cmocka_unit_test(test_diverged),    cmocka_unit_test(test_failures),       cmocka_unit_test(test_long_step),
+        cmocka_unit_test(test_takeover),    cmocka_unit_test(test_optimisers),     cmocka_unit_test(test_recompute),
+        cmocka_unit_test(test_dropout),     cmocka_unit_test(test_failing_device),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
