@@ -52,6 +52,47 @@ static void parameters_by_hand(void **state)
     assert_int_equal(method_parameters(&tiny, &some), 2 * 2 * (16 + 72));
 }
 
+static void other_methods_by_hand(void **state)
+{
+    (void)state;
+    struct error err;
+    struct method_config prefix = {.kind = METHOD_PREFIX, .size = 3}, ia3 = {.kind = METHOD_IA3},
+                         bitfit = {.kind = METHOD_BITFIT}, adapter = {.kind = METHOD_ADAPTER, .size = 2},
+                         unfreeze = {.kind = METHOD_UNFREEZE, .thaw_layers = 1, .thaw_steps = 5};
+    assert_int_equal(method_parameters(&tiny, &prefix), 3 * 2 * 2 * 4); /* keys and values of one head of 4 */
+    assert_int_equal(method_parameters(&tiny, &ia3), 2 * (4 + 4 + 16));
+    assert_int_equal(method_parameters(&tiny, &adapter), 2 * 2 * (2 * 8 * 2 + 8 + 2));
+    adapter.mlp_only = true;
+    assert_int_equal(method_parameters(&tiny, &adapter), 2 * (2 * 8 * 2 + 8 + 2));
+    assert_int_equal(method_parameters(&tiny, &unfreeze), model_parameters(&tiny));
+    assert_int_equal(method_parameters(&tiny, &bitfit), 0);
+    assert_int_equal(method_config_check(&bitfit, &tiny, &err), -1);
+    assert_non_null(strstr(err.text, "model \"tiny\" has none"));
+    struct model_config biased = tiny;
+    biased.architecture.qkv_bias = true;
+    biased.architecture.norm = NORM_LAYER;
+    assert_int_equal(method_config_check(&bitfit, &biased, &err), 0);
+    assert_int_equal(method_parameters(&biased, &bitfit), 2 * (8 + 4 + 4 + 2 * 8) + 8);
+    prefix.size = 1 << 17;
+    assert_int_equal(method_config_check(&prefix, &tiny, &err), -1);
+    unfreeze.thaw_steps = 0;
+    assert_int_equal(method_config_check(&unfreeze, &tiny, &err), -1);
+}
+
+/* Five steps with the upper of two blocks, five with both: a frozen block costs its forward pass alone. */
+static void flops_of_unfreezing(void **state)
+{
+    (void)state;
+    struct method_config unfreeze = {.kind = METHOD_UNFREEZE, .thaw_layers = 1, .thaw_steps = 5};
+    double whole = cost_flops(&tiny, &full, true, 30, 7, 5), forward = cost_flops(&tiny, &full, false, 30, 0, 5);
+    double frozen = whole - forward - 2 * 7 * 80.0; /* two passes less in a half, and the tied table has no gradient */
+    near(cost_training_flops(&tiny, &unfreeze, 0, 5, 30, 7, 5), frozen, 1e-9);
+    near(cost_training_flops(&tiny, &unfreeze, 5, 9, 30, 7, 5), whole, 1e-9);
+    near(cost_training_flops(&tiny, &unfreeze, 0, 10, 30, 7, 5), (frozen + whole) / 2, 1e-9);
+    near(cost_training_flops(&tiny, &unfreeze, 3, 7, 30, 7, 5), (frozen + whole) / 2, 1e-9);
+    near(cost_training_flops(&tiny, &full, 3, 7, 30, 7, 5), whole, 1e-9);
+}
+
 static void flops_by_hand(void **state)
 {
     (void)state;
@@ -175,7 +216,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameters_by_hand),
+        cmocka_unit_test(other_methods_by_hand),
         cmocka_unit_test(flops_by_hand),
+        cmocka_unit_test(flops_of_unfreezing),
         cmocka_unit_test(recomputation_by_hand),
         cmocka_unit_test(large_models_cost_6n_and_4n),
         cmocka_unit_test(modules_by_name),

@@ -1,6 +1,7 @@
 /* If the model's gradients were wrong, every loss of every sweep would be: they are compared with finite differences,
  * for every method, tensor by tensor. And a packed batch must be the sequences that it is made of. */
 #include "model_fixture.h"
+#include "workers/optimiser.h"
 
 static bool dropping; /* losses are those of training, under the masks of the batch's draws */
 
@@ -181,6 +182,45 @@ static void variants_of_the_architecture(void **state)
         for (int m = 1; m < METHOD_CASES; m++)
             if (method_fits(&method_cases[m], &config)) check_gradients(&config, &method_cases[m]);
     }
+}
+
+/* What is not thawed has neither gradient nor step; what is has the bytes of full tuning's. */
+static void unfreezing(void **state)
+{
+    (void)state;
+    struct error err;
+    struct model_config config = small_model(4, 2, true);
+    struct method_config full = method_full_config(),
+                         method = {.kind = METHOD_UNFREEZE, .thaw_layers = 1, .thaw_steps = 2};
+    struct sample *s = sample_default(&full, config.vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    struct rank all = rank_alone("cpu", &config, &full, &capacity, true),
+                some = rank_alone("cpu", &config, &method, &capacity, true);
+    gradients_of(&all, &s->batch, 1);
+    parameters_thaw(some.parameters, 2);
+    gradients_of(&some, &s->batch, 1);
+    size_t frozen = 0;
+    for (size_t i = 0; i < some.parameters->count; i++) {
+        const struct parameter *a = &all.parameters->list[i], *b = &some.parameters->list[i];
+        size_t bytes = b->row_count * b->column_count * sizeof(float);
+        bool top = strstr(b->name, "layers.1.") || !strcmp(b->name, "model.norm.weight");
+        assert_int_equal(b->gradient != NULL, top);
+        if (top) assert_memory_equal(a->gradient, b->gradient, bytes);
+        frozen += !top;
+    }
+    assert_true(frozen > 5);
+    assert_int_equal(optimiser_step(some.parameters, &fixture_adamw, 2, 0.1, 1, &err), 0);
+    for (size_t i = 0; i < some.parameters->count; i++) {
+        const struct parameter *a = &all.parameters->list[i], *b = &some.parameters->list[i];
+        size_t bytes = b->row_count * b->column_count * sizeof(float);
+        assert_int_equal(!memcmp(a->value, b->value, bytes), b->gradient == NULL);
+    }
+    parameters_thaw(some.parameters, 3);
+    for (size_t i = 0; i < some.parameters->count; i++)
+        assert_non_null(some.parameters->list[i].gradient);
+    rank_destroy(&all);
+    rank_destroy(&some);
+    free(s);
 }
 
 /* A sequence that is longer than the window is refused, not computed otherwise. */
@@ -572,6 +612,7 @@ int main(void)
         cmocka_unit_test(lora_multi_query),
         cmocka_unit_test(prompt),
         cmocka_unit_test(variants_of_the_architecture),
+        cmocka_unit_test(unfreezing),
         cmocka_unit_test(window),
         cmocka_unit_test(merged_adapters),
         cmocka_unit_test(scale_and_accumulation),
