@@ -141,6 +141,8 @@ enum drift_class drift_classify(const char *field)
     if (strcmp(field, "name") == 0) return DRIFT_RENAME;
     if (begins(field, "resources.") || strcmp(field, "data.dataset") == 0) return DRIFT_COMPATIBLE;
     if (begins(field, "tasks.") && ends(field, ".dataset")) return DRIFT_COMPATIBLE;
+    if (strcmp(field, "finetune.share") == 0 || (begins(field, "methods.") && ends(field, ".share")))
+        return DRIFT_COMPATIBLE;
     if (begins(field, "finetune.generate")) return DRIFT_EVALUATION;
     if (begins(field, "one_at_a_time")) return DRIFT_AXIS;
     if (begins(field, "fit.") || strcmp(field, "held_out") == 0) return DRIFT_REFIT;

@@ -127,3 +127,13 @@ struct digest identity_point(const struct digest *base, const struct identity_me
                      examples, seed);
     return digest_of_text(text, length, sizeof text);
 }
+
+struct digest identity_prefix(const struct digest *base, const struct identity_method *method, uint64_t seed,
+                              uint64_t step)
+{
+    char text[2048];
+    int length =
+        snprintf(text, sizeof text, IDENTITY_VERSION " prefix base=%s %s patience=0 seed=%" PRIu64 " step=%" PRIu64,
+                 base->hex, method->text, seed, step);
+    return digest_of_text(text, length, sizeof text);
+}

@@ -23,6 +23,9 @@ void identity_method(const struct sweep_task *task, const struct method_config *
 /* The same of points whose learning rate is tuned at a reference cell (recipe->learning_rate: 0): it names the cell's
  * candidates in place of the number. */
 void identity_tuned(struct identity_method *method, const struct digest *reference);
+/* The state after `step` steps of finetuning that several points of a method, learning rate and seed begin with. */
+struct digest identity_prefix(const struct digest *base, const struct identity_method *method, uint64_t seed,
+                              uint64_t step);
 /* recipe: of the point, with its steps. The untuned model depends on nothing but base, data and length. */
 struct digest identity_point(const struct digest *base, const struct identity_method *method,
                              const struct recipe *recipe, uint64_t examples, uint64_t seed);

@@ -33,11 +33,10 @@ void master_log(struct master *master, uint32_t index, const struct stage_outcom
             "\"to_step\": %llu, "
             "\"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.3f, \"predicted_seconds\": %.3f, "
             "\"rank\": %u, \"host\": \"%s\", \"finished\": %.3f, \"eta_seconds\": %.3f}\n",
-            stage->identity.hex, stage->kind == STAGE_PRETRAIN ? "pretrain" : "finetune",
-            master->stages[index].attempts, store_status_name(outcome->status),
-            (unsigned long long)outcome->resumed_step, (unsigned long long)outcome->end_step,
-            (unsigned long long)outcome->recomputed_steps, outcome->flops, outcome->seconds, stage->seconds, node,
-            master->node_info[node].host, clock_wall(), master_eta(master));
+            stage->identity.hex, stage_kind_name(stage->kind), master->stages[index].attempts,
+            store_status_name(outcome->status), (unsigned long long)outcome->resumed_step,
+            (unsigned long long)outcome->end_step, (unsigned long long)outcome->recomputed_steps, outcome->flops,
+            outcome->seconds, stage->seconds, node, master->node_info[node].host, clock_wall(), master_eta(master));
 }
 
 /* A run that was taken for dead (its node was cut off, its lock was lost) sees here that another goes on in its place.

@@ -50,15 +50,20 @@ int master_list_children(struct master *master, struct error *err)
     return 0;
 }
 
-/* A pretraining stage is needed, and its ancestors down to one whose state is on disk. */
+/* A state is needed, and those before it down to one that is on disk. What goes on from a prefix needs its base, too.
+ */
 static int need(struct master *master, uint32_t index, struct error *err)
 {
-    for (; index != PLAN_NONE && master->stages[index].state == STAGE_UNNEEDED;
-         index = master->plan->stages[index].parent) {
+    while (index != PLAN_NONE && master->stages[index].state == STAGE_UNNEEDED) {
         bool finished;
         if (master_state_finished(master, index, &finished, err) != 0) return -1;
         master->stages[index].state = finished ? STAGE_COMPLETE : STAGE_WAITING;
-        if (finished) return 0;
+        if (!finished)
+            index = master->plan->stages[index].parent;
+        else if (master->plan->stages[index].kind == STAGE_PREFIX)
+            index = plan_base(master->plan, index);
+        else
+            return 0;
     }
     return 0;
 }
@@ -87,10 +92,18 @@ int master_find_work(struct master *master, struct error *err)
     return 0;
 }
 
+/* A prefix that is there, or that nothing needs: what hangs below it may still wait for the base. */
+static bool is_passed(const struct master *master, uint32_t index)
+{
+    unsigned char state = master->stages[index].state;
+    return master->plan->stages[index].kind == STAGE_PREFIX && (state == STAGE_COMPLETE || state == STAGE_UNNEEDED);
+}
+
 int master_skip_below(struct master *master, uint32_t index, struct error *err)
 {
     for (uint32_t c = master->child_first[index]; c < master->child_first[index + 1]; c++) {
         uint32_t child = master->children[c];
+        if (is_passed(master, child) && master_skip_below(master, child, err) != 0) return -1;
         if (master->stages[child].state != STAGE_WAITING) continue;
         master->stages[child].state = STAGE_SKIPPED;
         master->candidate_ended = true;
@@ -107,45 +120,81 @@ int master_skip_below(struct master *master, uint32_t index, struct error *err)
     return 0;
 }
 
+/* What waits for a stage that is complete is ready. */
+static int wake(struct master *master, uint32_t index, struct error *err)
+{
+    for (uint32_t c = master->child_first[index]; c < master->child_first[index + 1]; c++) {
+        uint32_t child = master->children[c];
+        if (is_passed(master, child) && wake(master, child, err) != 0) return -1;
+        if (master->stages[child].state == STAGE_WAITING && master_parent_complete(master, child) &&
+            master_make_ready(master, child, err) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Nothing starts from a prefix any more whose children are all complete. What has failed may be tried again. */
+static void collect(struct master *master, uint32_t index)
+{
+    if (index == PLAN_NONE || master->plan->stages[index].kind != STAGE_PREFIX) return;
+    for (uint32_t c = master->child_first[index]; c < master->child_first[index + 1]; c++) {
+        unsigned char state = master->stages[master->children[c]].state;
+        if (state != STAGE_COMPLETE && state != STAGE_UNNEEDED) return;
+    }
+    stage_discard(master_describe(master, index));
+    master->stages[index].state = STAGE_UNNEEDED; /* no longer there, should a state below be lost */
+}
+
 int master_complete(struct master *master, uint32_t index, struct error *err)
 {
     master->candidate_ended = true;
     master->stages[index].state = STAGE_COMPLETE;
-    for (uint32_t c = master->child_first[index]; c < master->child_first[index + 1]; c++)
-        if (master->stages[master->children[c]].state == STAGE_WAITING &&
-            master_rate_known(master, master->children[c]) && master_make_ready(master, master->children[c], err) != 0)
-            return -1;
+    if (wake(master, index, err) != 0) return -1;
+    collect(master, master->plan->stages[index].parent);
     return 0;
+}
+
+/* The first of the states that a stage reads, its parent's and its base's, that is not there; PLAN_NONE: none. */
+static uint32_t missing_state(const struct master *master, uint32_t index)
+{
+    uint32_t parent = master->plan->stages[index].parent, base = plan_base(master->plan, parent);
+    if (parent != PLAN_NONE && master->stages[parent].state != STAGE_COMPLETE) return parent;
+    return base != PLAN_NONE && master->stages[base].state != STAGE_COMPLETE ? base : PLAN_NONE;
 }
 
 bool master_parent_complete(const struct master *master, uint32_t index)
 {
-    uint32_t parent = master->plan->stages[index].parent;
-    return (parent == PLAN_NONE || master->stages[parent].state == STAGE_COMPLETE) && master_rate_known(master, index);
+    return missing_state(master, index) == PLAN_NONE && master_rate_known(master, index);
 }
 
-/* Ready now, or when the parent is complete. A parent that nobody needed until now is looked for on disk. */
+/* Ready now, or when what it reads is there. A state that nobody needed until now is looked for on disk. */
 static int make_ready_or_wait(struct master *master, uint32_t index, struct error *err)
 {
     for (;;) {
-        uint32_t parent = master->plan->stages[index].parent;
         bool finished = false;
-        if (parent != PLAN_NONE && master->stages[parent].state == STAGE_UNNEEDED &&
-            master_state_finished(master, parent, &finished, err) != 0)
+        uint32_t missing = missing_state(master, index);
+        if (missing == PLAN_NONE && master_rate_known(master, index)) return master_make_ready(master, index, err);
+        if (missing == PLAN_NONE) {
+            master->stages[index].state = STAGE_WAITING;
+            return 0;
+        }
+        if (master->stages[missing].state == STAGE_UNNEEDED &&
+            master_state_finished(master, missing, &finished, err) != 0)
             return -1;
-        if (finished) master->stages[parent].state = STAGE_COMPLETE;
-        if (master_parent_complete(master, index)) return master_make_ready(master, index, err);
+        if (finished) {
+            master->stages[missing].state = STAGE_COMPLETE;
+            continue;
+        }
         master->stages[index].state = STAGE_WAITING;
-        if (parent == PLAN_NONE || master->stages[parent].state != STAGE_UNNEEDED) return 0;
-        index = parent;
+        if (master->stages[missing].state != STAGE_UNNEEDED) return 0;
+        index = missing;
     }
 }
 
-/* A stage has failed: where its parent's state is proven to be damaged, that is put aside and the parent runs again. A
- * state that cannot be opened for another reason (no more descriptors, no permission, no memory) is left alone. */
-static int check_parent(struct master *master, uint32_t index, struct error *err)
+/* A stage has failed: where a state that it reads is proven to be damaged, that is put aside and its stage runs again.
+ * A state that cannot be opened for another reason (no more descriptors, no permission, no memory) is left alone. */
+static int check_state(struct master *master, uint32_t parent, struct error *err)
 {
-    uint32_t parent = master->plan->stages[index].parent;
     if (parent == PLAN_NONE || master->stages[parent].state != STAGE_COMPLETE) return 0;
     char path[PATH_MAX], aside[PATH_MAX + 16];
     struct error why;
@@ -166,6 +215,13 @@ static int check_parent(struct master *master, uint32_t index, struct error *err
     return make_ready_or_wait(master, parent, err);
 }
 
+static int check_parents(struct master *master, uint32_t index, struct error *err)
+{
+    uint32_t parent = master->plan->stages[index].parent, base = plan_base(master->plan, parent);
+    if (base != parent && check_state(master, base, err) != 0) return -1;
+    return check_state(master, parent, err);
+}
+
 static void note_failure(struct master *master, uint32_t index, const struct stage_outcome *outcome)
 {
     struct failure *failure = &master->failures[master->failure_count++ % FAILURES_KEPT];
@@ -184,7 +240,7 @@ int master_fail(struct master *master, uint32_t index, const struct stage_outcom
     if (stage->attempts < limit && outcome->status != STORE_DIVERGED) {
         if (point != PLAN_NONE && master_set_state(master, point, STORE_PENDING, 0, false, outcome->message, err) != 0)
             return -1;
-        if (check_parent(master, index, err) != 0) return -1;
+        if (check_parents(master, index, err) != 0) return -1;
         return make_ready_or_wait(master, index, err);
     }
     stage->state = STAGE_FAILED;

@@ -22,8 +22,8 @@ static json_t *running_json(const struct master *master, const struct running *r
     const struct stage_progress *p = &running->progress;
     json_t *entry = json_pack(
         "{s:s, s:s, s:s, s:i, s:s, s:i, s:i, s:I, s:I, s:f, s:f, s:f, s:I}", "stage", stage->identity.hex, "kind",
-        stage->kind == STAGE_PRETRAIN ? "pretrain" : "finetune", "model", sweep->models[stage->model].name, "rank",
-        (int)running->node, "host", master->node_info[running->node].host, "pid", (int)running->pid, "attempt",
+        stage_kind_name(stage->kind), "model", sweep->models[stage->model].name, "rank", (int)running->node, "host",
+        master->node_info[running->node].host, "pid", (int)running->pid, "attempt",
         (int)master->stages[running->stage].attempts, "step", (json_int_t)p->step, "steps", (json_int_t)p->steps,
         "loss", p->loss == p->loss && p->loss < 1e300 ? p->loss : -1.0, "tokens_per_second", p->tokens_per_second,
         "seconds", clock_elapsed() - running->started, "checkpoint_step", (json_int_t)p->checkpoint_step);

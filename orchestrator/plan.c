@@ -1,5 +1,5 @@
 /* Points -> the tree of stages: the third arrow of the way of the data. One chain of pretraining stages a model, one
- * finetuning stage a point. */
+ * finetuning stage a point, and where points share finetuning a chain of prefixes. */
 #include "orchestrator/plan.h"
 
 #include <inttypes.h>
@@ -29,6 +29,7 @@ struct builder {
     const struct sweep *sweep;
     struct plan *plan;
     struct grid grid;
+    struct plan_prefixes prefixes;
     double rate;
     uint32_t *base;            /* [model][tokens] index of the pretraining stage, PLAN_NONE where no point needs it */
     struct digest *trunks;     /* [model] */
@@ -151,6 +152,7 @@ static int add_trunk(struct builder *b, uint32_t model, struct error *err)
                                      .reference = PLAN_NONE,
                                      .task = sweep->bases[model].text,
                                      .model = model,
+                                     .tokens = (uint32_t)i,
                                      .degree = shape.degree,
                                      .first_step = first,
                                      .last_step = last,
@@ -212,6 +214,66 @@ static void fill_point(const struct builder *b, const struct grid_point *at, con
     point->held_out = at->held_out;
 }
 
+/* Validations after steps (first, last] of a recipe. */
+static double validations(const struct recipe *recipe, uint64_t first, uint64_t last)
+{
+    uint64_t each = recipe->evaluation_steps;
+    if (!recipe->steps) return 1.0;
+    if (!each) return recipe->evaluations;
+    return (double)(last / each - first / each + (last == recipe->steps && last % each != 0));
+}
+
+/* A stretch of finetuning of a grid point: what it shares with others, or, with the test, the rest. */
+static struct plan_stage finetune_stage(const struct builder *b, const struct grid_point *at, uint64_t first,
+                                        uint64_t last, bool test)
+{
+    const struct sweep *sweep = b->sweep;
+    const struct sweep_task *task = &sweep->tasks[at->task];
+    const struct model_config *model = &sweep->models[at->model];
+    const struct plan_shape *shape = &b->shapes[shape_index(b, at->model, at->method, at->size)];
+    struct method_config method = method_of(sweep, at->method, at->size);
+    struct recipe whole = plan_recipe(&sweep->methods[at->method], at->rate, sweep->examples[at->examples]),
+                  stretch = whole;
+    stretch.steps = last - first;
+    struct plan_stage stage = {
+        .kind = test ? STAGE_FINETUNE : STAGE_PREFIX,
+        .parent = PLAN_NONE,
+        .point = PLAN_NONE,
+        .task = at->task,
+        .model = at->model,
+        .tokens = at->tokens,
+        .method = at->method,
+        .size = at->size,
+        .rate = at->rate,
+        .reference = PLAN_NONE,
+        .seed = at->seed,
+        .examples = at->examples,
+        .degree = shape->degree,
+        .first_step = first,
+        .last_step = last,
+        .flops = plan_finetune_flops(task, model, &method, &stretch),
+        .evaluation_flops = plan_evaluation_flops(task, model, &method, &whole, validations(&whole, first, last), test),
+        .bytes = shape->bytes,
+        .recompute = shape->recompute};
+    if (test) stage.evaluation_flops += plan_generation_flops(sweep, task, model, &method, &whole);
+    if (shape->recompute) stage.recompute_flops = plan_finetune_recompute(task, model, &method, &stretch);
+    stage.seconds = (stage.flops + stage.recompute_flops + stage.evaluation_flops) / (b->rate * stage.degree);
+    return stage;
+}
+
+static void add_prefix(struct builder *b, struct plan_prefix *prefix)
+{
+    const struct grid_point *at = &b->grid.points[prefix->point];
+    struct base base = base_of(b, at);
+    struct plan_stage *stage = &b->plan->stages[b->plan->stage_count];
+    *stage = finetune_stage(b, at, prefix->first_step, prefix->last_step, false);
+    stage->parent = prefix->parent == PLAN_NONE ? base.stage : b->prefixes.list[prefix->parent].stage;
+    stage->identity =
+        identity_prefix(&base.identity, &b->texts[text_index(b, at->task, at->method, at->size, at->rate)],
+                        b->sweep->seeds[at->seed], prefix->last_step);
+    prefix->stage = (uint32_t)b->plan->stage_count++;
+}
+
 static void add_point(struct builder *b, size_t index)
 {
     const struct sweep *sweep = b->sweep;
@@ -222,27 +284,13 @@ static void add_point(struct builder *b, size_t index)
     const struct model_config *model = &sweep->models[at->model];
     struct method_config method = method_of(sweep, at->method, at->size);
     struct recipe recipe = plan_recipe(m, at->rate, sweep->examples[at->examples]);
-    const struct plan_shape *shape = &b->shapes[shape_index(b, at->model, at->method, at->size)];
+    const struct plan_prefix *prefix =
+        b->prefixes.of[index] == PLAN_NONE ? NULL : &b->prefixes.list[b->prefixes.of[index]];
     struct base base = base_of(b, at);
     struct plan_stage *stage = &plan->stages[plan->stage_count];
-    *stage = (struct plan_stage){.kind = STAGE_FINETUNE,
-                                 .parent = base.stage,
-                                 .point = (uint32_t)index,
-                                 .task = at->task,
-                                 .model = at->model,
-                                 .method = at->method,
-                                 .size = at->size,
-                                 .rate = at->rate,
-                                 .reference = PLAN_NONE,
-                                 .seed = at->seed,
-                                 .examples = at->examples,
-                                 .degree = shape->degree,
-                                 .last_step = recipe.steps,
-                                 .flops = plan_finetune_flops(task, model, &method, &recipe),
-                                 .evaluation_flops = plan_evaluation_flops(task, model, &method, &recipe) +
-                                                     plan_generation_flops(sweep, task, model, &method, &recipe),
-                                 .bytes = shape->bytes,
-                                 .recompute = shape->recompute};
+    *stage = finetune_stage(b, at, prefix ? prefix->last_step : 0, recipe.steps, true);
+    stage->parent = prefix ? prefix->stage : base.stage;
+    stage->point = (uint32_t)index;
     struct identity_method text = b->texts[text_index(b, at->task, at->method, at->size, at->rate)];
     if (plan_is_tuned(stage)) {
         stage->reference = plan_find_reference(plan, at->method, at->task);
@@ -250,10 +298,8 @@ static void add_point(struct builder *b, size_t index)
     }
     stage->identity =
         identity_point(&base.identity, &text, &recipe, sweep->examples[at->examples], sweep->seeds[at->seed]);
-    if (shape->recompute) stage->recompute_flops = plan_finetune_recompute(task, model, &method, &recipe);
-    stage->seconds = (stage->flops + stage->recompute_flops + stage->evaluation_flops) / (b->rate * stage->degree);
     fill_point(b, at, stage, &base, &plan->points[index]);
-    plan->flops_alone += stage->flops + base.flops;
+    plan->flops_alone += plan_finetune_flops(task, model, &method, &recipe) + base.flops;
     plan->stage_of_point[index] = (uint32_t)plan->stage_count++;
 }
 
@@ -334,9 +380,11 @@ int plan_finish(struct plan *plan, struct error *err)
 static int build(struct builder *b, struct error *err)
 {
     struct plan *plan = b->plan;
-    if (grid_build(b->sweep, &b->grid, err) || prepare(b, err)) return -1;
+    if (grid_build(b->sweep, &b->grid, err) || plan_prefixes_find(b->sweep, &b->grid, &b->prefixes, err) ||
+        prepare(b, err))
+        return -1;
     plan->point_count = b->grid.count;
-    size_t stages = plan->point_count + count_bases(b);
+    size_t stages = plan->point_count + b->prefixes.count + count_bases(b);
     plan->stages = calloc(stages ? stages : 1, sizeof *plan->stages);
     plan->points = calloc(plan->point_count ? plan->point_count : 1, sizeof *plan->points);
     plan->stage_of_point = calloc(plan->point_count ? plan->point_count : 1, sizeof *plan->stage_of_point);
@@ -344,6 +392,8 @@ static int build(struct builder *b, struct error *err)
         return error_set(err, "out of memory for %zu points", plan->point_count);
     for (uint32_t i = 0; i < b->sweep->model_count; i++)
         if (add_trunk(b, i, err)) return -1;
+    for (size_t i = 0; i < b->prefixes.count; i++)
+        add_prefix(b, &b->prefixes.list[i]);
     for (size_t i = 0; i < plan->point_count; i++)
         if (b->grid.points[i].rate != GRID_TUNED) add_point(b, i);
     if (plan_make_references(plan, err)) return -1;
@@ -363,6 +413,7 @@ struct plan *plan_create(const struct sweep *sweep, double rate, struct error *e
     struct builder b = {.sweep = sweep, .plan = plan, .rate = rate > 0.0 ? rate : 1.0};
     int rc = build(&b, err);
     grid_destroy(&b.grid);
+    plan_prefixes_free(&b.prefixes);
     free(b.base);
     free(b.trunks);
     free(b.shapes);
@@ -388,6 +439,22 @@ void plan_destroy(struct plan *plan)
     free(plan);
 }
 
+/* The states, or the folder, that a stage starts from. */
+static void describe_start(const struct plan *plan, const struct plan_stage *from, struct stage *out)
+{
+    const struct sweep *sweep = plan->sweep;
+    const struct plan_stage *parent = from->parent == PLAN_NONE ? NULL : &plan->stages[from->parent];
+    if (parent && parent->kind == STAGE_PREFIX) out->prefix = parent->identity;
+    uint32_t base = plan_base(plan, from->parent);
+    if (base != PLAN_NONE) out->parent = plan->stages[base].identity;
+    if (from->kind == STAGE_PRETRAIN) return;
+    out->base = out->parent;
+    if (base != PLAN_NONE) return;
+    const struct sweep_import *import = sweep_import_of(sweep, from->model, sweep->pretrain_tokens[from->tokens]);
+    out->base = import->identity;
+    snprintf(out->import, sizeof out->import, "%s", import->dir);
+}
+
 static void describe_training(const struct plan *plan, const struct plan_stage *from, struct stage *out)
 {
     const struct sweep *sweep = plan->sweep;
@@ -397,9 +464,8 @@ static void describe_training(const struct plan *plan, const struct plan_stage *
         out->seed = sweep->pretrain_seed;
         return;
     }
-    memcpy(out->base.hex, plan->points[from->point].base, DIGEST_HEX);
     out->method = method_of(sweep, from->method, from->size);
-    out->examples = plan->points[from->point].finetune_examples;
+    out->examples = out->method.kind == METHOD_NONE ? 0 : sweep->examples[from->examples];
     out->recipe = plan_recipe(&sweep->methods[from->method], from->rate, sweep->examples[from->examples]);
     out->seed = sweep->seeds[from->seed];
     out->valid_examples = sweep->tasks[from->task].valid_examples;
@@ -415,18 +481,17 @@ void plan_stage_describe(const struct plan *plan, size_t index, const char *dir,
     memset(out, 0, sizeof *out);
     out->identity = from->identity;
     out->kind = from->kind;
-    if (from->parent != PLAN_NONE) out->parent = plan->stages[from->parent].identity;
     snprintf(out->dir, sizeof out->dir, "%s", dir);
     snprintf(out->dataset, sizeof out->dataset, "%s", sweep->tasks[from->task].dataset);
     out->dataset_digest = sweep->tasks[from->task].data.digest;
     out->model = sweep->models[from->model];
-    if (from->point != PLAN_NONE && from->parent == PLAN_NONE)
-        snprintf(out->import, sizeof out->import, "%s",
-                 sweep_import_of(sweep, from->model, plan->points[from->point].pretrain_tokens)->dir);
+    describe_start(plan, from, out);
     describe_training(plan, from, out);
     out->first_step = from->first_step;
     out->last_step = from->last_step;
-    out->flops = from->flops;
+    out->flops = out->prefix.hex[0] && from->kind == STAGE_FINETUNE
+                     ? plan_finetune_flops(&sweep->tasks[from->task], &out->model, &out->method, &out->recipe)
+                     : from->flops;
     out->predicted_bytes = from->bytes * from->degree;
     snprintf(out->backend, sizeof out->backend, "%s", resources->backend);
     out->degree = from->degree;

@@ -24,9 +24,9 @@ struct plan_stage {
     struct digest identity;
     enum stage_kind kind;
     uint32_t parent; /* index of a stage, PLAN_NONE for a root; parents come before children */
-    uint32_t point;  /* index of the point that it computes, PLAN_NONE for pretraining */
+    uint32_t point;  /* index of the point that it computes, PLAN_NONE for pretraining and prefixes */
     uint32_t task;   /* index: its data set is what the stage reads */
-    uint32_t model, method, size, rate, seed, examples; /* indices into the sweep's axes */
+    uint32_t model, tokens, method, size, rate, seed, examples; /* indices into the sweep's axes */
     uint32_t reference; /* of the plan's references: of a candidate, or of a stage whose rate (GRID_TUNED) it tunes */
     uint32_t degree;    /* devices */
     uint64_t first_step, last_step;
@@ -67,6 +67,9 @@ struct plan {
 /* rate: predicted FLOP/s of one device. NULL with *err (memory does not fit, identical points). */
 struct plan *plan_create(const struct sweep *sweep, double rate, struct error *err);
 void plan_destroy(struct plan *plan);
+
+/* The pretraining that a stage builds on, itself or an ancestor; PLAN_NONE: a folder's weights. */
+uint32_t plan_base(const struct plan *plan, uint32_t index);
 
 /* Everything a worker needs for stage `index`, as of attempt `attempt`, in run directory `dir` (absolute). The
  * learning rate of a stage that waits for a reference is 0: the master fills it in. */

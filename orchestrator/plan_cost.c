@@ -126,16 +126,18 @@ static double split_examples(const struct sweep_task *task, enum dataset_split s
 }
 
 double plan_evaluation_flops(const struct sweep_task *task, const struct model_config *model,
-                             const struct method_config *method, const struct recipe *recipe)
+                             const struct method_config *method, const struct recipe *recipe, double validations,
+                             bool test)
 {
     struct example valid = mean_example(task, SPLIT_VALID, method, recipe->sequence_length);
-    struct example test = mean_example(task, SPLIT_TEST, method, recipe->sequence_length);
-    double times = recipe->steps ? recipe->evaluations : 1.0;
+    struct example tested = mean_example(task, SPLIT_TEST, method, recipe->sequence_length);
     double text = task->data.text_tokens[SPLIT_VALID] < TEXT_TOKENS ? (double)task->data.text_tokens[SPLIT_VALID]
                                                                     : (double)TEXT_TOKENS;
-    return examples_flops(model, method, false, valid,
-                          times * split_examples(task, SPLIT_VALID, task->valid_examples)) +
-           examples_flops(model, method, false, test, split_examples(task, SPLIT_TEST, task->test_examples)) +
+    double valid_flops = examples_flops(model, method, false, valid,
+                                        validations * split_examples(task, SPLIT_VALID, task->valid_examples));
+    if (!test) return valid_flops;
+    return valid_flops +
+           examples_flops(model, method, false, tested, split_examples(task, SPLIT_TEST, task->test_examples)) +
            cost_flops(model, method, false, text, text, TEXT_LENGTH);
 }
 

@@ -31,9 +31,9 @@ static json_t *stage_object(const struct plan *plan, const struct plan_stage *st
     json_t *parent = stage->parent == PLAN_NONE ? json_null() : json_string(plan->stages[stage->parent].identity.hex);
     json_t *point = stage->point == PLAN_NONE ? json_null() : json_integer(stage->point);
     return json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:b, s:f, s:o}",
-                     "identity", stage->identity.hex, "kind", pretrain ? "pretrain" : "finetune", "parent", parent,
-                     "point", point, "task", sweep->tasks[stage->task].name, "model", sweep->models[stage->model].name,
-                     "method", pretrain ? "full" : method_name(sweep->methods[stage->method].config.kind), "first_step",
+                     "identity", stage->identity.hex, "kind", stage_kind_name(stage->kind), "parent", parent, "point",
+                     point, "task", sweep->tasks[stage->task].name, "model", sweep->models[stage->model].name, "method",
+                     pretrain ? "full" : method_name(sweep->methods[stage->method].config.kind), "first_step",
                      (json_int_t)stage->first_step, "last_step", (json_int_t)stage->last_step, "devices",
                      (json_int_t)stage->degree, "bytes", (json_int_t)stage->bytes, "flops", stage->flops, "seconds",
                      stage->seconds, "path_seconds", stage->path_seconds, "recompute", (int)stage->recompute,

@@ -33,9 +33,26 @@ double plan_pretrain_recompute(const struct sweep *sweep, const struct model_con
                                uint64_t last);
 double plan_finetune_recompute(const struct sweep_task *task, const struct model_config *model,
                                const struct method_config *method, const struct recipe *recipe);
-/* FLOPs of the validations, the test and the pretraining text of a finetuning stage: for its predicted time. */
+/* FLOPs of so many validations and, with `test`, of the test and the pretraining text: for the predicted time. */
 double plan_evaluation_flops(const struct sweep_task *task, const struct model_config *model,
-                             const struct method_config *method, const struct recipe *recipe);
+                             const struct method_config *method, const struct recipe *recipe, double validations,
+                             bool test);
+
+/* Finetuning that several points begin with, one stage from one point's leaving to the next one's. */
+struct plan_prefix {
+    uint32_t point;  /* of the grid: the largest that shares it */
+    uint32_t parent; /* index of a prefix that comes before, or PLAN_NONE */
+    uint32_t stage;  /* in the plan, once it is there */
+    uint64_t first_step, last_step;
+};
+struct plan_prefixes {
+    struct plan_prefix *list;
+    size_t count;
+    uint32_t *of; /* [points] the prefix that a point goes on from, or PLAN_NONE */
+};
+int plan_prefixes_find(const struct sweep *sweep, const struct grid *grid, struct plan_prefixes *out,
+                       struct error *err);
+void plan_prefixes_free(struct plan_prefixes *prefixes);
 
 /* FLOPs of the texts that are generated at its end: sources and, at most, new tokens, each through the model once. */
 double plan_generation_flops(const struct sweep *sweep, const struct sweep_task *task, const struct model_config *model,

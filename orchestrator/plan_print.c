@@ -50,10 +50,11 @@ static void print_methods(const struct plan *plan, FILE *out)
         double sum = 0.0;
         for (size_t i = 0; i < plan->stage_count; i++) {
             const struct plan_stage *stage = &plan->stages[i];
-            if (stage->kind != STAGE_FINETUNE || stage->method != method) continue;
+            if (stage->kind == STAGE_PRETRAIN || stage->method != method) continue;
+            sum += stage->flops;
+            if (stage->kind == STAGE_PREFIX) continue;
             points++;
             held_out += plan->points[stage->point].held_out;
-            sum += stage->flops;
         }
         fprintf(out, "%-10s", method_name(m->config.kind));
         print_sizes(m, out);
@@ -125,7 +126,8 @@ struct group {
     double flops, seconds;
 };
 
-static void print_finetuning(const struct plan *plan, FILE *out)
+/* What several points begin with, or what each ends with. */
+static void print_finetuning(const struct plan *plan, enum stage_kind wanted, FILE *out)
 {
     const struct sweep *sweep = plan->sweep;
     size_t methods = sweep->method_count, cells = sweep->model_count * methods;
@@ -133,10 +135,10 @@ static void print_finetuning(const struct plan *plan, FILE *out)
     if (!groups) return;
     for (size_t i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = &plan->stages[i];
-        if (stage->kind != STAGE_FINETUNE) continue;
+        if (stage->kind != wanted) continue;
         struct group *group = &groups[stage->task * cells + stage->model * methods + stage->method];
         group->count++;
-        group->steps += stage->last_step;
+        group->steps += stage->last_step - stage->first_step;
         group->flops += stage->flops;
         group->seconds += stage->seconds;
         group->bytes = stage->bytes > group->bytes ? stage->bytes : group->bytes;
@@ -146,9 +148,10 @@ static void print_finetuning(const struct plan *plan, FILE *out)
         const struct group *group = &groups[i];
         enum method_kind kind = sweep->methods[i % methods].config.kind;
         if (!group->count) continue;
-        print_stage_row(out, kind == METHOD_NONE ? "evaluate" : "finetune", sweep->models[i % cells / methods].name,
-                        method_name(kind), group->count, group->steps, group->flops, group->bytes, group->degree,
-                        group->seconds, task_label(sweep, i / cells));
+        const char *name = kind == METHOD_NONE ? "evaluate" : stage_kind_name(wanted);
+        print_stage_row(out, name, sweep->models[i % cells / methods].name, method_name(kind), group->count,
+                        group->steps, group->flops, group->bytes, group->degree, group->seconds,
+                        task_label(sweep, i / cells));
     }
     free(groups);
 }
@@ -175,7 +178,11 @@ void plan_print(const struct plan *plan, size_t devices, FILE *out)
     const struct sweep *sweep = plan->sweep;
     struct plan_forecast forecast = plan_forecast(plan, devices);
     char a[32], b[32], c[32], d[32];
-    size_t pretraining = plan->stage_count - plan->point_count;
+    size_t pretraining = 0, prefixes = 0;
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        pretraining += plan->stages[i].kind == STAGE_PRETRAIN;
+        prefixes += plan->stages[i].kind == STAGE_PREFIX;
+    }
     fprintf(out, "sweep %s: %zu points, plan %.12s\n", sweep->name, plan->point_count, plan->identity.hex);
     for (size_t i = 0; i < sweep->task_count; i++)
         fprintf(out, "data %s (task %s, vocabulary %zu, digest %.12s)\n", sweep->tasks[i].dataset, sweep->tasks[i].name,
@@ -186,9 +193,11 @@ void plan_print(const struct plan *plan, size_t devices, FILE *out)
     print_references(plan, out);
     print_stage_head(sweep->task_count > 1, out);
     print_pretraining(plan, out);
-    print_finetuning(plan, out);
-    fprintf(out, "\n%zu stages: %zu of pretraining, shared by %zu points\n", plan->stage_count, pretraining,
-            plan->point_count);
+    print_finetuning(plan, STAGE_PREFIX, out);
+    print_finetuning(plan, STAGE_FINETUNE, out);
+    fprintf(out, "\n%zu stages: %zu of pretraining", plan->stage_count, pretraining);
+    if (prefixes) fprintf(out, " and %zu of finetuning", prefixes);
+    fprintf(out, ", shared by %zu points\n", plan->point_count);
     fprintf(out, "FLOPs of training: %s; %s if every point trained its own prefix: sharing saves %.0f %%\n",
             quantity_number(plan->flops, a), quantity_number(plan->flops_alone, b),
             plan->flops_alone > 0.0 ? 100.0 * (1.0 - plan->flops / plan->flops_alone) : 0.0);

@@ -58,12 +58,11 @@ static size_t collect(const struct plan *plan, struct trunk *trunks)
     for (size_t i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = &plan->stages[i];
         struct trunk *trunk = &trunks[stage->model];
-        if (stage->point == PLAN_NONE) {
+        if (stage->kind == STAGE_PRETRAIN)
             trunk->pretraining += stage->flops;
-        } else {
+        else
             trunk->finetuning += stage->flops;
-            trunk->points++;
-        }
+        trunk->points += stage->point != PLAN_NONE;
     }
     for (size_t i = 0; i < models; i++)
         if (trunks[i].points > 0) trunks[used++] = trunks[i];

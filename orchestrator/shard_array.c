@@ -9,16 +9,17 @@
 
 #define TOO_LARGE 1.25 /* even shares: a model above is cut, so that one task does not keep the others waiting */
 
-/* What goes to one task as a whole: a model with its trunk, or a point of a model that is cut. */
+/* What goes to one task as a whole: a model with its trunk; of a model that is cut points that share finetuning, or a
+ * point. */
 struct piece {
     double cost;    /* FLOPs */
-    uint32_t model; /* PLAN_NONE: a point */
-    uint32_t point;
+    uint32_t model; /* PLAN_NONE: a family */
+    uint32_t family;
 };
 
 struct model_cost {
     uint32_t model;
-    size_t points;
+    size_t points, families;
     double trunk, all; /* FLOPs: of pretraining, with all its points */
     bool cut;
 };
@@ -40,11 +41,20 @@ static int compare_pieces(const void *a, const void *b)
     const struct piece *x = a, *y = b;
     if (x->cost > y->cost || x->cost < y->cost) return x->cost > y->cost ? -1 : 1;
     if (x->model != y->model) return x->model < y->model ? -1 : 1;
-    return (x->point > y->point) - (x->point < y->point);
+    return (x->family > y->family) - (x->family < y->family);
+}
+
+/* The stage that stands for all that go on from the same finetuning: the first of it; alone, for itself. */
+static uint32_t family_of(const struct plan *plan, uint32_t stage, bool together)
+{
+    for (uint32_t parent;
+         together && (parent = plan->stages[stage].parent) != PLAN_NONE && plan->stages[parent].kind == STAGE_PREFIX;)
+        stage = parent;
+    return stage;
 }
 
 /* Costs of the models that have points, the costliest first; their number. */
-static size_t count_costs(const struct plan *plan, struct model_cost *models)
+static size_t count_costs(const struct plan *plan, bool together, struct model_cost *models)
 {
     size_t count = plan->sweep->model_count, used = 0;
     for (size_t i = 0; i < count; i++)
@@ -53,10 +63,10 @@ static size_t count_costs(const struct plan *plan, struct model_cost *models)
         const struct plan_stage *stage = &plan->stages[i];
         struct model_cost *model = &models[stage->model];
         model->all += stage_cost(stage);
-        if (stage->point == PLAN_NONE)
-            model->trunk += stage_cost(stage);
-        else
-            model->points++;
+        if (stage->kind == STAGE_PRETRAIN) model->trunk += stage_cost(stage);
+        model->points += stage->point != PLAN_NONE;
+        model->families += together ? stage->kind != STAGE_PRETRAIN && family_of(plan, (uint32_t)i, true) == i
+                                    : stage->point != PLAN_NONE;
     }
     for (size_t i = 0; i < count; i++)
         if (models[i].points > 0) models[used++] = models[i];
@@ -74,25 +84,28 @@ static void choose_cuts(struct model_cost *models, size_t used, uint32_t count)
     for (size_t i = 0; i < used; i++) {
         struct model_cost *model = &models[i];
         if (model->all <= TOO_LARGE * total / count && pieces >= count) return; /* so are all that come */
-        if (model->points == 1) continue;
+        if (model->families == 1) continue;
         model->cut = true;
         total -= model->trunk; /* trained before the tasks */
-        pieces += model->points - 1;
+        pieces += model->families - 1;
     }
 }
 
-/* pieces[points]; their number. */
-static size_t make_pieces(const struct plan *plan, const struct model_cost *models, size_t used, unsigned char *cut,
-                          struct piece *pieces)
+/* pieces[stages], cost[stages] of families; the number of pieces. */
+static size_t make_pieces(const struct plan *plan, const struct model_cost *models, size_t used, bool together,
+                          double *cost, unsigned char *cut, struct piece *pieces)
 {
     size_t count = 0;
     for (size_t i = 0; i < used; i++) {
         cut[models[i].model] = models[i].cut;
         if (!models[i].cut) pieces[count++] = (struct piece){models[i].all, models[i].model, 0};
     }
-    for (size_t p = 0; p < plan->point_count; p++) {
-        const struct plan_stage *stage = &plan->stages[plan->stage_of_point[p]];
-        if (cut[stage->model]) pieces[count++] = (struct piece){stage_cost(stage), PLAN_NONE, (uint32_t)p};
+    for (uint32_t i = 0; i < plan->stage_count; i++)
+        cost[family_of(plan, i, together)] += stage_cost(&plan->stages[i]);
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        if (!cut[stage->model] || stage->kind == STAGE_PRETRAIN || family_of(plan, i, together) != i) continue;
+        if (together || stage->kind == STAGE_FINETUNE) pieces[count++] = (struct piece){cost[i], PLAN_NONE, i};
     }
     qsort(pieces, count, sizeof *pieces, compare_pieces);
     return count;
@@ -126,15 +139,15 @@ static void sink_top(struct load *heap, size_t count)
     }
 }
 
-/* Each piece to the task with the least: task_of_model[models], of[points]. */
+/* Each piece to the task with the least: task_of_model[models], task_of_family[stages]. */
 static void give_out(const struct piece *pieces, size_t piece_count, struct load *heap, uint32_t count,
-                     uint32_t *task_of_model, uint32_t *of)
+                     uint32_t *task_of_model, uint32_t *task_of_family)
 {
     for (uint32_t i = 0; i < count; i++)
         heap[i] = (struct load){0, 0, i + 1};
     for (size_t i = 0; i < piece_count; i++) {
         const struct piece *piece = &pieces[i];
-        *(piece->model == PLAN_NONE ? &of[piece->point] : &task_of_model[piece->model]) = heap[0].task;
+        *(piece->model == PLAN_NONE ? &task_of_family[piece->family] : &task_of_model[piece->model]) = heap[0].task;
         heap[0].cost += piece->cost;
         heap[0].pieces++;
         sink_top(heap, count);
@@ -142,20 +155,30 @@ static void give_out(const struct piece *pieces, size_t piece_count, struct load
 }
 
 /* The points of whole models, and the trunks that more than one task needs. */
-static void finish(const struct plan *plan, const uint32_t *task_of_model, const unsigned char *cut, uint32_t *first,
-                   struct shard_array *out)
+static void finish(const struct plan *plan, const uint32_t *task_of_model, const uint32_t *task_of_family,
+                   bool together, const unsigned char *cut, uint32_t *first, struct shard_array *out)
 {
     for (size_t p = 0; p < plan->point_count; p++) {
-        uint32_t model = plan->stages[plan->stage_of_point[p]].model;
-        if (!cut[model]) out->of[p] = task_of_model[model];
+        uint32_t stage = plan->stage_of_point[p], model = plan->stages[stage].model;
+        out->of[p] = cut[model] ? task_of_family[family_of(plan, stage, together)] : task_of_model[model];
         if (first[model] == 0) first[model] = out->of[p];
         if (first[model] != out->of[p]) first[model] = PLAN_NONE;
     }
     for (size_t i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = &plan->stages[i];
-        out->shared[i] = stage->point == PLAN_NONE && first[stage->model] == PLAN_NONE;
+        out->shared[i] = stage->kind == STAGE_PRETRAIN && first[stage->model] == PLAN_NONE;
         out->shared_count += out->shared[i];
     }
+}
+
+/* Whether there are families for every task; else points that share finetuning are dealt one by one, and each of their
+ * tasks trains it. */
+static bool has_families(const struct plan *plan, uint32_t count)
+{
+    size_t families = 0;
+    for (uint32_t i = 0; i < plan->stage_count; i++)
+        families += plan->stages[i].kind != STAGE_PRETRAIN && family_of(plan, i, true) == i;
+    return families >= count;
 }
 
 int shard_array_deal(const struct plan *plan, uint32_t count, struct shard_array *out, struct error *err)
@@ -167,19 +190,22 @@ int shard_array_deal(const struct plan *plan, uint32_t count, struct shard_array
                          plan->point_count);
     size_t models = plan->sweep->model_count;
     struct model_cost *costs = calloc(models, sizeof *costs);
-    struct piece *pieces = calloc(plan->point_count + 1, sizeof *pieces);
+    struct piece *pieces = calloc(plan->stage_count + 1, sizeof *pieces);
+    double *cost = calloc(plan->stage_count + 1, sizeof *cost);
+    uint32_t *task_of_family = calloc(plan->stage_count + 1, sizeof *task_of_family);
     struct load *heap = calloc(count, sizeof *heap);
     uint32_t *task_of_model = calloc(models, sizeof *task_of_model), *first = calloc(models, sizeof *first);
     unsigned char *cut = calloc(models, 1);
     out->of = calloc(plan->point_count + 1, sizeof *out->of);
     out->shared = calloc(plan->stage_count + 1, 1);
     int result = -1;
-    if (costs && pieces && heap && task_of_model && first && cut && out->of && out->shared) {
-        size_t used = count_costs(plan, costs);
+    if (costs && pieces && cost && task_of_family && heap && task_of_model && first && cut && out->of && out->shared) {
+        bool together = has_families(plan, count);
+        size_t used = count_costs(plan, together, costs);
         choose_cuts(costs, used, count);
-        size_t piece_count = make_pieces(plan, costs, used, cut, pieces);
-        give_out(pieces, piece_count, heap, count, task_of_model, out->of);
-        finish(plan, task_of_model, cut, first, out);
+        size_t piece_count = make_pieces(plan, costs, used, together, cost, cut, pieces);
+        give_out(pieces, piece_count, heap, count, task_of_model, task_of_family);
+        finish(plan, task_of_model, task_of_family, together, cut, first, out);
         result = 0;
     } else {
         error_set(err, "out of memory");
@@ -187,6 +213,8 @@ int shard_array_deal(const struct plan *plan, uint32_t count, struct shard_array
     }
     free(costs);
     free(pieces);
+    free(cost);
+    free(task_of_family);
     free(heap);
     free(task_of_model);
     free(first);

@@ -82,6 +82,7 @@ static void read_sweep(struct config_file *file, const struct sweep_task *known,
     struct config_group root = config_open_root(file, keys);
     struct recipe recipe = {0};
     double epochs = 0.0;
+    bool share = false;
     snprintf(sweep->name, sizeof sweep->name, "%s", config_take_name(&root, "name", SWEEP_NAME));
     sweep->precision = (enum precision)config_take_choice(&root, "precision", precisions, PRECISIONS, PRECISION_FP32);
     read_resources(&root, &sweep->resources);
@@ -89,8 +90,8 @@ static void read_sweep(struct config_file *file, const struct sweep_task *known,
     sweep_read_tasks(&root, known, known_count, sweep);
     if (!config_file_failed(file)) sweep_read_models(&root, sweep);
     if (!config_file_failed(file)) sweep_read_pretrain(&root, sweep);
-    if (!config_file_failed(file)) sweep_read_finetune(&root, sweep, &recipe, &epochs);
-    if (!config_file_failed(file)) sweep_read_methods(&root, sweep, &recipe, epochs);
+    if (!config_file_failed(file)) sweep_read_finetune(&root, sweep, &recipe, &epochs, &share);
+    if (!config_file_failed(file)) sweep_read_methods(&root, sweep, &recipe, epochs, share);
     sweep_read_cells(&root, sweep);
 }
 

@@ -56,6 +56,7 @@ struct sweep_method {
     struct sweep_reference references[SWEEP_TASKS]; /* [task], with at_reference; several tasks may have one cell */
     struct recipe recipe;                           /* finetuning recipe with this method's overrides */
     double epochs; /* 0: max_steps alone. recipe.steps is max_steps, 0: epochs alone; sweep_finetune_steps */
+    bool share;    /* points that differ in examples alone train their common beginning once */
 };
 
 /* least <= value <= most. */

@@ -241,8 +241,9 @@ uint64_t *sweep_read_examples(const struct config_group *group, const struct swe
     return examples;
 }
 
-void sweep_read_passes(const struct config_group *group, struct recipe *recipe)
+void sweep_read_passes(const struct config_group *group, struct recipe *recipe, bool *share)
 {
+    *share = config_take_bool_or(group, "share", *share);
     const char *names[ORDERS];
     for (int i = 0; i < ORDERS; i++)
         names[i] = example_order_name((enum example_order)i);
@@ -255,7 +256,8 @@ void sweep_read_passes(const struct config_group *group, struct recipe *recipe)
     recipe->patience = (uint32_t)config_take_uint_or(group, "patience", 0, 1 << 20, recipe->patience);
 }
 
-void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs)
+void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs,
+                         bool *share)
 {
     static const char *const keys[] = {"examples", "sequence_length", "batch", "epochs",   "max_steps",
                                        PASS_KEYS,  RECIPE_KEYS,       "seeds", "generate", NULL};
@@ -268,7 +270,8 @@ void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, s
     recipe->batch = (uint32_t)config_take_uint(&group, "batch", 1, 1 << 20);
     *epochs = config_take_double_or(&group, "epochs", 0.0, 1e6, 0.0);
     recipe->steps = config_take_uint_or(&group, "max_steps", 0, SWEEP_STEPS_LIMIT, 0);
-    sweep_read_passes(&group, recipe);
+    *share = false;
+    sweep_read_passes(&group, recipe, share);
     sweep_read_generate(&group, sweep);
     sweep_read_recipe(&group, recipe);
     if (config_has(&group, "seeds"))

@@ -105,6 +105,27 @@ static void check_steps(const struct config_group *group, const struct sweep_met
                     method->recipe.warmup_steps, least, method->examples[0]);
 }
 
+/* Points share only what is the same to the bit: where it is not, the reason. */
+static void check_share(const struct config_group *group, const struct sweep_method *method)
+{
+    const struct recipe *recipe = &method->recipe;
+    if (method->at_reference)
+        config_fail(group, "share",
+                    "the learning rate is tuned at a reference cell; allowed with rates = \"per_cell\"");
+    if (recipe->order != ORDER_STREAM)
+        config_fail(group, "share", "the order of examples is each size's own; allowed with order = \"stream\"");
+    if (recipe->schedule == SCHEDULE_LINEAR || recipe->schedule == SCHEDULE_COSINE)
+        config_fail(group, "share",
+                    "the schedule \"%s\" falls from the start towards each point's own end; allowed with constant, "
+                    "inverse_sqrt and wsd",
+                    schedule_name(recipe->schedule));
+    if (!recipe->evaluation_steps)
+        config_fail(group, "share",
+                    "validations are spread over each point's own steps; allowed with evaluation_steps");
+    if (recipe->patience)
+        config_fail(group, "share", "patience may end a point before the others; allowed with patience = 0");
+}
+
 /* The method's own finetuning sizes, or those of the sweep. */
 static void read_examples(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
 {
@@ -139,9 +160,10 @@ static void read_overrides(const struct config_group *group, const struct sweep 
     recipe->batch = (uint32_t)config_take_uint_or(group, "batch", 1, 1 << 20, recipe->batch);
     method->epochs = config_take_double_or(group, "epochs", 0.0, 1e6, method->epochs);
     recipe->steps = config_take_uint_or(group, "max_steps", 0, SWEEP_STEPS_LIMIT, recipe->steps);
-    sweep_read_passes(group, recipe);
+    sweep_read_passes(group, recipe, &method->share);
     sweep_read_recipe(group, recipe);
     if (!config_file_failed(group->file)) check_steps(group, method);
+    if (method->share && !config_file_failed(group->file)) check_share(group, method);
 }
 
 /* A method is there once for a task. */
@@ -213,7 +235,7 @@ static int join_examples(struct sweep *sweep)
 }
 
 void sweep_read_methods(const struct config_group *root, struct sweep *sweep, const struct recipe *recipe,
-                        double epochs)
+                        double epochs, bool share)
 {
     size_t count = config_open_list(root, "methods", true);
     sweep->methods = count ? calloc(count, sizeof *sweep->methods) : NULL;
@@ -221,6 +243,7 @@ void sweep_read_methods(const struct config_group *root, struct sweep *sweep, co
     for (size_t i = 0; i < sweep->method_count && !config_file_failed(root->file); i++) {
         sweep->methods[i].recipe = *recipe;
         sweep->methods[i].epochs = epochs;
+        sweep->methods[i].share = share;
         read_method(root, sweep, i);
     }
     for (size_t task = 0; task < sweep->task_count && !config_file_failed(root->file); task++) {

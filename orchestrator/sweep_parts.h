@@ -27,8 +27,9 @@ uint32_t sweep_read_task_names(const struct config_group *group, const struct sw
 
 void sweep_read_models(const struct config_group *root, struct sweep *sweep);
 void sweep_read_pretrain(const struct config_group *root, struct sweep *sweep);
-/* The finetuning axis; *recipe and *epochs are what the methods start from. */
-void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs);
+/* The finetuning axis; *recipe, *epochs and *share are what the methods start from. */
+void sweep_read_finetune(const struct config_group *root, struct sweep *sweep, struct recipe *recipe, double *epochs,
+                         bool *share);
 /* The group "generate" of finetune. */
 void sweep_read_generate(const struct config_group *finetune, struct sweep *sweep);
 /* The key "examples" of finetune or of a method, ascending, no more than any of these tasks has; malloc'ed. */
@@ -37,7 +38,7 @@ uint64_t *sweep_read_examples(const struct config_group *group, const struct swe
 /* The task with the fewest training examples. */
 const struct sweep_task *sweep_smallest_task(const struct sweep *sweep, uint32_t tasks);
 void sweep_read_methods(const struct config_group *root, struct sweep *sweep, const struct recipe *recipe,
-                        double epochs);
+                        double epochs, bool share);
 /* What one method alone has: alpha, modules, ... */
 void sweep_read_options(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method);
 /* Element `index` of the list, with the keys of its method. */
@@ -52,9 +53,9 @@ void sweep_check_references(const struct config_group *root, const struct sweep 
 void sweep_read_cells(const struct config_group *root, struct sweep *sweep);
 
 /* Keys that finetuning and each method have, beside those of its length: in which order, when it is validated. */
-#define PASS_KEYS "evaluations", "evaluation_steps", "patience", "order"
-/* Read them over what *recipe holds. */
-void sweep_read_passes(const struct config_group *group, struct recipe *recipe);
+#define PASS_KEYS "evaluations", "evaluation_steps", "patience", "order", "share"
+/* Read them over what *recipe and *share hold. */
+void sweep_read_passes(const struct config_group *group, struct recipe *recipe, bool *share);
 
 /* Keys of the objective of pretraining; then that the data set whose text it is reserves enough sentinels. */
 #define OBJECTIVE_KEYS "objective", "denoisers", "mode_tokens"

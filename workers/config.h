@@ -140,6 +140,8 @@ struct generation_config {
 
 /* Learning rate of step 1, 2, ... */
 double recipe_rate(const struct recipe *recipe, uint64_t step);
+/* The last step whose rate, and that of every step before it, would be the same if the training were longer. */
+uint64_t recipe_steady_steps(const struct recipe *recipe);
 
 /* All weights; those outside the embedding and output matrices; those that the method trains. */
 uint64_t model_parameters(const struct model_config *model);

@@ -91,3 +91,9 @@ double recipe_rate(const struct recipe *recipe, uint64_t step)
     }
     return rate;
 }
+
+uint64_t recipe_steady_steps(const struct recipe *recipe)
+{
+    bool endless = recipe->schedule == SCHEDULE_CONSTANT || recipe->schedule == SCHEDULE_INVERSE_SQRT;
+    return endless ? UINT64_MAX : decay_begin(recipe);
+}

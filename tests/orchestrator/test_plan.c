@@ -179,6 +179,71 @@ static void what_is_computed_makes_the_identity(void **state)
     changed(&t, true, EVERY_POINT);
 }
 
+/* Sizes whose training begins alike train the beginning once; the points are what they are without. */
+static void finetuning_sizes_share_their_beginning(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.models = "models = ( { name = \"s\"; layers = 1; width = 8; heads = 2; ffn = 16; } );";
+    t.pretrain = "pretrain = { tokens = [ 1000, 2000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; };";
+    t.methods = "methods = ( { name = \"none\"; }, { name = \"full\"; learning_rates = [ 1e-3, 2e-3 ]; },\n"
+                "            { name = \"prompt\"; lengths = [ 4 ]; learning_rates = [ 0.3 ]; share = false; } );";
+    t.finetune =
+        "finetune = { examples = [ 2, 18, 21, 40 ]; sequence_length = 32; batch = 4; epochs = 1.5; seeds = [ 1, 2 "
+        "]; schedule = \"constant\"; order = \"stream\"; evaluation_steps = 2; share = true; };";
+    struct sweep *shared_sweep = sweep_make(&t);
+    t.finetune =
+        "finetune = { examples = [ 2, 18, 21, 40 ]; sequence_length = 32; batch = 4; epochs = 1.5; seeds = [ 1, 2 "
+        "]; schedule = \"constant\"; order = \"stream\"; evaluation_steps = 2; };";
+    struct sweep *alone_sweep = sweep_make(&t);
+    struct plan *shared = make(shared_sweep), *alone = make(alone_sweep);
+    /* 2 examples are half a batch; 18 leave after 4 whole batches of the first pass, 21 after 5, 40 share with nobody
+     */
+    size_t prefixes = 0;
+    double flops = 0.0;
+    for (size_t i = 0; i < shared->stage_count; i++) {
+        const struct plan_stage *stage = &shared->stages[i];
+        flops += stage->flops;
+        if (stage->parent != PLAN_NONE) assert_true(stage->parent < i);
+        if (stage->kind != STAGE_PREFIX) continue;
+        const struct plan_stage *parent = &shared->stages[stage->parent];
+        prefixes++;
+        assert_int_equal(stage->point, PLAN_NONE);
+        assert_int_equal(shared_sweep->methods[stage->method].config.kind, METHOD_FULL);
+        assert_int_equal(stage->first_step, parent->kind == STAGE_PREFIX ? parent->last_step : 0);
+        assert_int_equal(stage->last_step, parent->kind == STAGE_PREFIX ? 5 : 4);
+        assert_int_equal(shared->stages[plan_base(shared, (uint32_t)i)].kind, STAGE_PRETRAIN);
+    }
+    assert_int_equal(prefixes, 2 * 2 * 2 * 2); /* token counts, rates, seeds, places where points leave */
+    near(shared->flops, flops);
+    assert_int_equal(shared->point_count, alone->point_count);
+    assert_int_equal(shared->stage_count, alone->stage_count + prefixes);
+    assert_memory_equal(shared->points, alone->points, alone->point_count * sizeof *alone->points);
+    near(shared->flops_alone, alone->flops_alone);
+    for (size_t i = 0; i < alone->point_count; i++) {
+        const struct plan_stage *a = &alone->stages[alone->stage_of_point[i]];
+        const struct plan_stage *b = &shared->stages[shared->stage_of_point[i]];
+        const uint64_t shares[] = {0, 4, 5, 5}; /* of 1, 7, 8 and 15 steps */
+        bool full = alone_sweep->methods[a->method].config.kind == METHOD_FULL;
+        assert_int_equal(b->first_step, full ? shares[a->examples] : 0);
+        assert_int_equal(b->last_step, a->last_step);
+        struct stage *x = malloc(sizeof *x), *y = malloc(sizeof *y);
+        plan_stage_describe(alone, alone->stage_of_point[i], "/run", 1, x);
+        plan_stage_describe(shared, shared->stage_of_point[i], "/run", 1, y);
+        assert_string_equal(x->identity.hex, y->identity.hex);
+        assert_string_equal(x->parent.hex, y->parent.hex);
+        assert_string_equal(y->prefix.hex, b->first_step ? shared->stages[b->parent].identity.hex : "");
+        assert_true(x->flops == y->flops); /* the row's: of the whole point, to the bit */
+        free(x);
+        free(y);
+    }
+    assert_true(shared->flops < alone->flops);
+    plan_destroy(shared);
+    plan_destroy(alone);
+    sweep_destroy(shared_sweep);
+    sweep_destroy(alone_sweep);
+}
+
 static void token_counts_that_no_point_needs_are_passed_over(void **state)
 {
     (void)state;
@@ -429,6 +494,7 @@ int main(void)
         cmocka_unit_test(points_say_what_they_are),
         cmocka_unit_test(what_is_computed_makes_the_identity),
         cmocka_unit_test(token_counts_that_no_point_needs_are_passed_over),
+        cmocka_unit_test(finetuning_sizes_share_their_beginning),
         cmocka_unit_test(paths_are_the_longest_chains),
         cmocka_unit_test(memory_decides_the_devices),
         cmocka_unit_test(memory_decides_recomputation),

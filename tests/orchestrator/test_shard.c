@@ -124,6 +124,29 @@ static double cost(const struct plan_stage *stage)
     return stage->flops + stage->evaluation_flops;
 }
 
+/* Points that go on from a prefix are together as long as there are families enough for every task; where they are not,
+ * each of their tasks trains it. */
+static void check_family(const struct plan *plan, uint32_t prefix, const uint32_t *of, uint32_t count, double *load)
+{
+    size_t families = 0, tasks = 0;
+    bool *in = calloc(count + 1, sizeof *in);
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        bool root = stage->parent == PLAN_NONE || plan->stages[stage->parent].kind == STAGE_PRETRAIN;
+        families += stage->kind != STAGE_PRETRAIN && root;
+        bool below = false;
+        for (uint32_t at = i; at != PLAN_NONE; at = plan->stages[at].parent)
+            below |= at == prefix;
+        if (below && stage->point != PLAN_NONE) in[of[stage->point]] = true;
+    }
+    for (uint32_t task = 1; task <= count; task++) {
+        tasks += in[task];
+        if (in[task]) load[task] += cost(&plan->stages[prefix]);
+    }
+    assert_true(tasks == 1 || (tasks > 1 && families < count));
+    free(in);
+}
+
 /* Whatever the count: every point in one task, every task with points, no trunk in two tasks unless it is shared, a
  * shared one needed by two. The largest load, in even shares. */
 static double check_deal(const struct plan *plan, uint32_t count)
@@ -147,9 +170,10 @@ static double check_deal(const struct plan *plan, uint32_t count)
     }
     for (size_t i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = &plan->stages[i];
-        assert_int_equal(array.shared[i], stage->point == PLAN_NONE && several[stage->model]);
+        assert_int_equal(array.shared[i], stage->kind == STAGE_PRETRAIN && several[stage->model]);
         shared += array.shared[i];
-        if (stage->point == PLAN_NONE && !array.shared[i]) load[owner[stage->model]] += cost(stage);
+        if (stage->kind == STAGE_PRETRAIN && !array.shared[i]) load[owner[stage->model]] += cost(stage);
+        if (stage->kind == STAGE_PREFIX) check_family(plan, (uint32_t)i, array.of, count, load);
     }
     assert_int_equal(shared, array.shared_count);
     for (uint32_t i = 1; i <= count; i++) {
@@ -169,8 +193,12 @@ static void test_tasks_of_an_array(void **state)
 {
     (void)state;
     struct error err = {""};
-    const struct sweep_text texts[] = {sweep_right, uneven()};
-    for (size_t t = 0; t < 2; t++) {
+    struct sweep_text shares = sweep_right;
+    shares.finetune =
+        "finetune = { examples = [ 20, 30, 40 ]; sequence_length = 32; batch = 4; epochs = 1.0; seeds = [ 1, 2 "
+        "]; schedule = \"constant\"; order = \"stream\"; evaluation_steps = 2; share = true; };";
+    const struct sweep_text texts[] = {sweep_right, uneven(), shares};
+    for (size_t t = 0; t < 3; t++) {
         struct sweep *sweep = sweep_make(&texts[t]);
         struct plan *plan = make_plan(sweep), *faster = plan_create(sweep, 1e15, &err);
         for (uint32_t count = 1; count <= plan->point_count; count += count < 12 ? 1 : 13) {

@@ -209,19 +209,20 @@ static void mistakes_in_methods(void **state)
         "reference, examples, "
         "sequence_length, batch, epochs, "
         "max_steps, evaluations, "
-        "evaluation_steps, patience, order, optimiser, momentum, "
+        "evaluation_steps, patience, order, share, optimiser, momentum, "
         "parameter_scale, schedule, final_ratio, decay_share, warmup_steps, dropout, label_smoothing, "
         "weight_decay, clip_norm, beta1, beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; } );";
-    sweep_refused(&t, ":7: methods[0].ranks: unknown key, did you mean tasks?; allowed: name, tasks, learning_rates, "
-                      "rates, reference, "
-                      "examples, sequence_length, "
-                      "batch, epochs, max_steps, "
-                      "evaluations, evaluation_steps, patience, order, optimiser, momentum, parameter_scale, schedule, "
-                      "final_ratio, decay_share, "
-                      "warmup_steps, dropout, label_smoothing, weight_decay, "
-                      "clip_norm, beta1, "
-                      "beta2, epsilon");
+    sweep_refused(
+        &t, ":7: methods[0].ranks: unknown key, did you mean tasks?; allowed: name, tasks, learning_rates, "
+            "rates, reference, "
+            "examples, sequence_length, "
+            "batch, epochs, max_steps, "
+            "evaluations, evaluation_steps, patience, order, share, optimiser, momentum, parameter_scale, schedule, "
+            "final_ratio, decay_share, "
+            "warmup_steps, dropout, label_smoothing, weight_decay, "
+            "clip_norm, beta1, "
+            "beta2, epsilon");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n decay_share = 0.2; } );";
     sweep_refused(&t, ":8: methods[0].decay_share: the schedule is \"cosine\"; allowed with wsd");
     t.methods =
@@ -229,6 +230,26 @@ static void mistakes_in_methods(void **state)
     sweep_refused(&t, ":8: methods[0].evaluation_steps: evaluations are given, too; allowed: one of the two");
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n order = \"sorted\"; } );";
     sweep_refused(&t, ":8: methods[0].order: \"sorted\" is unknown; allowed: shuffled, stream");
+    static const struct {
+        const char *recipe, *wanted;
+    } shares[] = {
+        {"", "the order of examples is each size's own; allowed with order = \"stream\""},
+        {"order = \"stream\";",
+         "the schedule \"cosine\" falls from the start towards each point's own end; allowed with "
+         "constant, inverse_sqrt and wsd"},
+        {"order = \"stream\"; schedule = \"wsd\";",
+         "validations are spread over each point's own steps; allowed with evaluation_steps"},
+        {"order = \"stream\"; schedule = \"wsd\"; evaluation_steps = 2; patience = 1;",
+         "patience may end a point before the others; allowed with patience = 0"},
+    };
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        char methods[512], wanted[512];
+        snprintf(methods, sizeof methods,
+                 "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ]; %s\n share = true; } );", shares[i].recipe);
+        snprintf(wanted, sizeof wanted, ":8: methods[0].share: %s", shares[i].wanted);
+        t.methods = methods;
+        sweep_refused(&t, wanted);
+    }
     t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-2 ];\n label_smoothing = 1.0; } );";
     sweep_refused(&t, ":8: methods[0].label_smoothing: 1 is out of range; allowed: at least 0, at most 0.999999");
     t.methods = "methods = ( { name = \"lora\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ];\n lora_dropout = 1.0; } );";
