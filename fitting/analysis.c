@@ -16,7 +16,7 @@ const char *view_name(enum view_kind view)
 
 const char *cluster_name(enum cluster_kind kind)
 {
-    static const char *const names[CLUSTERS] = {"trunks", "seeds", "points"};
+    static const char *const names[CLUSTERS] = {"trunks", "seeds", "points", "runs"};
     return names[kind];
 }
 
@@ -28,11 +28,25 @@ enum cluster_kind cluster_find(const char *name)
     return (enum cluster_kind)kind;
 }
 
+/* The first row that differs from this one in its examples alone. */
+static size_t first_of_run(const struct observations *all, const struct observation *row)
+{
+    size_t i = 0;
+    for (const struct observation *r = all->rows; r < row; r++, i++)
+        if (r->seed == row->seed && r->pretrain_tokens == row->pretrain_tokens && r->pet_size == row->pet_size &&
+            r->learning_rate == row->learning_rate && !strcmp(r->model, row->model) &&
+            !strcmp(r->method, row->method) && !strcmp(r->task, row->task))
+            break;
+    return i;
+}
+
 size_t analysis_cluster(const struct analysis *analysis, const struct observation *row)
 {
     switch (analysis->options.resample) {
     case CLUSTER_SEEDS:
         return (size_t)row->seed;
+    case CLUSTER_RUNS:
+        return first_of_run(&analysis->observations, row);
     case CLUSTER_POINTS:
         return (size_t)(row - analysis->observations.rows);
     default:

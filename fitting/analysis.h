@@ -25,8 +25,9 @@
 enum view_kind { VIEW_MODEL = 0, VIEW_PRETRAIN, VIEW_JOINT, VIEW_EXAMPLES, VIEW_TABLE, VIEW_PET, VIEWS };
 const char *view_name(enum view_kind view); /* "model", ... */
 
-/* Points that the bootstrap draws together: those of one pretraining trunk, those of one finetuning seed, none. */
-enum cluster_kind { CLUSTER_TRUNKS = 0, CLUSTER_SEEDS, CLUSTER_POINTS, CLUSTERS };
+/* Points that the bootstrap draws together: those of one pretraining trunk, those of one finetuning seed, none, those
+ * that differ in their examples alone (which share the beginning of their finetuning where the sweep asks for it). */
+enum cluster_kind { CLUSTER_TRUNKS = 0, CLUSTER_SEEDS, CLUSTER_POINTS, CLUSTER_RUNS, CLUSTERS };
 const char *cluster_name(enum cluster_kind kind); /* "trunks", ... */
 enum cluster_kind cluster_find(const char *name); /* CLUSTERS: no such name */
 

@@ -75,8 +75,10 @@ static error_t parse(int key, char *word, struct argp_state *state)
     case ARGP_KEY_NO_ARGS: /* --table has none */
         return 0;
     case ARGP_KEY_END:
-        if (arguments->table && arguments->options.resample == CLUSTER_SEEDS)
-            argp_error(state, "--resample seeds: a table names no seeds; allowed: trunks (its column C), points");
+        enum cluster_kind resample = arguments->options.resample;
+        if (arguments->table && (resample == CLUSTER_SEEDS || resample == CLUSTER_RUNS))
+            argp_error(state, "--resample %s: a table names no seeds; allowed: trunks (its column C), points",
+                       cluster_name(resample));
         if (!arguments->path == !arguments->table) argp_error(state, "give a run directory, or --table FILE");
         if (arguments->watch > 0 && arguments->table) argp_error(state, "--watch is for a run directory");
         if (arguments->expression && arguments->options.law) argp_error(state, "give --law or --expression");

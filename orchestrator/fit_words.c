@@ -28,7 +28,7 @@ static const struct argp_option words[] = {
     {"raw", RAW, NULL, 0, "residuals of L (default)", 0},
     {"bootstrap", BOOTSTRAP, "N", 0, "resamples for the intervals (200; 0: none)", 0},
     {"intervals", INTERVALS, "KIND", 0, "bootstrap (default), profile (likelihood), or both", 0},
-    {"resample", RESAMPLE, "WHAT", 0, "what the bootstrap draws: trunks (default), seeds, points", 0},
+    {"resample", RESAMPLE, "WHAT", 0, "what the bootstrap draws: trunks (default), seeds, points, runs", 0},
     {"level", LEVEL, "PERCENT", 0, "level of the intervals (90)", 0},
     {0},
 };
@@ -51,7 +51,8 @@ static void take_intervals(const char *word, struct analysis_options *options, s
 static void take_resample(const char *word, struct analysis_options *options, struct argp_state *state)
 {
     options->resample = cluster_find(word);
-    if (options->resample == CLUSTERS) argp_error(state, "--resample is \"%s\"; allowed: trunks, seeds, points", word);
+    if (options->resample == CLUSTERS)
+        argp_error(state, "--resample is \"%s\"; allowed: trunks, seeds, points, runs", word);
 }
 
 static error_t parse(int key, char *word, struct argp_state *state)

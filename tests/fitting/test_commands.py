@@ -195,16 +195,16 @@ class Commands(unittest.TestCase):
 
     def test_what_is_drawn_changes_intervals_alone(self):
         fits = {}
-        for what in ('trunks', 'seeds', 'points'):
+        for what in ('trunks', 'seeds', 'points', 'runs'):
             made = json.loads(call('fit', self.noisy, '--resample', what, '--json').stdout)
             self.assertEqual(made['options']['resample'], what)
             fits[what] = next(f for f in made['fits'] if f['method'] == 'full' and f['law'] == 'multiplicative')
-        self.assertEqual([fits[what]['clusters'] for what in fits], [5, 3, 150])
+        self.assertEqual([fits[what]['clusters'] for what in fits], [5, 3, 150, 15])
         values = {what: fits[what]['parameters']['alpha']['value'] for what in fits}
         lows = {fits[what]['parameters']['alpha']['low'] for what in fits}
         self.assertEqual(len(set(values.values())), 1)
-        self.assertEqual(len(lows), 3)
-        self.refused('allowed: trunks, seeds, points', 'fit', self.noisy, '--resample', 'rows')
+        self.assertEqual(len(lows), 4)
+        self.refused('allowed: trunks, seeds, points, runs', 'fit', self.noisy, '--resample', 'rows')
 
     def test_profiles_stand_beside_or_in_place(self):
         for kind in ('profile', 'both'):
