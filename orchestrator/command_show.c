@@ -9,6 +9,8 @@
 
 #include "orchestrator/column.h"
 #include "orchestrator/command.h"
+#include "orchestrator/quantity.h"
+#include "orchestrator/stage_log.h"
 #include "orchestrator/view.h"
 #include "workers/stage.h"
 
@@ -61,7 +63,20 @@ static void print_part(const char *title, enum column_part part, const struct vi
     }
 }
 
-static void print_text(const struct view *view, const struct view_row *row, const struct files *files)
+/* Nothing where the log has no such stage. */
+static void print_measured(const struct stage_log *log)
+{
+    char plan[QUANTITY_TEXT], peak[QUANTITY_TEXT];
+    if (!log->count) return;
+    const struct stage_log_entry *entry = log->entries;
+    printf("\nplan and measured\n");
+    printf("  %-25s %.4g by the plan, %.4g measured\n", "seconds", entry->predicted_seconds, entry->actual_seconds);
+    printf("  %-25s %s by the plan, %s at the peak of its process\n", "memory",
+           quantity_bytes(entry->predicted_bytes, plan), quantity_bytes(entry->peak_bytes, peak));
+}
+
+static void print_text(const struct view *view, const struct view_row *row, const struct files *files,
+                       const struct stage_log *log)
 {
     char what[256], tuning[512];
     view_describe(&row->point, what, sizeof what);
@@ -74,6 +89,7 @@ static void print_text(const struct view *view, const struct view_row *row, cons
         print_part("result (losses in nats per token)", COLUMN_RESULT, row);
         print_part("execution", COLUMN_EXECUTION, row);
     }
+    print_measured(log);
     if (curve_count(row)) {
         printf("\ncurve\n ");
         for (size_t column = 0; column < CURVE_COLUMNS; column++)
@@ -110,13 +126,15 @@ static json_t *path_json(const char *path)
     return *path ? json_string(path) : json_null();
 }
 
-static int print_json(const struct view *view, const struct view_row *row, const struct files *files)
+static int print_json(const struct view *view, const struct view_row *row, const struct files *files,
+                      const struct stage_log *log)
 {
     char tuning[512];
     json_t *root = column_json_row(row);
     view_tuning(view, row, tuning, sizeof tuning);
     if (*tuning) json_object_set_new(root, "tuning", json_string(tuning));
     json_object_set_new(root, "curve", curve_json(row));
+    json_object_set_new(root, "measured", stage_log_json(log));
     json_object_set_new(root, "log", path_json(files->log));
     json_object_set_new(root, "best_checkpoint", path_json(files->best));
     json_object_set_new(root, "state_checkpoint", path_json(files->state));
@@ -179,11 +197,16 @@ int command_show(int argc, char **argv)
     } else if (view_find(&view, arguments.point, &index, &err) || view_read(&view, index, row, &err)) {
         code = command_fail(&err);
     } else {
+        char identity[DIGEST_HEX + 1];
+        struct stage_log log;
+        store_text(identity, sizeof identity, row->point.identity, sizeof row->point.identity);
         find_files(&view, row, files);
+        stage_log_read(view.dir, identity, &log);
         if (arguments.json)
-            code = print_json(&view, row, files);
+            code = print_json(&view, row, files, &log);
         else
-            print_text(&view, row, files);
+            print_text(&view, row, files, &log);
+        stage_log_free(&log);
     }
     free(files);
     free(row);

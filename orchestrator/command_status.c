@@ -10,6 +10,8 @@
 #include "orchestrator/array_view.h"
 #include "orchestrator/column.h"
 #include "orchestrator/command.h"
+#include "orchestrator/quantity.h"
+#include "orchestrator/stage_log.h"
 #include "orchestrator/status_live.h"
 #include "orchestrator/view.h"
 
@@ -162,17 +164,18 @@ static void print_slurm(const struct slurm_state *job)
     printf("\n");
 }
 
-/* Seconds of the stages that have ended, beside those of the plan. */
-static void print_calibration(const json_t *list)
+/* What the plan said of the stages that have ended, and what they took. */
+static void print_measured(const struct stage_log *log)
 {
-    if (!json_array_size(list)) return;
-    printf("\nseconds of this run      stages     plan   actual   actual/plan\n");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *entry = json_array_get(list, i);
-        double predicted = status_number(entry, "predicted_seconds"), actual = status_number(entry, "actual_seconds");
-        printf("  %-12.12s%-10.10s%7.0f%9.4g%9.4g%14.3g\n", status_string(entry, "model"),
-               status_string(entry, "method"), status_number(entry, "stages"), predicted, actual,
-               predicted > 0 ? actual / predicted : 0.0);
+    if (log->count)
+        printf("\nstages that ended        number  seconds: plan   actual    ratio  memory: plan     peak\n");
+    for (size_t i = 0; i < log->count; i++) {
+        char plan[QUANTITY_TEXT], peak[QUANTITY_TEXT];
+        const struct stage_log_entry *entry = &log->entries[i];
+        printf("  %-12.12s%-10.10s%7zu%15.4g%9.4g%9.3g%14s%9s\n", entry->model, entry->method, entry->stages,
+               entry->predicted_seconds, entry->actual_seconds,
+               entry->predicted_seconds > 0 ? entry->actual_seconds / entry->predicted_seconds : 0.0,
+               quantity_bytes(entry->predicted_bytes, plan), quantity_bytes(entry->peak_bytes, peak));
     }
 }
 
@@ -197,7 +200,6 @@ static void print_live(const json_t *live, bool complete, bool queued, const cha
     printf("\n");
     for (size_t i = 0; i < json_array_size(stages); i++)
         print_stage(json_array_get(stages, i));
-    print_calibration(json_object_get(live, "calibration"));
 }
 
 static void print_errors(const struct tally *tally)
@@ -217,7 +219,7 @@ static void print_errors(const struct tally *tally)
 }
 
 static void print_text(const struct view *view, const struct array_view *array, const struct tally *tally,
-                       const json_t *live, const struct slurm_state *job)
+                       const json_t *live, const struct slurm_state *job, const struct stage_log *log)
 {
     size_t count = store_count(view->store), ended = tally->committed;
     printf("%s: %zu of %zu points committed, %zu attempts, generation %" PRIu64 " of %s\n\n", store_name(view->store),
@@ -227,6 +229,7 @@ static void print_text(const struct view *view, const struct array_view *array, 
     if (array->tasks) array_view_print(array, stdout);
     print_live(live, ended == count, job ? slurm_state_active(job) : array_view_queued(array),
                job || array->tasks ? "submit" : "run");
+    print_measured(log);
     print_errors(tally);
 }
 
@@ -239,19 +242,19 @@ static json_t *counts_json(const size_t *points)
 }
 
 static int print_json(const struct view *view, const struct array_view *array, const struct tally *tally, json_t *live,
-                      const struct slurm_state *job)
+                      const struct slurm_state *job, const struct stage_log *log)
 {
     json_t *methods = json_object(), *errors = json_array();
     for (size_t i = 0; i < tally->method_count; i++)
         json_object_set_new(methods, tally->methods[i].name, counts_json(tally->methods[i].points));
     for (size_t i = 0; i < tally->error_count; i++)
         json_array_append_new(errors, column_json_row(&tally->errors[i]));
-    json_t *root =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:O?, s:o?, s:o?}", "name", store_name(view->store),
-                  "dir", view->dir, "epoch", (json_int_t)store_epoch(view->store), "points",
-                  (json_int_t)store_count(view->store), "committed", (json_int_t)tally->committed, "attempts",
-                  (json_int_t)tally->attempts, "statuses", counts_json(tally->total), "methods", methods, "errors",
-                  errors, "live", live, "slurm", job ? slurm_state_json(job) : NULL, "array", array_view_json(array));
+    json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:O?, s:o?, s:o?}", "name",
+                             store_name(view->store), "dir", view->dir, "epoch", (json_int_t)store_epoch(view->store),
+                             "points", (json_int_t)store_count(view->store), "committed", (json_int_t)tally->committed,
+                             "attempts", (json_int_t)tally->attempts, "statuses", counts_json(tally->total), "methods",
+                             methods, "errors", errors, "measured", stage_log_json(log), "live", live, "slurm",
+                             job ? slurm_state_json(job) : NULL, "array", array_view_json(array));
     int failed = !root || json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(root);
     printf("\n");
@@ -292,6 +295,7 @@ static int print_status(const struct view *view, const struct array_view *array,
                         const struct arguments *arguments)
 {
     struct slurm_state state, *job = NULL;
+    struct stage_log log = {0};
     int code = 0;
     if (arguments->left) {
         printf("%zu\n", points_left(tally));
@@ -299,11 +303,13 @@ static int print_status(const struct view *view, const struct array_view *array,
     }
     if (!array->tasks && newest_job(view->dir, &state)) job = &state;
     json_t *live = status_live(view->dir);
+    stage_log_read(view->dir, NULL, &log); /* without memory for it there is none to show */
     if (arguments->json)
-        code = print_json(view, array, tally, live, job);
+        code = print_json(view, array, tally, live, job, &log);
     else
-        print_text(view, array, tally, live, job);
+        print_text(view, array, tally, live, job, &log);
     json_decref(live);
+    stage_log_free(&log);
     return code;
 }
 

@@ -89,6 +89,30 @@ class Sweep(unittest.TestCase):
         exported = json.loads(self.place.call('export', self.alone, '--format', 'json').stdout)
         self.assertEqual(len(exported), 28)
 
+    def test_predicted_and_measured(self):
+        plan = json.loads(self.place.call('plan', self.place.config, '--json').stdout)
+        measured = json.loads(self.place.call('status', self.alone, '--json').stdout)['measured']
+        cells = {}
+        for stage in plan['stages']:
+            key = stage['model'], 'pretrain' if stage['kind'] == 'pretrain' else stage['method']
+            cells[key] = max(cells.get(key, 0), stage['bytes'] * stage['devices'])
+        self.assertEqual({(m['model'], m['method']) for m in measured}, set(cells))
+        self.assertEqual(sum(m['stages'] for m in measured), len(plan['stages']))
+        text = self.place.call('status', self.alone).stdout
+        for m in measured:
+            self.assertEqual(m['predicted_bytes'], cells[m['model'], m['method']])
+            self.assertGreater(m['peak_bytes'], m['predicted_bytes'])  # the process itself comes on top
+            self.assertLess(m['peak_bytes'], m['predicted_bytes'] + 64 * 2**20)
+            self.assertGreater(min(m['predicted_seconds'], m['actual_seconds']), 0)
+            self.assertRegex(text, rf"{m['model']} +{m['method']} +{m['stages']} ")
+        point = harness.table(self.alone, 'points')['identity'][5].decode()
+        shown = json.loads(self.place.call('show', self.alone, point, '--json').stdout)['measured']
+        self.assertEqual(len(shown), 1)
+        log = next(e for e in harness.executed(self.alone) if e['stage'] == point)
+        self.assertAlmostEqual(shown[0]['actual_seconds'], log['seconds'])
+        self.assertAlmostEqual(shown[0]['predicted_seconds'], log['predicted_seconds'])
+        self.assertIn('at the peak of its process', self.place.call('show', self.alone, point).stdout)
+
     def test_fit_and_report(self):
         text = self.place.call('fit', self.alone).stdout
         for method in ('full', 'lora', 'prompt'):
