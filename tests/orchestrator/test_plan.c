@@ -12,7 +12,10 @@
 #include <time.h>
 
 #include "orchestrator/plan.h"
+#include "orchestrator/simulate.h"
 #include "tests/orchestrator/sweep_fixture.h"
+#include "workers/batch.h"
+#include "workers/model.h"
 
 static struct plan *make(const struct sweep *sweep)
 {
@@ -285,6 +288,66 @@ static void paths_are_the_longest_chains(void **state)
     sweep_destroy(sweep);
 }
 
+static uint64_t bytes_at(const struct sweep *sweep, const struct plan_stage *stage, uint32_t degree)
+{
+    struct error err;
+    struct memory memory;
+    bool pretrain = stage->kind == STAGE_PRETRAIN;
+    const struct sweep_method *m = &sweep->methods[stage->method];
+    struct method_config method = pretrain ? (struct method_config){.kind = METHOD_FULL} : m->config;
+    const struct recipe *recipe = pretrain ? &sweep->pretrain : &m->recipe;
+    if (!pretrain) method.size = m->sizes[stage->size];
+    struct batch_capacity capacity = batch_capacity_of(recipe, &method);
+    assert_int_equal(model_memory(&sweep->models[stage->model], &method, &capacity,
+                                  method.kind == METHOD_NONE ? NULL : recipe, (int)degree, &memory, &err),
+                     0);
+    return memory_total(&memory);
+}
+
+/* The paper's five models on devices of one size: each stage has the fewest that hold it, more for larger models and
+ * for methods that train more, the 20 heads of the largest over 8. */
+static void devices_grow_with_the_model(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct sweep_text t = sweep_right;
+    t.models = "models = ( { preset = \"paper-1b\"; }, { preset = \"paper-2b\"; }, { preset = \"paper-4b\"; },\n"
+               "           { preset = \"paper-8b\"; }, { preset = \"paper-16b\"; } );";
+    t.tail = "resources = { tensor_parallel = 0; recompute = \"never\"; };";
+    struct sweep *sweep = sweep_make(&t);
+    struct plan_stage largest = {.kind = STAGE_PRETRAIN, .model = 4};
+    assert_int_equal(sweep->models[4].heads, 20);
+    sweep->resources.device_bytes = bytes_at(sweep, &largest, 8);
+    struct plan *plan = make(sweep);
+    uint32_t degrees[5][1 + METHODS] = {{0}};
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        uint32_t *degree =
+            &degrees[stage->model][stage->kind == STAGE_PRETRAIN ? 0 : 1 + sweep->methods[stage->method].config.kind];
+        assert_int_equal(stage->bytes, bytes_at(sweep, stage, stage->degree));
+        assert_true(stage->bytes <= sweep->resources.device_bytes);
+        if (stage->degree > 1) assert_true(bytes_at(sweep, stage, stage->degree - 1) > sweep->resources.device_bytes);
+        *degree = stage->degree > *degree ? stage->degree : *degree;
+    }
+    for (int model = 0; model < 5; model++)
+        for (int method = 0; method <= METHODS; method++) {
+            if (model) assert_true(degrees[model][method] >= degrees[model - 1][method]);
+            assert_true(degrees[model][method] <= degrees[model][1 + METHOD_FULL]);
+        }
+    assert_int_equal(degrees[0][1 + METHOD_FULL], 1);
+    assert_int_equal(degrees[4][0], 8);
+    assert_int_equal(degrees[4][1 + METHOD_FULL], 8);
+    assert_in_range(degrees[4][1 + METHOD_LORA], 2, 3); /* weights of 4 bytes instead of 16, and activations */
+    struct simulate_options options = {.nodes = 2, .devices = 8};
+    struct simulate_result result;
+    assert_int_equal(simulate(plan, &options, &result, &err), 0);
+    options.devices = 7;
+    assert_int_equal(simulate(plan, &options, &result, &err), -1);
+    assert_string_equal(err.text, "a stage of model \"paper-16b\" needs 8 devices on one node, a node has 7");
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+}
+
 static void memory_decides_the_devices(void **state)
 {
     (void)state;
@@ -497,6 +560,7 @@ int main(void)
         cmocka_unit_test(finetuning_sizes_share_their_beginning),
         cmocka_unit_test(paths_are_the_longest_chains),
         cmocka_unit_test(memory_decides_the_devices),
+        cmocka_unit_test(devices_grow_with_the_model),
         cmocka_unit_test(memory_decides_recomputation),
         cmocka_unit_test(stages_are_described_whole),
         cmocka_unit_test(json_holds_every_stage_and_point),

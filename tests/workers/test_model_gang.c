@@ -18,6 +18,7 @@ static const struct shape shapes[] = {
     {"one of 3 holds both KV heads", 8, 2, 10, 25, 3},
     {"3 heads over 2", 3, 3, 5, 9, 2},
     {"KV heads shared in pairs", 4, 2, 9, 22, 4},
+    {"20 heads, multi-query over 8", 20, 1, 18, 29, 8},
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 

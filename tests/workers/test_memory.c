@@ -1,0 +1,152 @@
+/* What a stage takes: the bytes that its arenas are planned with, beside what the process had before, are what the
+ * operating system counted at its peak, within 5 % of them. Stages run one after another in a process of their own, as
+ * a worker's. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "tests/workers/trained.h"
+#include "workers/batch.h"
+#include "workers/cost.h"
+#include "workers/model.h"
+#include "workers/monitor.h"
+
+static struct fixture fixture;
+
+struct measured {
+    struct stage_outcome outcome;
+    uint64_t before;
+};
+
+static uint64_t resident(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (!file || fscanf(file, "%*u %lu", &pages) != 1) pages = 0;
+    if (file) fclose(file);
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+enum { STAGES = 4 };
+
+/* What a worker's process has of its own: a tiny stage has made it load its libraries and their buffers. */
+static void warm_up(uint32_t degree)
+{
+    struct stage_outcome outcome;
+    struct stage first = stage_pretrain(&fixture, 0, 1);
+    first.identity = digest_of("first", 5);
+    first.recipe.warmup_steps = 0;
+    first.degree = degree;
+    stage_run(&first, NULL, &outcome);
+    forget(&first);
+}
+
+static void run_here(const struct stage *stages, struct measured *out)
+{
+    warm_up(stages[0].degree);
+    for (int i = 0; i < STAGES; i++) {
+        out[i].before = resident();
+        stage_run(&stages[i], NULL, &out[i].outcome);
+    }
+}
+
+/* One after another in a process of their own. */
+static void run_apart(const struct stage *stages, struct measured *out)
+{
+    int ends[2];
+    const size_t size = STAGES * sizeof *out;
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        memset(out, 0, size);
+        run_here(stages, out);
+        ssize_t written = write(ends[1], out, size);
+        _exit(written == (ssize_t)size ? 0 : 1);
+    }
+    close(ends[1]);
+    size_t got = 0;
+    for (ssize_t more = 1; got < size && more > 0; got += more > 0 ? (size_t)more : 0)
+        more = read(ends[0], (char *)out + got, size - got);
+    close(ends[0]);
+    waitpid(child, NULL, 0);
+    assert_int_equal(got, size);
+}
+
+static uint64_t predicted_bytes(const struct stage *stage)
+{
+    struct memory memory;
+    struct error err = {""};
+    const struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
+    struct recipe recipe = stage->recipe;
+    if (model_memory(&stage->model, &stage->method, &capacity, &recipe, (int)stage->degree, &memory, &err))
+        fail_msg("%s", err.text);
+    return memory_total(&memory) * stage->degree;
+}
+
+static void enlarge(struct stage *stage)
+{
+    stage->model.layers = 8; /* 25M weights: what the process itself takes is small beside them */
+    stage->model.width = 512;
+    stage->model.heads = 8;
+    stage->model.kv_heads = 8;
+    stage->model.head_width = 64;
+    stage->model.ffn = 1536;
+    stage->recipe.batch = 8;
+    stage->recipe.warmup_steps = 0;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return fixture_create(&fixture);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    fixture_destroy(&fixture);
+    return 0;
+}
+
+static void check(const struct stage *stage, const struct measured *measured)
+{
+    const char *name = stage->kind == STAGE_PRETRAIN ? "pretrain" : method_name(stage->method.kind);
+    double before = (double)measured->before, predicted = (double)predicted_bytes(stage),
+           peak = (double)measured->outcome.peak_bytes;
+    if (measured->outcome.status != STORE_DONE) fail_msg("%s: %s", name, measured->outcome.message);
+    print_message("%-8s over %u: %5.1f MiB of the process, %5.1f predicted, %5.1f at the peak: %+.1f %%\n", name,
+                  stage->degree, before / 0x1p20, predicted / 0x1p20, peak / 0x1p20,
+                  100 * (peak / (before + predicted) - 1));
+    assert_true(fabs(peak - before - predicted) < 0.05 * predicted);
+    assert_true(before < 48 * 0x1p20); /* the stage before has given back what it had */
+}
+
+static void test_stages(void **state)
+{
+    (void)state;
+    for (uint32_t degree = 1; degree <= 2; degree++) {
+        struct stage stages[STAGES] = {stage_pretrain(&fixture, 0, 1)};
+        struct measured measured[STAGES];
+        for (int method = METHOD_FULL; method < METHODS; method++)
+            stages[method - METHOD_FULL + 1] = stage_finetune(&fixture, &stages[0], (enum method_kind)method, 1);
+        for (int i = 0; i < STAGES; i++) {
+            enlarge(&stages[i]);
+            stages[i].recipe.evaluations = 1;
+            stages[i].degree = degree;
+            forget(&stages[i]);
+        }
+        run_apart(stages, measured);
+        for (int i = 0; i < STAGES; i++)
+            check(&stages[i], &measured[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_stages)};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
