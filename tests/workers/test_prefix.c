@@ -163,6 +163,17 @@ static void test_best_in_the_prefix(void **state)
     }
 }
 
+/* What is dropped depends on the step of the point, wherever its stage began. */
+static void test_dropout(void **state)
+{
+    (void)state;
+    struct stage stage = point(METHOD_LORA), plain = point(METHOD_LORA);
+    stage.recipe.dropout = 0.2;
+    stage.method.dropout = 0.1;
+    struct stage_outcome dropped = shared_is_same(&stage, true), whole = shared_is_same(&plain, false);
+    assert_true(dropped.row.result.test_loss != whole.row.result.test_loss);
+}
+
 static void test_diverged(void **state)
 {
     (void)state;
@@ -209,10 +220,8 @@ static void test_wrong_prefix(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_methods),
-        cmocka_unit_test(test_best_in_the_prefix),
-        cmocka_unit_test(test_diverged),
-        cmocka_unit_test(test_wrong_prefix),
+        cmocka_unit_test(test_methods),  cmocka_unit_test(test_best_in_the_prefix), cmocka_unit_test(test_dropout),
+        cmocka_unit_test(test_diverged), cmocka_unit_test(test_wrong_prefix),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
