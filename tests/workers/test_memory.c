@@ -131,7 +131,7 @@ static void test_stages(void **state)
     for (uint32_t degree = 1; degree <= 2; degree++) {
         struct stage stages[STAGES] = {stage_pretrain(&fixture, 0, 1)};
         struct measured measured[STAGES];
-        for (int method = METHOD_FULL; method < METHODS; method++)
+        for (int method = METHOD_FULL; method <= METHOD_PROMPT; method++)
             stages[method - METHOD_FULL + 1] = stage_finetune(&fixture, &stages[0], (enum method_kind)method, 1);
         for (int i = 0; i < STAGES; i++) {
             enlarge(&stages[i]);
