@@ -20,14 +20,20 @@ static int data_changed(struct master *master, uint32_t index, struct error *err
                      master->sweep->tasks[master->plan->stages[index].task].dataset);
 }
 
-/* Every rank has said what it has: a stage that fits on none of them will never run. */
+/* A stage that this run may still hand out. */
+static bool is_left(unsigned char state)
+{
+    return state == STAGE_WAITING || state == STAGE_READY || state == STAGE_RUNNING;
+}
+
+/* Every rank has said what it has: a stage that is left and fits on none of them will never run. */
 static int check_degrees(const struct master *master, struct error *err)
 {
     uint32_t most = 0;
     for (int r = 0; r < master->transport->size; r++)
         if (master->nodes[r].devices > most) most = master->nodes[r].devices;
     for (size_t i = 0; i < master->plan->stage_count; i++)
-        if (master->plan->stages[i].degree > most && master->stages[i].state != STAGE_UNNEEDED)
+        if (master->plan->stages[i].degree > most && is_left(master->stages[i].state))
             return error_set(
                 err,
                 "resources.tensor_parallel: a stage needs %u devices on one rank, the largest rank has %u; "

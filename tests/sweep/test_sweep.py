@@ -3,6 +3,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import unittest
@@ -194,6 +195,26 @@ class Gangs(unittest.TestCase):
             self.assertEqual(degrees, {1, 2})
             place.run(place.dir('r'))
             self.assertEqual({e['status'] for e in harness.executed(place.dir('r'))}, {'done'})
+
+    def test_what_is_finished_needs_no_devices(self):
+        """Bases that were trained on two devices, and points added to them that need one: one device is enough from then on."""
+        with Place(degree=0) as place:
+            with open(place.config) as f:
+                text = re.sub(r'  \{ name = "(full|prompt)".*\n', '', f.read()).replace('1e-2 ]; },', '1e-2 ]; }')
+            text = text.replace('threads = 1;', 'threads = 1; recompute = "never";').replace('ffn = 64;', 'ffn = 512;').replace('batch = 16', 'batch = 4')
+            with open(place.config, 'w') as f:
+                f.write(text)
+            stages = json.loads(place.call('plan', place.config, '--json').stdout)['stages']
+            text = text.replace('threads = 1;', f'threads = 1; device_bytes = {max(s["bytes"] for s in stages) * 3 // 4};')
+            with open(place.config, 'w') as f:
+                f.write(text)
+            stages = json.loads(place.call('plan', place.config, '--json').stdout)['stages']
+            self.assertEqual({(s['kind'], s['devices']) for s in stages if s['model'] == 'm'}, {('pretrain', 2), ('finetune', 1)})
+            place.run(place.dir('r'))
+            with open(place.config, 'w') as f:
+                f.write(text.replace('seeds = [ 1 ]', 'seeds = [ 1, 2 ]').replace('devices = 2', 'devices = 1'))
+            place.run(place.dir('r'))
+            self.assertFalse((harness.table(place.dir('r'), 'results')['committed'] == 0).any())
 
 
 class Refusals(unittest.TestCase):
