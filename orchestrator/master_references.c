@@ -38,19 +38,20 @@ static void take_known(struct master *master, size_t index, double rate)
         if (candidate_rate(master, reference, i) == rate) master->references[index].rate = rate;
 }
 
-/* A later line of one reference is of a later run, and the same. */
+/* A later line of one reference is of a later run, and the same. What a crash has cut short says nothing, and
+ * the next one stands behind it. */
 static int read_file(struct master *master, struct error *err)
 {
-    char path[PATH_MAX + 32], line[256], hex[DIGEST_HEX + 1];
-    double rate;
+    char path[PATH_MAX + 32], line[512], end;
+    double rate, loss;
     path_of(master, path);
     FILE *file = fopen(path, "re");
     if (!file) return errno == ENOENT ? 0 : error_set_errno(err, "%s", path);
     while (fgets(line, sizeof line, file))
         for (size_t i = 0; i < master->plan->reference_count; i++)
-            if (sscanf(line, "%32[0-9a-f] %lf", hex, &rate) == 2 &&
-                strcmp(hex, master->plan->references[i].identity.hex) == 0)
-                take_known(master, i, rate);
+            for (char *at = line; (at = strstr(at, master->plan->references[i].identity.hex)); at += DIGEST_HEX)
+                if (sscanf(at + DIGEST_HEX, " %lf valid_loss %lf%c", &rate, &loss, &end) == 3 && end == '\n')
+                    take_known(master, i, rate);
     int failed = ferror(file);
     fclose(file);
     return failed ? error_set(err, "%s: cannot be read", path) : 0;
@@ -98,22 +99,27 @@ static int write_rate(struct master *master, const struct plan_reference *refere
     return failed ? -1 : 0;
 }
 
-/* Whether every candidate has ended; of those with a result the one with the lowest validation loss, of equal ones the
- * lowest rate. */
-static int choose(struct master *master, const struct plan_reference *reference, bool *ended, double *rate,
-                  double *loss, struct error *err)
+static bool have_ended(const struct master *master, const struct plan_reference *reference)
 {
-    *ended = true;
+    for (size_t i = 0; i < reference->count; i++) {
+        uint32_t index = reference->candidates[i];
+        unsigned char state = master->stages[index].state;
+        if (!master->committed[master->plan->stages[index].point] && state != STAGE_FAILED && state != STAGE_SKIPPED)
+            return false;
+    }
+    return true;
+}
+
+/* Of the candidates with a result the one with the lowest validation loss, of equal ones the lowest rate; 0: none. */
+static int choose(struct master *master, const struct plan_reference *reference, double *rate, double *loss,
+                  struct error *err)
+{
     *rate = 0;
     *loss = INFINITY;
     for (size_t i = 0; i < reference->count; i++) {
-        uint32_t index = reference->candidates[i], point = master->plan->stages[index].point;
-        unsigned char state = master->stages[index].state;
+        uint32_t point = master->plan->stages[reference->candidates[i]].point;
         struct store_result result;
-        if (!master->committed[point]) {
-            *ended = *ended && (state == STAGE_FAILED || state == STAGE_SKIPPED);
-            continue;
-        }
+        if (!master->committed[point]) continue;
         if (store_read(master->store, point, &result, NULL, NULL, err) < 0) return -1;
         if (result.status != STORE_DONE || !(result.valid_loss < *loss)) continue;
         *loss = result.valid_loss;
@@ -177,11 +183,9 @@ int master_resolve_references(struct master *master, struct error *err)
     for (uint32_t i = 0; i < master->plan->reference_count; i++) {
         struct master_reference *known = &master->references[i];
         const struct plan_reference *reference = &master->plan->references[i];
-        bool ended;
         double rate, loss;
-        if (known->rate > 0 || known->hopeless) continue;
-        if (choose(master, reference, &ended, &rate, &loss, err) != 0) return -1;
-        if (!ended) continue;
+        if (known->rate > 0 || known->hopeless || !have_ended(master, reference)) continue;
+        if (choose(master, reference, &rate, &loss, err) != 0) return -1;
         master->references_open--;
         tell(master, reference, rate, loss);
         if (rate > 0 && write_rate(master, reference, rate, loss, err) != 0) return -1;

@@ -120,7 +120,8 @@ class References(unittest.TestCase):
             other = place.dir('other')
             os.makedirs(f'{other}/logs')
             with open(f'{other}/logs/rates', 'w') as f:
-                f.write(f'{"0" * 32} 0.5 valid_loss 1\n{reference} 0.7 valid_loss 1\n{reference} {1e-4!r} valid_loss 1\nhalf a li')
+                f.write(f'{"0" * 32} 0.5 valid_loss 1\n{reference} 0.7 valid_loss 1\n{reference} 0.00{reference} {1e-4!r} valid_loss 1\n'
+                        f'{reference} {3e-3!r} valid_lo')  # a crash has cut lines short
             place.run(other, config=config)
             self.assertEqual({r['learning_rate'] for key, r in rows(other) if key[0] == 'full' and key[4] == 0}, {1e-4})
             # without the file, the rows that waited have it
