@@ -18,6 +18,7 @@
 #include "io/log.h"
 #include "io/store.h"
 #include "orchestrator/host.h"
+#include "workers/model.h"
 #include "workers/worker.h"
 
 #define EXIT_GRACE 5.0    /* seconds that a worker has to leave when it is told to */
@@ -30,21 +31,24 @@ struct worker {
     int32_t pid; /* 0 until the launcher has said */
     int socket;  /* -1: closed */
     enum worker_state state;
-    uint32_t first, count;     /* devices */
-    struct message_assign job; /* while busy */
-    double heard;              /* when it last said something; or was told to leave */
+    uint32_t first, count;       /* devices */
+    struct message_assign *jobs; /* while busy: [job_count], those that have ended are of stage JOB_ENDED */
+    uint32_t job_count, jobs_left;
+    double heard; /* when it last said something; or was told to leave */
     bool timed_out, killed;
     uint64_t memory_kills; /* of the host, when the stage began */
     unsigned char *buffer; /* bytes of an unfinished frame */
     size_t used, capacity;
 };
 
+#define JOB_ENDED UINT32_MAX
+
 /* An assignment that waits for devices side by side: enough are free, but between busy ones. */
 struct pending {
     struct pending *next;
-    struct message_assign job;
+    struct message_assign *jobs; /* [jobs[0].count] */
     size_t size;
-    char text[]; /* the stage as the worker gets it */
+    char text[]; /* the stages as the worker gets them */
 };
 
 struct agent {
@@ -125,6 +129,7 @@ static void worker_free(struct worker *worker)
 {
     if (worker->socket >= 0) close(worker->socket);
     free(worker->buffer);
+    free(worker->jobs);
 }
 
 void agent_destroy(struct agent *agent)
@@ -134,6 +139,7 @@ void agent_destroy(struct agent *agent)
         worker_free(&agent->workers[i]);
     for (struct pending *next, *at = agent->pending; at; at = next) {
         next = at->next;
+        free(at->jobs);
         free(at);
     }
     free(agent->workers);
@@ -279,19 +285,34 @@ static struct worker *start_worker(struct agent *agent, uint32_t first, uint32_t
     return &agent->workers[agent->count++];
 }
 
+/* The same of all that have not ended. */
+static int send_failures(struct agent *agent, struct message_assign *jobs, uint32_t count, enum store_status status,
+                         const char *reason, struct error *err)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (jobs[i].stage == JOB_ENDED) continue;
+        if (send_failure(agent, &jobs[i], status, reason, err) != 0) return -1;
+        jobs[i].stage = JOB_ENDED;
+    }
+    return 0;
+}
+
 /* Hand a stage to a worker on devices first .. first+degree-1. Takes the assignment. */
 static int hand_over(struct agent *agent, struct pending *assignment, uint32_t first, struct error *err)
 {
     struct error why;
-    const struct message_assign *job = &assignment->job;
+    const struct message_assign *job = &assignment->jobs[0];
     struct worker *worker = find_worker(agent, first, job->degree);
     if (!worker) worker = start_worker(agent, first, job->degree, &why);
     int result = 0;
     if (!worker) {
-        result = send_failure(agent, job, STORE_CRASHED, why.text, err);
+        result = send_failures(agent, assignment->jobs, job->count, STORE_CRASHED, why.text, err);
     } else {
         worker->state = WORKER_BUSY;
-        worker->job = *job;
+        free(worker->jobs);
+        worker->jobs = assignment->jobs;
+        worker->job_count = worker->jobs_left = job->count;
+        assignment->jobs = NULL;
         worker->heard = clock_elapsed();
         worker->timed_out = worker->killed = false;
         worker->memory_kills = host_memory_kills();
@@ -299,6 +320,7 @@ static int hand_over(struct agent *agent, struct pending *assignment, uint32_t f
         /* a failure here means that the worker has died: its socket will say so */
         frame_send(worker->socket, FRAME_STAGE, assignment->text, assignment->size, &why);
     }
+    free(assignment->jobs);
     free(assignment);
     return result;
 }
@@ -308,7 +330,7 @@ static int start_pending(struct agent *agent, struct error *err)
 {
     for (struct pending **at = &agent->pending; *at;) {
         struct pending *assignment = *at;
-        uint32_t first = find_devices(agent, assignment->job.degree);
+        uint32_t first = find_devices(agent, assignment->jobs[0].degree);
         if (first == agent->devices) {
             at = &assignment->next;
             continue;
@@ -337,19 +359,42 @@ static void look_at_lock(struct agent *agent)
     fprintf(stderr, "tunelaw: rank %d: %s\n", agent->transport->rank, err.text);
 }
 
+/* What a message assigns: its headers (the caller frees) and where its text begins. NULL with *err. */
+static struct message_assign *read_jobs(const void *payload, size_t size, size_t *headers, struct error *err)
+{
+    struct message_assign first = {.count = 0};
+    if (size >= sizeof first) memcpy(&first, payload, sizeof first);
+    *headers = first.count * sizeof first;
+    struct message_assign *jobs =
+        first.count && first.count <= PACK_LIMIT && size >= *headers ? malloc(*headers) : NULL;
+    if (jobs)
+        memcpy(jobs, payload, *headers);
+    else
+        error_set(err, "an assignment from the master of %zu bytes and %u stages", size, first.count);
+    return jobs;
+}
+
 static int assign(struct agent *agent, const void *payload, size_t size, struct error *err)
 {
-    struct message_assign job;
-    if (size < sizeof job) return error_set(err, "short assignment from the master");
-    memcpy(&job, payload, sizeof job);
-    if (job.degree > agent->devices)
-        return error_set(err, "a stage needs %u devices, this rank has %u", job.degree, agent->devices);
-    if (job.degree > widest(agent)) /* the master counts devices, not whether they lie side by side */
-        return send_failure(agent, &job, STORE_CRASHED, "devices were set aside: too few side by side are left", err);
-    struct pending *assignment = malloc(sizeof *assignment + size);
-    if (!assignment) return error_set(err, "out of memory");
-    *assignment = (struct pending){.job = job, .size = size - sizeof job};
-    memcpy(assignment->text, (const char *)payload + sizeof job, assignment->size);
+    size_t headers;
+    struct message_assign *jobs = read_jobs(payload, size, &headers, err);
+    if (!jobs) return -1;
+    uint32_t degree = jobs[0].degree;
+    struct pending *assignment = degree <= widest(agent) ? malloc(sizeof *assignment + size) : NULL;
+    if (!assignment) {
+        int result = -1;
+        if (degree > agent->devices)
+            error_set(err, "a stage needs %u devices, this rank has %u", degree, agent->devices);
+        else if (degree > widest(agent)) /* the master counts devices, not whether they lie side by side */
+            result = send_failures(agent, jobs, jobs[0].count, STORE_CRASHED,
+                                   "devices were set aside: too few side by side are left", err);
+        else
+            error_set(err, "out of memory");
+        free(jobs);
+        return result;
+    }
+    *assignment = (struct pending){.jobs = jobs, .size = size - headers};
+    memcpy(assignment->text, (const char *)payload + headers, assignment->size);
     look_at_lock(agent);
     struct pending **last = &agent->pending;
     while (*last)
@@ -358,23 +403,30 @@ static int assign(struct agent *agent, const void *payload, size_t size, struct 
     return start_pending(agent, err);
 }
 
+static int cut_job(struct agent *agent, const struct message_assign *job, struct error *err)
+{
+    struct stage_outcome *outcome = calloc(1, sizeof *outcome);
+    if (!outcome) return error_set(err, "out of memory");
+    outcome->identity = job->identity;
+    outcome->status = STORE_CUT;
+    snprintf(outcome->message, sizeof outcome->message, "not begun");
+    int result = send_outcome(agent, job->stage, outcome, 0, err);
+    free(outcome);
+    return result;
+}
+
 /* A drain: what has not begun ends as cut. */
 static int cut_pending(struct agent *agent, struct error *err)
 {
     int result = 0;
-    struct stage_outcome *outcome = calloc(1, sizeof *outcome);
-    if (!outcome) return error_set(err, "out of memory");
     while (agent->pending && result == 0) {
         struct pending *assignment = agent->pending;
         agent->pending = assignment->next;
-        memset(outcome, 0, sizeof *outcome);
-        outcome->identity = assignment->job.identity;
-        outcome->status = STORE_CUT;
-        snprintf(outcome->message, sizeof outcome->message, "not begun");
-        result = send_outcome(agent, assignment->job.stage, outcome, 0, err);
+        for (uint32_t i = 0; i < assignment->jobs[0].count && result == 0; i++)
+            result = cut_job(agent, &assignment->jobs[i], err);
+        free(assignment->jobs);
         free(assignment);
     }
-    free(outcome);
     return result;
 }
 
@@ -404,6 +456,19 @@ bool agent_stopped(const struct agent *agent)
     return agent->stopping && agent->count == 0;
 }
 
+/* The one of a worker's stages that it speaks of; of several where it could not read which, the first that is left. */
+static struct message_assign *find_job(struct worker *worker, const struct digest *identity)
+{
+    struct message_assign *left = NULL;
+    for (uint32_t i = 0; i < worker->job_count; i++) {
+        struct message_assign *job = &worker->jobs[i];
+        if (job->stage == JOB_ENDED) continue;
+        if (strcmp(job->identity.hex, identity->hex) == 0) return job;
+        if (!left) left = job;
+    }
+    return left;
+}
+
 /* One whole frame from a worker. */
 static int worker_said(struct agent *agent, struct worker *worker, uint32_t type, const unsigned char *payload,
                        size_t size, struct error *err)
@@ -411,18 +476,26 @@ static int worker_said(struct agent *agent, struct worker *worker, uint32_t type
     worker->heard = clock_elapsed();
     if (worker->state != WORKER_BUSY) return 0;
     if (type == FRAME_PROGRESS && size == sizeof(struct stage_progress)) {
-        struct message_progress message = {.stage = worker->job.stage, .pid = worker->pid};
+        struct message_progress message = {.pid = worker->pid};
         memcpy(&message.progress, payload, size);
+        const struct message_assign *job = find_job(worker, &message.progress.identity);
+        if (!job || strcmp(job->identity.hex, message.progress.identity.hex) != 0) return 0; /* it has ended */
+        message.stage = job->stage;
         return transport_send(agent->transport, 0, MESSAGE_PROGRESS, &message, sizeof message, err);
     }
     if (type == FRAME_OUTCOME && size == sizeof(struct stage_outcome)) {
         struct stage_outcome outcome;
         memcpy(&outcome, payload, size);
-        worker->state = WORKER_IDLE;
-        uint32_t lost = judge_devices(agent, worker, &outcome);
-        mark_devices(agent, worker, false);
-        if (agent->stopping || outcome.failed_device) leave(worker); /* the error is the process's, too */
-        return send_outcome(agent, worker->job.stage, &outcome, lost, err);
+        struct message_assign *job = find_job(worker, &outcome.identity);
+        uint32_t stage = job->stage, lost = 0;
+        job->stage = JOB_ENDED;
+        if (--worker->jobs_left == 0) {
+            worker->state = WORKER_IDLE;
+            lost = judge_devices(agent, worker, &outcome);
+            mark_devices(agent, worker, false);
+            if (agent->stopping || outcome.failed_device) leave(worker); /* the error is the process's, too */
+        }
+        return send_outcome(agent, stage, &outcome, lost, err);
     }
     LOG("worker %u: frame of type %u and %zu bytes ignored", worker->number, type, size);
     return 0;
@@ -483,7 +556,7 @@ static bool ran_out_of_memory(const struct worker *worker, int status)
 static void describe_end(const struct worker *worker, int status, bool memory, char *out, size_t size)
 {
     if (worker->timed_out)
-        snprintf(out, size, "no progress for %.0f s: ended as hung", worker->job.hang_seconds);
+        snprintf(out, size, "no progress for %.0f s: ended as hung", worker->jobs[0].hang_seconds);
     else if (memory)
         snprintf(out, size, "out of memory: worker killed by the kernel");
     else if (WIFSIGNALED(status))
@@ -503,11 +576,11 @@ static int worker_ended(struct agent *agent, size_t index, int status, struct er
         bool memory = ran_out_of_memory(worker, status);
         describe_end(worker, status, memory, reason, sizeof reason);
         mark_devices(agent, worker, false);
-        result = send_failure(agent, &worker->job,
-                              worker->timed_out ? STORE_TIMED_OUT
-                              : memory          ? STORE_OUT_OF_MEMORY
-                                                : STORE_CRASHED,
-                              reason, err);
+        result = send_failures(agent, worker->jobs, worker->job_count,
+                               worker->timed_out ? STORE_TIMED_OUT
+                               : memory          ? STORE_OUT_OF_MEMORY
+                                                 : STORE_CRASHED,
+                               reason, err);
     }
     worker_free(worker);
     agent->workers[index] = agent->workers[--agent->count];
@@ -541,7 +614,7 @@ static int watch(struct agent *agent, struct error *err)
     for (size_t i = 0; i < agent->count; i++) {
         struct worker *w = &agent->workers[i];
         double silent = now - w->heard;
-        bool hung = w->state == WORKER_BUSY && w->job.hang_seconds > 0 && silent > w->job.hang_seconds;
+        bool hung = w->state == WORKER_BUSY && w->jobs[0].hang_seconds > 0 && silent > w->jobs[0].hang_seconds;
         bool lingers = w->state == WORKER_LEAVING && silent > EXIT_GRACE;
         if ((!hung && !lingers) || w->killed) continue;
         w->timed_out = hung;

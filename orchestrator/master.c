@@ -44,8 +44,9 @@ struct master *master_create(const struct sweep *sweep, const struct plan *plan,
         goto failed;
     }
     if (master_open_store(master, err) != 0 || !(master->losses = losses_open(options->dir, plan, err)) ||
-        master_list_children(master, err) != 0 || master_find_work(master, err) != 0 ||
-        master_count_committed(master, err) != 0 || master_remove_leftovers(master, err) != 0)
+        master_packs_open(master, err) != 0 || master_list_children(master, err) != 0 ||
+        master_find_work(master, err) != 0 || master_count_committed(master, err) != 0 ||
+        master_remove_leftovers(master, err) != 0)
         goto failed;
     if (master->schedule.count > 0) {
         master->data_check = data_check_start(sweep->tasks, sweep->task_count, err);
@@ -78,6 +79,7 @@ void master_destroy(struct master *master)
     free(master->rows);
     free(master->arrivals);
     free(master->scratch);
+    master_packs_free(&master->packs);
     free(master);
 }
 

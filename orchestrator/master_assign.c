@@ -6,8 +6,9 @@
 
 #include "io/log.h"
 #include "orchestrator/master_internal.h"
+#include "workers/model.h"
 
-static int add_running(struct master *master, uint32_t index, uint32_t node, struct error *err)
+static int add_running(struct master *master, uint32_t index, uint32_t node, uint32_t packed, struct error *err)
 {
     if (master->running_count == master->running_capacity) {
         size_t capacity = master->running_capacity ? 2 * master->running_capacity : 16;
@@ -16,47 +17,69 @@ static int add_running(struct master *master, uint32_t index, uint32_t node, str
         master->running = grown;
         master->running_capacity = capacity;
     }
-    struct running running = {.stage = index, .node = node, .started = clock_elapsed()};
+    struct running running = {.stage = index, .node = node, .packed = packed, .started = clock_elapsed()};
     master->stages[index].running = (uint32_t)master->running_count;
     master->running[master->running_count++] = running;
     return 0;
 }
 
 /* A stage is as good as on its way: its devices are taken, its attempt is counted. */
-static int take(struct master *master, uint32_t index, size_t node, struct error *err)
+static int take(struct master *master, uint32_t index, uint32_t lead, size_t node, size_t packed, struct error *err)
 {
     struct master_stage *stage = &master->stages[index];
     uint32_t point = master->plan->stages[index].point;
     stage->state = STAGE_RUNNING;
+    stage->lead = lead;
+    master->stages[lead].in_flight++;
+    master->ready--;
     stage->attempts++;
     stage->node = (uint32_t)node;
     losses_begin(master->losses, index);
-    if (add_running(master, index, (uint32_t)node, err) != 0) return -1;
+    if (add_running(master, index, (uint32_t)node, (uint32_t)packed, err) != 0) return -1;
     return point == PLAN_NONE ? 0 : master_set_state(master, point, STORE_RUNNING, 0, true, NULL, err);
 }
 
-static int send(struct master *master, uint32_t index, uint32_t node, struct error *err)
+static struct message_assign header_of(const struct stage *stage, uint32_t index, size_t count)
 {
-    const struct stage *stage = master_describe(master, index);
-    char *text = stage_encode(stage);
-    struct message_assign header = {.stage = index,
-                                    .attempt = stage->attempt,
-                                    .degree = stage->degree,
-                                    .hang_seconds = stage->hang_seconds,
-                                    .identity = stage->identity};
-    size_t size = text ? strlen(text) : 0;
-    char *message = text ? malloc(sizeof header + size) : NULL;
-    int result = -1;
-    if (message) {
-        memcpy(message, &header, sizeof header);
-        memcpy(message + sizeof header, text, size);
-        result = transport_send(master->transport, (int)node, MESSAGE_ASSIGN, message, sizeof header + size, err);
-    } else {
-        error_set(err, "out of memory");
+    return (struct message_assign){.stage = index,
+                                   .attempt = stage->attempt,
+                                   .degree = stage->degree,
+                                   .count = (uint32_t)count,
+                                   .hang_seconds = stage->hang_seconds,
+                                   .identity = stage->identity};
+}
+
+/* One message for the stages of a pack: their headers, then their JSON, one a line. */
+static int send(struct master *master, const struct running *running, size_t count, struct error *err)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    for (size_t i = 0; out && i < count; i++) {
+        struct message_assign header = header_of(master_describe(master, running[i].stage), running[i].stage, count);
+        fwrite(&header, sizeof header, 1, out);
     }
-    free(message);
+    bool failed = !out;
+    for (size_t i = 0; out && i < count; i++) {
+        char *line = stage_encode(master_describe(master, running[i].stage));
+        failed = failed || !line || fprintf(out, "%s%s", i ? "\n" : "", line) < 0;
+        free(line);
+    }
+    if (out && fclose(out) != 0) failed = true;
+    int result = failed ? error_set(err, "out of memory")
+                        : transport_send(master->transport, (int)running->node, MESSAGE_ASSIGN, text, size, err);
     free(text);
     return result;
+}
+
+/* A stage, with those that are packed with it. */
+static int take_pack(struct master *master, uint32_t lead, size_t node, double seconds_left, struct error *err)
+{
+    uint32_t members[PACK_LIMIT];
+    size_t count = master_packs_gather(master, lead, seconds_left, members);
+    for (size_t i = 0; i < count; i++)
+        if (take(master, members[i], lead, node, count, err) != 0) return -1;
+    return 0;
 }
 
 int master_assign(struct master *master, double seconds_left, struct error *err)
@@ -69,16 +92,19 @@ int master_assign(struct master *master, double seconds_left, struct error *err)
             master->nothing_fits = true;
             break;
         }
-        if (master_parent_complete(master, next.stage)) {
-            if (take(master, next.stage, node, err) != 0) return -1;
+        if (master->stages[next.stage].state != STAGE_READY) { /* it has gone with a pack */
+            master->nodes[node].free += next.degree;
+        } else if (master_parent_complete(master, next.stage)) {
+            if (take_pack(master, next.stage, node, seconds_left, err) != 0) return -1;
         } else { /* its parent's state was found damaged after it had become ready */
             master->nodes[node].free += next.degree;
             master->stages[next.stage].state = STAGE_WAITING;
+            master->ready--;
         }
     }
     if (master->running_count > first && losses_sync(master->losses, err) != 0) return -1;
-    for (size_t i = first; i < master->running_count; i++)
-        if (send(master, master->running[i].stage, master->running[i].node, err) != 0) return -1;
+    for (size_t i = first; i < master->running_count; i += master->running[i].packed)
+        if (send(master, &master->running[i], master->running[i].packed, err) != 0) return -1;
     return 0;
 }
 

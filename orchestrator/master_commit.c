@@ -34,15 +34,16 @@ void master_log(struct master *master, uint32_t index, const struct stage_outcom
             "\"steps\": %llu, \"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.3f, "
             "\"predicted_seconds\": %.3f, \"model\": \"%s\", \"method\": \"%s\", \"predicted_bytes\": %llu, "
             "\"peak_bytes\": %llu, "
-            "\"rank\": %u, \"host\": \"%s\", \"finished\": %.3f, \"eta_seconds\": %.3f}\n",
+            "\"packed\": %u, \"rank\": %u, \"host\": \"%s\", \"finished\": %.3f, \"eta_seconds\": %.3f}\n",
             stage->identity.hex, stage_kind_name(stage->kind), master->stages[index].attempts,
             store_status_name(outcome->status), (unsigned long long)outcome->resumed_step,
             (unsigned long long)outcome->end_step, (unsigned long long)(stage->last_step - stage->first_step),
             (unsigned long long)outcome->recomputed_steps, outcome->flops, outcome->seconds, stage->seconds,
             master->sweep->models[stage->model].name,
             stage->kind == STAGE_PRETRAIN ? "pretrain" : method_name(master->sweep->methods[stage->method].config.kind),
-            (unsigned long long)(stage->bytes * stage->degree), (unsigned long long)outcome->peak_bytes, node,
-            master->node_info[node].host, clock_wall(), master_eta(master));
+            (unsigned long long)(stage->bytes * stage->degree), (unsigned long long)outcome->peak_bytes,
+            outcome->packed ? outcome->packed : 1, node, master->node_info[node].host, clock_wall(),
+            master_eta(master));
 }
 
 /* A run that was taken for dead (its node was cut off, its lock was lost) sees here that another goes on in its place.

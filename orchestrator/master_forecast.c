@@ -83,7 +83,7 @@ static int calibrate_now(const struct master *master, struct calibration *calibr
     for (size_t i = 0; i < master->running_count; i++) {
         const struct running *running = &master->running[i];
         const struct plan_stage *stage = &master->plan->stages[running->stage];
-        double elapsed = running->progressed - running->first_progressed;
+        double elapsed = (running->progressed - running->first_progressed) / running->packed; /* its share */
         double part = fraction(running) - running->first_fraction;
         if (elapsed > RUNNING_LEAST) calibration_add(calibration, stage, part, part * stage->seconds, elapsed);
     }

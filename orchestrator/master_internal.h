@@ -28,11 +28,14 @@ struct master_stage {
     uint32_t attempts;   /* in this run */
     uint32_t node;       /* while running */
     uint32_t running;    /* index in master->running while running */
+    uint32_t lead;       /* while running: the first stage of its pack, mostly itself */
+    uint32_t in_flight;  /* of a lead: stages of its pack that run */
 };
 
 struct running {
     uint32_t stage;
     uint32_t node;
+    uint32_t packed; /* stages that its worker began with */
     int32_t pid;
     double started;
     double state_written; /* when its /state row was last rewritten */
@@ -74,6 +77,14 @@ struct failure {
     char message[STORE_MESSAGE];
 };
 
+/* Points that may be trained together, side by side: of one base, model, task, degree. */
+struct master_packs {
+    uint32_t *order;  /* [count] stages, group by group, the longest of a group first */
+    uint32_t *place;  /* [stages] in `order`; PLAN_NONE: never packed */
+    uint32_t *widths; /* [models][methods] points a pack at most */
+    size_t count;
+};
+
 struct master {
     const struct sweep *sweep;
     const struct plan *plan;
@@ -108,6 +119,8 @@ struct master {
     struct calibration calibration; /* of the stages that completed in this run */
     struct master_forecast forecast;
     struct stage *scratch; /* a description at a time */
+    struct master_packs packs;
+    size_t ready; /* stages that are STAGE_READY */
 };
 
 /* Choose the order of the schedule for the nodes that are present and what is left to do. */
@@ -156,6 +169,13 @@ int master_watch_requests(struct master *master, struct error *err);
 int master_watch_time(struct master *master, struct error *err);
 /* Seconds, as the plan counts them, until a drain must begin. */
 double master_seconds_left(const struct master *master);
+
+/* master_pack.c. At the start: who may be packed, and how many. */
+int master_packs_open(struct master *master, struct error *err);
+void master_packs_free(struct master_packs *packs);
+/* Ready stages that go to a worker with `lead`: fills members[0..], lead first, at most PACK_LIMIT; returns how many.
+ */
+size_t master_packs_gather(const struct master *master, uint32_t lead, double seconds_left, uint32_t *members);
 
 /* master_assign.c: give what is ready to free devices, unless it drains. seconds_left: as the plan counts them, until a
  * drain must begin. */

@@ -24,6 +24,7 @@ int master_set_state(struct master *master, uint32_t point, enum store_status st
 int master_make_ready(struct master *master, uint32_t index, struct error *err)
 {
     const struct plan_stage *stage = &master->plan->stages[index];
+    if (master->stages[index].state != STAGE_READY) master->ready++;
     master->stages[index].state = STAGE_READY;
     double checkpoint = master->sweep->resources.checkpoint_seconds;
     double seconds = checkpoint > 0 && checkpoint < stage->seconds ? checkpoint : stage->seconds;

@@ -27,6 +27,7 @@ static json_t *running_json(const struct master *master, const struct running *r
         (int)master->stages[running->stage].attempts, "step", (json_int_t)p->step, "steps", (json_int_t)p->steps,
         "loss", p->loss == p->loss && p->loss < 1e300 ? p->loss : -1.0, "tokens_per_second", p->tokens_per_second,
         "seconds", clock_elapsed() - running->started, "checkpoint_step", (json_int_t)p->checkpoint_step);
+    if (entry && running->packed > 1) json_object_set_new(entry, "packed", json_integer((json_int_t)running->packed));
     if (entry && stage->point != PLAN_NONE) {
         const struct store_point *point = &master->plan->points[stage->point];
         char method[STORE_NAME + 1];

@@ -10,6 +10,7 @@
 #include "orchestrator/identity.h"
 #include "orchestrator/plan_order.h"
 #include "orchestrator/plan_parts.h"
+#include "workers/model.h"
 
 struct recipe plan_recipe(const struct sweep_method *method, uint32_t rate, uint64_t examples)
 {
@@ -502,4 +503,5 @@ void plan_stage_describe(const struct plan *plan, size_t index, const char *dir,
     out->checkpoint_steps = resources->checkpoint_steps;
     out->hang_seconds = resources->hang_seconds;
     out->keep_weights = resources->keep_weights;
+    out->aligned = resources->pack != 1 && from->kind != STAGE_PRETRAIN && method_packs(out->method.kind);
 }

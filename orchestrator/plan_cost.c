@@ -27,6 +27,7 @@ static int shape_at(const struct sweep *sweep, const struct model_config *model,
 {
     const struct sweep_resources *resources = &sweep->resources;
     struct batch_capacity capacity = batch_capacity_of(recipe, method);
+    if (resources->pack != 1 && method_packs(method->kind)) capacity = batch_capacity_join(&capacity, 1);
     bool trains = method->kind != METHOD_NONE;
     int first = trains && resources->recompute == RECOMPUTE_ALWAYS;
     int last = trains && resources->recompute != RECOMPUTE_NEVER;

@@ -23,12 +23,13 @@ struct message_hello {
     uint32_t threads; /* of a device */
 };
 
-/* What the agent itself needs to know of a stage; it hands the JSON on unread. */
+/* What the agent itself needs to know of a stage; it hands the JSON on unread. A pack has `count` of these, one for
+ * each of its stages, and their JSON one a line. */
 struct message_assign {
-    uint32_t stage;   /* index in the plan */
-    uint32_t attempt; /* from 1 */
-    uint32_t degree;  /* devices */
-    uint32_t padding;
+    uint32_t stage;      /* index in the plan */
+    uint32_t attempt;    /* from 1 */
+    uint32_t degree;     /* devices */
+    uint32_t count;      /* at the head of the message */
     double hang_seconds; /* no progress for so long: the worker is ended; 0: never */
     struct digest identity;
 };

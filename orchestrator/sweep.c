@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "orchestrator/sweep_parts.h"
+#include "workers/model.h"
 
 uint64_t sweep_step_tokens(const struct recipe *pretrain, uint64_t steps)
 {
@@ -36,6 +37,25 @@ int sweep_resolve(const char *path, const char *name, char out[PATH_MAX])
     return length > 0 && length < PATH_MAX ? 0 : -1;
 }
 
+/* "auto", or how many; 0 and 1: none. */
+static void read_pack(const struct config_group *group, struct sweep_resources *resources)
+{
+    static const char *const words[] = {"auto"};
+    resources->pack = 1;
+    if (config_is_string(group, "pack")) {
+        config_take_choice(group, "pack", words, 1, 0);
+        resources->pack = SWEEP_PACK_AUTO;
+    } else {
+        uint64_t most = config_take_uint_or(group, "pack", 0, PACK_LIMIT, 1);
+        if (most > 1) resources->pack = (uint32_t)most;
+    }
+    if (resources->pack != 1 && resources->threads > 1)
+        config_fail(group, "pack",
+                    "packs need threads = 1, not %u: with more, the last bits of a point would depend on "
+                    "who is in its pack",
+                    resources->threads);
+}
+
 static void read_resources(const struct config_group *root, struct sweep_resources *resources)
 {
     static const char *const keys[] = {"backend",
@@ -50,6 +70,7 @@ static void read_resources(const struct config_group *root, struct sweep_resourc
                                        "keep_weights",
                                        "order",
                                        "recompute",
+                                       "pack",
                                        NULL};
     static const char *const recomputes[] = {"auto", "always", "never"};
     static const char *const orders[] = {"longest_chain", "information"};
@@ -67,6 +88,7 @@ static void read_resources(const struct config_group *root, struct sweep_resourc
     resources->checkpoint_steps = config_take_uint_or(&group, "checkpoint_steps", 0, SWEEP_STEPS_LIMIT, 0);
     resources->keep_weights = config_take_bool_or(&group, "keep_weights", true);
     resources->recompute = (enum sweep_recompute)config_take_choice(&group, "recompute", recomputes, 3, RECOMPUTE_AUTO);
+    read_pack(&group, resources);
     resources->order = (enum sweep_order)config_take_choice(&group, "order", orders, 2, SWEEP_LONGEST_CHAIN);
 }
 
@@ -86,6 +108,8 @@ static void read_sweep(struct config_file *file, const struct sweep_task *known,
     snprintf(sweep->name, sizeof sweep->name, "%s", config_take_name(&root, "name", SWEEP_NAME));
     sweep->precision = (enum precision)config_take_choice(&root, "precision", precisions, PRECISIONS, PRECISION_FP32);
     read_resources(&root, &sweep->resources);
+    if (sweep->resources.pack != 1 && sweep->precision != PRECISION_FP32)
+        config_fail(&root, "precision", "packs (resources.pack) need fp32");
     fit_settings_read(&root, &sweep->fit);
     sweep_read_tasks(&root, known, known_count, sweep);
     if (!config_file_failed(file)) sweep_read_models(&root, sweep);

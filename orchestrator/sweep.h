@@ -103,6 +103,8 @@ enum sweep_order { SWEEP_LONGEST_CHAIN, SWEEP_INFORMATION };
 /* Whether training computes activations again instead of keeping them; auto: where a stage does not fit otherwise. */
 enum sweep_recompute { RECOMPUTE_AUTO, RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
 
+#define SWEEP_PACK_AUTO 0u /* where a measurement at the start says that it pays (orchestrator/master_pack.c) */
+
 struct sweep_resources {
     char backend[16];         /* auto, cpu, cuda, reference */
     uint32_t tensor_parallel; /* devices a stage; 0: the smallest that fits */
@@ -113,6 +115,7 @@ struct sweep_resources {
     double hang_seconds, checkpoint_seconds;
     uint64_t checkpoint_steps;
     bool keep_weights;
+    uint32_t pack; /* points of one base that are trained in one pass at most; 1: none, SWEEP_PACK_AUTO */
     enum sweep_order order;
     enum sweep_recompute recompute;
 };

@@ -8,11 +8,13 @@
  * slower (docs/configuration.md). */
 #define EFFICIENCY 0.3
 #define PROBE_SECONDS 0.3
+#define PRODUCTS_SECONDS 0.02
 
-/* FLOP/s of a matmul of middling size on one device of a backend. */
-static int probe(const struct kernels *kernels, enum precision precision, int threads, double *rate, struct error *err)
+/* FLOP/s of a matmul on one device of a backend, timed for so long. */
+static int probe(const struct kernels *kernels, enum precision precision, int threads, const size_t size[3],
+                 double least, double *rate, struct error *err)
 {
-    enum { M = 512, N = 256, K = 256 };
+    const size_t M = size[0], N = size[1], K = size[2];
     struct device *device = kernels->device_create(0, threads, err);
     if (!device) return -1;
     kernels->set_precision(device, precision);
@@ -28,10 +30,10 @@ static int probe(const struct kernels *kernels, enum precision precision, int th
         rc = kernels->synchronise(device, err);
         start = clock_elapsed();
     }
-    while (!rc && seconds < PROBE_SECONDS) {
+    while (!rc && seconds < least) {
         kernels->matmul(device, false, false, M, N, K, 1.0f, a, K, b, N, 0.0f, c, N);
         rc = kernels->synchronise(device, err);
-        flops += 2.0 * M * N * K;
+        flops += 2.0 * (double)M * (double)N * (double)K;
         seconds = clock_elapsed() - start;
     }
     *rate = seconds > 0.0 ? flops / seconds : 0.0;
@@ -44,9 +46,19 @@ static int probe(const struct kernels *kernels, enum precision precision, int th
 
 int probe_rate(const char *backend, enum precision precision, uint32_t threads, double *rate, struct error *err)
 {
+    static const size_t middling[3] = {512, 256, 256};
     const struct kernels *kernels = kernels_find(backend, err);
-    if (!kernels || probe(kernels, precision, (int)threads, rate, err))
+    if (!kernels || probe(kernels, precision, (int)threads, middling, PROBE_SECONDS, rate, err))
         return error_prefix(err, "cannot measure the speed of a device");
     *rate *= EFFICIENCY;
+    return 0;
+}
+
+int probe_products(const char *backend, size_t width, size_t rows, double *rate, struct error *err)
+{
+    const size_t size[3] = {rows, width, width};
+    const struct kernels *kernels = kernels_find(backend, err);
+    if (!kernels || probe(kernels, PRECISION_FP32, 1, size, PRODUCTS_SECONDS, rate, err))
+        return error_prefix(err, "cannot measure the speed of a device");
     return 0;
 }

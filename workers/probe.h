@@ -12,4 +12,8 @@
  * matmul timed for 0.3 s, times the share of it that training reaches. */
 int probe_rate(const char *backend, enum precision precision, uint32_t threads, double *rate, struct error *err);
 
+/* FLOP/s of products with a square matrix of a layer of `width`, `rows` at a time (forward and back), timed for a
+ * moment: what is gained where several points' rows go through it together. */
+int probe_products(const char *backend, size_t width, size_t rows, double *rate, struct error *err);
+
 #endif
