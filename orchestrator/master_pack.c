@@ -62,7 +62,7 @@ static int choose_widths(struct master *master, struct error *err)
         for (size_t i = 0; i < sweep->method_count; i++) {
             uint32_t *width = &master->packs.widths[m * sweep->method_count + i];
             *width = sweep->resources.pack;
-            if (!method_packs(sweep->methods[i].config.kind))
+            if (!method_packs(sweep->methods[i].config.kind) || sweep->generate.max_new_tokens)
                 *width = 1;
             else if (*width == SWEEP_PACK_AUTO && measure(sweep, &sweep->models[m], &sweep->methods[i], width, err))
                 return -1;

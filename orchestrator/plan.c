@@ -503,5 +503,6 @@ void plan_stage_describe(const struct plan *plan, size_t index, const char *dir,
     out->checkpoint_steps = resources->checkpoint_steps;
     out->hang_seconds = resources->hang_seconds;
     out->keep_weights = resources->keep_weights;
-    out->aligned = resources->pack != 1 && from->kind != STAGE_PRETRAIN && method_packs(out->method.kind);
+    out->aligned = resources->pack != 1 && from->kind != STAGE_PRETRAIN && method_packs(out->method.kind) &&
+                   !sweep->generate.max_new_tokens;
 }
