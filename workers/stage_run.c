@@ -117,15 +117,14 @@ int member_load_result(struct member *member, const struct store_result *result,
 
 static int reevaluate_main(void *context, const struct collective *collective, struct error *err)
 {
-    double loss;
-    uint64_t targets;
     struct member member;
     struct reevaluation *work = context;
     int status = member_create(&member, &work->run, collective, err);
     member.tick = (struct tick){.call = NULL};
     if (status == 0) status = member_load_result(&member, work->result, err);
-    if (status == 0) status = evaluate(member.model, member.test, &member.buffer, NULL, &loss, &targets, err);
-    if (status == 0 && collective->rank == 0) work->loss = loss;
+    struct evaluation test = {.feed = member.test, .buffer = &member.buffer};
+    if (status == 0) status = evaluate_lanes(member.model, &test, 1, member.joined, NULL, err);
+    if (status == 0 && collective->rank == 0) work->loss = test.loss;
     member_destroy(&member);
     return status;
 }
