@@ -97,6 +97,15 @@ static uint32_t width_of(const struct master *master, const struct plan_stage *s
     return master->packs.widths[stage->model * master->sweep->method_count + stage->method];
 }
 
+/* Points that go on from a shared beginning are trained alone: few have one in common. */
+static bool may_pack(const struct master *master, const struct plan_stage *stage)
+{
+    const struct plan *plan = master->plan;
+    bool shares = stage->parent != PLAN_NONE && plan->stages[stage->parent].kind == STAGE_PREFIX;
+    return stage->kind == STAGE_FINETUNE && !shares && stage->last_step > stage->first_step &&
+           width_of(master, stage) > 1;
+}
+
 int master_packs_open(struct master *master, struct error *err)
 {
     struct master_packs *packs = &master->packs;
@@ -109,9 +118,7 @@ int master_packs_open(struct master *master, struct error *err)
     if (choose_widths(master, err)) return -1;
     memset(packs->place, 0xff, (plan->stage_count + 1) * sizeof *packs->place);
     for (uint32_t i = 0; i < plan->stage_count; i++)
-        if (plan->stages[i].kind == STAGE_FINETUNE && plan->stages[i].last_step > plan->stages[i].first_step &&
-            width_of(master, &plan->stages[i]) > 1)
-            packs->order[packs->count++] = i;
+        if (may_pack(master, &plan->stages[i])) packs->order[packs->count++] = i;
     qsort_r(packs->order, packs->count, sizeof *packs->order, compare, (void *)plan);
     for (size_t i = 0; i < packs->count; i++)
         packs->place[packs->order[i]] = (uint32_t)i;
