@@ -31,8 +31,8 @@ void master_log(struct master *master, uint32_t index, const struct stage_outcom
     dprintf(master->log_fd,
             "{\"stage\": \"%s\", \"kind\": \"%s\", \"attempt\": %u, \"status\": \"%s\", \"from_step\": %llu, "
             "\"to_step\": %llu, "
-            "\"steps\": %llu, \"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.3f, "
-            "\"predicted_seconds\": %.3f, \"model\": \"%s\", \"method\": \"%s\", \"predicted_bytes\": %llu, "
+            "\"steps\": %llu, \"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.6f, "
+            "\"predicted_seconds\": %.6f, \"model\": \"%s\", \"method\": \"%s\", \"predicted_bytes\": %llu, "
             "\"peak_bytes\": %llu, "
             "\"packed\": %u, \"rank\": %u, \"host\": \"%s\", \"finished\": %.3f, \"eta_seconds\": %.3f}\n",
             stage->identity.hex, stage_kind_name(stage->kind), master->stages[index].attempts,
