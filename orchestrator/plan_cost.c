@@ -14,11 +14,11 @@ static int add_generation(const struct sweep *sweep, const struct model_config *
                           const struct recipe *recipe, uint32_t degree, struct memory *memory, struct error *err)
 {
     struct decoding decoding = decoding_of(&sweep->generate);
-    size_t prompt = method->kind == METHOD_PROMPT ? method->size : 0;
+    size_t virtual = method_prompt_length(method) + method_prefix_length(method);
     if (recipe == &sweep->pretrain || !sweep->generate.max_new_tokens) return 0;
     size_t source = generation_source(&sweep->generate, recipe->sequence_length);
-    if (decoding_check(&decoding, model, source + prompt, err)) return -1;
-    return generation_memory(model, capacity, &sweep->generate, (int)degree, memory, err);
+    if (decoding_check(&decoding, model, source + virtual, err)) return -1;
+    return generation_memory(model, method, capacity, &sweep->generate, (int)degree, memory, err);
 }
 
 /* On so many devices, without recomputation and with it, as far as the sweep allows either: 1 fits, 0 too large. */

@@ -97,10 +97,6 @@ void sweep_read_options(const struct config_group *group, const struct sweep *sw
     case METHOD_PROMPT:
         read_text(group, sweep, method);
         break;
-    case METHOD_PREFIX: /* the cache of generation knows no prefix yet */
-        if (sweep->generate.max_new_tokens)
-            config_fail(group, "name", "texts are not generated with prefix tuning; allowed without finetune.generate");
-        break;
     case METHOD_IA3:
         read_modules(group, sweep, method);
         break;

@@ -10,11 +10,13 @@
 
 /* Device memory. R hypotheses, k candidates of each. */
 struct generator_space {
-    size_t rows;          /* of the cache: those of the prompts, then R a step */
+    size_t prefix;        /* P: rows of the cache that every hypothesis sees first, the method's prefix */
+    size_t rows;          /* of the cache: P, those of the prompts, then R a step */
     size_t stride;        /* longest list of rows */
     float *keys, *values; /* [layers][rows][G][D] */
     uint32_t *counts;     /* [R] */
     uint32_t *table;      /* [R][stride] */
+    uint32_t *heads;      /* [P][G]: where the prefix's heads lie, counted in heads from the first of a layer's */
     float *best, *all;    /* [R (2k + 1)], [size] of it: values, ids, sums */
 };
 
@@ -46,25 +48,29 @@ static size_t open_rows(const struct decoding *decoding)
 }
 
 static void layout(struct generator_space *space, const struct model_config *config, const struct shard *shard,
-                   const struct batch_capacity *capacity, const struct decoding *decoding, struct arena *arena)
+                   const struct batch_capacity *capacity, const struct method_config *method,
+                   const struct decoding *decoding, struct arena *arena)
 {
     size_t open = open_rows(decoding), numbers = open * (2 * decoding_candidates(decoding) + 1);
-    space->rows = capacity->tokens + open * decoding->max_new_tokens;
-    space->stride = capacity->longest + decoding->max_new_tokens;
+    space->prefix = method_prefix_length(method);
+    space->rows = space->prefix + capacity->tokens + open * decoding->max_new_tokens;
+    space->stride = space->prefix + capacity->longest + decoding->max_new_tokens;
     space->keys = arena_floats(arena, config->layers * space->rows, shard->key.count);
     space->values = arena_floats(arena, config->layers * space->rows, shard->key.count);
     space->counts = arena_take(arena, open * sizeof *space->counts);
     space->table = arena_take(arena, open * space->stride * sizeof *space->table);
+    space->heads = arena_take(arena, space->prefix * shard->kv_heads.count * sizeof *space->heads);
     space->best = arena_floats(arena, numbers, 1);
     space->all = shard->size > 1 ? arena_floats(arena, (size_t)shard->size, numbers) : space->best;
 }
 
 size_t generator_bytes(const struct model_config *config, const struct shard *shard,
-                       const struct batch_capacity *capacity, const struct decoding *decoding)
+                       const struct batch_capacity *capacity, const struct method_config *method,
+                       const struct decoding *decoding)
 {
     struct arena arena = {0};
     struct generator_space space;
-    layout(&space, config, shard, capacity, decoding, &arena);
+    layout(&space, config, shard, capacity, method, decoding, &arena);
     return arena.used;
 }
 
@@ -76,8 +82,8 @@ int decoding_check(const struct decoding *decoding, const struct model_config *m
                          decoding->beams, model->name, model->vocabulary / 2);
     if (window && longest + decoding->max_new_tokens > window)
         return error_set(err,
-                         "a source of %zu tokens and %" PRIu32 " new ones are more than the %" PRIu32
-                         " that attention sees in model \"%s\"",
+                         "a source of %zu tokens, virtual ones among them, and %" PRIu32
+                         " new ones are more than the %" PRIu32 " that attention sees in model \"%s\"",
                          longest, decoding->max_new_tokens, window, model->name);
     return 0;
 }
@@ -103,11 +109,30 @@ static int create_host(struct generator *g, struct error *err)
     return 0;
 }
 
+/* Where the heads of the prefix lie in its tensor: the same in every layer, from that layer's first on. */
+static int find_prefix(struct generator *g, struct error *err)
+{
+    const struct model *model = g->model;
+    size_t heads = model->shard.kv_heads.count, count = g->space.prefix * heads;
+    if (count == 0) return 0;
+    size_t stride = model->layers[0].prefix.stride / model->config.head_width;
+    if (stride > UINT32_MAX / g->space.prefix)
+        return error_set(err, "a prefix of %zu heads is too large for generation", g->space.prefix * stride);
+    uint32_t *list = malloc(count * sizeof *list);
+    if (!list) return error_set(err, "out of memory for generation");
+    for (size_t i = 0; i < count; i++)
+        list[i] = (uint32_t)(i / heads * stride + i % heads);
+    model->kernels->to_device(model->device, g->space.heads, list, count * sizeof *list);
+    int result = model->kernels->synchronise(model->device, err); /* before the list goes */
+    free(list);
+    return result;
+}
+
 struct generator *generator_create(struct model *model, uint32_t lane, const struct decoding *decoding,
                                    struct error *err)
 {
     struct arena arena = {0};
-    const struct batch_capacity *capacity = &model->lanes[lane].capacity;
+    const struct model_lane *own = &model->lanes[lane];
     struct generator *g = calloc(1, sizeof *g);
     if (!g) {
         error_set(err, "out of memory for generation");
@@ -115,16 +140,18 @@ struct generator *generator_create(struct model *model, uint32_t lane, const str
     }
     *g = (struct generator){
         .model = model, .lane = lane, .decoding = *decoding, .candidates = decoding_candidates(decoding)};
-    layout(&g->space, &model->config, &model->shard, capacity, decoding, &arena);
-    bool prefix = model->prefixes != NULL; /* the cache begins without it */
-    if (prefix) error_set(err, "texts are not generated with prefix tuning");
-    if (prefix || decoding_check(decoding, &model->config, 0, err) || create_host(g, err) ||
+    layout(&g->space, &model->config, &model->shard, &own->capacity, &own->method_config, decoding, &arena);
+    if (decoding_check(decoding, &model->config, g->space.prefix, err) || create_host(g, err) ||
         arena_allocate(&arena, model->kernels, model->device, err)) {
         generator_destroy(g);
         return NULL;
     }
     g->arena = arena.base;
-    layout(&g->space, &model->config, &model->shard, capacity, decoding, &arena);
+    layout(&g->space, &model->config, &model->shard, &own->capacity, &own->method_config, decoding, &arena);
+    if (find_prefix(g, err)) {
+        generator_destroy(g);
+        return NULL;
+    }
     return g;
 }
 
@@ -164,6 +191,20 @@ static void borrow(struct generator *g)
     for (uint32_t i = 0; i < g->model->config.layers; i++) {
         g->own_k[i] = g->model->layers[i].k;
         g->own_v[i] = g->model->layers[i].v;
+    }
+}
+
+/* The prefix as it is now, to the first rows of the cache. */
+static void cache_prefix(struct generator *g)
+{
+    const struct model *model = g->model;
+    size_t count = g->space.prefix * model->shard.kv_heads.count, width = model->config.head_width;
+    if (count == 0) return;
+    write_to(g, 0);
+    for (uint32_t i = 0; i < model->config.layers; i++) {
+        const struct layer *layer = &model->layers[i];
+        model->kernels->gather_rows(model->device, count, width, g->space.heads, layer->prefix.k, layer->k);
+        model->kernels->gather_rows(model->device, count, width, g->space.heads, layer->prefix.v, layer->v);
     }
 }
 
@@ -259,7 +300,8 @@ static int read_prompts(struct generator *g, const struct batch *prompts, struct
         beam_begin(&g->searches[s]);
         g->rows[s] = prompts->offsets[s + 1] - 1;
     }
-    write_to(g, 0);
+    cache_prefix(g);
+    write_to(g, g->space.prefix);
     if (model_forward(model, &pass, err)) return -1;
     return choose(g, prompts->sequences, prompts->sequences, err);
 }
@@ -270,14 +312,16 @@ static void add_row(struct generator *g, const struct batch *prompts, size_t s, 
                     size_t row, size_t first)
 {
     uint32_t *list = g->table + row * g->space.stride, prompt = prompts->offsets[s + 1] - prompts->offsets[s];
-    uint32_t newest = hypothesis->count - 1;
+    uint32_t newest = hypothesis->count - 1, prefix = (uint32_t)g->space.prefix;
     hypothesis->rows[newest] = (uint32_t)(first + row);
+    for (uint32_t i = 0; i < prefix; i++)
+        list[i] = i;
     for (uint32_t i = 0; i < prompt; i++)
-        list[i] = prompts->offsets[s] + i;
-    memcpy(list + prompt, hypothesis->rows, hypothesis->count * sizeof *list);
+        list[prefix + i] = prefix + prompts->offsets[s] + i;
+    memcpy(list + prefix + prompt, hypothesis->rows, hypothesis->count * sizeof *list);
     g->ids[row] = hypothesis->ids[newest];
     g->positions[row] = prompts->positions[prompts->offsets[s + 1] - 1] + (int32_t)hypothesis->count;
-    g->counts[row] = prompt + hypothesis->count;
+    g->counts[row] = prefix + prompt + hypothesis->count;
     g->rows[row] = (uint32_t)row;
 }
 
@@ -322,7 +366,7 @@ static int step(struct generator *g, const struct batch *prompts, size_t count, 
 
 static int generate(struct generator *g, const struct batch *prompts, const struct tick *tick, struct error *err)
 {
-    size_t first = prompts->tokens, count;
+    size_t first = g->space.prefix + prompts->tokens, count;
     if (read_prompts(g, prompts, err)) return -1;
     for (; (count = add_rows(g, prompts, first)) > 0; first += count) {
         if (tick && tick->call) tick->call(tick->context);
@@ -335,7 +379,7 @@ int generator_run(struct generator *g, const struct batch *prompts, const struct
                   uint32_t *counts, struct error *err)
 {
     struct model *model = g->model;
-    if (decoding_check(&g->decoding, &model->config, prompts->longest, err)) return -1;
+    if (decoding_check(&g->decoding, &model->config, g->space.prefix + prompts->longest, err)) return -1;
     if (prompts->sequences > decoding_prompts(&g->decoding))
         return error_set(err, "%zu prompts; at most %zu fit", prompts->sequences, decoding_prompts(&g->decoding));
     if (prompts->tokens > model->lanes[g->lane].capacity.tokens ||

@@ -3,7 +3,8 @@
  * At full size: 16B models, prompts of 10^3 tokens, GENERATE_ROWS hypotheses at a time. The prompts go through the
  * model as one packed batch, whose keys and values stay in the cache; then each step takes one token of every
  * hypothesis that is still open. A hypothesis reads the cache through a list of rows: beams share their prompt and what
- * else they have in common, and nothing is moved when beams change (Kwon et al. 2023, with blocks of one token).
+ * else they have in common, and nothing is moved when beams change (Kwon et al. 2023, with blocks of one token). The
+ * keys and values of prefix tuning are the first rows, once for all: every list begins with them.
  *
  * Over a gang every rank calls the same functions with the same prompts; each finds the best tokens of its part of the
  * vocabulary, all see those of all, and decide alike. Every method works as in evaluation: it is the same forward pass.
@@ -29,7 +30,8 @@ void generator_destroy(struct generator *generator);
 /* Prompts that fit into one call, besides the model's capacity for tokens. */
 size_t decoding_prompts(const struct decoding *decoding);
 
-/* ids[prompts][max_new_tokens], counts[prompts]: what follows each sequence of the batch (ids, positions, offsets; its
+/* Positions of prompts are as in training: from 0, or behind the method's prefix.
+ * ids[prompts][max_new_tokens], counts[prompts]: what follows each sequence of the batch (ids, positions, offsets; its
  * targets are not looked at), without the end token. tick->call comes after each step; tick may be NULL. */
 int generator_run(struct generator *generator, const struct batch *prompts, const struct tick *tick, int32_t *ids,
                   uint32_t *counts, struct error *err);
@@ -37,9 +39,11 @@ int generator_run(struct generator *generator, const struct batch *prompts, cons
 /* Bytes that generator_create takes on one rank. */
 struct shard;
 size_t generator_bytes(const struct model_config *config, const struct shard *shard,
-                       const struct batch_capacity *capacity, const struct decoding *decoding);
+                       const struct batch_capacity *capacity, const struct method_config *method,
+                       const struct decoding *decoding);
 
-/* What is wrong with a decoding for this model: window, vocabulary. */
+/* What is wrong with a decoding for this model: window, vocabulary. longest: of what is seen before the first new
+ * token, virtual tokens among it. */
 int decoding_check(const struct decoding *decoding, const struct model_config *model, size_t longest,
                    struct error *err);
 

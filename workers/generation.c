@@ -22,15 +22,16 @@ struct decoding decoding_of(const struct generation_config *config)
                              .end = TOKEN_END};
 }
 
-int generation_memory(const struct model_config *model, const struct batch_capacity *capacity,
-                      const struct generation_config *config, int degree, struct memory *memory, struct error *err)
+int generation_memory(const struct model_config *model, const struct method_config *method,
+                      const struct batch_capacity *capacity, const struct generation_config *config, int degree,
+                      struct memory *memory, struct error *err)
 {
     struct decoding decoding = decoding_of(config);
     memory->cache = 0;
     for (int rank = 0; config->max_new_tokens && rank < degree; rank++) {
         struct shard shard;
         if (shard_of(model, rank, degree, &shard, err)) return -1;
-        size_t bytes = generator_bytes(model, &shard, capacity, &decoding);
+        size_t bytes = generator_bytes(model, &shard, capacity, method, &decoding);
         memory->cache = bytes > memory->cache ? bytes : memory->cache;
     }
     return 0;
@@ -93,7 +94,8 @@ static int fill(struct work *work, uint64_t *next, struct error *err)
 {
     struct batch_buffer *buffer = work->buffer;
     struct batch *batch = &buffer->batch;
-    uint32_t prompt = work->sources->prompt;
+    uint32_t prompt = method_prompt_length(work->sources->method);
+    uint32_t prefix = method_prefix_length(work->sources->method);
     batch->tokens = batch->sequences = batch->longest = batch->targets = 0;
     buffer->offsets[0] = 0;
     for (; *next < work->sources->count && batch->sequences < work->prompts; ++*next) {
@@ -104,7 +106,7 @@ static int fill(struct work *work, uint64_t *next, struct error *err)
         if (at + length > buffer->capacity.tokens || batch->sequences == buffer->capacity.sequences) break;
         for (size_t i = 0; i < length; i++) {
             buffer->ids[at + i] = i < prompt ? -1 - (int32_t)i : work->tokens[i - prompt];
-            buffer->positions[at + i] = (int32_t)i;
+            buffer->positions[at + i] = (int32_t)(prefix + i);
         }
         batch->tokens += length;
         batch->longest = length > batch->longest ? length : batch->longest;

@@ -26,7 +26,7 @@ struct text_sources {
     const char *const *lines; /* not NULL: these sources, without references, instead of the split's */
     uint64_t count;           /* the first so many; at most what there is */
     uint32_t sequence_length;
-    uint32_t prompt; /* virtual tokens before each source */
+    const struct method_config *method; /* whose virtual tokens stand before each source */
 };
 
 struct generated_text {
@@ -52,8 +52,9 @@ int generate_texts(struct model *model, uint32_t lane, const struct generation_c
                    const struct text_taker *taker, struct error *err);
 
 /* memory->cache: what generation takes on the fullest device of a gang; none where nothing is generated. */
-int generation_memory(const struct model_config *model, const struct batch_capacity *capacity,
-                      const struct generation_config *config, int degree, struct memory *memory, struct error *err);
+int generation_memory(const struct model_config *model, const struct method_config *method,
+                      const struct batch_capacity *capacity, const struct generation_config *config, int degree,
+                      struct memory *memory, struct error *err);
 
 /* One text as a line of JSON: {"example": ..., "source": ..., "reference": ..., "hypothesis": ...} and a newline,
  * without a reference where there is none. */

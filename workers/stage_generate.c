@@ -57,7 +57,7 @@ static struct text_sources sources_of(const struct run *run, uint64_t count)
                                  .split = SPLIT_TEST,
                                  .count = count,
                                  .sequence_length = stage->recipe.sequence_length,
-                                 .prompt = stage->method.kind == METHOD_PROMPT ? stage->method.size : 0};
+                                 .method = &stage->method};
 }
 
 /* What was generated, and what it is worth, into the result. */

@@ -166,8 +166,8 @@ static int check_memory(const struct pack *pack, struct error *err)
         return -1;
     for (size_t i = 0; i < pack->open_count; i++) { /* one after the other */
         struct memory one = {0};
-        if (generation_memory(&stage->model, &lanes[i].capacity, &pack->open[i]->stage->generate, (int)stage->degree,
-                              &one, err))
+        if (generation_memory(&stage->model, &lanes[i].method, &lanes[i].capacity, &pack->open[i]->stage->generate,
+                              (int)stage->degree, &one, err))
             return -1;
         memory.cache = one.cache > memory.cache ? one.cache : memory.cache;
     }

@@ -3,9 +3,11 @@
   VENV/bin/pip install torch transformers peft h5py && VENV/bin/python tests/golden/make_generations.py
 
 Reads the weights of MODEL.h5 (make_goldens.py made them) and writes evaluation/generations.h5:
-    /MODEL/METHOD/SEARCH    attributes beams, max_new_tokens, length_penalty, end; METHOD: none, lora, prompt (as in MODEL.h5)
+    /MODEL/METHOD/SEARCH    attributes beams, max_new_tokens, length_penalty, end; METHOD: none, lora, prompt, prefix, ia3, adapter (as in MODEL.h5)
         prompts, offsets    token ids, one sequence after the other
         ids, counts         what follows each: ids [prompts][max_new_tokens], without the end token, zeros behind
+Prompt and prefix tuning go through PEFT's forward pass of the whole text for each token: with a cache, PEFT's generate gives new tokens
+other positions than that, and prefix tuning other keys.
 In float64, one prompt at a time. Prompts for which a random change of all weights by 1e-5 of themselves gives other ids are left out: a near-tie
 decides there, and nothing can be asked of fp32."""
 import sys
@@ -23,8 +25,14 @@ NEW = 14
 PROMPTS = 7
 # beams, length penalty
 SEARCHES = {"greedy": (1, 1.0), "beam4": (4, 1.0), "beam4_short": (4, -0.5), "beam3_long": (3, 2.0)}
-METHODS = ["none", "lora", "prompt"]
-ADAPTED = ["llama_gqa_untied", "neox_parallel", "olmo2_gqa_untied", "paper_mqa_tied"]  # with LoRA and prompts, too
+METHODS = {  # the models
+    "none": sorted(goldens.MODELS),
+    "lora": ["llama_gqa_untied", "neox_parallel", "olmo2_gqa_untied", "paper_mqa_tied"],
+    "prompt": ["llama_gqa_untied", "neox_parallel", "olmo2_gqa_untied", "paper_mqa_tied"],
+    "prefix": ["llama_gqa_untied", "neox_parallel", "olmo2_gqa_untied", "paper_mqa_tied"],
+    "ia3": ["llama_gqa_untied", "neox_parallel"],
+    "adapter": ["llama_gqa_untied", "neox_parallel"],
+}
 SEARCHED = "llama_gqa_untied"  # by all searches
 
 
@@ -52,7 +60,25 @@ def load(file, name, method, noise=None):
                 parameter.mul_(1 + 1e-5 * torch.randn(parameter.shape, generator=noise, dtype=torch.float64))
         if found != len(tensors):
             sys.exit(f"{found} of {len(tensors)} tensors were used")
-    return model.eval(), family
+    model.eval()
+    return (whole_texts(model) if method in ("prompt", "prefix") else model), family
+
+
+def whole_texts(adapted):
+    """The base model, for generate, with PEFT's forward pass in the place of its own; without a cache."""
+    base = adapted.get_base_model()
+    own = base.forward
+
+    def forward(input_ids, attention_mask=None, **_):
+        base.forward = own
+        try:
+            return adapted(input_ids=input_ids, attention_mask=attention_mask)
+        finally:
+            base.forward = forward
+
+    base.forward = forward
+    base.uncached = True
+    return base
 
 
 def names(group):
@@ -63,7 +89,8 @@ def names(group):
 
 def continuation(model, prompt, beams, penalty, end):
     config = transformers.GenerationConfig(num_beams=beams, do_sample=False, max_new_tokens=NEW, eos_token_id=end if end >= 0 else None, pad_token_id=0,
-                                           length_penalty=penalty if beams > 1 else 1.0, early_stopping=False if beams > 1 else None)
+                                           length_penalty=penalty if beams > 1 else 1.0, early_stopping=False if beams > 1 else None,
+                                           use_cache=not hasattr(model, "uncached"))
     ids = torch.tensor([prompt])
     with torch.no_grad():
         out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)[0].tolist()
@@ -91,8 +118,9 @@ def main():
         out.attrs["made_with"] = numpy.bytes_(f"torch {torch.__version__}, transformers {transformers.__version__}, float64")
         for name in sorted(goldens.MODELS):
             with h5py.File(FOLDER / f"{name}.h5") as file:
-                for method in METHODS if name in ADAPTED else METHODS[:1]:
-                    put(out, file, name, method)
+                for method in METHODS:
+                    if name in METHODS[method]:
+                        put(out, file, name, method)
     print(path, path.stat().st_size, "bytes")
 
 

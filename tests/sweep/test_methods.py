@@ -18,6 +18,7 @@ METHODS = '''methods = (
   { name = "unfreeze"; thaw_steps = 5; learning_rates = [ 3e-3 ]; }
 );
 '''
+TEXTS = 'generate = { metrics = [ "chrf" ]; max_new_tokens = 8; beams = 2; examples = 10; }; '
 NAMES = [b'none', b'full', b'lora', b'prompt', b'prefix', b'ia3', b'bitfit', b'adapter', b'unfreeze']
 
 
@@ -28,6 +29,8 @@ def make(**options):
         text = f.read()
     first, last = text.index('methods = ('), text.index('held_out')
     text = text[:first] + METHODS + text[last:]
+    assert 'seeds = [ 1 ]; };' in text
+    text = text.replace('seeds = [ 1 ]; };', 'seeds = [ 1 ]; ' + TEXTS + '};')
     text = text.replace('ffn = 32; }', 'ffn = 32; family = "qwen2"; }').replace('ffn = 64; }', 'ffn = 64; family = "qwen2"; }')
     with open(place.config, 'w') as f:
         f.write(text)
@@ -67,6 +70,14 @@ class Methods(unittest.TestCase):
         for method in NAMES:
             row = int(self.methods.tolist().index(method))
             self.place.call('verify', self.dir, '--reevaluate', self.points['identity'][row].decode())
+
+    def test_texts_of_every_method(self):
+        self.assertTrue((self.results['generated'] == 10).all())
+        for method in NAMES:
+            row = int(self.methods.tolist().index(method))
+            out = self.place.dir(f'{row}.jsonl')
+            said = self.place.call('generate', self.dir, '--point', str(row), '--examples', '10', '--out', out).stdout
+            self.assertIn('the same texts as those of the result', said, method)
 
     def test_fit_and_report(self):
         text = self.place.call('fit', self.dir).stdout

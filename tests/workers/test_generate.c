@@ -46,9 +46,12 @@ static void texts_free(struct texts *texts)
     free(texts->counts);
 }
 
-/* Prompts first .. first + count - 1 as a packed batch, each behind the method's virtual tokens. */
-static void pack(const struct texts *texts, size_t first, size_t count, size_t virtual, struct sample *sample)
+/* Prompts first .. first + count - 1 as a packed batch, each behind the method's virtual tokens: those of a prompt in
+ * the batch, those of a prefix in the positions alone. */
+static void pack(const struct texts *texts, size_t first, size_t count, const struct method_config *method,
+                 struct sample *sample)
 {
+    size_t virtual = method_prompt_length(method), prefix = method_prefix_length(method);
     struct batch *batch = &sample->batch;
     *batch = (struct batch){.sequences = count,
                             .ids = sample->ids,
@@ -62,7 +65,7 @@ static void pack(const struct texts *texts, size_t first, size_t count, size_t v
         size_t length = virtual + texts->offsets[first + s + 1] - texts->offsets[first + s];
         for (size_t t = 0; t < length; t++, batch->tokens++) {
             sample->ids[batch->tokens] = t < virtual ? -(int32_t)t - 1 : prompt[t - virtual];
-            sample->positions[batch->tokens] = (int32_t)t;
+            sample->positions[batch->tokens] = (int32_t)(prefix + t);
         }
         sample->offsets[s + 1] = (uint32_t)batch->tokens;
         if (length > batch->longest) batch->longest = length;
@@ -144,7 +147,6 @@ static int merge(const struct rank *r, struct error *err)
 
 static int generate_all(struct run *run, const struct rank *r, struct error *err)
 {
-    size_t virtual = run->golden->method.kind == METHOD_PROMPT ? run->golden->method.size : 0;
     struct generator *generator = generator_create(r->model, 0, &run->texts->decoding, err);
     struct sample *sample = calloc(1, sizeof *sample);
     int32_t ids[MOST_PROMPTS * MOST_TOKENS] = {0};
@@ -152,7 +154,7 @@ static int generate_all(struct run *run, const struct rank *r, struct error *err
     int result = generator ? 0 : -1;
     for (size_t first = 0; result == 0 && first < run->texts->count; first += run->at_once) {
         size_t left = run->texts->count - first, count = left < run->at_once ? left : run->at_once;
-        pack(run->texts, first, count, virtual, sample);
+        pack(run->texts, first, count, &run->golden->method, sample);
         result = generator_run(generator, &sample->batch, NULL, ids + first * run->texts->decoding.max_new_tokens,
                                counts + first, err);
     }
@@ -241,7 +243,7 @@ static size_t check_search(hid_t file, struct golden *golden, const char *path)
     return 1;
 }
 
-static void check_method(enum method_kind kind)
+static void check_method(enum method_kind kind, size_t searches_wanted)
 {
     static const char *const searches[] = {"greedy", "beam4", "beam4_short", "beam3_long"};
     glob_t found;
@@ -261,7 +263,7 @@ static void check_method(enum method_kind kind)
         }
         golden_destroy(golden);
     }
-    assert_true(checked >= (kind == METHOD_NONE ? 24 : 8));
+    assert_int_equal(checked, searches_wanted);
     globfree(&found);
     H5Fclose(file);
 }
@@ -269,19 +271,79 @@ static void check_method(enum method_kind kind)
 static void none(void **state)
 {
     (void)state;
-    check_method(METHOD_NONE);
+    check_method(METHOD_NONE, 24);
 }
 
 static void lora(void **state)
 {
     (void)state;
-    check_method(METHOD_LORA);
+    check_method(METHOD_LORA, 8);
 }
 
 static void prompt(void **state)
 {
     (void)state;
-    check_method(METHOD_PROMPT);
+    check_method(METHOD_PROMPT, 8);
+}
+
+static void prefix(void **state)
+{
+    (void)state;
+    check_method(METHOD_PREFIX, 8);
+}
+
+static void ia3(void **state)
+{
+    (void)state;
+    check_method(METHOD_IA3, 4);
+}
+
+static void adapter(void **state)
+{
+    (void)state;
+    check_method(METHOD_ADAPTER, 4);
+}
+
+/* A prefix counts in what attention sees, and its values are those of the moment at which texts are generated. */
+static void prefix_now(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    const struct collective alone = {NULL, 0, 1};
+    const struct batch_capacity capacity = {.tokens = 64, .sequences = 64, .targets = 64, .longest = 16};
+    struct golden *golden = model_read(TEST_SOURCE_DIR "/golden/llama_gqa_untied.h5", METHOD_PREFIX);
+    struct rank r = {0};
+    golden->model.architecture.window = 16 + golden->method.size;
+    if (rank_create(&r, kernels_find("cpu", &err), &alone, &golden->model, &golden->method, &capacity, false, &err) ||
+        set_values(golden, &r, &err))
+        fail_msg("%s", err.text);
+    const struct decoding decoding = {.beams = 1, .max_new_tokens = 10, .length_penalty = 1, .end = -1};
+    int32_t prompts[7] = {1, 2, 3, 4, 5, 6, 7}, first[10], changed[10], again[10];
+    uint32_t offsets[] = {0, 6}, longer[] = {0, 7}, count;
+    struct texts texts = {.decoding = decoding, .count = 1, .prompts = prompts, .offsets = offsets};
+    struct sample *sample = calloc(1, sizeof *sample);
+    struct generator *generator = generator_create(r.model, 0, &decoding, &err);
+    if (!generator) fail_msg("%s", err.text);
+    struct parameter *p = parameters_find(r.parameters, "prompt_embeddings");
+    size_t size = p->row_count * p->column_count;
+    pack(&texts, 0, 1, &golden->method, sample);
+    assert_int_equal(generator_run(generator, &sample->batch, NULL, first, &count, &err), 0);
+    r.kernels->scale(r.device, size, -2, p->value);
+    assert_int_equal(generator_run(generator, &sample->batch, NULL, changed, &count, &err), 0);
+    assert_memory_not_equal(first, changed, sizeof first);
+    r.kernels->scale(r.device, size, -0.5F, p->value);
+    assert_int_equal(generator_run(generator, &sample->batch, NULL, again, &count, &err), 0);
+    assert_memory_equal(first, again, sizeof first);
+    texts.offsets = longer;
+    pack(&texts, 0, 1, &golden->method, sample);
+    assert_int_equal(generator_run(generator, &sample->batch, NULL, again, &count, &err), -1);
+    assert_non_null(strstr(
+        err.text,
+        "a source of 11 tokens, virtual ones among them, and 10 new ones are more than the 20 that attention sees"));
+    generator_destroy(generator);
+    rank_destroy(&r);
+    golden_destroy(golden);
+    free(sample);
 }
 
 /* Where all tokens are as good, the smallest id wins, also where it lies on another device. */
@@ -333,18 +395,20 @@ static void refused(void **state)
     uint32_t offsets[] = {0, 1, 2, 3, 4, 5, 6}, counts[64];
     struct texts texts = {.decoding = decoding, .count = 6, .prompts = prompts, .offsets = offsets};
     struct sample *sample = calloc(1, sizeof *sample);
-    pack(&texts, 0, 5, 0, sample);
+    pack(&texts, 0, 5, &none, sample);
     assert_int_equal(generator_run(generator, &sample->batch, NULL, ids, counts, &err), -1);
     assert_non_null(strstr(err.text, "token id 60 is outside the vocabulary"));
     prompts[4] = 5;
-    pack(&texts, 0, 6, 0, sample);
+    pack(&texts, 0, 6, &none, sample);
     assert_int_equal(generator_run(generator, &sample->batch, NULL, ids, counts, &err), -1);
     assert_non_null(strstr(err.text, "6 prompts; at most 5 fit"));
-    pack(&texts, 0, 5, 0, sample);
+    pack(&texts, 0, 5, &none, sample);
     assert_int_equal(generator_run(generator, &sample->batch, NULL, ids, counts, &err), 0);
     config.architecture.window = 18;
     assert_int_equal(decoding_check(&decoding, &config, 15, &err), -1);
-    assert_non_null(strstr(err.text, "a source of 15 tokens and 4 new ones are more than the 18 that attention sees"));
+    assert_non_null(strstr(
+        err.text,
+        "a source of 15 tokens, virtual ones among them, and 4 new ones are more than the 18 that attention sees"));
     assert_int_equal(decoding_check(&decoding, &config, 14, &err), 0);
     generator_destroy(generator);
     rank_destroy(&r);
@@ -384,7 +448,9 @@ static void settles(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(none), cmocka_unit_test(lora),    cmocka_unit_test(prompt),
-                                       cmocka_unit_test(ties), cmocka_unit_test(refused), cmocka_unit_test(settles)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(none),       cmocka_unit_test(lora), cmocka_unit_test(prompt),
+                                       cmocka_unit_test(prefix),     cmocka_unit_test(ia3),  cmocka_unit_test(adapter),
+                                       cmocka_unit_test(prefix_now), cmocka_unit_test(ties), cmocka_unit_test(refused),
+                                       cmocka_unit_test(settles)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,30 +71,41 @@ struct machine {
     struct batch_buffer buffer;
 };
 
-static struct machine machine_create(size_t tokens)
+static const struct method_config untuned = {.kind = METHOD_NONE};
+
+static struct model_config model_of(void)
+{
+    return (struct model_config){.name = "s",
+                                 .layers = 1,
+                                 .width = 16,
+                                 .heads = 2,
+                                 .kv_heads = 1,
+                                 .head_width = 8,
+                                 .ffn = 16,
+                                 .vocabulary = (uint32_t)fixture.info.vocabulary + 64,
+                                 .tied = false,
+                                 .rope_theta = 1e4,
+                                 .norm_epsilon = 1e-5};
+}
+
+static struct machine machine_of(const struct method_config *method, size_t tokens)
 {
     struct error err = {""};
-    const struct model_config config = {.name = "s",
-                                        .layers = 1,
-                                        .width = 16,
-                                        .heads = 2,
-                                        .kv_heads = 1,
-                                        .head_width = 8,
-                                        .ffn = 16,
-                                        .vocabulary = (uint32_t)fixture.info.vocabulary + 64,
-                                        .tied = false,
-                                        .rope_theta = 1e4,
-                                        .norm_epsilon = 1e-5};
-    const struct method_config none = {.kind = METHOD_NONE};
+    const struct model_config model = model_of();
     const struct collective alone = {NULL, 0, 1};
     const struct batch_capacity capacity = {.tokens = tokens, .sequences = 64, .targets = tokens, .longest = 64};
     struct machine m = {.kernels = kernels_find("cpu", &err)};
     m.device = m.kernels->device_create(0, 1, &err);
-    m.parameters = parameters_create(&config, &none, NULL, &alone, m.kernels, m.device, &err);
-    if (m.parameters) parameters_initialise_base(m.parameters, &config, 3);
-    m.model = m.parameters ? model_create(&config, &none, m.parameters, &capacity, false, &err) : NULL;
+    m.parameters = parameters_create(&model, method, NULL, &alone, m.kernels, m.device, &err);
+    if (m.parameters) parameters_initialise_base(m.parameters, &model, 3);
+    m.model = m.parameters ? model_create(&model, method, m.parameters, &capacity, false, &err) : NULL;
     if (!m.model || batch_buffer_create(&m.buffer, &capacity, &err)) fail_msg("%s", err.text);
     return m;
+}
+
+static struct machine machine_create(size_t tokens)
+{
+    return machine_of(&untuned, tokens);
 }
 
 static void machine_destroy(struct machine *m)
@@ -109,8 +120,12 @@ static const struct generation_config config = {.metrics = 31, .beams = 1, .max_
 
 static struct text_sources sources_of(enum dataset_split split, uint64_t count)
 {
-    return (struct text_sources){
-        .dataset = dataset, .tokenizer = tokenizer, .split = split, .count = count, .sequence_length = 64};
+    return (struct text_sources){.dataset = dataset,
+                                 .tokenizer = tokenizer,
+                                 .split = split,
+                                 .count = count,
+                                 .sequence_length = 64,
+                                 .method = &untuned};
 }
 
 static void generate(struct machine *m, const struct text_sources *sources, const struct tick *tick, int wanted,
@@ -179,6 +194,61 @@ static void test_lines(void **state)
     machine_destroy(&m);
 }
 
+/* What follows an example's source at the positions behind a prefix, by the generator alone. */
+static uint32_t behind_prefix(struct machine *m, uint64_t example, uint32_t prefix, int32_t *ids)
+{
+    size_t source;
+    uint32_t count;
+    struct error err = {""};
+    const struct decoding decoding = decoding_of(&config);
+    struct batch_buffer *buffer = &m->buffer;
+    struct batch *batch = &buffer->batch;
+    dataset_example(dataset, SPLIT_TEST, example, buffer->capacity.tokens, buffer->ids, &source);
+    batch->sequences = 1;
+    batch->targets = 0;
+    batch->tokens = batch->longest = source;
+    buffer->offsets[0] = 0;
+    buffer->offsets[1] = (uint32_t)source;
+    for (size_t i = 0; i < source; i++)
+        buffer->positions[i] = (int32_t)(prefix + i);
+    struct generator *generator = generator_create(m->model, 0, &decoding, &err);
+    if (!generator || generator_run(generator, batch, NULL, ids, &count, &err)) fail_msg("%s", err.text);
+    generator_destroy(generator);
+    return count;
+}
+
+/* Sources stand behind a method's prefix, as in training. */
+static void test_prefix(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct taken taken = {0}, unmoved = {0};
+    const struct method_config method = {.kind = METHOD_PREFIX, .size = 9};
+    const struct model_config model = model_of();
+    struct machine m = machine_of(&method, 1024);
+    struct text_sources sources = sources_of(SPLIT_TEST, EXAMPLES);
+    if (parameters_initialise_adapter(m.parameters, &model, &method, 5, &err)) fail_msg("%s", err.text);
+    size_t different = 0;
+    generate(&m, &sources, NULL, 0, &unmoved);
+    sources.method = &method;
+    generate(&m, &sources, NULL, 0, &taken);
+    for (size_t i = 0; i < EXAMPLES; i++) {
+        char *text = NULL;
+        int32_t ids[5];
+        uint32_t count = behind_prefix(&m, i, 9, ids);
+        for (uint32_t t = 0; t < count; t++)
+            if (ids[t] >= (int32_t)fixture.info.vocabulary) ids[t] = TOKEN_UNKNOWN;
+        if (tokenizer_decode(tokenizer, ids, count, &text, &err)) fail_msg("%s", err.text);
+        assert_string_equal(taken.texts[i][2], text);
+        different += strcmp(taken.texts[i][2], unmoved.texts[i][2]) != 0;
+        free(text);
+    }
+    assert_true(different > 0); /* positions matter to this model */
+    taken_free(&taken);
+    taken_free(&unmoved);
+    machine_destroy(&m);
+}
+
 static int stop_at_third(void *context)
 {
     int *asked = context;
@@ -224,6 +294,7 @@ static void test_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_split), cmocka_unit_test(test_lines),
-                                       cmocka_unit_test(test_stopped), cmocka_unit_test(test_json)};
+                                       cmocka_unit_test(test_prefix), cmocka_unit_test(test_stopped),
+                                       cmocka_unit_test(test_json)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
