@@ -187,11 +187,12 @@ static uint32_t widest(const struct agent *agent)
 }
 
 static int send_outcome(struct agent *agent, uint32_t stage_index, const struct stage_outcome *outcome,
-                        uint32_t devices_lost, struct error *err)
+                        uint32_t devices_free, uint32_t devices_lost, struct error *err)
 {
     struct message_outcome *message = calloc(1, sizeof *message);
     if (!message) return error_set(err, "out of memory");
     message->stage = stage_index;
+    message->devices_free = devices_free;
     message->devices_lost = devices_lost;
     message->outcome = *outcome;
     message->outcome.row.execution.rank = (uint32_t)agent->transport->rank;
@@ -201,8 +202,8 @@ static int send_outcome(struct agent *agent, uint32_t stage_index, const struct 
 }
 
 /* The attempt of a stage has failed for a reason that the worker could not tell itself. */
-static int send_failure(struct agent *agent, const struct message_assign *job, enum store_status status,
-                        const char *reason, struct error *err)
+static int send_failure(struct agent *agent, const struct message_assign *job, uint32_t devices_free,
+                        enum store_status status, const char *reason, struct error *err)
 {
     struct stage_outcome *outcome = calloc(1, sizeof *outcome);
     if (!outcome) return error_set(err, "out of memory");
@@ -217,7 +218,7 @@ static int send_failure(struct agent *agent, const struct message_assign *job, e
         close(log);
     }
     LOG("stage %.12s attempt %u: %s", job->identity.hex, job->attempt, reason);
-    int result = send_outcome(agent, job->stage, outcome, 0, err);
+    int result = send_outcome(agent, job->stage, outcome, devices_free, 0, err);
     free(outcome);
     return result;
 }
@@ -289,9 +290,12 @@ static struct worker *start_worker(struct agent *agent, uint32_t first, uint32_t
 static int send_failures(struct agent *agent, struct message_assign *jobs, uint32_t count, enum store_status status,
                          const char *reason, struct error *err)
 {
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < count; i++)
+        left += jobs[i].stage != JOB_ENDED;
     for (uint32_t i = 0; i < count; i++) {
         if (jobs[i].stage == JOB_ENDED) continue;
-        if (send_failure(agent, &jobs[i], status, reason, err) != 0) return -1;
+        if (send_failure(agent, &jobs[i], --left ? 0 : jobs[i].degree, status, reason, err) != 0) return -1;
         jobs[i].stage = JOB_ENDED;
     }
     return 0;
@@ -325,18 +329,29 @@ static int hand_over(struct agent *agent, struct pending *assignment, uint32_t f
     return result;
 }
 
-/* Start what waits and now fits. */
+/* The master counts devices, not whether they lie side by side: where some were set aside, too few may be left. */
+static int give_back(struct agent *agent, struct pending *assignment, struct error *err)
+{
+    int result = send_failures(agent, assignment->jobs, assignment->jobs[0].count, STORE_CRASHED,
+                               "devices were set aside: too few side by side are left", err);
+    free(assignment->jobs);
+    free(assignment);
+    return result;
+}
+
+/* Start what waits and now fits; what can fit no more has failed. */
 static int start_pending(struct agent *agent, struct error *err)
 {
     for (struct pending **at = &agent->pending; *at;) {
         struct pending *assignment = *at;
-        uint32_t first = find_devices(agent, assignment->jobs[0].degree);
-        if (first == agent->devices) {
+        uint32_t degree = assignment->jobs[0].degree, first = find_devices(agent, degree);
+        bool never = degree > widest(agent);
+        if (first == agent->devices && !never) {
             at = &assignment->next;
             continue;
         }
         *at = assignment->next;
-        if (hand_over(agent, assignment, first, err) != 0) return -1;
+        if ((never ? give_back(agent, assignment, err) : hand_over(agent, assignment, first, err)) != 0) return -1;
     }
     return 0;
 }
@@ -380,18 +395,12 @@ static int assign(struct agent *agent, const void *payload, size_t size, struct 
     struct message_assign *jobs = read_jobs(payload, size, &headers, err);
     if (!jobs) return -1;
     uint32_t degree = jobs[0].degree;
-    struct pending *assignment = degree <= widest(agent) ? malloc(sizeof *assignment + size) : NULL;
+    struct pending *assignment = degree <= agent->devices ? malloc(sizeof *assignment + size) : NULL;
     if (!assignment) {
-        int result = -1;
-        if (degree > agent->devices)
-            error_set(err, "a stage needs %u devices, this rank has %u", degree, agent->devices);
-        else if (degree > widest(agent)) /* the master counts devices, not whether they lie side by side */
-            result = send_failures(agent, jobs, jobs[0].count, STORE_CRASHED,
-                                   "devices were set aside: too few side by side are left", err);
-        else
-            error_set(err, "out of memory");
         free(jobs);
-        return result;
+        return degree <= agent->devices
+                   ? error_set(err, "out of memory")
+                   : error_set(err, "a stage needs %u devices, this rank has %u", degree, agent->devices);
     }
     *assignment = (struct pending){.jobs = jobs, .size = size - headers};
     memcpy(assignment->text, (const char *)payload + headers, assignment->size);
@@ -403,14 +412,14 @@ static int assign(struct agent *agent, const void *payload, size_t size, struct 
     return start_pending(agent, err);
 }
 
-static int cut_job(struct agent *agent, const struct message_assign *job, struct error *err)
+static int cut_job(struct agent *agent, const struct message_assign *job, uint32_t devices_free, struct error *err)
 {
     struct stage_outcome *outcome = calloc(1, sizeof *outcome);
     if (!outcome) return error_set(err, "out of memory");
     outcome->identity = job->identity;
     outcome->status = STORE_CUT;
     snprintf(outcome->message, sizeof outcome->message, "not begun");
-    int result = send_outcome(agent, job->stage, outcome, 0, err);
+    int result = send_outcome(agent, job->stage, outcome, devices_free, 0, err);
     free(outcome);
     return result;
 }
@@ -422,8 +431,9 @@ static int cut_pending(struct agent *agent, struct error *err)
     while (agent->pending && result == 0) {
         struct pending *assignment = agent->pending;
         agent->pending = assignment->next;
-        for (uint32_t i = 0; i < assignment->jobs[0].count && result == 0; i++)
-            result = cut_job(agent, &assignment->jobs[i], err);
+        const struct message_assign *jobs = assignment->jobs;
+        for (uint32_t i = 0; i < jobs[0].count && result == 0; i++)
+            result = cut_job(agent, &jobs[i], i + 1 < jobs[0].count ? 0 : jobs[i].degree, err);
         free(assignment->jobs);
         free(assignment);
     }
@@ -487,15 +497,16 @@ static int worker_said(struct agent *agent, struct worker *worker, uint32_t type
         struct stage_outcome outcome;
         memcpy(&outcome, payload, size);
         struct message_assign *job = find_job(worker, &outcome.identity);
-        uint32_t stage = job->stage, lost = 0;
+        uint32_t stage = job->stage, freed = 0, lost = 0;
         job->stage = JOB_ENDED;
         if (--worker->jobs_left == 0) {
             worker->state = WORKER_IDLE;
+            freed = worker->count;
             lost = judge_devices(agent, worker, &outcome);
             mark_devices(agent, worker, false);
             if (agent->stopping || outcome.failed_device) leave(worker); /* the error is the process's, too */
         }
-        return send_outcome(agent, stage, &outcome, lost, err);
+        return send_outcome(agent, stage, &outcome, freed, lost, err);
     }
     LOG("worker %u: frame of type %u and %zu bytes ignored", worker->number, type, size);
     return 0;

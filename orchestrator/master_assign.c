@@ -24,13 +24,11 @@ static int add_running(struct master *master, uint32_t index, uint32_t node, uin
 }
 
 /* A stage is as good as on its way: its devices are taken, its attempt is counted. */
-static int take(struct master *master, uint32_t index, uint32_t lead, size_t node, size_t packed, struct error *err)
+static int take(struct master *master, uint32_t index, size_t node, size_t packed, struct error *err)
 {
     struct master_stage *stage = &master->stages[index];
     uint32_t point = master->plan->stages[index].point;
     stage->state = STAGE_RUNNING;
-    stage->lead = lead;
-    master->stages[lead].in_flight++;
     master->ready--;
     stage->attempts++;
     stage->node = (uint32_t)node;
@@ -78,7 +76,7 @@ static int take_pack(struct master *master, uint32_t lead, size_t node, double s
     uint32_t members[PACK_LIMIT];
     size_t count = master_packs_gather(master, lead, seconds_left, members);
     for (size_t i = 0; i < count; i++)
-        if (take(master, members[i], lead, node, count, err) != 0) return -1;
+        if (take(master, members[i], node, count, err) != 0) return -1;
     return 0;
 }
 

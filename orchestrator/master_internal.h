@@ -28,8 +28,6 @@ struct master_stage {
     uint32_t attempts;   /* in this run */
     uint32_t node;       /* while running */
     uint32_t running;    /* index in master->running while running */
-    uint32_t lead;       /* while running: the first stage of its pack, mostly itself */
-    uint32_t in_flight;  /* of a lead: stages of its pack that run */
 };
 
 struct running {

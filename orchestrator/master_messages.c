@@ -60,15 +60,13 @@ static int lose_devices(struct master *master, uint32_t node, uint32_t count, st
     return drain_if_nothing_fits(master, err);
 }
 
-/* A stage is no longer in flight. True: nor is any other of its pack. */
-static bool land(struct master *master, uint32_t index)
+/* A stage is no longer in flight. */
+static void land(struct master *master, uint32_t index)
 {
-    struct master_stage *lead = &master->stages[master->stages[index].lead];
     losses_end(master->losses, index);
     uint32_t slot = master->stages[index].running;
     master->running[slot] = master->running[--master->running_count];
     master->stages[master->running[slot].stage].running = slot;
-    return --lead->in_flight == 0;
 }
 
 static int handle_outcome(struct master *master, uint32_t node, const struct message_outcome *message,
@@ -78,7 +76,8 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     if (index >= master->plan->stage_count || master->stages[index].state != STAGE_RUNNING) return 0;
     const struct plan_stage *stage = &master->plan->stages[index];
     const struct stage_outcome *outcome = &message->outcome;
-    if (land(master, index)) master->nodes[node].free += stage->degree;
+    land(master, index);
+    master->nodes[node].free += message->devices_free;
     master->nothing_fits = false;
     if (message->devices_lost && lose_devices(master, node, message->devices_lost, err) != 0) return -1;
     bool result = outcome->status == STORE_DONE || (outcome->status == STORE_DIVERGED && stage->point != PLAN_NONE);

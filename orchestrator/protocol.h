@@ -12,7 +12,7 @@ enum message_tag {
     MESSAGE_HELLO = 1, /* agent -> master: struct message_hello */
     MESSAGE_ASSIGN,    /* master -> agent: struct message_assign, then the stage as JSON */
     MESSAGE_PROGRESS,  /* agent -> master: struct message_progress */
-    MESSAGE_OUTCOME,   /* agent -> master: struct message_outcome; the devices are free again */
+    MESSAGE_OUTCOME,   /* agent -> master: struct message_outcome */
     MESSAGE_DRAIN,     /* agent -> master: this rank got a signal; master -> agents: checkpoint and stop */
     MESSAGE_STOP       /* master -> agent: end the workers and leave */
 };
@@ -42,7 +42,9 @@ struct message_progress {
 
 struct message_outcome {
     uint32_t stage;
-    uint32_t devices_lost; /* of the stage's devices: they are set aside, not free again */
+    uint32_t devices_free; /* again: the worker's, with the last stage of its pack; else 0 */
+    uint32_t devices_lost; /* of these: they are set aside instead */
+    uint32_t padding;
     struct stage_outcome outcome;
 };
 

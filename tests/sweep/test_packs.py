@@ -1,4 +1,5 @@
 """Packed points: the rows of a sweep do not depend on whether, and with whom, points are packed; nor on kills and drains in the middle of packs."""
+import json
 import os
 import random
 import signal
@@ -105,6 +106,26 @@ class Packs(unittest.TestCase):
             for line in lines:  # who failed is tried alone in the same run
                 if line['stage'] in failed and line['attempt'] > 1:
                     self.assertEqual(line['packed'], 1, line)
+
+    def test_a_point_that_cannot_begin_keeps_no_device(self):
+        """Its pack goes on while it is tried again alone: each device is free again once what ran there has ended, and only then."""
+        with PackedPlace(length=3, attempts=2) as place:
+            place.pack('8')
+            dir = place.dir('r')
+            stages = json.loads(place.call('plan', place.config, '--json').stdout)['stages']
+            packed = [s for s in stages if s['method'] in ('lora', 'prompt')]
+            longest = max(s['seconds'] for s in packed)
+            blocked = [s['identity'] for s in packed if s['seconds'] > 0.7 * longest][::2]
+            os.makedirs(f'{dir}/checkpoints')
+            for identity in blocked:  # not to be opened, and not damaged
+                os.symlink(f'{identity}.h5', f'{dir}/checkpoints/{identity}.h5')
+            process = place.start(dir)
+            self.assertEqual(process.wait(timeout=240), 1, place.output(dir))
+            failed = [line for line in harness.executed(dir) if line['status'] == 'crashed']
+            self.assertEqual({line['stage'] for line in failed}, set(blocked))
+            self.assertTrue(any(line['packed'] > 1 for line in failed))
+            with open(f'{dir}/status.json') as f:
+                self.assertEqual([(node['devices'], node['free']) for node in json.load(f)['nodes']], [(2, 2)])
 
     def test_packs_need_one_thread_and_fp32(self):
         with PackedPlace() as place:
