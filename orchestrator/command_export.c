@@ -1,5 +1,5 @@
 /* tunelaw export: every point with everything that is known about it, as CSV or JSON; or the model of one point as a
- * Hugging Face folder. */
+ * Hugging Face folder, or its adapter as a PEFT folder. */
 #include <argp.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -113,7 +113,7 @@ static int write_file(const struct view *view, bool json, const char *path, stru
 }
 
 /* The model that a row's result was measured with. */
-static int write_model(const struct view *view, const char *point, const char *dir, struct view_row *row,
+static int write_model(const struct view *view, const char *point, const char *dir, bool adapter, struct view_row *row,
                        struct error *err)
 {
     size_t index = 0;
@@ -121,7 +121,10 @@ static int write_model(const struct view *view, const char *point, const char *d
     if (view_find(view, point, &index, err) || view_read(view, index, row, err)) return -1;
     if (!row->committed) return error_set(err, "row %zu has no result: it is %s", row->index, view_status(row));
     struct stage *stage = rebuilt_create(&rebuilt, view, err) ? NULL : rebuilt_stage(&rebuilt, view, &row->point, err);
-    int result = stage ? stage_export(stage, &row->result, dir, err) : -1;
+    int result = -1;
+    if (stage)
+        result =
+            adapter ? stage_export_adapter(stage, &row->result, dir, err) : stage_export(stage, &row->result, dir, err);
     if (stage && result) error_prefix(err, "row %zu", row->index);
     free(stage);
     rebuilt_destroy(&rebuilt);
@@ -129,7 +132,7 @@ static int write_model(const struct view *view, const char *point, const char *d
 }
 
 struct arguments {
-    const char *path, *out, *point, *folder;
+    const char *path, *out, *point, *model, *adapter; /* folders to write */
     bool json;
 };
 
@@ -148,12 +151,17 @@ static error_t parse(int key, char *word, struct argp_state *state)
         arguments->point = word;
         return 0;
     case 'm':
-        arguments->folder = word;
+        arguments->model = word;
+        return 0;
+    case 'a':
+        arguments->adapter = word;
         return 0;
     case ARGP_KEY_END:
-        if (!arguments->point != !arguments->folder) argp_error(state, "--point and --hf belong together");
-        if (arguments->folder && (arguments->out || arguments->json))
-            argp_error(state, "--hf writes a model, not rows: no --out or --format");
+        if (arguments->model && arguments->adapter) argp_error(state, "one of --hf and --peft");
+        if (!arguments->point != !(arguments->model || arguments->adapter))
+            argp_error(state, "--point belongs to --hf or --peft, and they to it");
+        if (arguments->point && (arguments->out || arguments->json))
+            argp_error(state, "--hf and --peft write a model, not rows: no --out or --format");
         return 0;
     default:
         return command_parse_path(key, word, state, &arguments->path);
@@ -165,8 +173,9 @@ int command_export(int argc, char **argv)
     static const struct argp_option options[] = {
         {"format", 'f', "FORMAT", 0, "csv (the default) or json", 0},
         {"out", 'o', "FILE", 0, "write to FILE instead of the terminal", 0},
-        {"point", 'p', "ROW", 0, "with --hf: a row's number, or the beginning of its identity", 0},
+        {"point", 'p', "ROW", 0, "with --hf or --peft: a row's number, or the beginning of its identity", 0},
         {"hf", 'm', "OUT", 0, "write the model of one point to a new folder that transformers loads", 0},
+        {"peft", 'a', "OUT", 0, "write the adapter of one point to a new folder that PEFT loads", 0},
         {0}};
     static const struct argp argp = {
         options,
@@ -178,7 +187,8 @@ int command_export(int argc, char **argv)
         "numbers that are not finite.\n\n"
         "A model is written as it was tested: with its best weights, LoRA merged into them; of the method none, the "
         "base. "
-        "A prompt is no part of a model that transformers has.",
+        "A prompt is no part of a model that transformers has: --peft writes it, as it writes the matrices of LoRA. Of "
+        "other methods PEFT has no adapter.",
         NULL,
         NULL,
         NULL};
@@ -190,8 +200,9 @@ int command_export(int argc, char **argv)
     if (view_open(&view, arguments.path, &err)) return command_fail(&err);
     struct view_row *row = malloc(sizeof *row);
     int failed = row ? 0 : error_set(&err, "out of memory");
-    if (!failed && arguments.folder)
-        failed = write_model(&view, arguments.point, arguments.folder, row, &err);
+    if (!failed && arguments.point)
+        failed = write_model(&view, arguments.point, arguments.model ? arguments.model : arguments.adapter,
+                             arguments.adapter != NULL, row, &err);
     else if (!failed && arguments.out)
         failed = write_file(&view, arguments.json, arguments.out, row, &err);
     else if (!failed)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workers/folder.h"
+
 /* Tensors that files of some models have and that no computation reads. */
 static bool ignored(const struct model_config *model, const char *name)
 {
@@ -78,7 +80,8 @@ struct safetensors *huggingface_open(const char *dir, const struct model_config 
     size_t count = 0;
     struct safetensors *weights = safetensors_open(dir, err);
     if (!weights) return NULL;
-    int result = parameters_list(model, &list, &count, err);
+    const struct method_config none = {.kind = METHOD_NONE};
+    int result = parameters_list(model, &none, &list, &count, err);
     if (!result) {
         qsort(list, count, sizeof *list, compare_names);
         result = check_tensors(weights, model, list, count, err);
@@ -158,5 +161,23 @@ int huggingface_load(const struct parameters *parameters, const struct safetenso
     for (size_t i = 0; i < parameters->count && !result; i++)
         if (!parameters->list[i].adapter) result = load_tensor(parameters, &parameters->list[i], weights, staging, err);
     free(staging);
+    return result;
+}
+
+static bool describe_tensor(const struct parameter *parameter, struct folder_tensor *out)
+{
+    snprintf(out->name, sizeof out->name, "%s", parameter->name);
+    out->dimensions = huggingface_shape(parameter, out->shape);
+    return !parameter->adapter;
+}
+
+int huggingface_save(const struct parameters *parameters, const struct model_config *model, const char *dir,
+                     struct error *err)
+{
+    char *text = huggingface_describe(model, err);
+    if (!text) return -1;
+    const struct folder folder = {"config.json", text, "model.safetensors", describe_tensor};
+    int result = folder_save(parameters, &folder, dir, err);
+    free(text);
     return result;
 }

@@ -1,6 +1,5 @@
 /* config.json of Hugging Face <-> the description of a model. */
 #include <inttypes.h>
-#include <jansson.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,77 +7,20 @@
 #include <string.h>
 
 #include "workers/huggingface.h"
+#include "workers/json_reader.h"
 
-enum { CONFIG_LIMIT = 1 << 20 };
-
-/* Reading: the first wrong value is kept. */
-struct reader {
-    const json_t *object;
-    struct error *err;
-    bool failed;
-};
-
-static const json_t *value_of(const struct reader *reader, const char *key)
+static enum model_family take_family(struct json_reader *reader)
 {
-    const json_t *value = json_object_get(reader->object, key);
-    return json_is_null(value) ? NULL : value;
-}
-
-static void fail(struct reader *reader, const char *key, const char *why)
-{
-    if (!reader->failed) error_set(reader->err, "\"%s\" %s", key, why);
-    reader->failed = true;
-}
-
-/* 1 .. UINT32_MAX; `fallback` 0: required. */
-static uint32_t take_count(struct reader *reader, const char *key, uint32_t fallback)
-{
-    const json_t *value = value_of(reader, key);
-    json_int_t number = json_integer_value(value);
-    if (!value && fallback) return fallback;
-    if (json_is_integer(value) && number >= 1 && number <= UINT32_MAX) return (uint32_t)number;
-    fail(reader, key, value ? "is no natural number of 32 bits" : "is missing");
-    return 1;
-}
-
-static double take_number(struct reader *reader, const char *key, double fallback)
-{
-    const json_t *value = value_of(reader, key);
-    if (value && !json_is_number(value)) fail(reader, key, "is no number");
-    return value ? json_number_value(value) : fallback;
-}
-
-static bool take_bool(struct reader *reader, const char *key, bool fallback)
-{
-    const json_t *value = value_of(reader, key);
-    if (value && !json_is_boolean(value)) fail(reader, key, "is neither true nor false");
-    return value ? json_is_true(value) : fallback;
-}
-
-static const char *take_string(struct reader *reader, const char *key, const char *fallback)
-{
-    const json_t *value = value_of(reader, key);
-    if (value && !json_is_string(value)) fail(reader, key, "is no string");
-    return json_is_string(value) ? json_string_value(value) : fallback;
-}
-
-static void refuse(struct reader *reader, const char *format, const char *what)
-{
-    if (!reader->failed) error_set(reader->err, format, what);
-    reader->failed = true;
-}
-
-static enum model_family take_family(struct reader *reader)
-{
-    const char *type = take_string(reader, "model_type", "");
+    const char *type = json_take_string(reader, "model_type", "");
     int family = family_find(type);
     if (family >= 0) return (enum model_family)family;
-    refuse(reader, "model_type \"%.60s\" is not one that Tunelaw has; allowed: llama, mistral, qwen2, olmo2, gpt_neox",
-           type);
+    json_refuse(reader,
+                "model_type \"%.60s\" is not one that Tunelaw has; allowed: llama, mistral, qwen2, olmo2, gpt_neox",
+                type);
     return FAMILY_LLAMA;
 }
 
-static enum activation take_activation(struct reader *reader, enum model_family family)
+static enum activation take_activation(struct json_reader *reader, enum model_family family)
 {
     static const struct {
         const char *name;
@@ -88,72 +30,72 @@ static enum activation take_activation(struct reader *reader, enum model_family 
                  {"gelu_fast", ACTIVATION_GELU_TANH},
                  {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH}};
     bool gated = family != FAMILY_NEOX;
-    const char *name = take_string(reader, "hidden_act", gated ? "silu" : "gelu");
+    const char *name = json_take_string(reader, "hidden_act", gated ? "silu" : "gelu");
     if (gated && (!strcmp(name, "silu") || !strcmp(name, "swish"))) return ACTIVATION_SWIGLU;
     for (size_t i = 0; i < sizeof known / sizeof *known && !gated; i++)
         if (!strcmp(name, known[i].name)) return known[i].activation;
-    refuse(reader, gated ? "hidden_act \"%.60s\"; allowed: silu" : "hidden_act \"%.60s\"; allowed: gelu, gelu_new",
-           name);
+    json_refuse(reader, gated ? "hidden_act \"%.60s\"; allowed: silu" : "hidden_act \"%.60s\"; allowed: gelu, gelu_new",
+                name);
     return ACTIVATION_SWIGLU;
 }
 
 /* Positions, as transformers 5 (rope_parameters) and as earlier versions write them. */
-static void take_rotary(struct reader *reader, struct model_config *model)
+static void take_rotary(struct json_reader *reader, struct model_config *model)
 {
     bool neox = model->architecture.family == FAMILY_NEOX;
-    double theta = take_number(reader, neox ? "rotary_emb_base" : "rope_theta", 10000);
-    double share = take_number(reader, neox ? "rotary_pct" : "partial_rotary_factor", neox ? 0.25 : 1);
+    double theta = json_take_number(reader, neox ? "rotary_emb_base" : "rope_theta", 10000);
+    double share = json_take_number(reader, neox ? "rotary_pct" : "partial_rotary_factor", neox ? 0.25 : 1);
     static const char *const keys[] = {"rope_parameters", "rope_scaling"};
     for (int i = 0; i < 2 && !reader->failed; i++) {
-        const json_t *object = value_of(reader, keys[i]);
+        const json_t *object = json_value_of(reader, keys[i]);
         if (!object) continue;
-        struct reader rope = {object, reader->err, false};
-        const char *type = take_string(&rope, "rope_type", take_string(&rope, "type", "default"));
-        theta = take_number(&rope, "rope_theta", theta);
-        share = take_number(&rope, "partial_rotary_factor", share);
-        if (!json_is_object(object)) fail(&rope, keys[i], "is no object");
-        if (strcmp(type, "default")) refuse(&rope, "positions are scaled by \"%.60s\"; allowed: default", type);
+        struct json_reader rope = {object, reader->err, false};
+        const char *type = json_take_string(&rope, "rope_type", json_take_string(&rope, "type", "default"));
+        theta = json_take_number(&rope, "rope_theta", theta);
+        share = json_take_number(&rope, "partial_rotary_factor", share);
+        if (!json_is_object(object)) json_fail(&rope, keys[i], "is no object");
+        if (strcmp(type, "default")) json_refuse(&rope, "positions are scaled by \"%.60s\"; allowed: default", type);
         reader->failed |= rope.failed;
     }
-    if (!(share > 0 && share <= 1)) fail(reader, "partial_rotary_factor", "is not above 0 and at most 1");
+    if (!(share > 0 && share <= 1)) json_fail(reader, "partial_rotary_factor", "is not above 0 and at most 1");
     model->rope_theta = theta;
     uint32_t turned = (uint32_t)(share * model->head_width);
     model->architecture.rotary_width = turned == model->head_width ? 0 : turned;
 }
 
-static void take_heads(struct reader *reader, struct model_config *model)
+static void take_heads(struct json_reader *reader, struct model_config *model)
 {
     bool neox = model->architecture.family == FAMILY_NEOX;
-    model->heads = take_count(reader, "num_attention_heads", 0);
-    model->kv_heads = neox ? model->heads : take_count(reader, "num_key_value_heads", model->heads);
+    model->heads = json_take_count(reader, "num_attention_heads", 0);
+    model->kv_heads = neox ? model->heads : json_take_count(reader, "num_key_value_heads", model->heads);
     uint32_t share = model->width / model->heads;
-    if (model->width % model->heads && !value_of(reader, "head_dim"))
-        fail(reader, "num_attention_heads", "does not divide hidden_size");
-    model->head_width = neox ? share : take_count(reader, "head_dim", share ? share : 1);
+    if (model->width % model->heads && !json_value_of(reader, "head_dim"))
+        json_fail(reader, "num_attention_heads", "does not divide hidden_size");
+    model->head_width = neox ? share : json_take_count(reader, "head_dim", share ? share : 1);
 }
 
-static void take_architecture(struct reader *reader, struct model_config *model)
+static void take_architecture(struct json_reader *reader, struct model_config *model)
 {
     struct architecture *a = &model->architecture;
     if (a->family == FAMILY_NEOX) {
-        a->parallel = take_bool(reader, "use_parallel_residual", true);
-        a->qkv_bias = a->out_bias = take_bool(reader, "attention_bias", true);
+        a->parallel = json_take_bool(reader, "use_parallel_residual", true);
+        a->qkv_bias = a->out_bias = json_take_bool(reader, "attention_bias", true);
     } else if (a->family == FAMILY_LLAMA || a->family == FAMILY_OLMO2) {
-        a->qkv_bias = a->out_bias = take_bool(reader, "attention_bias", false);
-        a->mlp_bias = take_bool(reader, "mlp_bias", false);
+        a->qkv_bias = a->out_bias = json_take_bool(reader, "attention_bias", false);
+        a->mlp_bias = json_take_bool(reader, "mlp_bias", false);
     }
-    bool slides =
-        a->family == FAMILY_MISTRAL || (a->family == FAMILY_QWEN2 && take_bool(reader, "use_sliding_window", false));
-    if (slides && value_of(reader, "sliding_window")) a->window = take_count(reader, "sliding_window", 0);
+    bool slides = a->family == FAMILY_MISTRAL ||
+                  (a->family == FAMILY_QWEN2 && json_take_bool(reader, "use_sliding_window", false));
+    if (slides && json_value_of(reader, "sliding_window")) a->window = json_take_count(reader, "sliding_window", 0);
 }
 
-static void take_model(struct reader *reader, struct model_config *model)
+static void take_model(struct json_reader *reader, struct model_config *model)
 {
     enum model_family family = take_family(reader);
-    model->width = take_count(reader, "hidden_size", 0);
-    model->layers = take_count(reader, "num_hidden_layers", 0);
-    model->ffn = take_count(reader, "intermediate_size", 0);
-    model->vocabulary = take_count(reader, "vocab_size", 0);
+    model->width = json_take_count(reader, "hidden_size", 0);
+    model->layers = json_take_count(reader, "num_hidden_layers", 0);
+    model->ffn = json_take_count(reader, "intermediate_size", 0);
+    model->vocabulary = json_take_count(reader, "vocab_size", 0);
     model->architecture.family = family;
     take_heads(reader, model);
     if (reader->failed) return;
@@ -162,42 +104,22 @@ static void take_model(struct reader *reader, struct model_config *model)
     take_architecture(reader, model);
     take_rotary(reader, model);
     /* what each family's configuration class has where the file says nothing */
-    model->tied = take_bool(reader, "tie_word_embeddings", false);
+    model->tied = json_take_bool(reader, "tie_word_embeddings", false);
     model->norm_epsilon = family == FAMILY_NEOX
-                              ? take_number(reader, "layer_norm_eps", 1e-5)
-                              : take_number(reader, "rms_norm_eps", family == FAMILY_OLMO2 ? 1e-5 : 1e-6);
+                              ? json_take_number(reader, "layer_norm_eps", 1e-5)
+                              : json_take_number(reader, "rms_norm_eps", family == FAMILY_OLMO2 ? 1e-5 : 1e-6);
 }
 
 int huggingface_config(const char *dir, struct model_config *model, struct error *err)
 {
     char path[PATH_MAX];
-    json_error_t where;
     *model = (struct model_config){.layers = 0};
-    if (snprintf(path, sizeof path, "%s/config.json", dir) >= (int)sizeof path)
-        return error_set(err, "%s: the path is too long", dir);
-    FILE *file = fopen(path, "rbe");
-    if (!file) return error_set_errno(err, "%s", path);
-    char *text = malloc(CONFIG_LIMIT + 1);
-    size_t size = text ? fread(text, 1, CONFIG_LIMIT + 1, file) : 0;
-    json_t *object = text && size <= CONFIG_LIMIT ? json_loadb(text, size, JSON_REJECT_DUPLICATES, &where) : NULL;
-    int result = -1;
-    if (!text)
-        error_set(err, "%s: out of memory", path);
-    else if (size > CONFIG_LIMIT)
-        error_set(err, "%s: larger than %d bytes", path, CONFIG_LIMIT);
-    else if (!object)
-        error_set(err, "%s:%d: %s", path, where.line, where.text);
-    else {
-        struct reader reader = {object, err, false};
-        if (json_is_object(object))
-            take_model(&reader, model);
-        else
-            refuse(&reader, "not an %s", "object");
-        result = reader.failed || model_config_check(model, err) ? error_prefix(err, "%s", path) : 0;
-    }
+    json_t *object = json_file_read(dir, "config.json", path, err);
+    if (!object) return -1;
+    struct json_reader reader = {object, err, false};
+    take_model(&reader, model);
+    int result = reader.failed || model_config_check(model, err) ? error_prefix(err, "%s", path) : 0;
     json_decref(object);
-    free(text);
-    fclose(file);
     return result;
 }
 

@@ -129,10 +129,10 @@ static int list_tensors(const struct model_config *model, const struct method_co
     return 0;
 }
 
-int parameters_list(const struct model_config *model, struct parameter **list, size_t *count, struct error *err)
+int parameters_list(const struct model_config *model, const struct method_config *method, struct parameter **list,
+                    size_t *count, struct error *err)
 {
-    const struct method_config none = {.kind = METHOD_NONE};
-    return list_tensors(model, &none, 0, 1, list, count, err);
+    return list_tensors(model, method, 0, 1, list, count, err);
 }
 
 /* Where everything lies. */

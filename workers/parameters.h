@@ -79,8 +79,9 @@ void parameters_destroy(struct parameters *parameters);
 /* From now on gradients are those of step `step` (from 1): of what it trains. At first all are. */
 void parameters_thaw(struct parameters *parameters, uint64_t step);
 
-/* The tensors of a whole base, without memory: names and shapes. *list is malloc'ed. */
-int parameters_list(const struct model_config *model, struct parameter **list, size_t *count, struct error *err);
+/* The tensors of a whole base and of what the method adds, without memory: names and shapes. *list is malloc'ed. */
+int parameters_list(const struct model_config *model, const struct method_config *method, struct parameter **list,
+                    size_t *count, struct error *err);
 
 /* Host memory for the largest tile (malloc, the caller frees). NULL with *err. */
 float *parameters_staging(const struct parameters *parameters, struct error *err);

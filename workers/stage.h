@@ -105,4 +105,9 @@ struct stage_progress {
  * adapter no weight can take up, and for diverged points. */
 int stage_export(const struct stage *stage, const struct store_result *result, const char *dir, struct error *err);
 
+/* As stage_export, but the adapter alone, as a folder that PEFT loads onto the base (peft_save). -1: also for methods
+ * of which PEFT has no adapter. */
+int stage_export_adapter(const struct stage *stage, const struct store_result *result, const char *dir,
+                         struct error *err);
+
 #endif

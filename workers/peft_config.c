@@ -1,0 +1,231 @@
+/* adapter_config.json of PEFT <-> the description of a method. */
+#include <math.h>
+#include <string.h>
+
+#include "workers/json_reader.h"
+#include "workers/peft.h"
+
+/* Of no effect on what an adapter computes: where it comes from, how it was begun or trained, how it is loaded. */
+static const char *const free_keys[] = {"auto_mapping",
+                                        "base_model_name_or_path",
+                                        "inference_mode",
+                                        "peft_type",
+                                        "peft_version",
+                                        "revision",
+                                        "task_type",
+                                        "init_lora_weights",
+                                        "lora_dropout",
+                                        "loftq_config",
+                                        "eva_config",
+                                        "corda_config",
+                                        "lora_ga_config",
+                                        "kasa_config",
+                                        "megatron_core",
+                                        "qalora_group_size",
+                                        "r",
+                                        "lora_alpha",
+                                        "use_rslora",
+                                        "target_modules",
+                                        "num_attention_heads",
+                                        "num_layers",
+                                        "num_transformer_submodules",
+                                        "num_virtual_tokens",
+                                        "token_dim",
+                                        "prompt_tuning_init",
+                                        "prompt_tuning_init_text",
+                                        "prompt_tuning_init_state_dict_path",
+                                        "tokenizer_name_or_path",
+                                        "tokenizer_kwargs"};
+
+static bool is_free(const char *key)
+{
+    for (size_t i = 0; i < sizeof free_keys / sizeof *free_keys; i++)
+        if (!strcmp(key, free_keys[i])) return true;
+    return false;
+}
+
+/* Switched off: null, false, "none", nothing in it. */
+static bool is_off(const json_t *value)
+{
+    return json_is_null(value) || json_is_false(value) || (json_is_array(value) && !json_array_size(value)) ||
+           (json_is_object(value) && !json_object_size(value)) ||
+           (json_is_string(value) && !strcmp(json_string_value(value), "none"));
+}
+
+/* Every other key asks for something that the engine does not have. */
+static void refuse_others(struct json_reader *reader)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)reader->object, key, value)
+    {
+        if (!is_free(key) && !is_off(value))
+            json_refuse(reader, "\"%.60s\" is set, and Tunelaw has nothing of this kind; allowed: null, false, none",
+                        key);
+    }
+}
+
+/* Some beginnings of LoRA take a part out of the base's weights: the adapter belongs to other ones than the base has.
+ */
+static void check_beginning(struct json_reader *reader)
+{
+    static const char *const harmless[] = {"gaussian", "eva", "orthogonal"};
+    const json_t *value = json_value_of(reader, "init_lora_weights");
+    bool known = !value || json_is_boolean(value);
+    for (size_t i = 0; json_is_string(value) && i < sizeof harmless / sizeof *harmless; i++)
+        known |= !strcmp(json_string_value(value), harmless[i]);
+    if (!known)
+        json_fail(reader, "init_lora_weights",
+                  "may have changed the base's weights; allowed: true, false, gaussian, eva, orthogonal");
+}
+
+/* "q_proj", or with what stands before it: a matrix's place in every layer. */
+static uint32_t module_of(struct json_reader *reader, const json_t *value)
+{
+    const char *name = json_is_string(value) ? json_string_value(value) : "", *dot = strrchr(name, '.');
+    const char *last = dot ? dot + 1 : name;
+    bool group = !strcmp(last, "all") || !strcmp(last, "attention") || !strcmp(last, "mlp");
+    uint32_t found = group ? 0 : modules_find(last);
+    if (!found)
+        json_refuse(reader,
+                    "\"target_modules\" names \"%.60s\", which is no matrix of a layer of a model that Tunelaw has",
+                    name);
+    return found;
+}
+
+static uint32_t take_modules(struct json_reader *reader)
+{
+    const json_t *value = json_value_of(reader, "target_modules");
+    uint32_t modules = 0;
+    if (json_is_string(value) && !strcmp(json_string_value(value), "all-linear")) return 0;
+    if (!json_is_array(value) || !json_array_size(value)) {
+        json_fail(reader, "target_modules", "is neither a list of names nor \"all-linear\"");
+        return 0;
+    }
+    for (size_t i = 0; i < json_array_size(value); i++)
+        modules |= module_of(reader, json_array_get(value, i));
+    return modules;
+}
+
+/* The one way to say it: of the model's matrices, and 0 for all of them. */
+static uint32_t normal_modules(uint32_t modules, const struct model_config *model)
+{
+    struct linear_size size;
+    uint32_t has = 0;
+    if (!model) return modules == modules_find("all") ? 0 : modules;
+    for (int kind = 0; kind < LINEARS; kind++)
+        if (model_linear(model, (enum linear_kind)kind, &size)) has |= 1u << kind;
+    uint32_t chosen = modules & has;
+    if (chosen == has) return 0;
+    return chosen ? chosen : modules; /* none: method_config_check says so */
+}
+
+static void take_lora(struct json_reader *reader, const struct model_config *model, struct method_config *method)
+{
+    method->kind = METHOD_LORA;
+    method->size = json_take_count(reader, "r", 0);
+    method->alpha = json_take_number(reader, "lora_alpha", 8);
+    method->rank_stabilised = json_take_bool(reader, "use_rslora", false);
+    uint32_t modules = take_modules(reader);
+    check_beginning(reader);
+    if (!(method->alpha > 0 && isfinite(method->alpha))) json_fail(reader, "lora_alpha", "is not above 0");
+    method->modules = normal_modules(modules, model);
+}
+
+static void take_prompt(struct json_reader *reader, const struct model_config *model, struct method_config *method)
+{
+    method->kind = METHOD_PROMPT;
+    method->size = json_take_count(reader, "num_virtual_tokens", 0);
+    uint32_t width = json_take_count(reader, "token_dim", model ? model->width : 1);
+    if (model && width != model->width) json_fail(reader, "token_dim", "is not the width of the model");
+    if (json_take_count(reader, "num_transformer_submodules", 1) != 1)
+        json_fail(reader, "num_transformer_submodules", "is not 1");
+}
+
+static void take_method(struct json_reader *reader, const struct model_config *model, struct method_config *method)
+{
+    const char *type = json_take_string(reader, "peft_type", ""),
+               *task = json_take_string(reader, "task_type", "CAUSAL_LM");
+    if (strcmp(task, "CAUSAL_LM")) json_refuse(reader, "task_type \"%.60s\"; allowed: CAUSAL_LM", task);
+    if (!strcmp(type, "LORA"))
+        take_lora(reader, model, method);
+    else if (!strcmp(type, "PROMPT_TUNING"))
+        take_prompt(reader, model, method);
+    else
+        json_refuse(reader, "peft_type \"%.60s\"; allowed: LORA, PROMPT_TUNING", type);
+    refuse_others(reader);
+}
+
+int peft_config(const char *dir, const struct model_config *model, struct method_config *method, struct error *err)
+{
+    char path[PATH_MAX];
+    *method = (struct method_config){.size = 0};
+    json_t *object = json_file_read(dir, "adapter_config.json", path, err);
+    if (!object) return -1;
+    struct json_reader reader = {object, err, false};
+    take_method(&reader, model, method);
+    int result =
+        reader.failed || (model && method_config_check(method, model, err)) ? error_prefix(err, "%s", path) : 0;
+    json_decref(object);
+    return result;
+}
+
+static void put(json_t *object, const char *key, json_t *value)
+{
+    json_object_set_new(object, key, value);
+}
+
+static json_t *number(double value)
+{
+    return value >= -0x1p52 && value <= 0x1p52 && value == floor(value) ? json_integer((json_int_t)value)
+                                                                        : json_real(value);
+}
+
+static void put_lora(json_t *object, const struct model_config *model, const struct method_config *method)
+{
+    const struct tensor_names *names = tensor_names_of(model);
+    struct linear_size size;
+    json_t *modules = json_array();
+    for (int kind = 0; kind < LINEARS; kind++)
+        if (method_module(method, (enum linear_kind)kind) && model_linear(model, (enum linear_kind)kind, &size))
+            json_array_append_new(modules, json_string(strrchr(names->linears[kind], '.') + 1));
+    put(object, "r", json_integer(method->size));
+    put(object, "lora_alpha", number(method->alpha));
+    put(object, "use_rslora", json_boolean(method->rank_stabilised));
+    put(object, "target_modules", modules);
+    put(object, "lora_dropout", json_real(0));
+    put(object, "bias", json_string("none"));
+    put(object, "fan_in_fan_out", json_false());
+    put(object, "init_lora_weights", json_true());
+}
+
+static void put_prompt(json_t *object, const struct model_config *model, const struct method_config *method)
+{
+    put(object, "num_virtual_tokens", json_integer(method->size));
+    put(object, "token_dim", json_integer(model->width));
+    put(object, "num_layers", json_integer(model->layers));
+    put(object, "num_attention_heads", json_integer(model->heads));
+    put(object, "num_transformer_submodules", json_integer(1));
+    put(object, "prompt_tuning_init", json_string("RANDOM"));
+}
+
+char *peft_describe(const struct model_config *model, const struct method_config *method, const char *base,
+                    struct error *err)
+{
+    bool lora = method->kind == METHOD_LORA;
+    if (!lora && method->kind != METHOD_PROMPT) {
+        error_set(err, "PEFT has no adapter for the method %s; --hf writes the whole model", method_name(method->kind));
+        return NULL;
+    }
+    json_t *object = json_pack("{s:s, s:s, s:b}", "peft_type", lora ? "LORA" : "PROMPT_TUNING", "task_type",
+                               "CAUSAL_LM", "inference_mode", 1);
+    put(object, "base_model_name_or_path", *base ? json_string(base) : json_null());
+    if (lora)
+        put_lora(object, model, method);
+    else
+        put_prompt(object, model, method);
+    char *text = json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    json_decref(object);
+    if (!text) error_set(err, "out of memory");
+    return text;
+}
