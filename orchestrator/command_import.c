@@ -1,4 +1,5 @@
-/* tunelaw import: looks at a model in a Hugging Face folder as a sweep would, and says how a sweep file names it. */
+/* tunelaw import: looks at a model in a Hugging Face folder, or an adapter in a PEFT folder, as a sweep would, and says
+ * how a sweep file names it. */
 #include <argp.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -6,14 +7,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "io/dataset.h"
 #include "orchestrator/command.h"
 #include "orchestrator/sweep.h"
 #include "workers/huggingface.h"
+#include "workers/peft.h"
 
 struct arguments {
-    const char *path, *dataset;
+    const char *path, *dataset, *base;
     bool json;
 };
 
@@ -23,6 +26,9 @@ static error_t parse(int key, char *word, struct argp_state *state)
     switch (key) {
     case 'd':
         arguments->dataset = word;
+        return 0;
+    case 'b':
+        arguments->base = word;
         return 0;
     case 'j':
         arguments->json = true;
@@ -73,17 +79,66 @@ static void print_text(const struct arguments *arguments, const struct model_con
            shape, model_parameters(model), model_non_embedding_parameters(model), digest->hex, arguments->path);
 }
 
+static bool is_adapter(const char *dir)
+{
+    char path[PATH_MAX];
+    return snprintf(path, sizeof path, "%s/adapter_config.json", dir) < (int)sizeof path && !access(path, F_OK);
+}
+
+static int print_adapter(const struct arguments *arguments, const struct method_config *method,
+                         const struct digest *digest)
+{
+    char more[METHOD_TEXT];
+    method_text(method, more, sizeof more);
+    bool lora = method->kind == METHOD_LORA;
+    if (!arguments->json) {
+        printf("%s, %s %u", method_name(method->kind), lora ? "rank" : "size", method->size);
+        if (lora) printf(", alpha %g%s", method->alpha, more);
+        printf("\n%s%s\nin a sweep file, as it is or as what training starts from:\n"
+               "    { name = \"none\"; start = \"%s\"; }\n    { name = \"%s\"; start = \"%s\"; learning_rates = [ ... "
+               "]; }\n",
+               arguments->base ? "digest " : "its tensors were not looked at: --base names the model", digest->hex,
+               arguments->path, method_name(method->kind), arguments->path);
+        return 0;
+    }
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:I, s:f, s:s}", "path", arguments->path, "digest", digest->hex, "method",
+                  method_name(method->kind), "size", (json_int_t)method->size, "alpha", method->alpha, "more", more);
+    if (!object) return -1;
+    int failed = json_dumpf(object, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(object);
+    return failed;
+}
+
+/* Without the base its description alone is checked: with it, that its tensors fit. */
+static int import_adapter(const struct arguments *arguments, struct error *err)
+{
+    struct model_config model;
+    struct method_config method;
+    struct digest digest = {""};
+    bool with = arguments->base != NULL;
+    if ((with && huggingface_config(arguments->base, &model, err)) ||
+        peft_config(arguments->path, with ? &model : NULL, &method, err) ||
+        (with && peft_identify(arguments->path, &model, &method, &digest, err)))
+        return -1;
+    return print_adapter(arguments, &method, &digest) ? error_set(err, "out of memory") : 0;
+}
+
 int command_import(int argc, char **argv)
 {
     static const struct argp_option options[] = {
         {"dataset", 'd', "FILE", 0, "also check that its tokens are the model's", 0},
+        {"base", 'b', "DIR", 0, "of an adapter: the model that it belongs to, so that its tensors are checked, too", 0},
         {"json", 'j', NULL, 0, "for a program", 0},
         {0}};
     static const struct argp argp = {
         options,
         parse,
         "DIR",
-        "Look at a model in a Hugging Face folder (config.json; model.safetensors, or several files and their index).\v"
+        "Look at a model in a Hugging Face folder (config.json; model.safetensors, or several files and their index), "
+        "or at "
+        "an adapter in a PEFT folder (adapter_config.json, adapter_model.safetensors).\v"
         "Everything is read and checked: that Tunelaw has such a model, that every tensor is there, of the right shape "
         "and of type F32, F16 or BF16. Nothing is written: a sweep file names the folder, and each worker reads its "
         "part of the weights from it.",
@@ -95,6 +150,7 @@ int command_import(int argc, char **argv)
     struct digest digest;
     struct error err;
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+    if (is_adapter(arguments.path)) return import_adapter(&arguments, &err) ? command_fail(&err) : 0;
     if (huggingface_config(arguments.path, &model, &err) ||
         (arguments.dataset && check_vocabulary(arguments.dataset, &model, &err)) ||
         huggingface_identify(arguments.path, &model, &digest, &err))

@@ -89,20 +89,21 @@ static uint64_t used(uint64_t wanted, size_t have)
     return wanted ? wanted : have;
 }
 
-void identity_method(const struct sweep_task *task, const struct method_config *method, const struct recipe *recipe,
-                     struct identity_method *out)
+void identity_method(const struct sweep_task *task, const struct method_config *method, const struct digest *start,
+                     const struct recipe *recipe, struct identity_method *out)
 {
     char text[768], more[METHOD_TEXT];
     method_text(method, more, sizeof more);
-    if (method->kind == METHOD_NONE)
+    if (!recipe->steps) /* nothing is trained */
         snprintf(text, sizeof text, "sequence_length=%" PRIu32, recipe->sequence_length);
     else
         recipe_text(recipe, text, sizeof text);
     snprintf(out->text, sizeof out->text,
-             "data=%s valid=%" PRIu64 " test=%" PRIu64 " method=%s size=%" PRIu32 " alpha=%.17g%s %s%s",
+             "data=%s valid=%" PRIu64 " test=%" PRIu64 " method=%s size=%" PRIu32 " alpha=%.17g%s%s%s %s%s",
              task->data.digest.hex, used(task->valid_examples, task->data.examples[SPLIT_VALID]),
              used(task->test_examples, task->data.examples[SPLIT_TEST]), method_name(method->kind), method->size,
-             method->kind == METHOD_LORA ? method->alpha : 0.0, more, text, precision_text(recipe->precision));
+             method->kind == METHOD_LORA ? method->alpha : 0.0, more, start->hex[0] ? " start=" : "", start->hex, text,
+             precision_text(recipe->precision));
 }
 
 void identity_tuned(struct identity_method *method, const struct digest *reference)

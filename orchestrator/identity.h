@@ -18,8 +18,9 @@ struct digest identity_state(const struct digest *trunk, uint64_t step);
 struct identity_method {
     char text[1536];
 };
-void identity_method(const struct sweep_task *task, const struct method_config *method, const struct recipe *recipe,
-                     struct identity_method *out);
+/* start: digest of the adapter that the method starts from; "": initial values. */
+void identity_method(const struct sweep_task *task, const struct method_config *method, const struct digest *start,
+                     const struct recipe *recipe, struct identity_method *out);
 /* The same of points whose learning rate is tuned at a reference cell (recipe->learning_rate: 0): it names the cell's
  * candidates in place of the number. */
 void identity_tuned(struct identity_method *method, const struct digest *reference);

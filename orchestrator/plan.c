@@ -60,8 +60,10 @@ static size_t text_index(const struct builder *b, uint32_t task, uint32_t method
 
 static struct method_config method_of(const struct sweep *sweep, uint32_t method, uint32_t size)
 {
-    struct method_config config = sweep->methods[method].config;
-    config.size = sweep->methods[method].sizes[size];
+    const struct sweep_method *m = &sweep->methods[method];
+    struct method_config config = m->config;
+    if (m->config.kind == METHOD_NONE && m->start.dir[0]) return m->start.method;
+    config.size = m->sizes[size];
     return config;
 }
 
@@ -75,12 +77,12 @@ static int prepare_method(struct builder *b, uint32_t method, struct error *err)
             uint32_t rate = i < m->learning_rate_count ? i : GRID_TUNED;
             struct recipe recipe = plan_recipe(m, rate, sweep->examples[0]);
             for (uint32_t task = 0; task < sweep->task_count; task++)
-                identity_method(&sweep->tasks[task], &config, &recipe,
+                identity_method(&sweep->tasks[task], &config, &m->start.identity, &recipe,
                                 &b->texts[text_index(b, task, method, size, rate)]);
         }
         for (uint32_t model = 0; model < sweep->model_count; model++)
             if (sweep->bases[model].tasks & m->tasks &&
-                plan_shape(sweep, &sweep->models[model], &config, &m->recipe,
+                plan_shape(sweep, &sweep->models[model], &config, &m->recipe, m->config.kind != METHOD_NONE,
                            &b->shapes[shape_index(b, model, method, size)], err))
                 return -1;
     }
@@ -138,7 +140,7 @@ static int add_trunk(struct builder *b, uint32_t model, struct error *err)
             b->base[model * sweep->pretrain_token_count + i] = PLAN_NONE;
         return 0;
     }
-    if (plan_shape(sweep, config, &full, &sweep->pretrain, &shape, err)) return -1;
+    if (plan_shape(sweep, config, &full, &sweep->pretrain, true, &shape, err)) return -1;
     for (size_t i = 0; i < sweep->pretrain_token_count; i++) {
         uint32_t *base = &b->base[model * sweep->pretrain_token_count + i];
         if (!*base) {
@@ -195,8 +197,9 @@ static void fill_point(const struct builder *b, const struct grid_point *at, con
 {
     const struct sweep *sweep = b->sweep;
     const struct model_config *model = &sweep->models[at->model];
-    struct method_config method = method_of(sweep, at->method, at->size);
-    bool tuned = method.kind != METHOD_NONE;
+    const struct sweep_method *m = &sweep->methods[at->method];
+    bool tuned = m->config.kind != METHOD_NONE; /* an adapter as it is counts as a model that is not */
+    struct method_config method = tuned ? method_of(sweep, at->method, at->size) : m->config;
     memset(point, 0, sizeof *point);
     store_field(point->identity, sizeof point->identity, stage->identity.hex);
     store_field(point->base, sizeof point->base, base->identity.hex);
@@ -466,7 +469,10 @@ static void describe_training(const struct plan *plan, const struct plan_stage *
         return;
     }
     out->method = method_of(sweep, from->method, from->size);
-    out->examples = out->method.kind == METHOD_NONE ? 0 : sweep->examples[from->examples];
+    snprintf(out->start, sizeof out->start, "%s", sweep->methods[from->method].start.dir);
+    out->start_digest = sweep->methods[from->method].start.identity;
+    out->examples =
+        from->point == PLAN_NONE ? sweep->examples[from->examples] : plan->points[from->point].finetune_examples;
     out->recipe = plan_recipe(&sweep->methods[from->method], from->rate, sweep->examples[from->examples]);
     out->seed = sweep->seeds[from->seed];
     out->valid_examples = sweep->tasks[from->task].valid_examples;

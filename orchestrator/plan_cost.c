@@ -23,12 +23,12 @@ static int add_generation(const struct sweep *sweep, const struct model_config *
 
 /* On so many devices, without recomputation and with it, as far as the sweep allows either: 1 fits, 0 too large. */
 static int shape_at(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
-                    const struct recipe *recipe, uint32_t degree, struct plan_shape *shape, struct error *err)
+                    const struct recipe *recipe, bool trains, uint32_t degree, struct plan_shape *shape,
+                    struct error *err)
 {
     const struct sweep_resources *resources = &sweep->resources;
     struct batch_capacity capacity = batch_capacity_of(recipe, method);
     if (resources->pack != 1 && method_packs(method->kind)) capacity = batch_capacity_join(&capacity, 1);
-    bool trains = method->kind != METHOD_NONE;
     int first = trains && resources->recompute == RECOMPUTE_ALWAYS;
     int last = trains && resources->recompute != RECOMPUTE_NEVER;
     for (int recompute = first; recompute <= last; recompute++) {
@@ -44,13 +44,13 @@ static int shape_at(const struct sweep *sweep, const struct model_config *model,
 }
 
 int plan_shape(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
-               const struct recipe *recipe, struct plan_shape *shape, struct error *err)
+               const struct recipe *recipe, bool trains, struct plan_shape *shape, struct error *err)
 {
     const struct sweep_resources *resources = &sweep->resources;
     uint32_t first = resources->tensor_parallel ? resources->tensor_parallel : 1;
     uint32_t last = resources->tensor_parallel ? first : model->heads < 64 ? model->heads : 64;
     for (uint32_t degree = first; degree <= last; degree++) {
-        int fits = shape_at(sweep, model, method, recipe, degree, shape, err);
+        int fits = shape_at(sweep, model, method, recipe, trains, degree, shape, err);
         if (fits < 0)
             return error_prefix(err, "%s: model \"%s\", method %s, tensor_parallel %" PRIu32, sweep->path, model->name,
                                 method_name(method->kind), degree);

@@ -14,7 +14,7 @@ struct plan_shape {
 /* The sweep's tensor_parallel, or the smallest degree that fits resources.device_bytes; with recomputation where the
  * sweep asks for it, or leaves it to the plan and it does not fit without. */
 int plan_shape(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
-               const struct recipe *recipe, struct plan_shape *shape, struct error *err);
+               const struct recipe *recipe, bool trains, struct plan_shape *shape, struct error *err);
 
 /* plan_references.c. From the candidates that the plan has: its references; that of a method in a task, by the cell
  * that the sweep names. */

@@ -42,10 +42,18 @@ struct sweep_reference {
     uint32_t task, model, tokens, size, examples, seed;
 };
 
+/* A PEFT folder with an adapter that a method starts from. */
+struct sweep_start {
+    char dir[PATH_MAX];          /* resolved as the data set is; "": none */
+    struct digest identity;      /* of its method and tensors: peft_identify */
+    struct method_config method; /* what it is */
+};
+
 /* One row of the methods list: a method with its PET sizes and learning rates. A method is there once for a task. */
 struct sweep_method {
     struct method_config config; /* size is filled per point */
     uint32_t tasks;              /* bits */
+    struct sweep_start start;    /* of none: the adapter that the model is evaluated with */
     uint32_t *sizes;             /* full and none: one entry, 0 */
     size_t size_count;
     uint64_t *examples; /* of this method, a part of the sweep's axis, ascending; none: empty */

@@ -9,14 +9,17 @@
 
 #define OVERRIDE_KEYS                                                                                                  \
     "rates", "reference", "examples", "sequence_length", "batch", "epochs", "max_steps", PASS_KEYS, RECIPE_KEYS
-static const char *const none_keys[] = {"name", "tasks", "sequence_length", NULL};
+static const char *const none_keys[] = {"name", "tasks", "start", "sequence_length", NULL};
 static const char *const full_keys[] = {"name", "tasks", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const lora_keys[] = {"name",    "tasks",        "ranks",          "alpha",       "rank_stabilised",
-                                        "modules", "lora_dropout", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const prompt_keys[] = {"name", "tasks", "lengths", "text", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const lora_keys[] = {"name",    "tasks",        "ranks", "alpha",          "rank_stabilised",
+                                        "modules", "lora_dropout", "start", "learning_rates", OVERRIDE_KEYS,
+                                        NULL};
+static const char *const prompt_keys[] = {"name",  "tasks",          "lengths",     "text",
+                                          "start", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const any_keys[] = {
-    "name",         "tasks",     "ranks",       "lengths",    "widths", "alpha",          "rank_stabilised", "modules",
-    "lora_dropout", "placement", "thaw_layers", "thaw_steps", "text",   "learning_rates", OVERRIDE_KEYS,     NULL};
+    "name",           "tasks",        "ranks",     "lengths",     "widths",     "alpha", "rank_stabilised",
+    "modules",        "lora_dropout", "placement", "thaw_layers", "thaw_steps", "text",  "start",
+    "learning_rates", OVERRIDE_KEYS,  NULL};
 static const char *const prefix_keys[] = {"name", "tasks", "lengths", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const ia3_keys[] = {"name", "tasks", "modules", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const adapter_keys[] = {"name",           "tasks",       "widths", "placement",
@@ -58,6 +61,10 @@ static void read_sizes(const struct config_group *group, const struct sweep *swe
         method->sizes = calloc(1, sizeof *method->sizes);
         method->size_count = method->sizes ? 1 : 0;
         check_sizes(group, sweep, method);
+        return;
+    }
+    if (method->start.dir[0]) {
+        sweep_read_start_size(group, key, method);
         return;
     }
     uint64_t *sizes = config_take_uints(group, key, 1, UINT32_MAX, true, &method->size_count);
@@ -198,6 +205,7 @@ static void read_method(const struct config_group *root, struct sweep *sweep, si
     struct config_group group = sweep_open_method(root, sweep, index);
     check_once(&group, sweep, index);
     sweep_read_options(&group, sweep, method);
+    sweep_read_start(&group, sweep, method);
     read_sizes(&group, sweep, method);
     read_rates(&group, method);
     if (method->config.kind == METHOD_NONE)

@@ -41,6 +41,10 @@ void sweep_read_methods(const struct config_group *root, struct sweep *sweep, co
                         double epochs, bool share);
 /* What one method alone has: alpha, modules, ... */
 void sweep_read_options(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method);
+/* The key "start", after the options: the adapter defines those that the entry does not have. Then, in the place of the
+ * sizes' key, its own. */
+void sweep_read_start(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method);
+void sweep_read_start_size(const struct config_group *group, const char *key, struct sweep_method *method);
 /* Element `index` of the list, with the keys of its method. */
 struct config_group sweep_open_method(const struct config_group *root, const struct sweep *sweep, size_t index);
 /* The shape of the grid: zip, one_at_a_time. */

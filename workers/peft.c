@@ -100,11 +100,24 @@ int peft_digest(const struct safetensors *weights, const struct method_config *m
     struct digest tensors;
     char more[METHOD_TEXT], text[METHOD_TEXT + 256];
     if (safetensors_digest(weights, &tensors, err)) return -1;
-    method_text(method, more, sizeof more);
+    struct method_config plain = *method;
+    plain.dropout = 0; /* of training with it, not of what it is */
+    method_text(&plain, more, sizeof more);
     int length = snprintf(text, sizeof text, "tunelaw-1 adapter weights=%s method=%s size=%u alpha=%.17g%s",
                           tensors.hex, method_name(method->kind), method->size, method->alpha, more);
     *out = digest_of(text, (size_t)length);
     return 0;
+}
+
+int peft_identify(const char *dir, const struct model_config *model, const struct method_config *method,
+                  struct digest *out, struct error *err)
+{
+    struct safetensors *weights = peft_open(dir, model, method, err);
+    if (!weights) return -1;
+    int result = peft_digest(weights, method, out, err);
+    if (result) error_prefix(err, "%s", dir);
+    safetensors_close(weights);
+    return result;
 }
 
 static int load_tensor(const struct parameters *parameters, const struct parameter *p,

@@ -24,6 +24,9 @@ struct safetensors *peft_open(const char *dir, const struct model_config *model,
 /* What the adapter is: a digest of its method and of all its tensors. Reads everything. */
 int peft_digest(const struct safetensors *weights, const struct method_config *method, struct digest *out,
                 struct error *err);
+/* As peft_open and peft_digest, of a folder. */
+int peft_identify(const char *dir, const struct model_config *model, const struct method_config *method,
+                  struct digest *out, struct error *err);
 /* A rank's part of every tensor of the adapter. */
 int peft_load(const struct parameters *parameters, const struct safetensors *weights, struct error *err);
 

@@ -193,7 +193,7 @@ static void put_lora(json_t *object, const struct model_config *model, const str
     put(object, "lora_alpha", number(method->alpha));
     put(object, "use_rslora", json_boolean(method->rank_stabilised));
     put(object, "target_modules", modules);
-    put(object, "lora_dropout", json_real(0));
+    put(object, "lora_dropout", json_real(method->dropout));
     put(object, "bias", json_string("none"));
     put(object, "fan_in_fan_out", json_false());
     put(object, "init_lora_weights", json_true());
@@ -214,7 +214,8 @@ char *peft_describe(const struct model_config *model, const struct method_config
 {
     bool lora = method->kind == METHOD_LORA;
     if (!lora && method->kind != METHOD_PROMPT) {
-        error_set(err, "PEFT has no adapter for the method %s; --hf writes the whole model", method_name(method->kind));
+        error_set(err, "no PEFT folder is written for the method %s, only for lora and prompt",
+                  method_name(method->kind));
         return NULL;
     }
     json_t *object = json_pack("{s:s, s:s, s:b}", "peft_type", lora ? "LORA" : "PROMPT_TUNING", "task_type",

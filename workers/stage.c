@@ -243,6 +243,8 @@ static const struct field stage_fields[] = {
     PLAIN(stage, base, FIELD_DIGEST),
     PLAIN(stage, prefix, FIELD_DIGEST),
     TEXT(stage, import, PATH_MAX),
+    TEXT(stage, start, PATH_MAX),
+    PLAIN(stage, start_digest, FIELD_DIGEST),
     TEXT(stage, dir, DIR_LIMIT),
     TEXT(stage, dataset, PATH_MAX),
     PLAIN(stage, dataset_digest, FIELD_DIGEST),

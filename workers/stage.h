@@ -24,7 +24,9 @@ struct stage {
     struct digest base;   /* finetuning, prefixes: what the base's weights are: the parent, or the digest of `import` */
     struct digest prefix; /* finetuning: the shared beginning that it goes on from; "": it begins with the base */
     char import[PATH_MAX]; /* finetuning: the Hugging Face folder with the base's weights; "": the parent has them */
-    char dir[PATH_MAX];    /* run directory: checkpoints/, logs/ */
+    char start[PATH_MAX];  /* finetuning: the PEFT folder that the method's tensors start from; "": initial values */
+    struct digest start_digest; /* peft_digest of it */
+    char dir[PATH_MAX];         /* run directory: checkpoints/, logs/ */
     char dataset[PATH_MAX];
     struct digest dataset_digest;
     struct model_config model;

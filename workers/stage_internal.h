@@ -29,6 +29,7 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
 
     pthread_mutex_t *io;                      /* held around every use of a checkpoint by a rank: the pack's */
     struct safetensors *weights;              /* of an imported base */
+    struct safetensors *adapter;              /* that the method starts from */
     struct checkpoint *parent, *prefix, *own; /* where this attempt begins; NULL: none */
     struct checkpoint *best;
     struct checkpoint_writer *writer; /* while a file is being written */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "workers/huggingface.h"
+#include "workers/peft.h"
 #include "workers/prompt_text.h"
 #include "workers/stage_internal.h"
 
@@ -203,5 +204,6 @@ int member_load(struct member *member, struct error *err)
         return -1;
     const struct checkpoint *from = run->own ? run->own : run->prefix;
     if (from && !run->start.finished) return load(member, from, true, true, err);
+    if (run->adapter) return peft_load(member->parameters, run->adapter, err);
     return initialise_method(member, err);
 }

@@ -10,6 +10,7 @@
 #include "io/log.h"
 #include "workers/gang.h"
 #include "workers/huggingface.h"
+#include "workers/peft.h"
 #include "workers/stage_files.h"
 #include "workers/stage_internal.h"
 
@@ -17,6 +18,7 @@ void run_close(struct run *run)
 {
     checkpoint_writer_destroy(run->writer);
     if (!run->borrowed) safetensors_close(run->weights);
+    safetensors_close(run->adapter);
     checkpoint_close(run->parent);
     checkpoint_close(run->prefix);
     checkpoint_close(run->own);
@@ -54,6 +56,20 @@ static int open_import(struct run *run, struct error *err)
     return 0;
 }
 
+/* The adapter that the method starts from: still what it was when the sweep was planned. */
+static int open_start(struct run *run, struct error *err)
+{
+    struct digest found;
+    const struct stage *stage = run->stage;
+    if (!stage->start[0]) return 0;
+    run->adapter = peft_open(stage->start, &stage->model, &stage->method, err);
+    if (!run->adapter || peft_digest(run->adapter, &stage->method, &found, err)) return -1;
+    if (strcmp(found.hex, stage->start_digest.hex))
+        return error_set(err, "%s: the adapter has changed: digest %s, planned with %s", stage->start, found.hex,
+                         stage->start_digest.hex);
+    return 0;
+}
+
 struct batch_capacity stage_capacity(const struct stage *stage)
 {
     struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
@@ -81,7 +97,7 @@ int run_open(struct run *run, const struct stage *stage, bool training, struct e
 {
     if (begin(run, stage, training, err)) return -1;
     run->dataset = dataset_open(stage->dataset, err);
-    if (!run->dataset || check_dataset(run, err) || open_import(run, err)) return -1;
+    if (!run->dataset || check_dataset(run, err) || open_import(run, err) || open_start(run, err)) return -1;
     return stage->generate.max_new_tokens ? run_open_tokenizer(run, err) : 0;
 }
 
@@ -92,7 +108,7 @@ int run_open_beside(struct run *run, const struct stage *stage, bool training, c
     run->borrowed = true;
     run->dataset = first->dataset;
     run->weights = first->weights;
-    if (check_dataset(run, err)) return -1;
+    if (check_dataset(run, err) || open_start(run, err)) return -1;
     return stage->generate.max_new_tokens ? run_open_tokenizer(run, err) : 0;
 }
 

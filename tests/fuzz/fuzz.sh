@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzz targets of the readers (libFuzzer, clang 14, address and undefined sanitizers).
-#   fuzz.sh run NAME SECONDS   store, checkpoint, dataset, safetensors, huggingface, config or expression; the corpus and crashes stay in build/fuzz
+#   fuzz.sh run NAME SECONDS   store, checkpoint, dataset, safetensors, huggingface, peft, config or expression; the corpus and crashes stay in build/fuzz
 #   fuzz.sh smoke RUNS         RUNS inputs for each of them, the same ones every time; exit code 77 where there is no clang with libFuzzer
 #   fuzz.sh build              compile all of them
 set -euo pipefail
@@ -8,7 +8,7 @@ source=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd)
 build=${FUZZ_BUILD:-$source/build}
 out=$build/fuzz
 clang=$(command -v clang-14 || command -v clang) || { echo "skipped: no clang"; exit 77; }
-targets="store checkpoint dataset safetensors huggingface config expression"
+targets="store checkpoint dataset safetensors huggingface peft config expression"
 libraries="hdf5 libconfig jansson libxxhash"
 fixed=""
 mkdir -p "$out/object"
@@ -20,7 +20,8 @@ sources() {
     config) echo io/{config,config_scan,config_values,error,digest,text,dataset_format}.c orchestrator/{sweep*,grid}.c \
         workers/{config,method_config,recipe,ul2,architecture,names,metrics,metric_text,ngrams}.c kernels/{precision,random}.c \
         fitting/{settings,law_user,expression,laws}.c ;;
-    huggingface) echo io/{error,digest}.c workers/{huggingface_config,architecture,config,names}.c ;;
+    huggingface) echo io/{error,digest}.c workers/{huggingface_config,json_reader,architecture,config,method_config,names}.c ;;
+    peft) echo io/{error,digest}.c workers/{peft_config,json_reader,architecture,config,method_config,names}.c ;;
     expression) echo io/{error,digest}.c fitting/{law_user,expression,laws}.c ;;
     *) ls io/*.c | grep -v -e tokenizer -e dataset_build -e version ;;
     esac

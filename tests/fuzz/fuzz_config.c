@@ -5,6 +5,7 @@
 #include "io/dataset.h"
 #include "orchestrator/sweep.h"
 #include "workers/huggingface.h"
+#include "workers/peft.h"
 #include "workers/prompt_text.h"
 
 /* Folders of imported models are the fuzzing of safetensors; here there are none. */
@@ -17,6 +18,20 @@ int huggingface_config(const char *dir, struct model_config *model, struct error
 int huggingface_identify(const char *dir, const struct model_config *model, struct digest *out, struct error *err)
 {
     (void)model, (void)out;
+    return error_set(err, "%s: no such folder", dir);
+}
+
+int peft_config(const char *dir, const struct model_config *model, struct method_config *method, struct error *err)
+{
+    (void)model;
+    memset(method, 0, sizeof *method);
+    return error_set(err, "%s: no such folder", dir);
+}
+
+int peft_identify(const char *dir, const struct model_config *model, const struct method_config *method,
+                  struct digest *out, struct error *err)
+{
+    (void)model, (void)method, (void)out;
     return error_set(err, "%s: no such folder", dir);
 }
 

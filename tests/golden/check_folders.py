@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Imported and exported models against transformers: each family is saved by transformers, swept over by Tunelaw (untuned, full
-tuning, LoRA), exported again, and both the folders that came in and those that went out must give transformers the test loss that
-the store has.
+"""Imported and exported models and adapters against transformers and PEFT: each family is saved by transformers, swept over by Tunelaw
+(untuned, full tuning, LoRA, prompt tuning), exported again (adapters as PEFT folders, too), and both the folders that came in and those
+that went out must give transformers and PEFT the test loss that the store has. Then adapters of random weights are saved by PEFT and
+evaluated by Tunelaw as they are.
 
     TUNELAW=build/tunelaw VENV/bin/python tests/golden/check_folders.py        (the packages of make_goldens.py; a few minutes)
 """
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 import h5py
+import peft
 import torch
 import transformers
 
@@ -36,9 +38,28 @@ data = {{ dataset = "data.h5"; }};
 models = ( {models} );
 finetune = {{ examples = [ 64 ]; sequence_length = 64; batch = 8; max_steps = 8; evaluations = 2; }};
 methods = ( {{ name = "none"; }}, {{ name = "full"; learning_rates = [ 1e-3 ]; }},
-            {{ name = "lora"; ranks = [ 4 ]; learning_rates = [ 1e-2 ]; }} );
+            {{ name = "lora"; ranks = [ 4 ]; learning_rates = [ 1e-2 ]; }}, {{ name = "prompt"; lengths = [ 3 ]; learning_rates = [ 1e-1 ]; }} );
 resources = {{ backend = "cpu"; }};
 '''
+AS_IT_IS = '''
+name = "adapters";
+data = {{ dataset = "data.h5"; }};
+models = ( {{ name = "m"; import = "{model}"; tokens = 1000; }} );
+finetune = {{ examples = [ 64 ]; sequence_length = 64; batch = 8; max_steps = 8; evaluations = 2; }};
+methods = ( {{ name = "none"; start = "{adapter}"; }} );
+resources = {{ backend = "cpu"; }};
+'''
+LORA = dict(task_type='CAUSAL_LM', r=4, lora_alpha=6)
+
+
+def adapters_of(name):
+    """What PEFT makes beside a model; the places of matrices have other names in GPT-NeoX."""
+    chosen = ['query_key_value', 'dense_4h_to_h'] if 'neox' in name else ['q_proj', 'v_proj', 'down_proj']
+    return {
+        'lora': peft.LoraConfig(**LORA, target_modules=chosen, lora_dropout=0.1),
+        'rslora': peft.LoraConfig(**LORA, target_modules='all-linear', use_rslora=True),
+        'prompt': peft.PromptTuningConfig(task_type='CAUSAL_LM', num_virtual_tokens=5),
+    }
 
 
 def save_model(name, folder):
@@ -55,24 +76,64 @@ def save_model(name, folder):
     model.to(torch.bfloat16 if cut else torch.float32).save_pretrained(folder, max_shard_size='100KB' if cut else '5GB')
 
 
-def test_loss(folder, data):
-    """Nats per target token, as transformers computes them."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+def load(folder, adapter=None):
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return (peft.PeftModel.from_pretrained(model, adapter) if adapter else model).eval()
+
+
+def test_loss(model, data):
+    """Nats per target token, as transformers and PEFT compute them."""
     total, count = 0.0, 0
     with h5py.File(data) as f, torch.no_grad():
         tokens, offsets, sources = (f[f'examples/test/{part}'][:].astype(int) for part in ('tokens', 'offsets', 'sources'))
         for i, source in enumerate(sources):
             ids = torch.tensor(tokens[offsets[i]:offsets[i + 1]])
-            logits = model(ids[None]).logits[0, :-1].double().log_softmax(-1)
-            losses = -logits[torch.arange(len(ids) - 1), ids[1:]][source - 1:]
+            logits = model(input_ids=ids[None], attention_mask=torch.ones_like(ids)[None]).logits[0, -len(ids):-1]  # a prompt stands before
+            losses = -logits.double().log_softmax(-1)[torch.arange(len(ids) - 1), ids[1:]][source - 1:]
             total += losses.sum().item()
             count += len(losses)
     return total / count
 
 
+def check_exports(place, run):
+    """What went out, of every row of a run; the worst relative difference."""
+    worst, data = 0.0, place.dir('data.h5')
+    for row in json.loads(place.call('export', run, '--format', 'json').stdout):
+        base, folders = place.dir(row['model']), {}
+        for form in ['--hf'] * (row['method'] != 'prompt') + ['--peft'] * (row['method'] in ('lora', 'prompt')):
+            out = place.dir(f'out{row["row"]}{form}')
+            place.call('export', run, '--point', row['identity'], form, out)
+            folders[form[2:]] = load(out) if form == '--hf' else load(base, out)
+        if row['method'] == 'none':
+            folders['in'] = load(base)
+        errors = {form: abs(test_loss(model, data) / row['test_loss'] - 1) for form, model in folders.items()}
+        worst = max(worst, *errors.values())
+        print(f'{row["model"]:18} {row["method"]:7} ' + ', '.join(f'{form} {error:.0e}' for form, error in errors.items()), flush=True)
+    return worst
+
+
+def check_adapter(place, name, what, config):
+    """An adapter that PEFT saves, with weights large enough to matter, evaluated as it is."""
+    torch.manual_seed(2)
+    model = peft.get_peft_model(load(place.dir(name)), config).eval()
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    adapter = f'{name}-{what}'
+    model.save_pretrained(place.dir(adapter))
+    with open(place.dir(f'{adapter}.cfg'), 'w') as f:
+        f.write(AS_IT_IS.format(model=name, adapter=adapter))
+    place.run(place.dir(f'{adapter}-run'), config=place.dir(f'{adapter}.cfg'))
+    row = json.loads(place.call('export', place.dir(f'{adapter}-run'), '--format', 'json').stdout)[0]
+    untuned = test_loss(load(place.dir(name)), place.dir('data.h5'))
+    assert abs(row['test_loss'] / untuned - 1) > 1e-3, 'the adapter has no effect'
+    error = abs(test_loss(model, place.dir('data.h5')) / row['test_loss'] - 1)
+    print(f'{name:18} {what:7} from PEFT {error:.0e}', flush=True)
+    return error
+
+
 def main():
     torch.set_num_threads(1)
-    worst = 0.0
     with Place() as place:
         for name in MODELS:
             save_model(name, place.dir(name))
@@ -80,13 +141,10 @@ def main():
             f.write(SWEEP.format(models=', '.join(f'{{ name = "{name}"; import = "{name}"; tokens = 1000; }}' for name in MODELS)))
         run = place.dir('run')
         place.run(run, config=place.dir('folders.cfg'))
-        for row in json.loads(place.call('export', run, '--format', 'json').stdout):
-            out = place.dir(f'out{row["row"]}')
-            place.call('export', run, '--point', row['identity'], '--hf', out)
-            folders = [out] + ([place.dir(row['model'])] if row['method'] == 'none' else [])
-            errors = [abs(test_loss(folder, place.dir('data.h5')) / row['test_loss'] - 1) for folder in folders]
-            worst = max(worst, *errors)
-            print(f'{row["model"]:18} {row["method"]:5} out {errors[0]:.0e}' + (f', in {errors[1]:.0e}' if errors[1:] else ''), flush=True)
+        worst = check_exports(place, run)
+        for name in MODELS:
+            for what, config in adapters_of(name).items():
+                worst = max(worst, check_adapter(place, name, what, config))
     print(f'worst relative difference {worst:.1e}')
     return worst > BOUND
 

@@ -205,7 +205,8 @@ static void mistakes_in_methods(void **state)
     sweep_refused(
         &t,
         ":7: methods[0].rank: unknown key, did you mean ranks?; allowed: name, tasks, ranks, lengths, widths, alpha, "
-        "rank_stabilised, modules, lora_dropout, placement, thaw_layers, thaw_steps, text, learning_rates, rates, "
+        "rank_stabilised, modules, lora_dropout, placement, thaw_layers, thaw_steps, text, start, learning_rates, "
+        "rates, "
         "reference, examples, "
         "sequence_length, batch, epochs, "
         "max_steps, evaluations, "

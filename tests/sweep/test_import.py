@@ -1,4 +1,5 @@
-"""Models that go out as Hugging Face folders and come in again: what a point was tested with is what the next sweep starts from."""
+"""Models that go out as Hugging Face folders, and adapters as PEFT folders, and come in again: what a point was tested with is what the
+next sweep starts from."""
 import glob
 import json
 import unittest
@@ -11,7 +12,7 @@ name = "imported";
 data = {{ dataset = "data.h5"; valid_examples = 40; test_examples = 60; }};
 models = ( {models} );
 finetune = {{ examples = [ 64 ]; sequence_length = 64; batch = 16; max_steps = {steps}; evaluations = 2; }};
-methods = ( {{ name = "none"; }}, {{ name = "lora"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; }} );
+methods = ( {methods} );
 resources = {{ backend = "cpu"; tensor_parallel = {degree}; devices = 2; checkpoint_steps = 5; }};
 '''
 
@@ -20,9 +21,12 @@ def rows(place, dir):
     return json.loads(place.call('export', dir, '--format', 'json').stdout)
 
 
-def write_sweep(place, name, models, degree=1, steps=8):
+METHODS = '{ name = "none"; }, { name = "lora"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; }'
+
+
+def write_sweep(place, name, models, degree=1, steps=8, methods=METHODS):
     with open(place.dir(name), 'w') as f:
-        f.write(IMPORTS.format(models=models, degree=degree, steps=steps))
+        f.write(IMPORTS.format(models=models, degree=degree, steps=steps, methods=methods))
     return place.dir(name)
 
 
@@ -62,6 +66,90 @@ class Import(unittest.TestCase):
             refused = place.call('export', first, '--point', prompt['identity'], '--hf', place.dir('no'), check=False)
             self.assertNotEqual(refused.returncode, 0)
             self.assertIn('cannot be taken up by the weights', refused.stderr)
+
+    def adapter(self, place, base, row):
+        """A row's adapter on the exported base: as it is, and as what training starts from; alone and in a gang."""
+        method, out = row['method'], f'{row["method"]}-adapter'
+        place.call('export', place.dir('first'), '--point', row['identity'], '--peft', place.dir(out))
+        said = json.loads(place.call('import', place.dir(out), '--base', place.dir(base), '--json').stdout)
+        self.assertEqual((said['method'], said['size']), (method, row['pet_size']))
+        model = f'{{ name = "m"; import = "{base}"; tokens = 1000; }}'
+        dropout = ' lora_dropout = 0.1;' if method == 'lora' else ''
+        still = f'{{ name = "none"; start = "{out}"; }}, {{ name = "{method}"; start = "{out}"; learning_rates = [ 1e-9 ];{dropout} }}'
+        config = write_sweep(place, f'{out}.cfg', model, methods=still)
+        for degree in (1, 2):
+            dir = place.dir(f'{out}-{degree}')
+            place.run(dir, config=write_sweep(place, f'{out}-{degree}.cfg', model, degree, methods=still))
+            found = {other['method']: other for other in rows(place, dir)}
+            self.assertEqual((found['none']['finetune_examples'], found['none']['trainable_parameters']), (0, 0))
+            self.assertEqual(found[method]['pet_size'], row['pet_size'])
+            if degree == 1:
+                self.assertEqual(found['none']['test_loss'], row['test_loss'])
+            self.assertAlmostEqual(found['none']['test_loss'] / row['test_loss'], 1, delta=1e-5)
+            self.assertAlmostEqual(found[method]['test_loss'] / row['test_loss'], 1, delta=1e-5)
+            place.call('verify', dir, '--reevaluate', 'all')
+        # what is evaluated as it is goes out as it came in
+        same = place.dir(f'{out}-again')
+        place.call('export', place.dir(f'{out}-1'), '--point', found['none']['identity'], '--peft', same)
+        with open(f'{place.dir(out)}/adapter_model.safetensors', 'rb') as a, open(f'{same}/adapter_model.safetensors', 'rb') as b:
+            self.assertEqual(a.read(), b.read())
+        return config, out
+
+    def test_adapters_out_and_in(self):
+        with Place() as place:
+            first = place.dir('first')
+            place.run(first)
+            mine = [row for row in rows(place, first) if row['model'] == 'm' and row['pretrain_tokens'] > 20000]
+            row = next(row for row in mine if row['method'] == 'none')
+            place.call('export', first, '--point', row['identity'], '--hf', place.dir('base'))
+            for method in ('lora', 'prompt'):
+                tuned = next(row for row in mine if row['method'] == method)
+                self.assertNotAlmostEqual(tuned['test_loss'] / row['test_loss'], 1, delta=1e-3)
+                config, out = self.adapter(place, 'base', tuned)
+            full = next(row for row in mine if row['method'] == 'full')
+            refused = place.call('export', first, '--point', full['identity'], '--peft', place.dir('no'), check=False)
+            self.assertNotEqual(refused.returncode, 0)
+            self.assertIn('no PEFT folder is written for the method full', refused.stderr)
+
+            # another adapter in the same place is another point, and a run on it is refused
+            identities = {row['identity'] for row in rows(place, place.dir(f'{out}-1'))}
+            with open(place.dir(f'{out}/adapter_model.safetensors'), 'r+b') as f:
+                f.seek(-1, 2)
+                f.write(b'\x40')
+            again = place.call('plan', config, '--dir', place.dir(f'{out}-1'), check=False)
+            self.assertIn('2 are new', again.stdout)
+            other = place.dir('other')
+            place.run(other, config=config)
+            self.assertFalse(identities & {row['identity'] for row in rows(place, other)})
+
+    def test_wrong_adapters_are_refused(self):
+        with Place() as place:
+            first = place.dir('first')
+            place.run(first)
+            mine = [row for row in rows(place, first) if row['model'] == 'm']
+            row = next(row for row in mine if row['method'] == 'none')
+            place.call('export', first, '--point', row['identity'], '--hf', place.dir('base'))
+            row = next(row for row in mine if row['method'] == 'lora')
+            place.call('export', first, '--point', row['identity'], '--peft', place.dir('adapter'))
+            good, model = 'learning_rates = [ 1e-2 ];', '{ name = "m"; import = "base"; tokens = 1000; }'
+            small = '{ name = "s"; layers = 1; width = 16; heads = 2; ffn = 32; }'
+            pretrain = 'pretrain = { tokens = [ 12800 ]; sequence_length = 64; batch = 8; learning_rate = 3e-3; };'
+            for models, methods, more, wanted in (
+                    (model, f'{{ name = "lora"; start = "adapter"; ranks = [ 3 ]; {good} }}', '', 'the adapter in start has 2'),
+                    (model, f'{{ name = "lora"; start = "adapter"; ranks = [ 2 ]; alpha = 3.0; {good} }}', '', 'the adapter in start has alpha 8'),
+                    (model, f'{{ name = "lora"; start = "adapter"; modules = [ "q_proj" ]; {good} }}', '', 'the adapter in start has others'),
+                    (model, f'{{ name = "lora"; start = "adapter"; rank_stabilised = true; {good} }}', '', 'the adapter in start has false'),
+                    (model, f'{{ name = "prompt"; start = "adapter"; {good} }}', '', 'is an adapter of the method lora'),
+                    (model, f'{{ name = "full"; start = "adapter"; {good} }}', '', 'start'),
+                    (model, f'{{ name = "lora"; start = "missing"; {good} }}', '', 'missing/adapter_config.json'),
+                    (f'{model}, {small}', f'{{ name = "lora"; start = "adapter"; {good} }}', pretrain, 'on model "s"')):
+                config = write_sweep(place, 'wrong.cfg', models, methods=methods)
+                with open(config, 'a') as f:
+                    f.write(more)
+                refused = place.call('plan', config, check=False)
+                self.assertNotEqual(refused.returncode, 0, methods)
+                self.assertIn(wanted, refused.stderr)
+                self.assertIn('wrong.cfg:', refused.stderr)
 
     def test_a_killed_sweep_on_imports_ends_with_the_same_bytes(self):
         with Place() as place:
