@@ -259,7 +259,8 @@ static int parse(char **words, struct setting *s, struct error *err)
     int method = method_find(words[8]);
     for (int i = 0; i < 13; i++)
         n[i] = (uint32_t)strtoul(words[i], NULL, 10);
-    s->model = (struct model_config){"bench", n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7] != 0, 10000, 1e-5, {0}};
+    s->model = (struct model_config){"bench", n[0],      n[1],  n[2], n[3],          n[4], n[5],
+                                     n[6],    n[7] != 0, 10000, 1e-5, {.factor = 0}, {0}};
     if (method < 0) return error_set(err, "no method \"%s\"", words[8]);
     s->method = (struct method_config){.kind = (enum method_kind)method, .size = n[9], .alpha = 16};
     s->recipe = (struct recipe){.learning_rate = 1e-4,

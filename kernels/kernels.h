@@ -22,6 +22,7 @@
 
 #include "io/error.h"
 #include "kernels/precision.h"
+#include "kernels/rotary.h"
 
 #define KERNELS_ABI 8 /* of struct kernels, checked when a plugin is loaded */
 
@@ -155,10 +156,10 @@ struct kernels {
     void (*merge_heads)(struct device *device, size_t tokens, size_t heads, size_t head_width, const float *q,
                         const float *k, const float *v, float *qkv);
 
-    /* Rotary positions (Su et al. 2021), in place, on the first `turned` elements of a head, the others stay: the Llama
-     * pairing, element i of their first half with element i of their second. x[T][heads][head_width]; angle = position
-     * * theta^(-2i/turned). turned: even, at most head_width. inverse: rotate back (the backward pass). */
-    void (*rotary)(struct device *device, size_t tokens, size_t heads, size_t head_width, size_t turned, float theta,
+    /* Rotary positions (Su et al. 2021), in place, on the first rotary->turned elements of a head, the others stay: the
+     * Llama pairing, element i of their first half with element i of their second. x[T][heads][head_width]; angle =
+     * position * rotary_frequency(rotary, i). inverse: rotate back (the backward pass). */
+    void (*rotary)(struct device *device, size_t tokens, size_t heads, size_t head_width, const struct rotary *rotary,
                    const int32_t *positions, bool inverse, float *x);
 
     /* Causal attention inside each sequence and to its prefix, scale 1/sqrt(D). q, out [T][H][D]; k, v [T][G][D]; lse

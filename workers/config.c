@@ -49,6 +49,11 @@ int model_text(const struct model_config *model, char *out, size_t size)
                  " ffn=%" PRIu32 " vocabulary=%" PRIu32 " tied=%d rope_theta=%.17g norm_epsilon=%.17g",
                  model->layers, model->width, model->heads, model->kv_heads, model->head_width, model->ffn,
                  model->vocabulary, model->tied, model->rope_theta, model->norm_epsilon);
+    const struct rotary_scaling *s = &model->rope_scaling;
+    if (s->factor > 0 && used >= 0 && (size_t)used < size)
+        used += snprintf(out + used, size - (size_t)used,
+                         " rope_factor=%.17g rope_low=%.17g rope_high=%.17g rope_original=%" PRIu32, s->factor, s->low,
+                         s->high, s->original);
     if (used < 0 || (size_t)used >= size || is_llama(a)) return used;
     return used + snprintf(out + used, size - (size_t)used,
                            " family=%s norm=%s activation=%s norm_after=%d parallel=%d qk_norm=%d fused_qkv=%d "
@@ -101,6 +106,19 @@ static int check_architecture(const struct model_config *model, struct error *er
     return 0;
 }
 
+static int check_scaling(const struct rotary_scaling *s, struct error *err)
+{
+    bool off = s->factor == 0 && s->low == 0 && s->high == 0 && !s->original;
+    bool linear = s->low == 0 && s->high == 0 && !s->original, blend = s->low > 0 && s->high > s->low && s->original;
+    bool finite = isfinite(s->factor) && isfinite(s->low) && isfinite(s->high);
+    if (finite && (off || (s->factor >= 1 && (linear || blend)))) return 0;
+    return error_set(
+        err,
+        "rotary positions are scaled by factor %g, from %g and to %g waves in %u tokens; allowed: a factor of "
+        "at least 1, waves 0 < from < to",
+        s->factor, s->low, s->high, s->original);
+}
+
 int model_config_check(const struct model_config *model, struct error *err)
 {
     if (check_range("layers", model->layers, LAYERS_LIMIT, err) ||
@@ -110,7 +128,8 @@ int model_config_check(const struct model_config *model, struct error *err)
         check_range("ffn", model->ffn, FFN_LIMIT, err) ||
         check_range("vocabulary", model->vocabulary, VOCABULARY_LIMIT, err))
         return -1;
-    if (check_heads(model, err) || check_architecture(model, err)) return -1;
+    if (check_heads(model, err) || check_architecture(model, err) || check_scaling(&model->rope_scaling, err))
+        return -1;
     if (!isfinite(model->rope_theta) || model->rope_theta <= 1.0)
         return error_set(err, "rope_theta %g is out of range; allowed: above 1", model->rope_theta);
     if (!isfinite(model->norm_epsilon) || model->norm_epsilon <= 0.0 || model->norm_epsilon > 1.0)

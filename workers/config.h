@@ -9,6 +9,7 @@
 
 #include "io/error.h"
 #include "kernels/precision.h"
+#include "kernels/rotary.h"
 #include "workers/architecture.h"
 #include "workers/ul2.h"
 
@@ -18,6 +19,7 @@ struct model_config {
     uint32_t layers, width, heads, kv_heads, head_width, ffn, vocabulary;
     bool tied; /* the output matrix is the embedding */
     double rope_theta, norm_epsilon;
+    struct rotary_scaling rope_scaling; /* of imported models alone */
     struct architecture architecture;
 };
 

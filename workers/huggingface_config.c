@@ -39,6 +39,25 @@ static enum activation take_activation(struct json_reader *reader, enum model_fa
     return ACTIVATION_SWIGLU;
 }
 
+/* Frequencies stretched for longer contexts (kernels/rotary.h). */
+static void take_scaling(struct json_reader *rope, struct rotary_scaling *out)
+{
+    const char *type = json_take_string(rope, "rope_type", json_take_string(rope, "type", "default"));
+    *out = (struct rotary_scaling){.factor = 0};
+    if (!strcmp(type, "default")) return;
+    bool blended = !strcmp(type, "llama3");
+    if (!blended && strcmp(type, "linear"))
+        json_refuse(rope, "positions are scaled by \"%.60s\"; allowed: default, linear, llama3", type);
+    out->factor = json_take_number(rope, "factor", 0);
+    if (!(out->factor >= 1)) json_fail(rope, "factor", "is not at least 1");
+    if (!blended) return;
+    out->low = json_take_number(rope, "low_freq_factor", 0);
+    out->high = json_take_number(rope, "high_freq_factor", 0);
+    out->original = json_take_count(rope, "original_max_position_embeddings", 0);
+    if (!(out->low > 0 && out->high > out->low))
+        json_fail(rope, "high_freq_factor", "is not above low_freq_factor above 0");
+}
+
 /* Positions, as transformers 5 (rope_parameters) and as earlier versions write them. */
 static void take_rotary(struct json_reader *reader, struct model_config *model)
 {
@@ -50,11 +69,10 @@ static void take_rotary(struct json_reader *reader, struct model_config *model)
         const json_t *object = json_value_of(reader, keys[i]);
         if (!object) continue;
         struct json_reader rope = {object, reader->err, false};
-        const char *type = json_take_string(&rope, "rope_type", json_take_string(&rope, "type", "default"));
         theta = json_take_number(&rope, "rope_theta", theta);
         share = json_take_number(&rope, "partial_rotary_factor", share);
         if (!json_is_object(object)) json_fail(&rope, keys[i], "is no object");
-        if (strcmp(type, "default")) json_refuse(&rope, "positions are scaled by \"%.60s\"; allowed: default", type);
+        if (json_is_object(object)) take_scaling(&rope, &model->rope_scaling);
         reader->failed |= rope.failed;
     }
     if (!(share > 0 && share <= 1)) json_fail(reader, "partial_rotary_factor", "is not above 0 and at most 1");
@@ -148,6 +166,20 @@ static void put(json_t *object, const char *key, json_t *value)
     json_object_set_new(object, key, value);
 }
 
+/* As earlier versions of transformers read it, too. */
+static void put_scaling(json_t *object, const struct rotary_scaling *s)
+{
+    json_t *scaling = json_object();
+    put(scaling, "rope_type", json_string(s->high > 0 ? "llama3" : "linear"));
+    put(scaling, "factor", json_real(s->factor));
+    if (s->high > 0) {
+        put(scaling, "low_freq_factor", json_real(s->low));
+        put(scaling, "high_freq_factor", json_real(s->high));
+        put(scaling, "original_max_position_embeddings", json_integer(s->original));
+    }
+    put(object, "rope_scaling", scaling);
+}
+
 static void put_neox(json_t *object, const struct model_config *model)
 {
     const struct architecture *a = &model->architecture;
@@ -199,6 +231,7 @@ char *huggingface_describe(const struct model_config *model, struct error *err)
     put(object, "bos_token_id", json_null());
     put(object, "eos_token_id", json_null());
     put(object, "pad_token_id", json_null());
+    if (model->rope_scaling.factor > 0) put_scaling(object, &model->rope_scaling);
     if (a->family == FAMILY_NEOX)
         put_neox(object, model);
     else

@@ -5,12 +5,11 @@ static void rotate(const struct model *model, const struct pass *pass, bool inve
 {
     const struct kernels *kernels = model->kernels;
     const struct attention *a = &pass->attention;
-    float theta = (float)model->config.rope_theta;
     size_t turned = model->config.architecture.rotary_width;
-    if (!turned) turned = a->head_width;
-    kernels->rotary(model->device, pass->tokens, a->heads, a->head_width, turned, theta, model->positions, inverse, q);
-    kernels->rotary(model->device, pass->tokens, a->kv_heads, a->head_width, turned, theta, model->positions, inverse,
-                    k);
+    const struct rotary rotary = {turned ? turned : a->head_width, (float)model->config.rope_theta,
+                                  model->config.rope_scaling};
+    kernels->rotary(model->device, pass->tokens, a->heads, a->head_width, &rotary, model->positions, inverse, q);
+    kernels->rotary(model->device, pass->tokens, a->kv_heads, a->head_width, &rotary, model->positions, inverse, k);
 }
 
 /* q, k, v of this rank's heads, from one matrix or three. */

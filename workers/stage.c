@@ -146,6 +146,14 @@ static const struct field architecture_fields[] = {
     {.key = NULL},
 };
 
+static const struct field rope_scaling_fields[] = {
+    REAL(rotary_scaling, factor),
+    REAL(rotary_scaling, low),
+    REAL(rotary_scaling, high),
+    U32(rotary_scaling, original, 0, UINT32_MAX),
+    {.key = NULL},
+};
+
 static const struct field model_fields[] = {
     TEXT(model_config, name, sizeof((struct model_config *)0)->name),
     U32(model_config, layers, 1, 1 << 16),
@@ -158,6 +166,7 @@ static const struct field model_fields[] = {
     PLAIN(model_config, tied, FIELD_BOOL),
     REAL(model_config, rope_theta),
     REAL(model_config, norm_epsilon),
+    OBJECT(model_config, rope_scaling, rope_scaling_fields),
     OBJECT(model_config, architecture, architecture_fields),
     {.key = NULL},
 };

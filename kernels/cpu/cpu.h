@@ -7,8 +7,8 @@
 extern const struct kernels kernels_cpu;
 
 struct rotary_table {
-    size_t count, turned; /* positions 0 .. count-1 */
-    float theta;
+    size_t count; /* positions 0 .. count-1 */
+    struct rotary rotary;
     float *angles; /* [count][turned]: cosines, then sines */
 };
 
@@ -65,7 +65,7 @@ void cpu_swiglu_forward(struct device *device, size_t n, const float *gate, cons
 void cpu_swiglu_backward(struct device *device, size_t n, const float *gate, const float *up, const float *dout,
                          float *dgate, float *dup);
 
-void cpu_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, size_t turned, float theta,
+void cpu_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, const struct rotary *rotary,
                 const int32_t *positions, bool inverse, float *x);
 void cpu_attention_forward(struct device *device, const struct attention *shape, const float *q, const float *k,
                            const float *v, float *out, float *lse);

@@ -83,21 +83,29 @@ void cpu_rms_norm_backward(struct device *device, size_t rows, size_t width, con
 }
 
 /* The cosines, then the sines, of one position. */
-static void rotary_angles(int64_t position, size_t turned, float theta, float *angles)
+static void rotary_angles(int64_t position, const struct rotary *rotary, float *angles)
 {
-    size_t half = turned / 2;
+    size_t half = rotary->turned / 2;
     for (size_t i = 0; i < half; i++) {
-        double angle = (double)position * pow((double)theta, -2.0 * (double)i / (double)turned);
+        double angle = (double)position * rotary_frequency(rotary, i);
         angles[i] = (float)cos(angle);
         angles[half + i] = (float)sin(angle);
     }
 }
 
+static bool same_rotary(const struct rotary *a, const struct rotary *b)
+{
+    const struct rotary_scaling *s = &a->scaling, *t = &b->scaling;
+    return a->turned == b->turned && a->theta == b->theta && s->factor == t->factor && s->low == t->low &&
+           s->high == t->high && s->original == t->original;
+}
+
 /* Angles of positions 0 .. count-1, kept from call to call; false where there is no memory. */
-static bool rotary_table(struct device *device, size_t count, size_t turned, float theta)
+static bool rotary_table(struct device *device, size_t count, const struct rotary *rotary)
 {
     struct rotary_table *table = &device->rotary;
-    if (table->turned != turned || table->theta != theta) table->count = 0;
+    size_t turned = rotary->turned;
+    if (!same_rotary(&table->rotary, rotary)) table->count = 0;
     if (count <= table->count) return true;
     float *angles = realloc(table->angles, count * turned * sizeof *angles);
     if (!angles) {
@@ -106,10 +114,9 @@ static bool rotary_table(struct device *device, size_t count, size_t turned, flo
     }
     table->angles = angles;
     for (size_t i = table->count; i < count; i++) {
-        rotary_angles((int64_t)i, turned, theta, angles + i * turned);
+        rotary_angles((int64_t)i, rotary, angles + i * turned);
     }
-    table->turned = turned;
-    table->theta = theta;
+    table->rotary = *rotary;
     table->count = count;
     return true;
 }
@@ -128,20 +135,21 @@ CLONES static void rotate(size_t heads, size_t head_width, size_t half, const fl
     }
 }
 
-void cpu_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, size_t turned, float theta,
+void cpu_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, const struct rotary *rotary,
                 const int32_t *positions, bool inverse, float *x)
 {
     enum { LONGEST = 1 << 16 }; /* positions beyond are computed at each use */
+    size_t turned = rotary->turned;
     int32_t last = 0;
     for (size_t t = 0; t < tokens; t++)
         last = positions[t] > last && positions[t] < LONGEST ? positions[t] : last;
     float *own = cpu_scratch(device, turned * (size_t)device->threads);
-    if (!own || !rotary_table(device, (size_t)last + 1, turned, theta)) return;
+    if (!own || !rotary_table(device, (size_t)last + 1, rotary)) return;
     FOR_PARTS(device, tokens, heads * turned, 1, begin, end)
     for (size_t t = begin; t < end; t++) {
         bool known = positions[t] >= 0 && positions[t] <= last;
         float *angles = own + part_ * turned;
-        if (!known) rotary_angles(positions[t], turned, theta, angles);
+        if (!known) rotary_angles(positions[t], rotary, angles);
         const float *row = known ? device->rotary.angles + (size_t)positions[t] * turned : angles;
         rotate(heads, head_width, turned / 2, row, inverse, x + t * heads * head_width);
     }

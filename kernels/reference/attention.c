@@ -4,14 +4,14 @@
 
 #include "kernels/reference/reference.h"
 
-void reference_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, size_t turned, float theta,
-                      const int32_t *positions, bool inverse, float *x)
+void reference_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width,
+                      const struct rotary *rotary, const int32_t *positions, bool inverse, float *x)
 {
     (void)device;
-    size_t half = turned / 2;
+    size_t half = rotary->turned / 2;
     for (size_t t = 0; t < tokens; t++) {
         for (size_t i = 0; i < half; i++) {
-            double angle = positions[t] * pow((double)theta, -2.0 * (double)i / (double)turned);
+            double angle = positions[t] * rotary_frequency(rotary, i);
             double c = cos(angle), s = inverse ? -sin(angle) : sin(angle);
             for (size_t h = 0; h < heads; h++) {
                 float *head = x + (t * heads + h) * head_width;

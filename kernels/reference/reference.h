@@ -38,8 +38,8 @@ void reference_swiglu_forward(struct device *device, size_t n, const float *gate
 void reference_swiglu_backward(struct device *device, size_t n, const float *gate, const float *up, const float *dout,
                                float *dgate, float *dup);
 
-void reference_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, size_t turned, float theta,
-                      const int32_t *positions, bool inverse, float *x);
+void reference_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width,
+                      const struct rotary *rotary, const int32_t *positions, bool inverse, float *x);
 void reference_attention_forward(struct device *device, const struct attention *shape, const float *q, const float *k,
                                  const float *v, float *out, float *lse);
 void reference_attention_backward(struct device *device, const struct attention *shape, const float *q, const float *k,

@@ -26,6 +26,8 @@ SHAPE = dict(vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2, num_att
 GROUPED = dict(SHAPE, num_key_value_heads=2)
 MODELS = {
     'llama': (transformers.LlamaForCausalLM, transformers.LlamaConfig(**GROUPED, tie_word_embeddings=True)),
+    'llama3': (transformers.LlamaForCausalLM, transformers.LlamaConfig(**GROUPED, rope_parameters=dict(
+        rope_type='llama3', rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64))),
     'mistral': (transformers.MistralForCausalLM, transformers.MistralConfig(**GROUPED, sliding_window=512)),
     'qwen2': (transformers.Qwen2ForCausalLM, transformers.Qwen2Config(**GROUPED)),
     'olmo2': (transformers.Olmo2ForCausalLM, transformers.Olmo2Config(**GROUPED)),

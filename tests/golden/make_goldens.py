@@ -4,7 +4,7 @@
     python3 -m venv VENV && VENV/bin/pip install torch transformers peft h5py
     VENV/bin/python tests/golden/make_goldens.py [FOLDER]
     VENV/bin/python tests/golden/make_goldens.py --optimisers [FOLDER]   (optimisers/curves.h5 alone)
-    VENV/bin/python tests/golden/make_goldens.py --add [FOLDER]          (methods that the files do not have yet)
+    VENV/bin/python tests/golden/make_goldens.py --add [FOLDER]          (models and methods that the files do not have yet)
 
 One file FAMILY_NAME.h5 a model:
     /                       attributes: the model's configuration, made_with; family, norm and activation as numbers, in the
@@ -73,6 +73,10 @@ MODELS = {
                           rope_theta=10000.0, norm_epsilon=1e-5, rotary_width=2),
     "neox_sequential": dict(NEOX, activation=2, parallel=0, layers=2, width=32, heads=2, kv_heads=2, head_width=16, ffn=39,
                             vocabulary=41, tied=True, rope_theta=500.0, norm_epsilon=1e-3, rotary_width=8),
+    "llama3_scaled": dict(layers=2, width=24, heads=2, kv_heads=1, head_width=16, ffn=33, vocabulary=55, tied=True,
+                          rope_theta=10000.0, norm_epsilon=1e-5, rope_factor=8.0, rope_low=1.0, rope_high=4.0, rope_original=64),
+    "neox_linear_scaled": dict(NEOX, layers=2, width=32, heads=2, kv_heads=2, head_width=16, ffn=35, vocabulary=45, tied=False,
+                               rope_theta=500.0, norm_epsilon=1e-5, rotary_width=8, rope_factor=2.5),
 }
 METHODS = {
     "full": dict(size=0, alpha=0.0, learning_rate=3e-3),
@@ -110,13 +114,26 @@ def norm_in_double(self, x):
     return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
 
 
+def scaled(rope, frequencies):
+    """transformers' modeling_rope_utils: frequencies stretched for longer contexts."""
+    if rope["rope_type"] == "default":
+        return frequencies
+    if rope["rope_type"] == "linear":
+        return frequencies / rope["factor"]
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    waves = rope["original_max_position_embeddings"] * frequencies / (2 * math.pi)
+    share = ((waves - low) / (high - low)).clamp(0, 1)
+    return (1 - share) * frequencies / rope["factor"] + share * frequencies
+
+
 def rotary_in_double(self, x, position_ids):
     """As norm_in_double, for the angles."""
     config = self.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     width = int(width * config.rope_parameters.get("partial_rotary_factor", 1.0))
     powers = torch.arange(0, width, 2, dtype=torch.float64) / width
-    angles = position_ids[..., None].double() * config.rope_parameters["rope_theta"] ** -powers
+    frequencies = scaled(config.rope_parameters, config.rope_parameters["rope_theta"] ** -powers)
+    angles = position_ids[..., None].double() * frequencies
     angles = torch.cat((angles, angles), dim=-1)
     return angles.cos(), angles.sin()
 
@@ -147,6 +164,11 @@ def config_of(family):
                   hidden_act=ACTIVATIONS[family["activation"]], attn_implementation="sdpa",
                   pad_token_id=None, eos_token_id=None)  # a padding token's embedding would get no gradient
     rope = {"rope_type": "default", "rope_theta": family["rope_theta"]}
+    if family.get("rope_high"):
+        rope.update(rope_type="llama3", factor=family["rope_factor"], low_freq_factor=family["rope_low"],
+                    high_freq_factor=family["rope_high"], original_max_position_embeddings=family["rope_original"])
+    elif family.get("rope_factor"):
+        rope.update(rope_type="linear", factor=family["rope_factor"])
     name = FAMILIES[family["family"]]
     if name == "gpt_neox":
         rope["partial_rotary_factor"] = family["rotary_width"] / family["head_width"]
@@ -472,7 +494,7 @@ def main():
         family = dict(ARCHITECTURE, **family)
         path = folder / f"{name}.h5"
         batches = make_batches(family["vocabulary"], torch.Generator().manual_seed(1000 + index))
-        if "--add" not in sys.argv:
+        if "--add" not in sys.argv or not path.exists():
             put_model(path, family, index, batches)
         print(path.name)
         with h5py.File(path, "r+", libver=("earliest", "v108")) as file:

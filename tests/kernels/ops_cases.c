@@ -413,7 +413,8 @@ CALL(gelu_backward_call)
     k->gelu_backward(d, P(0), P(2), B(0), B(1), P(3) ? B(0) : B(2));
 }
 
-/* tokens, heads, head width, inverse, last position (0: 3000), elements that are turned (0: all) */
+/* tokens, heads, head width, inverse, last position (0: 3000), elements that are turned (0: all); stretched: 1 linear,
+ * 2 as Llama 3 */
 SETUP(rotary_setup)
 {
     run_integers(run, P(0), 0, P(4) ? (int32_t)P(4) : 3000);
@@ -421,7 +422,9 @@ SETUP(rotary_setup)
 }
 CALL(rotary_call)
 {
-    k->rotary(d, P(0), P(1), P(2), P(5) ? P(5) : P(2), 10000.0f, I(0), P(3), B(1));
+    static const struct rotary_scaling scalings[] = {{0, 0, 0, 0}, {2.5, 0, 0, 0}, {8, 1, 4, 500}};
+    const struct rotary rotary = {P(5) ? P(5) : P(2), 10000.0f, scalings[P(6)]};
+    k->rotary(d, P(0), P(1), P(2), &rotary, I(0), P(3), B(1));
 }
 WORK(rotary_work)
 {

@@ -174,12 +174,14 @@ FUNCTION(rotary_setup)
 FUNCTION(rotary_forward)
 {
     memcpy(g->out, g->x[0], g->out_n * 4);
-    g->k->rotary(g->d, P(0), P(1), P(2), P(3), 100.0f, I(0), false, g->out);
+    const struct rotary rotary = {P(3), 100.0f, {2, 0, 0, 0}};
+    g->k->rotary(g->d, P(0), P(1), P(2), &rotary, I(0), false, g->out);
 }
 FUNCTION(rotary_backward)
 {
     memcpy(g->dx[0], g->weights, g->out_n * 4);
-    g->k->rotary(g->d, P(0), P(1), P(2), P(3), 100.0f, I(0), true, g->dx[0]);
+    const struct rotary rotary = {P(3), 100.0f, {2, 0, 0, 0}};
+    g->k->rotary(g->d, P(0), P(1), P(2), &rotary, I(0), true, g->dx[0]);
 }
 
 FUNCTION(attention_setup)

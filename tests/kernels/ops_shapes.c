@@ -117,6 +117,8 @@ const struct shape test_shapes[] = {
     {"rotary", {40, 2, 16, 0, 200000}},
     {"rotary", {29, 3, 16, 0, 0, 4}},
     {"rotary", {29, 3, 34, 1, 0, 10}},
+    {"rotary", {31, 2, 64, 0, 0, 0, 1}},
+    {"rotary", {31, 2, 64, 1, 0, 48, 2}},
     {"attention_forward", {1, 1, 1, 1, 8}},
     {"attention_forward", {1, 70, 4, 2, 16}},
     {"attention_forward", {5, 201, 5, 2, 24}},

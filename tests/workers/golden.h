@@ -221,26 +221,31 @@ static inline struct golden *golden_read(const char *path, const char *method, e
     struct golden *golden = calloc(1, sizeof *golden);
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (!golden || file < 0) golden_stop("cannot open", path);
+    golden->model =
+        (struct model_config){.name = "golden",
+                              .layers = golden_count(file, "layers"),
+                              .width = golden_count(file, "width"),
+                              .heads = golden_count(file, "heads"),
+                              .kv_heads = golden_count(file, "kv_heads"),
+                              .head_width = golden_count(file, "head_width"),
+                              .ffn = golden_count(file, "ffn"),
+                              .vocabulary = golden_count(file, "vocabulary"),
+                              .tied = golden_count(file, "tied") != 0,
+                              .rope_theta = golden_number(file, "rope_theta"),
+                              .norm_epsilon = golden_number(file, "norm_epsilon"),
+                              .rope_scaling = {.factor = golden_number_or(file, "rope_factor", 0),
+                                               .low = golden_number_or(file, "rope_low", 0),
+                                               .high = golden_number_or(file, "rope_high", 0),
+                                               .original = (uint32_t)golden_number_or(file, "rope_original", 0)},
+                              .architecture = golden_architecture(file)};
     golden->method.kind = kind;
     golden->name = method;
     snprintf(name, sizeof name, "methods/%s", method);
-    if (H5Lexists(file, "methods", H5P_DEFAULT) <= 0 || H5Lexists(file, name, H5P_DEFAULT) <= 0) {
+    if (H5Lexists(file, name, H5P_DEFAULT) <= 0) {
         H5Fclose(file);
         free(golden);
         return NULL;
     }
-    golden->model = (struct model_config){.name = "golden",
-                                          .layers = golden_count(file, "layers"),
-                                          .width = golden_count(file, "width"),
-                                          .heads = golden_count(file, "heads"),
-                                          .kv_heads = golden_count(file, "kv_heads"),
-                                          .head_width = golden_count(file, "head_width"),
-                                          .ffn = golden_count(file, "ffn"),
-                                          .vocabulary = golden_count(file, "vocabulary"),
-                                          .tied = golden_count(file, "tied") != 0,
-                                          .rope_theta = golden_number(file, "rope_theta"),
-                                          .norm_epsilon = golden_number(file, "norm_epsilon"),
-                                          .architecture = golden_architecture(file)};
     hid_t group = H5Gopen2(file, name, H5P_DEFAULT);
     if (group < 0) golden_stop("no group", name);
     golden_method(file, group, golden);

@@ -184,7 +184,15 @@ static void refused_descriptions(void **state)
         {"\"model_type\":\"mamba\"", "model_type \"mamba\" is not one that Tunelaw has; allowed: llama"},
         {"\"model_type\":\"llama\",\"hidden_act\":\"relu\"", "hidden_act \"relu\"; allowed: silu"},
         {"\"model_type\":\"gpt_neox\",\"hidden_act\":\"relu\"", "allowed: gelu"},
-        {"\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}", "scaled by \"llama3\""},
+        {"\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":8}",
+         "scaled by \"yarn\"; allowed: default, linear, llama3"},
+        {"\"model_type\":\"llama\",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}",
+         "\"factor\" is not at least 1"},
+        {"\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}",
+         "\"original_max_position_embeddings\" is missing"},
+        {"\"model_type\":\"llama\",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,"
+         "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192}",
+         "\"high_freq_factor\" is not above low_freq_factor above 0"},
         {"\"model_type\":\"llama\",\"rope_scaling\":7", "is no object"},
         {"\"model_type\":\"llama\",\"num_key_value_heads\":5", "kv_heads 5 does not divide heads 6"},
         {"\"model_type\":\"llama\",\"num_key_value_heads\":-1", "is no natural number"},
@@ -210,6 +218,63 @@ static void refused_descriptions(void **state)
     remove_folder(dir);
     assert_int_equal(huggingface_config(dir, &config, &err), -1);
     assert_non_null(strstr(err.text, "No such file"));
+}
+
+/* Fields of published models' descriptions that need no weights to be judged. */
+static void published_descriptions(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *wanted;
+    } known[] = {
+        /* Llama 3.2 1B */
+        {"{\"architectures\":[\"LlamaForCausalLM\"],\"attention_bias\":false,\"attention_dropout\":0.0,"
+         "\"bos_token_id\":128000,\"eos_token_id\":128001,\"head_dim\":64,\"hidden_act\":\"silu\",\"hidden_size\":2048,"
+         "\"initializer_range\":0.02,\"intermediate_size\":8192,\"max_position_embeddings\":131072,\"mlp_bias\":false,"
+         "\"model_type\":\"llama\",\"num_attention_heads\":32,\"num_hidden_layers\":16,\"num_key_value_heads\":8,"
+         "\"pretraining_tp\":1,\"rms_norm_eps\":1e-05,\"rope_scaling\":{\"factor\":32.0,\"high_freq_factor\":4.0,"
+         "\"low_freq_factor\":1.0,\"original_max_position_embeddings\":8192,\"rope_type\":\"llama3\"},"
+         "\"rope_theta\":500000.0,\"tie_word_embeddings\":true,\"torch_dtype\":\"bfloat16\",\"use_cache\":true,"
+         "\"vocab_size\":128256}",
+         "layers=16 width=2048 heads=32 kv_heads=8 head_width=64 ffn=8192 vocabulary=128256 tied=1 rope_theta=500000 "
+         "norm_epsilon=1.0000000000000001e-05 rope_factor=32 rope_low=1 rope_high=4 rope_original=8192"},
+        /* Pythia 70M */
+        {"{\"architectures\":[\"GPTNeoXForCausalLM\"],\"bos_token_id\":0,\"eos_token_id\":0,\"hidden_act\":\"gelu\","
+         "\"hidden_size\":512,\"initializer_range\":0.02,\"intermediate_size\":2048,\"layer_norm_eps\":1e-05,"
+         "\"max_position_embeddings\":2048,\"model_type\":\"gpt_neox\",\"num_attention_heads\":8,\"num_hidden_layers\":"
+         "6,"
+         "\"rotary_emb_base\":10000,\"rotary_pct\":0.25,\"tie_word_embeddings\":false,\"torch_dtype\":\"float16\","
+         "\"use_cache\":true,\"use_parallel_residual\":true,\"vocab_size\":50304}",
+         "layers=6 width=512 heads=8 kv_heads=8 head_width=64 ffn=2048 vocabulary=50304 tied=0 rope_theta=10000 "
+         "norm_epsilon=1.0000000000000001e-05 family=gpt_neox norm=layer activation=gelu norm_after=0 parallel=1 "
+         "qk_norm=0 "
+         "fused_qkv=1 qkv_bias=1 out_bias=1 mlp_bias=1 rotary_width=16 window=0"},
+        /* TinyLlama 1.1B, before transformers had some keys */
+        {"{\"hidden_act\":\"silu\",\"hidden_size\":2048,\"intermediate_size\":5632,\"model_type\":\"llama\","
+         "\"num_attention_heads\":32,\"num_hidden_layers\":22,\"num_key_value_heads\":4,\"rms_norm_eps\":1e-05,"
+         "\"rope_scaling\":null,\"tie_word_embeddings\":false,\"vocab_size\":32000}",
+         "layers=22 width=2048 heads=32 kv_heads=4 head_width=64 ffn=5632 vocabulary=32000 tied=0 rope_theta=10000 "
+         "norm_epsilon=1.0000000000000001e-05"},
+    };
+    const char *dir = temporary_path("model");
+    assert_int_equal(mkdir(dir, 0777), 0);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        struct error err = {""};
+        struct model_config config, again;
+        char text[MODEL_TEXT];
+        write_config(dir, known[i].text);
+        if (huggingface_config(dir, &config, &err)) fail_msg("%s", err.text);
+        model_text(&config, text, sizeof text);
+        assert_string_equal(text, known[i].wanted);
+        char *described = huggingface_describe(&config, &err);
+        assert_non_null(described);
+        write_config(dir, described);
+        free(described);
+        assert_int_equal(huggingface_config(dir, &again, &err), 0);
+        model_text(&again, text, sizeof text);
+        assert_string_equal(text, known[i].wanted);
+    }
+    remove_folder(dir);
 }
 
 /* The weights are not what the description says. */
@@ -257,11 +322,9 @@ static void unpublished_models_are_not_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_written_is_read),
-        cmocka_unit_test(changed_weights_change_the_digest),
-        cmocka_unit_test(refused_descriptions),
-        cmocka_unit_test(refused_weights),
-        cmocka_unit_test(unpublished_models_are_not_written),
+        cmocka_unit_test(what_is_written_is_read), cmocka_unit_test(changed_weights_change_the_digest),
+        cmocka_unit_test(refused_descriptions),    cmocka_unit_test(published_descriptions),
+        cmocka_unit_test(refused_weights),         cmocka_unit_test(unpublished_models_are_not_written),
     };
     return cmocka_run_group_tests(tests, temporary_create, temporary_remove);
 }

@@ -359,7 +359,7 @@ static void memory_makes_sense(void **state)
 {
     (void)state;
     struct error err = {""};
-    struct model_config config = {"16b", 48, 5120, 40, 8, 128, 13824, 32000, true, 10000, 1e-5, {0}};
+    struct model_config config = {"16b", 48, 5120, 40, 8, 128, 13824, 32000, true, 10000, 1e-5, {.factor = 0}, {0}};
     struct batch_capacity capacity = {8192, 8, 8192, 1024, false, false};
     struct method_config full = method_full_config(), lora_method = {.kind = METHOD_LORA, .size = 16, .alpha = 16},
                          prompt_method = {.kind = METHOD_PROMPT, .size = 100};
