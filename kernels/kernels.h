@@ -24,7 +24,7 @@
 #include "kernels/precision.h"
 #include "kernels/rotary.h"
 
-#define KERNELS_ABI 8 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 9 /* of struct kernels, checked when a plugin is loaded */
 
 #define DEVICE_FAILED "device failed" /* in an error of a device that does not work any more */
 
