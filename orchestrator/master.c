@@ -96,8 +96,7 @@ int master_step(struct master *master, struct error *err)
 bool master_finished(const struct master *master)
 {
     if (master->running_count > 0 || master->row_count > 0) return false;
-    return master->draining ||
-           (master->schedule.count == 0 && master->nodes_present == (size_t)master->transport->size);
+    return master->draining || (master->ready == 0 && master->nodes_present == (size_t)master->transport->size);
 }
 
 static void count_stages(const struct master *master, struct master_summary *summary)

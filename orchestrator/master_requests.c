@@ -51,7 +51,7 @@ int master_watch_time(struct master *master, struct error *err)
     if (master->options.end_time <= 0 || master->draining) return 0;
     if (master_seconds_left(master) <= 0) return master_drain(master, "the job's time limit is near", err);
     bool idle = master->running_count == 0 && master->nodes_present == (size_t)master->transport->size;
-    if (idle && master->nothing_fits && master->schedule.count > 0)
+    if (idle && master->nothing_fits && master->ready > 0)
         return master_drain(master, "no stage that is left reaches a checkpoint before the job's time limit", err);
     return 0;
 }

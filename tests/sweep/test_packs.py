@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import re
 import signal
 import time
 import unittest
@@ -126,6 +127,21 @@ class Packs(unittest.TestCase):
             self.assertTrue(any(line['packed'] > 1 for line in failed))
             with open(f'{dir}/status.json') as f:
                 self.assertEqual([(node['devices'], node['free']) for node in json.load(f)['nodes']], [(2, 2)])
+
+    def test_a_paused_run_ends_with_its_last_pack(self):
+        """What went with a pack is no longer there to be handed out: nothing is left, paused or not."""
+        with PackedPlace(devices=1, length=3) as place:
+            place.text = re.sub(r'  \{ name = "(none|full|prompt)".*\n', '', place.text).replace('batch = 2; },', 'batch = 2; }')
+            place.text = re.sub(r'tokens = \[ (\d+), \d+ \]', r'tokens = [ \1 ]', place.text)
+            place.pack('16')
+            dir = place.dir('r')
+            lanes = [s['identity'] for s in json.loads(place.call('plan', place.config, '--json').stdout)['stages'] if s['kind'] == 'finetune']
+            process = place.start(dir)
+            harness.wait_for(lambda: os.path.exists(f'{dir}/logs/{lanes[0]}.log'), 60, 'the pack')
+            open(f'{dir}/pause.request', 'w').close()
+            self.assertEqual(process.wait(timeout=60), 0, place.output(dir))
+            self.assertEqual({line['packed'] for line in harness.executed(dir) if line['kind'] == 'finetune'}, {len(lanes)})
+            self.assertIn('paused', place.output(dir))
 
     def test_packs_need_one_thread_and_fp32(self):
         with PackedPlace() as place:
