@@ -199,14 +199,23 @@ static int narrow(struct run *run, const struct arguments *a, char dir[PATH_MAX]
     return 0;
 }
 
+static int make_absolute(char path[PATH_MAX], struct error *err)
+{
+    char absolute[PATH_MAX];
+    if (run_path(path, absolute, err) != 0) return -1;
+    strcpy(path, absolute);
+    return 0;
+}
+
 /* Workers stand elsewhere. */
 static int absolute_paths(struct sweep *sweep, struct error *err)
 {
-    char path[PATH_MAX];
-    for (size_t i = 0; i < sweep->task_count; i++) {
-        if (run_path(sweep->tasks[i].dataset, path, err) != 0) return -1;
-        strcpy(sweep->tasks[i].dataset, path);
-    }
+    for (size_t i = 0; i < sweep->task_count; i++)
+        if (make_absolute(sweep->tasks[i].dataset, err) != 0) return -1;
+    for (size_t i = 0; i < sweep->import_count; i++)
+        if (make_absolute(sweep->imports[i].dir, err) != 0) return -1;
+    for (size_t i = 0; i < sweep->method_count; i++)
+        if (sweep->methods[i].start.dir[0] && make_absolute(sweep->methods[i].start.dir, err) != 0) return -1;
     return 0;
 }
 

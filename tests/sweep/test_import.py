@@ -2,6 +2,7 @@
 next sweep starts from."""
 import glob
 import json
+import subprocess
 import unittest
 
 import harness
@@ -58,6 +59,15 @@ class Import(unittest.TestCase):
             for row, other in zip(rows(place, second), rows(place, gang)):
                 self.assertAlmostEqual(row['test_loss'] / other['test_loss'], 1, delta=1e-4)
             place.call('verify', second, '--reevaluate', 'all')
+
+            # paths of the sweep file are the master's: another rank may stand elsewhere
+            words = ['-n', '1', harness.PROGRAM, 'run', 'second.cfg', '--dir', place.dir('apart')]
+            ranks = ['--wdir', place.folder, *words, ':', '--wdir', '/', *words]
+            done = subprocess.run([harness.MPIRUN, '--oversubscribe', '--bind-to', 'none', *ranks], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                  timeout=240, env=place.environment(), cwd=place.folder)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            self.assertFalse([e for e in harness.executed(place.dir('apart')) if e['status'] != 'done'])
+            self.assertEqual({e['rank'] for e in harness.executed(place.dir('apart'))}, {0, 1})
 
             refused = place.call('export', first, '--point', chosen[0]['identity'], '--hf', place.dir(f'model{chosen[0]["row"]}'), check=False)
             self.assertNotEqual(refused.returncode, 0)
