@@ -92,8 +92,10 @@ static int print_adapter(const struct arguments *arguments, const struct method_
     method_text(method, more, sizeof more);
     bool lora = method->kind == METHOD_LORA;
     if (!arguments->json) {
-        printf("%s, %s %u", method_name(method->kind), lora ? "rank" : "size", method->size);
-        if (lora) printf(", alpha %g%s", method->alpha, more);
+        printf("%s", method_name(method->kind));
+        if (method_sizes(method->kind)) printf(", %s %u", lora ? "rank" : "size", method->size);
+        if (lora) printf(", alpha %g", method->alpha);
+        printf("%s", more);
         printf("\n%s%s\nin a sweep file, as it is or as what training starts from:\n"
                "    { name = \"none\"; start = \"%s\"; }\n    { name = \"%s\"; start = \"%s\"; learning_rates = [ ... "
                "]; }\n",

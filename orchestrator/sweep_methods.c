@@ -21,7 +21,7 @@ static const char *const any_keys[] = {
     "modules",        "lora_dropout", "placement", "thaw_layers", "thaw_steps", "text",  "start",
     "learning_rates", OVERRIDE_KEYS,  NULL};
 static const char *const prefix_keys[] = {"name", "tasks", "lengths", "learning_rates", OVERRIDE_KEYS, NULL};
-static const char *const ia3_keys[] = {"name", "tasks", "modules", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const ia3_keys[] = {"name", "tasks", "modules", "start", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const adapter_keys[] = {"name",           "tasks",       "widths", "placement",
                                            "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const unfreeze_keys[] = {"name",           "tasks",       "thaw_layers", "thaw_steps",

@@ -34,6 +34,16 @@ static int check_model(const struct model_config *model, struct sweep_start *sta
 }
 
 /* What the entry says beside `start` is what the adapter is; what it does not say, the adapter says. */
+static void take_modules(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
+{
+    struct method_config *config = &method->config;
+    const struct method_config *start = &method->start.method;
+    for (size_t i = 0; config_has(group, "modules") && i < sweep->model_count; i++)
+        if (sweep->bases[i].tasks & method->tasks && !same_modules(&sweep->models[i], config, start))
+            config_fail(group, "modules", "the adapter in start has others; allowed: the same, or none");
+    config->modules = start->modules;
+}
+
 static void take_lora(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
 {
     struct method_config *config = &method->config;
@@ -43,12 +53,9 @@ static void take_lora(const struct config_group *group, const struct sweep *swee
     if (config_has(group, "rank_stabilised") && config->rank_stabilised != start->rank_stabilised)
         config_fail(group, "rank_stabilised", "the adapter in start has %s; allowed: the same, or none",
                     start->rank_stabilised ? "true" : "false");
-    for (size_t i = 0; config_has(group, "modules") && i < sweep->model_count; i++)
-        if (sweep->bases[i].tasks & method->tasks && !same_modules(&sweep->models[i], config, start))
-            config_fail(group, "modules", "the adapter in start has others; allowed: the same, or none");
     config->alpha = start->alpha;
     config->rank_stabilised = start->rank_stabilised;
-    config->modules = start->modules;
+    take_modules(group, sweep, method);
 }
 
 void sweep_read_start(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
@@ -72,6 +79,7 @@ void sweep_read_start(const struct config_group *group, const struct sweep *swee
         config_fail(group, "start", "%s is an adapter of the method %s; allowed: one of %s", start->dir,
                     method_name(start->method.kind), method_name(kind));
     if (kind == METHOD_LORA) take_lora(group, sweep, method);
+    if (kind == METHOD_IA3) take_modules(group, sweep, method);
 }
 
 void sweep_read_start_size(const struct config_group *group, const char *key, struct sweep_method *method)

@@ -1,8 +1,8 @@
 /* Adapters in PEFT's folders (adapter_config.json, adapter_model.safetensors) <-> a method and its tensors.
  *
- * peft.PeftModel.from_pretrained loads what is written here, and what PEFT writes is read here, for LoRA and prompt
- * tuning. An adapter whose effect the engine does not have (DoRA, ranks by module, weights of the base that were
- * changed with it, ...) is refused by the name of what it asks for.
+ * peft.PeftModel.from_pretrained loads what is written here, and what PEFT writes is read here, for LoRA, prompt
+ * tuning and IA3. An adapter whose effect the engine does not have (DoRA, ranks by module, weights of the base that
+ * were changed with it, ...) is refused by the name of what it asks for.
  *
  * At full size: a few hundred tensors, some 100 MB; each rank of a gang reads its slices. The files are hostile. */
 #ifndef TUNELAW_WORKERS_PEFT_H
@@ -13,8 +13,8 @@
 #include "workers/config.h"
 #include "workers/parameters.h"
 
-/* The method that DIR/adapter_config.json describes, with its PET size. model: the base, on which it is possible (LoRA
- * on every matrix has modules 0); NULL: any. Errors begin with the file. */
+/* The method that DIR/adapter_config.json describes, with its PET size. model: the base, on which it is possible (the
+ * usual matrices are modules 0); NULL: any. Errors begin with the file. */
 int peft_config(const char *dir, const struct model_config *model, struct method_config *method, struct error *err);
 
 /* The adapter's tensors in a folder: every tensor of the method beside the model is there, of the right shape and a

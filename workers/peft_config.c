@@ -1,5 +1,6 @@
 /* adapter_config.json of PEFT <-> the description of a method. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "workers/json_reader.h"
@@ -26,6 +27,8 @@ static const char *const free_keys[] = {"auto_mapping",
                                         "lora_alpha",
                                         "use_rslora",
                                         "target_modules",
+                                        "feedforward_modules",
+                                        "init_ia3_weights",
                                         "num_attention_heads",
                                         "num_layers",
                                         "num_transformer_submodules",
@@ -80,43 +83,53 @@ static void check_beginning(struct json_reader *reader)
 }
 
 /* "q_proj", or with what stands before it: a matrix's place in every layer. */
-static uint32_t module_of(struct json_reader *reader, const json_t *value)
+static uint32_t module_of(struct json_reader *reader, const char *key, const json_t *value)
 {
     const char *name = json_is_string(value) ? json_string_value(value) : "", *dot = strrchr(name, '.');
     const char *last = dot ? dot + 1 : name;
     bool group = !strcmp(last, "all") || !strcmp(last, "attention") || !strcmp(last, "mlp");
     uint32_t found = group ? 0 : modules_find(last);
-    if (!found)
-        json_refuse(reader,
-                    "\"target_modules\" names \"%.60s\", which is no matrix of a layer of a model that Tunelaw has",
-                    name);
+    char what[128];
+    snprintf(what, sizeof what, "\"%.30s\" names \"%.60s\"", key, name);
+    if (!found) json_refuse(reader, "%s, which is no matrix of a layer of a model that Tunelaw has", what);
     return found;
+}
+
+static uint32_t take_names(struct json_reader *reader, const char *key, const json_t *list)
+{
+    uint32_t modules = 0;
+    for (size_t i = 0; i < json_array_size(list); i++)
+        modules |= module_of(reader, key, json_array_get(list, i));
+    return modules;
 }
 
 static uint32_t take_modules(struct json_reader *reader)
 {
     const json_t *value = json_value_of(reader, "target_modules");
-    uint32_t modules = 0;
-    if (json_is_string(value) && !strcmp(json_string_value(value), "all-linear")) return 0;
+    if (json_is_string(value) && !strcmp(json_string_value(value), "all-linear")) return modules_find("all");
     if (!json_is_array(value) || !json_array_size(value)) {
         json_fail(reader, "target_modules", "is neither a list of names nor \"all-linear\"");
         return 0;
     }
-    for (size_t i = 0; i < json_array_size(value); i++)
-        modules |= module_of(reader, json_array_get(value, i));
-    return modules;
+    return take_names(reader, "target_modules", value);
 }
 
-/* The one way to say it: of the model's matrices, and 0 for all of them. */
-static uint32_t normal_modules(uint32_t modules, const struct model_config *model)
+/* The matrices of a layer; NULL: of any model. */
+static uint32_t modules_in(const struct model_config *model)
 {
     struct linear_size size;
     uint32_t has = 0;
-    if (!model) return modules == modules_find("all") ? 0 : modules;
+    if (!model) return modules_find("all");
     for (int kind = 0; kind < LINEARS; kind++)
         if (model_linear(model, (enum linear_kind)kind, &size)) has |= 1u << kind;
-    uint32_t chosen = modules & has;
-    if (chosen == has) return 0;
+    return has;
+}
+
+/* The one way to say it: of the model's matrices, and 0 for those that are usual. */
+static uint32_t normal_modules(enum method_kind kind, uint32_t modules, const struct model_config *model)
+{
+    uint32_t has = modules_in(model), chosen = modules & has;
+    if (chosen == (modules_usual(kind) & has)) return 0;
     return chosen ? chosen : modules; /* none: method_config_check says so */
 }
 
@@ -129,7 +142,25 @@ static void take_lora(struct json_reader *reader, const struct model_config *mod
     uint32_t modules = take_modules(reader);
     check_beginning(reader);
     if (!(method->alpha > 0 && isfinite(method->alpha))) json_fail(reader, "lora_alpha", "is not above 0");
-    method->modules = normal_modules(modules, model);
+    method->modules = normal_modules(METHOD_LORA, modules, model);
+}
+
+/* Inputs are scaled in the MLP, there alone: PEFT's default, where it has one. */
+static void take_ia3(struct json_reader *reader, const struct model_config *model, struct method_config *method)
+{
+    method->kind = METHOD_IA3;
+    const json_t *list = json_value_of(reader, "feedforward_modules");
+    uint32_t modules = take_modules(reader), inputs = take_names(reader, "feedforward_modules", list);
+    uint32_t has = modules_in(model), wanted = modules & modules_find("mlp") & has;
+    /* which of all matrices there are is not known without the model */
+    bool open = !model && modules == modules_find("all") && !(inputs & ~wanted);
+    if (!json_is_array(list))
+        json_fail(reader, "feedforward_modules", "is not a list of names");
+    else if ((inputs & has) != wanted && !open)
+        json_fail(reader, "feedforward_modules",
+                  "are not the matrices of the MLP in target_modules: Tunelaw scales the inputs of these, and the "
+                  "outputs of others");
+    method->modules = normal_modules(METHOD_IA3, modules, model);
 }
 
 static void take_prompt(struct json_reader *reader, const struct model_config *model, struct method_config *method)
@@ -151,8 +182,10 @@ static void take_method(struct json_reader *reader, const struct model_config *m
         take_lora(reader, model, method);
     else if (!strcmp(type, "PROMPT_TUNING"))
         take_prompt(reader, model, method);
+    else if (!strcmp(type, "IA3"))
+        take_ia3(reader, model, method);
     else
-        json_refuse(reader, "peft_type \"%.60s\"; allowed: LORA, PROMPT_TUNING", type);
+        json_refuse(reader, "peft_type \"%.60s\"; allowed: LORA, PROMPT_TUNING, IA3", type);
     refuse_others(reader);
 }
 
@@ -181,22 +214,36 @@ static json_t *number(double value)
                                                                         : json_real(value);
 }
 
-static void put_lora(json_t *object, const struct model_config *model, const struct method_config *method)
+/* The last parts of the names of the method's matrices, those in `among`. */
+static json_t *names_of(const struct model_config *model, const struct method_config *method, uint32_t among)
 {
     const struct tensor_names *names = tensor_names_of(model);
-    struct linear_size size;
-    json_t *modules = json_array();
+    json_t *list = json_array();
+    uint32_t has = modules_in(model) & among;
     for (int kind = 0; kind < LINEARS; kind++)
-        if (method_module(method, (enum linear_kind)kind) && model_linear(model, (enum linear_kind)kind, &size))
-            json_array_append_new(modules, json_string(strrchr(names->linears[kind], '.') + 1));
+        if (method_module(method, (enum linear_kind)kind) && has >> kind & 1)
+            json_array_append_new(list, json_string(strrchr(names->linears[kind], '.') + 1));
+    return list;
+}
+
+static void put_lora(json_t *object, const struct model_config *model, const struct method_config *method)
+{
     put(object, "r", json_integer(method->size));
     put(object, "lora_alpha", number(method->alpha));
     put(object, "use_rslora", json_boolean(method->rank_stabilised));
-    put(object, "target_modules", modules);
+    put(object, "target_modules", names_of(model, method, modules_find("all")));
     put(object, "lora_dropout", json_real(method->dropout));
     put(object, "bias", json_string("none"));
     put(object, "fan_in_fan_out", json_false());
     put(object, "init_lora_weights", json_true());
+}
+
+static void put_ia3(json_t *object, const struct model_config *model, const struct method_config *method)
+{
+    put(object, "target_modules", names_of(model, method, modules_find("all")));
+    put(object, "feedforward_modules", names_of(model, method, modules_find("mlp")));
+    put(object, "fan_in_fan_out", json_false());
+    put(object, "init_ia3_weights", json_true());
 }
 
 static void put_prompt(json_t *object, const struct model_config *model, const struct method_config *method)
@@ -212,19 +259,21 @@ static void put_prompt(json_t *object, const struct model_config *model, const s
 char *peft_describe(const struct model_config *model, const struct method_config *method, const char *base,
                     struct error *err)
 {
-    bool lora = method->kind == METHOD_LORA;
-    if (!lora && method->kind != METHOD_PROMPT) {
-        error_set(err, "no PEFT folder is written for the method %s, only for lora and prompt",
+    static const struct {
+        const char *type;
+        void (*put)(json_t *object, const struct model_config *model, const struct method_config *method);
+    } kinds[METHODS] = {[METHOD_LORA] = {"LORA", put_lora},
+                        [METHOD_PROMPT] = {"PROMPT_TUNING", put_prompt},
+                        [METHOD_IA3] = {"IA3", put_ia3}};
+    if ((unsigned)method->kind >= METHODS || !kinds[method->kind].put) {
+        error_set(err, "no PEFT folder is written for the method %s, only for lora, prompt and ia3",
                   method_name(method->kind));
         return NULL;
     }
-    json_t *object = json_pack("{s:s, s:s, s:b}", "peft_type", lora ? "LORA" : "PROMPT_TUNING", "task_type",
-                               "CAUSAL_LM", "inference_mode", 1);
+    json_t *object = json_pack("{s:s, s:s, s:b}", "peft_type", kinds[method->kind].type, "task_type", "CAUSAL_LM",
+                               "inference_mode", 1);
     put(object, "base_model_name_or_path", *base ? json_string(base) : json_null());
-    if (lora)
-        put_lora(object, model, method);
-    else
-        put_prompt(object, model, method);
+    kinds[method->kind].put(object, model, method);
     char *text = json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
     json_decref(object);
     if (!text) error_set(err, "out of memory");

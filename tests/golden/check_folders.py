@@ -40,7 +40,8 @@ data = {{ dataset = "data.h5"; }};
 models = ( {models} );
 finetune = {{ examples = [ 64 ]; sequence_length = 64; batch = 8; max_steps = 8; evaluations = 2; }};
 methods = ( {{ name = "none"; }}, {{ name = "full"; learning_rates = [ 1e-3 ]; }},
-            {{ name = "lora"; ranks = [ 4 ]; learning_rates = [ 1e-2 ]; }}, {{ name = "prompt"; lengths = [ 3 ]; learning_rates = [ 1e-1 ]; }} );
+            {{ name = "lora"; ranks = [ 4 ]; learning_rates = [ 1e-2 ]; }}, {{ name = "prompt"; lengths = [ 3 ]; learning_rates = [ 1e-1 ]; }},
+            {{ name = "ia3"; learning_rates = [ 1e-1 ]; }} );
 resources = {{ backend = "cpu"; }};
 '''
 AS_IT_IS = '''
@@ -61,6 +62,7 @@ def adapters_of(name):
         'lora': peft.LoraConfig(**LORA, target_modules=chosen, lora_dropout=0.1),
         'rslora': peft.LoraConfig(**LORA, target_modules='all-linear', use_rslora=True),
         'prompt': peft.PromptTuningConfig(task_type='CAUSAL_LM', num_virtual_tokens=5),
+        'ia3': peft.IA3Config(task_type='CAUSAL_LM', target_modules=chosen, feedforward_modules=chosen[-1:]),
     }
 
 
@@ -102,7 +104,7 @@ def check_exports(place, run):
     worst, data = 0.0, place.dir('data.h5')
     for row in json.loads(place.call('export', run, '--format', 'json').stdout):
         base, folders = place.dir(row['model']), {}
-        for form in ['--hf'] * (row['method'] != 'prompt') + ['--peft'] * (row['method'] in ('lora', 'prompt')):
+        for form in ['--hf'] * (row['method'] != 'prompt') + ['--peft'] * (row['method'] in ('lora', 'prompt', 'ia3')):
             out = place.dir(f'out{row["row"]}{form}')
             place.call('export', run, '--point', row['identity'], form, out)
             folders[form[2:]] = load(out) if form == '--hf' else load(base, out)
@@ -120,7 +122,7 @@ def check_adapter(place, name, what, config):
     model = peft.get_peft_model(load(place.dir(name)), config).eval()
     for key, parameter in model.named_parameters():
         if parameter.requires_grad:
-            parameter.data += 0.1 * torch.randn_like(parameter)
+            parameter.data += (1 if what == 'ia3' else 0.1) * torch.randn_like(parameter)  # factors about 1, or numbers about 0
     adapter = f'{name}-{what}'
     model.save_pretrained(place.dir(adapter))
     with open(place.dir(f'{adapter}.cfg'), 'w') as f:

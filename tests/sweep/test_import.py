@@ -77,10 +77,10 @@ class Import(unittest.TestCase):
             self.assertNotEqual(refused.returncode, 0)
             self.assertIn('cannot be taken up by the weights', refused.stderr)
 
-    def adapter(self, place, base, row):
+    def adapter(self, place, base, row, run='first'):
         """A row's adapter on the exported base: as it is, and as what training starts from; alone and in a gang."""
         method, out = row['method'], f'{row["method"]}-adapter'
-        place.call('export', place.dir('first'), '--point', row['identity'], '--peft', place.dir(out))
+        place.call('export', place.dir(run), '--point', row['identity'], '--peft', place.dir(out))
         said = json.loads(place.call('import', place.dir(out), '--base', place.dir(base), '--json').stdout)
         self.assertEqual((said['method'], said['size']), (method, row['pet_size']))
         model = f'{{ name = "m"; import = "{base}"; tokens = 1000; }}'
@@ -112,10 +112,12 @@ class Import(unittest.TestCase):
             mine = [row for row in rows(place, first) if row['model'] == 'm' and row['pretrain_tokens'] > 20000]
             row = next(row for row in mine if row['method'] == 'none')
             place.call('export', first, '--point', row['identity'], '--hf', place.dir('base'))
-            for method in ('lora', 'prompt'):
-                tuned = next(row for row in mine if row['method'] == method)
+            model, others = '{ name = "m"; import = "base"; tokens = 1000; }', '{ name = "ia3"; learning_rates = [ 1e-1 ]; }'
+            place.run(place.dir('others'), config=write_sweep(place, 'others.cfg', model, methods=others))
+            for method, run in (('ia3', 'others'), ('lora', 'first'), ('prompt', 'first')):
+                tuned = next(row for row in (mine if run == 'first' else rows(place, place.dir(run))) if row['method'] == method)
                 self.assertNotAlmostEqual(tuned['test_loss'] / row['test_loss'], 1, delta=1e-3)
-                config, out = self.adapter(place, 'base', tuned)
+                config, out = self.adapter(place, 'base', tuned, run)
             full = next(row for row in mine if row['method'] == 'full')
             refused = place.call('export', first, '--point', full['identity'], '--peft', place.dir('no'), check=False)
             self.assertNotEqual(refused.returncode, 0)
@@ -150,6 +152,7 @@ class Import(unittest.TestCase):
                     (model, f'{{ name = "lora"; start = "adapter"; modules = [ "q_proj" ]; {good} }}', '', 'the adapter in start has others'),
                     (model, f'{{ name = "lora"; start = "adapter"; rank_stabilised = true; {good} }}', '', 'the adapter in start has false'),
                     (model, f'{{ name = "prompt"; start = "adapter"; {good} }}', '', 'is an adapter of the method lora'),
+                    (model, f'{{ name = "ia3"; start = "adapter"; {good} }}', '', 'is an adapter of the method lora'),
                     (model, f'{{ name = "full"; start = "adapter"; {good} }}', '', 'start'),
                     (model, f'{{ name = "lora"; start = "missing"; {good} }}', '', 'missing/adapter_config.json'),
                     (f'{model}, {small}', f'{{ name = "lora"; start = "adapter"; {good} }}', pretrain, 'on model "s"')):

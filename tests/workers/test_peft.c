@@ -86,6 +86,8 @@ static const struct method_config methods[] = {
     {.kind = METHOD_LORA, .size = 3, .alpha = 4.5},
     {.kind = METHOD_LORA, .size = 2, .alpha = 16, .rank_stabilised = true, .modules = 1 << LINEAR_O | 1 << LINEAR_DOWN},
     {.kind = METHOD_PROMPT, .size = 5},
+    {.kind = METHOD_IA3},
+    {.kind = METHOD_IA3, .modules = 1 << LINEAR_O | 1 << LINEAR_UP},
 };
 
 static struct model_config model_of(bool neox)
@@ -142,7 +144,11 @@ static void names_are_those_of_peft(void **state)
     } known[] = {{0, false, "base_model.model.model.layers.1.self_attn.k_proj.lora_B.weight", 12, 3},
                  {1, false, "base_model.model.model.layers.0.mlp.down_proj.lora_A.weight", 2, 11},
                  {0, true, "base_model.model.gpt_neox.layers.0.attention.query_key_value.lora_A.weight", 3, 24},
-                 {2, true, "prompt_embeddings", 5, 24}};
+                 {2, true, "prompt_embeddings", 5, 24},
+                 {3, false, "base_model.model.model.layers.1.self_attn.v_proj.ia3_l", 12, 1},
+                 {3, false, "base_model.model.model.layers.0.mlp.down_proj.ia3_l", 1, 11},
+                 {3, true, "base_model.model.gpt_neox.layers.1.attention.query_key_value.ia3_l", 72, 1},
+                 {4, true, "base_model.model.gpt_neox.layers.0.mlp.dense_h_to_4h.ia3_l", 1, 24}};
     const char *dir = temporary_path("adapter");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         struct error err = {""};
@@ -174,6 +180,12 @@ static void names_are_those_of_peft(void **state)
     "{" OWN "\"bias\":\"none\", \"init_lora_weights\":true, \"lora_alpha\":8, \"peft_type\":\"LORA\", \"r\":" r        \
     ", \"target_modules\":" modules more "}"
 
+#define IA3(inputs, modules)                                                                                           \
+    "{\"auto_mapping\":null, \"base_model_name_or_path\":\"\", \"exclude_modules\":null, \"fan_in_fan_out\":false, "   \
+    "\"feedforward_modules\":" inputs ", \"inference_mode\":true, \"init_ia3_weights\":true, "                         \
+    "\"modules_to_save\":null, \"peft_type\":\"IA3\", \"peft_version\":\"0.21.2\", \"revision\":null, "                \
+    "\"target_modules\":" modules ", \"task_type\":\"CAUSAL_LM\"}"
+
 static void what_peft_writes_is_understood(void **state)
 {
     (void)state;
@@ -196,6 +208,12 @@ static void what_peft_writes_is_understood(void **state)
          "\"token_dim\":24, "
          "\"tokenizer_kwargs\":null, \"tokenizer_name_or_path\":\"gpt2\"}",
          {.kind = METHOD_PROMPT, .size = 5}},
+        {IA3("[\"down_proj\"]", "[\"v_proj\",\"k_proj\",\"down_proj\"]"), {.kind = METHOD_IA3}},
+        {IA3("[]", "[\"v_proj\",\"q_proj\"]"), {.kind = METHOD_IA3, .modules = 1 << LINEAR_Q | 1 << LINEAR_V}},
+        {IA3("[\"up_proj\",\"down_proj\",\"gate_proj\"]", "\"all-linear\""),
+         {.kind = METHOD_IA3,
+          .modules = 1 << LINEAR_Q | 1 << LINEAR_K | 1 << LINEAR_V | 1 << LINEAR_O | 1 << LINEAR_GATE | 1 << LINEAR_UP |
+                     1 << LINEAR_DOWN}},
     };
     const char *dir = temporary_path("adapter");
     struct model_config model = model_of(false);
@@ -223,7 +241,7 @@ static void refused_descriptions(void **state)
         {"", "adapter_config.json:"},
         {"[]", "not an object"},
         {"{\"peft_type\":\"LORA\"", "adapter_config.json:1:"},
-        {"{}", "peft_type \"\"; allowed: LORA, PROMPT_TUNING"},
+        {"{}", "peft_type \"\"; allowed: LORA, PROMPT_TUNING, IA3"},
         {"{\"peft_type\":\"ADALORA\"}", "peft_type \"ADALORA\"; allowed"},
         {"{\"peft_type\":\"LORA\", \"task_type\":\"SEQ_CLS\"}", "task_type \"SEQ_CLS\"; allowed: CAUSAL_LM"},
         {"{\"peft_type\":\"LORA\", \"target_modules\":\"all-linear\"}", "\"r\" is missing"},
@@ -251,6 +269,17 @@ static void refused_descriptions(void **state)
          "may have changed the base's weights"},
         {"{\"peft_type\":\"PROMPT_TUNING\", \"num_virtual_tokens\":5, \"token_dim\":12}",
          "\"token_dim\" is not the width of the model"},
+        {IA3("null", "[\"k_proj\"]"), "\"feedforward_modules\" is not a list of names"},
+        {IA3("\"down_proj\"", "[\"down_proj\"]"), "\"feedforward_modules\" is not a list of names"},
+        {IA3("[\"head\"]", "[\"k_proj\"]"), "\"feedforward_modules\" names \"head\", which is no matrix"},
+        {IA3("[]", "[\"k_proj\", \"down_proj\"]"), "are not the matrices of the MLP in target_modules"},
+        {IA3("[\"down_proj\"]", "[\"up_proj\", \"down_proj\"]"), "are not the matrices of the MLP in target_modules"},
+        {IA3("[\"k_proj\"]", "[\"k_proj\"]"), "are not the matrices of the MLP in target_modules"},
+        {IA3("[\"down_proj\"]", "[\"k_proj\"]"), "are not the matrices of the MLP in target_modules"},
+        {IA3("[\"dense_4h_to_h\"]", "null"), "\"target_modules\" is neither"},
+        {"{\"peft_type\":\"IA3\", \"target_modules\":[\"k_proj\"], \"feedforward_modules\":[], "
+         "\"fan_in_fan_out\":true}",
+         "\"fan_in_fan_out\" is set"},
         {"{\"peft_type\":\"PROMPT_TUNING\", \"num_virtual_tokens\":24}", "prompt length 24 is out of range"},
     };
     const char *dir = temporary_path("adapter");
