@@ -4,7 +4,8 @@
     python3 -m venv VENV && VENV/bin/pip install torch transformers peft h5py
     VENV/bin/python tests/golden/make_goldens.py [FOLDER]
     VENV/bin/python tests/golden/make_goldens.py --optimisers [FOLDER]   (optimisers/curves.h5 alone)
-    VENV/bin/python tests/golden/make_goldens.py --add [FOLDER]          (models and methods that the files do not have yet)
+    VENV/bin/python tests/golden/make_goldens.py --add [FOLDER]          (models and methods that the files do not have yet, and
+                                                                          optimisers/curves.h5)
 
 One file FAMILY_NAME.h5 a model:
     /                       attributes: the model's configuration, made_with; family, norm and activation as numbers, in the
@@ -19,9 +20,10 @@ One file FAMILY_NAME.h5 a model:
     /methods/METHOD/losses, norms    of the steps 1, 2, ...: before the step; norm of the gradient before clipping. Step s
                                      takes batch (s-1) mod batches
 
-optimisers/curves.h5, of weights and batches above:
+optimisers/curves.h5, of weights, adapters and batches above:
     /MODEL/METHOD/OPTIMISER attributes: the recipe, torch_float32; losses, norms as above. OPTIMISER: adafactor (transformers',
-                            relative_step=False), adafactor_unscaled (scale_parameter=False), sgd (torch's)
+                            relative_step=False) of all that the files above have; adafactor_unscaled (scale_parameter=False)
+                            and sgd (torch's) of some
 """
 import math
 import sys
@@ -93,14 +95,19 @@ METHODS = {
 }
 PEFT_METHODS = ["lora", "lora_stabilised", "prompt", "prefix", "ia3"]
 ADAPTER_METHODS = PEFT_METHODS + ["adapter", "adapter_mlp"]
-OPTIMISER_METHODS = ["full", "lora", "prompt"]
+# rates by method; methods without one have no golden
 OPTIMISERS = {
-    "adafactor": dict(parameter_scale=1.0, momentum=0.0, full=3e-2, lora=3e-2, prompt=3e-2),
+    "adafactor": dict(parameter_scale=1.0, momentum=0.0, full=3e-2, lora=3e-2, lora_stabilised=5e-2, prompt=1e-1, prefix=1e-1,
+                      ia3=1e-1, bitfit=1e-1, adapter=1e-1, adapter_mlp=1e-1, unfreeze=3e-2),
     "adafactor_unscaled": dict(parameter_scale=0.0, momentum=0.0, full=3e-3, lora=3e-3, prompt=3e-2),
     "sgd": dict(parameter_scale=0.0, momentum=0.9, full=3e-2, lora=3e-2, prompt=1e-1),
 }
-# without biases of keys: their gradient is rounding alone, which Adafactor would blow up to whole steps
+# adafactor: of every model; the others: of these
 OPTIMISER_MODELS = ["llama_gqa_untied", "llama_mqa_tied", "mistral_gqa", "olmo2_gqa_untied", "paper_mqa_tied"]
+# Of Adafactor where biases of keys are trained and part of a head is not turned: softmax does not see a bias there, its
+# gradient is rounding alone, Adafactor makes whole steps of any gradient, and their size is part of what limits the whole
+# tensor's step. A smaller rate keeps what this does to the loss inside check_conditioning's bound.
+UNTURNED_RATES = {"full": 5e-4, "bitfit": 5e-4, "unfreeze": 1e-3}
 RECIPE = dict(beta1=0.9, beta2=0.98, epsilon=1e-8, weight_decay=0.1)
 # (source tokens, target tokens) of the sequences of each batch
 BATCHES = [[(3, 9), (1, 1), (20, 27), (6, 4)], [(2, 5), (9, 1), (1, 12)], [(11, 30)]]
@@ -386,6 +393,11 @@ def make_model(family, name, base_seed):
     return with_method(model, family, name, METHODS[name], torch.Generator().manual_seed(base_seed + 1)).train()
 
 
+def before_steps(model, family, name):
+    """What `train` does before a step of the method."""
+    return (lambda step: thaw(model, family, METHODS[name], step)) if name == "unfreeze" else None
+
+
 def check_conditioning(model, batches, recipe, losses, before=None):
     """transformers' own float32 must stay far inside the test's bound, or the golden would measure chaos."""
     in_double(False)
@@ -412,11 +424,9 @@ def put_method(file, family, name, base_seed, batches):
     put_tensors(group.create_group("gradients"), family, {n: p.grad for n, p in trained(model).items()})
     norm = math.sqrt(sum(p.grad.pow(2).sum().item() for p in trained(model).values()))
     recipe = dict(RECIPE, learning_rate=method["learning_rate"], clip_norm=round(0.6 * norm, 3))
-    def before(model):
-        return (lambda step: thaw(model, family, method, step)) if name == "unfreeze" else None
-    losses, norms = train(model, batches, recipe, before(model))
+    losses, norms = train(model, batches, recipe, before_steps(model, family, name))
     again = make_model(family, name, base_seed)
-    own = check_conditioning(again, batches, recipe, losses, before(again))
+    own = check_conditioning(again, batches, recipe, losses, before_steps(again, family, name))
     for key, value in dict(recipe, **method, torch_float32=own).items():
         group.attrs[key] = float(value)
     group.attrs["made_with"] = MADE_WITH
@@ -427,16 +437,28 @@ def put_method(file, family, name, base_seed, batches):
           f"PyTorch's float32 curve within {own:.1e}")
 
 
+def optimiser_rate(model_name, family, method, optimiser):
+    """None: no golden."""
+    rate = OPTIMISERS[optimiser].get(method)
+    if optimiser != "adafactor":
+        return rate if model_name in OPTIMISER_MODELS else None
+    unturned = family["qkv_bias"] and 0 < family["rotary_width"] < family["head_width"]
+    return UNTURNED_RATES.get(method, rate) if unturned else rate
+
+
 def put_optimiser(file, model_name, family, method, optimiser, base_seed, batches):
+    choice, rate = OPTIMISERS[optimiser], optimiser_rate(model_name, family, method, optimiser)
+    if not rate:
+        return
     model = make_model(family, method, base_seed)
     loss_of(model, batches[0]).backward()
     norm = math.sqrt(sum(p.grad.pow(2).sum().item() for p in trained(model).values()))
-    choice = OPTIMISERS[optimiser]
-    recipe = dict(learning_rate=choice[method], weight_decay=RECIPE["weight_decay"], clip_norm=round(0.6 * norm, 3),
+    recipe = dict(learning_rate=rate, weight_decay=RECIPE["weight_decay"], clip_norm=round(0.6 * norm, 3),
                   parameter_scale=choice["parameter_scale"], momentum=choice["momentum"])
     named = dict(recipe, optimiser=optimiser)
-    losses, norms = train(model, batches, named)
-    own = check_conditioning(make_model(family, method, base_seed), batches, named, losses)
+    losses, norms = train(model, batches, named, before_steps(model, family, method))
+    again = make_model(family, method, base_seed)
+    own = check_conditioning(again, batches, named, losses, before_steps(again, family, method))
     group = file.create_group(f"{model_name}/{method}/{optimiser}")
     for key, value in dict(recipe, torch_float32=own).items():
         group.attrs[key] = float(value)
@@ -446,15 +468,16 @@ def put_optimiser(file, model_name, family, method, optimiser, base_seed, batche
 
 
 def put_optimisers(folder):
+    """Of the methods that the models' files have."""
     (folder / "optimisers").mkdir(exist_ok=True)
-    with h5py.File(folder / "optimisers/curves.h5", "w", libver=("earliest", "v108"), track_order=False) as file:
+    with h5py.File(folder / "optimisers/curves.h5", "w", libver=("v108", "v108"), track_order=False) as file:
         file.attrs["made_with"] = MADE_WITH
         for index, (name, family) in enumerate(MODELS.items()):
-            if name not in OPTIMISER_MODELS:
-                continue
             family = dict(ARCHITECTURE, **family)
             batches = make_batches(family["vocabulary"], torch.Generator().manual_seed(1000 + index))
-            for method in OPTIMISER_METHODS:
+            with h5py.File(folder / f"{name}.h5", "r") as golden:
+                methods = [method for method in METHODS if method in golden["methods"]]
+            for method in methods:
                 for optimiser in OPTIMISERS:
                     put_optimiser(file, name, family, method, optimiser, 100 * index, batches)
 
@@ -480,21 +503,12 @@ def check_weights(file, family, index):
             sys.exit(f"{name} is drawn otherwise by this torch: make all goldens again")
 
 
-def main():
-    words = {"--optimisers", "--add"}
-    arguments = [a for a in sys.argv[1:] if a not in words]
-    folder = Path(arguments[0]) if arguments else Path(__file__).parent
-    torch.set_num_threads(1)
-    in_double(True)
-    if "--add" not in sys.argv:
-        put_optimisers(folder)
-    if "--optimisers" in sys.argv:
-        return
+def put_models(folder, add):
     for index, (name, family) in enumerate(MODELS.items()):
         family = dict(ARCHITECTURE, **family)
         path = folder / f"{name}.h5"
         batches = make_batches(family["vocabulary"], torch.Generator().manual_seed(1000 + index))
-        if "--add" not in sys.argv or not path.exists():
+        if not add or not path.exists():
             put_model(path, family, index, batches)
         print(path.name)
         with h5py.File(path, "r+", libver=("earliest", "v108")) as file:
@@ -502,6 +516,17 @@ def main():
             for method in METHODS:
                 if f"methods/{method}" not in file and fits(family, method):
                     put_method(file, family, method, 100 * index, batches)
+
+
+def main():
+    words = {"--optimisers", "--add"}
+    arguments = [a for a in sys.argv[1:] if a not in words]
+    folder = Path(arguments[0]) if arguments else Path(__file__).parent
+    torch.set_num_threads(1)
+    in_double(True)
+    if "--optimisers" not in sys.argv:
+        put_models(folder, "--add" in sys.argv)
+    put_optimisers(folder)
 
 
 if __name__ == "__main__":

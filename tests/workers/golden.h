@@ -256,7 +256,7 @@ static inline struct golden *golden_read(const char *path, const char *method, e
 }
 
 /* Another optimiser's recipe and curve (optimisers/curves.h5) in place of AdamW's. false: the file has none of this
- * model and method. */
+ * model, method and optimiser. */
 static inline bool golden_optimiser(struct golden *golden, const char *path, const char *model, const char *name,
                                     enum optimiser_kind kind)
 {
@@ -266,8 +266,9 @@ static inline bool golden_optimiser(struct golden *golden, const char *path, con
     if (file < 0) golden_stop("cannot open", path);
     snprintf(group_name, sizeof group_name, "%s/%s", model, golden->name);
     bool has = H5Lexists(file, model, H5P_DEFAULT) > 0 && H5Lexists(file, group_name, H5P_DEFAULT) > 0;
+    snprintf(group_name, sizeof group_name, "%s/%s/%s", model, golden->name, name);
+    has = has && H5Lexists(file, group_name, H5P_DEFAULT) > 0;
     if (has) {
-        snprintf(group_name, sizeof group_name, "%s/%s/%s", model, golden->name, name);
         hid_t group = H5Gopen2(file, group_name, H5P_DEFAULT);
         if (group < 0) golden_stop("no group", group_name);
         golden->recipe = (struct recipe){.optimiser = kind,

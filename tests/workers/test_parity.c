@@ -188,7 +188,7 @@ static const struct method_case cases[] = {
 };
 enum { CASES = sizeof cases / sizeof *cases };
 
-/* The other optimisers' twenty steps. */
+/* The other optimisers' twenty steps: adafactor of every model and method, the others of some. */
 static const struct {
     const char *name;
     enum optimiser_kind kind;
@@ -307,10 +307,13 @@ static void other_optimisers(void **state)
 {
     (void)state;
     check_files(check_optimisers);
-    double checked = 0;
-    for (size_t i = 0; i < row_count; i++)
-        checked += !isnan(rows[i].curves[OPTIMISER_ADAFACTOR]) && !isnan(rows[i].curves[OPTIMISER_SGD]);
-    assert_true(checked > 0);
+    size_t of_sgd = 0;
+    for (size_t i = 0; i < row_count; i++) {
+        if (isnan(rows[i].curves[OPTIMISER_ADAFACTOR]))
+            fail_msg("no golden of %s, %s, Adafactor", rows[i].model, rows[i].method->title);
+        of_sgd += !isnan(rows[i].curves[OPTIMISER_SGD]);
+    }
+    assert_true(of_sgd > 0);
 }
 
 static void print_worst(double error)
