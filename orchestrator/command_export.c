@@ -187,8 +187,8 @@ int command_export(int argc, char **argv)
         "numbers that are not finite.\n\n"
         "A model is written as it was tested: with its best weights, LoRA merged into them; of the method none, the "
         "base. "
-        "A prompt is no part of a model that transformers has: --peft writes it, as it writes the matrices of LoRA and "
-        "the vectors of IA3. Of other methods there is no PEFT folder.",
+        "A prompt or prefix is no part of a model that transformers has: --peft writes it, as it writes the matrices "
+        "of LoRA and the vectors of IA3. Of other methods there is no PEFT folder.",
         NULL,
         NULL,
         NULL};

@@ -20,7 +20,7 @@ static const char *const any_keys[] = {
     "name",           "tasks",        "ranks",     "lengths",     "widths",     "alpha", "rank_stabilised",
     "modules",        "lora_dropout", "placement", "thaw_layers", "thaw_steps", "text",  "start",
     "learning_rates", OVERRIDE_KEYS,  NULL};
-static const char *const prefix_keys[] = {"name", "tasks", "lengths", "learning_rates", OVERRIDE_KEYS, NULL};
+static const char *const prefix_keys[] = {"name", "tasks", "lengths", "start", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const ia3_keys[] = {"name", "tasks", "modules", "start", "learning_rates", OVERRIDE_KEYS, NULL};
 static const char *const adapter_keys[] = {"name",           "tasks",       "widths", "placement",
                                            "learning_rates", OVERRIDE_KEYS, NULL};

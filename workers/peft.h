@@ -1,8 +1,8 @@
 /* Adapters in PEFT's folders (adapter_config.json, adapter_model.safetensors) <-> a method and its tensors.
  *
  * peft.PeftModel.from_pretrained loads what is written here, and what PEFT writes is read here, for LoRA, prompt
- * tuning and IA3. An adapter whose effect the engine does not have (DoRA, ranks by module, weights of the base that
- * were changed with it, ...) is refused by the name of what it asks for.
+ * and prefix tuning and IA3. An adapter whose effect the engine does not have (DoRA, ranks by module, weights of the
+ * base that were changed with it, ...) is refused by the name of what it asks for.
  *
  * At full size: a few hundred tensors, some 100 MB; each rank of a gang reads its slices. The files are hostile. */
 #ifndef TUNELAW_WORKERS_PEFT_H

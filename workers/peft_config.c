@@ -34,6 +34,9 @@ static const char *const free_keys[] = {"auto_mapping",
                                         "num_transformer_submodules",
                                         "num_virtual_tokens",
                                         "token_dim",
+                                        "encoder_hidden_size",
+                                        "prefix_projection",
+                                        "init_weights",
                                         "prompt_tuning_init",
                                         "prompt_tuning_init_text",
                                         "prompt_tuning_init_state_dict_path",
@@ -173,6 +176,27 @@ static void take_prompt(struct json_reader *reader, const struct model_config *m
         json_fail(reader, "num_transformer_submodules", "is not 1");
 }
 
+/* What the model has, and no other: PEFT cuts the table by these. */
+static void check_size(struct json_reader *reader, const char *key, uint32_t wanted, const char *why)
+{
+    uint32_t found = json_take_count(reader, key, wanted ? wanted : 1);
+    if (wanted && found != wanted) json_fail(reader, key, why);
+}
+
+/* Where heads are grouped, PEFT counts those of keys and values. Of a projection (prefix_projection) it keeps what it
+ * gave, in the same table, without its weights. */
+static void take_prefix(struct json_reader *reader, const struct model_config *model, struct method_config *method)
+{
+    method->kind = METHOD_PREFIX;
+    method->size = json_take_count(reader, "num_virtual_tokens", 0);
+    check_size(reader, "num_layers", model ? model->layers : 0, "is not that of the model");
+    check_size(reader, "num_attention_heads", model ? model->kv_heads : 0,
+               "is not the number of the model's key/value heads");
+    check_size(reader, "token_dim", model ? model->kv_heads * model->head_width : 0,
+               "is not the width of the model's keys and values");
+    check_size(reader, "num_transformer_submodules", 1, "is not 1");
+}
+
 static void take_method(struct json_reader *reader, const struct model_config *model, struct method_config *method)
 {
     const char *type = json_take_string(reader, "peft_type", ""),
@@ -184,8 +208,10 @@ static void take_method(struct json_reader *reader, const struct model_config *m
         take_prompt(reader, model, method);
     else if (!strcmp(type, "IA3"))
         take_ia3(reader, model, method);
+    else if (!strcmp(type, "PREFIX_TUNING"))
+        take_prefix(reader, model, method);
     else
-        json_refuse(reader, "peft_type \"%.60s\"; allowed: LORA, PROMPT_TUNING, IA3", type);
+        json_refuse(reader, "peft_type \"%.60s\"; allowed: LORA, PROMPT_TUNING, PREFIX_TUNING, IA3", type);
     refuse_others(reader);
 }
 
@@ -256,6 +282,18 @@ static void put_prompt(json_t *object, const struct model_config *model, const s
     put(object, "prompt_tuning_init", json_string("RANDOM"));
 }
 
+static void put_prefix(json_t *object, const struct model_config *model, const struct method_config *method)
+{
+    uint32_t width = model->kv_heads * model->head_width;
+    put(object, "num_virtual_tokens", json_integer(method->size));
+    put(object, "token_dim", json_integer(width));
+    put(object, "num_layers", json_integer(model->layers));
+    put(object, "num_attention_heads", json_integer(model->kv_heads));
+    put(object, "num_transformer_submodules", json_integer(1));
+    put(object, "encoder_hidden_size", json_integer(width));
+    put(object, "prefix_projection", json_false());
+}
+
 char *peft_describe(const struct model_config *model, const struct method_config *method, const char *base,
                     struct error *err)
 {
@@ -264,9 +302,10 @@ char *peft_describe(const struct model_config *model, const struct method_config
         void (*put)(json_t *object, const struct model_config *model, const struct method_config *method);
     } kinds[METHODS] = {[METHOD_LORA] = {"LORA", put_lora},
                         [METHOD_PROMPT] = {"PROMPT_TUNING", put_prompt},
+                        [METHOD_PREFIX] = {"PREFIX_TUNING", put_prefix},
                         [METHOD_IA3] = {"IA3", put_ia3}};
     if ((unsigned)method->kind >= METHODS || !kinds[method->kind].put) {
-        error_set(err, "no PEFT folder is written for the method %s, only for lora, prompt and ia3",
+        error_set(err, "no PEFT folder is written for the method %s, only for lora, prompt, prefix and ia3",
                   method_name(method->kind));
         return NULL;
     }

@@ -102,6 +102,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         {.kind = METHOD_LORA, .size = 4, .alpha = 8},
         {.kind = METHOD_LORA, .size = 2, .alpha = 0.5, .rank_stabilised = true, .modules = 1 << LINEAR_Q},
         {.kind = METHOD_PROMPT, .size = 5},
+        {.kind = METHOD_PREFIX, .size = 5},
         {.kind = METHOD_IA3},
         {.kind = METHOD_IA3, .modules = 1 << LINEAR_O | 1 << LINEAR_UP},
     };

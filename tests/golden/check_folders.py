@@ -41,7 +41,7 @@ models = ( {models} );
 finetune = {{ examples = [ 64 ]; sequence_length = 64; batch = 8; max_steps = 8; evaluations = 2; }};
 methods = ( {{ name = "none"; }}, {{ name = "full"; learning_rates = [ 1e-3 ]; }},
             {{ name = "lora"; ranks = [ 4 ]; learning_rates = [ 1e-2 ]; }}, {{ name = "prompt"; lengths = [ 3 ]; learning_rates = [ 1e-1 ]; }},
-            {{ name = "ia3"; learning_rates = [ 1e-1 ]; }} );
+            {{ name = "prefix"; lengths = [ 3 ]; learning_rates = [ 1e-1 ]; }}, {{ name = "ia3"; learning_rates = [ 1e-1 ]; }} );
 resources = {{ backend = "cpu"; }};
 '''
 AS_IT_IS = '''
@@ -62,6 +62,8 @@ def adapters_of(name):
         'lora': peft.LoraConfig(**LORA, target_modules=chosen, lora_dropout=0.1),
         'rslora': peft.LoraConfig(**LORA, target_modules='all-linear', use_rslora=True),
         'prompt': peft.PromptTuningConfig(task_type='CAUSAL_LM', num_virtual_tokens=5),
+        'prefix': peft.PrefixTuningConfig(task_type='CAUSAL_LM', num_virtual_tokens=5),
+        'project': peft.PrefixTuningConfig(task_type='CAUSAL_LM', num_virtual_tokens=5, prefix_projection=True, encoder_hidden_size=24),
         'ia3': peft.IA3Config(task_type='CAUSAL_LM', target_modules=chosen, feedforward_modules=chosen[-1:]),
     }
 
@@ -104,7 +106,7 @@ def check_exports(place, run):
     worst, data = 0.0, place.dir('data.h5')
     for row in json.loads(place.call('export', run, '--format', 'json').stdout):
         base, folders = place.dir(row['model']), {}
-        for form in ['--hf'] * (row['method'] != 'prompt') + ['--peft'] * (row['method'] in ('lora', 'prompt', 'ia3')):
+        for form in ['--hf'] * (row['method'] not in ('prompt', 'prefix')) + ['--peft'] * (row['method'] not in ('none', 'full')):
             out = place.dir(f'out{row["row"]}{form}')
             place.call('export', run, '--point', row['identity'], form, out)
             folders[form[2:]] = load(out) if form == '--hf' else load(base, out)
@@ -130,7 +132,7 @@ def check_adapter(place, name, what, config):
     place.run(place.dir(f'{adapter}-run'), config=place.dir(f'{adapter}.cfg'))
     row = json.loads(place.call('export', place.dir(f'{adapter}-run'), '--format', 'json').stdout)[0]
     untuned = test_loss(load(place.dir(name)), place.dir('data.h5'))
-    assert abs(row['test_loss'] / untuned - 1) > 1e-3, 'the adapter has no effect'
+    assert abs(row['test_loss'] / untuned - 1) > 10 * BOUND, 'left out, the adapter would hardly be missed'
     error = abs(test_loss(model, place.dir('data.h5')) / row['test_loss'] - 1)
     print(f'{name:18} {what:7} from PEFT {error:.0e}', flush=True)
     return error

@@ -112,9 +112,9 @@ class Import(unittest.TestCase):
             mine = [row for row in rows(place, first) if row['model'] == 'm' and row['pretrain_tokens'] > 20000]
             row = next(row for row in mine if row['method'] == 'none')
             place.call('export', first, '--point', row['identity'], '--hf', place.dir('base'))
-            model, others = '{ name = "m"; import = "base"; tokens = 1000; }', '{ name = "ia3"; learning_rates = [ 1e-1 ]; }'
+            model, others = '{ name = "m"; import = "base"; tokens = 1000; }', '{ name = "ia3"; learning_rates = [ 1e-1 ]; }, { name = "prefix"; lengths = [ 3 ]; learning_rates = [ 1e-1 ]; }'
             place.run(place.dir('others'), config=write_sweep(place, 'others.cfg', model, methods=others))
-            for method, run in (('ia3', 'others'), ('lora', 'first'), ('prompt', 'first')):
+            for method, run in (('ia3', 'others'), ('prefix', 'others'), ('lora', 'first'), ('prompt', 'first')):
                 tuned = next(row for row in (mine if run == 'first' else rows(place, place.dir(run))) if row['method'] == method)
                 self.assertNotAlmostEqual(tuned['test_loss'] / row['test_loss'], 1, delta=1e-3)
                 config, out = self.adapter(place, 'base', tuned, run)

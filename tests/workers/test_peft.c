@@ -88,6 +88,7 @@ static const struct method_config methods[] = {
     {.kind = METHOD_PROMPT, .size = 5},
     {.kind = METHOD_IA3},
     {.kind = METHOD_IA3, .modules = 1 << LINEAR_O | 1 << LINEAR_UP},
+    {.kind = METHOD_PREFIX, .size = 5},
 };
 
 static struct model_config model_of(bool neox)
@@ -148,7 +149,9 @@ static void names_are_those_of_peft(void **state)
                  {3, false, "base_model.model.model.layers.1.self_attn.v_proj.ia3_l", 12, 1},
                  {3, false, "base_model.model.model.layers.0.mlp.down_proj.ia3_l", 1, 11},
                  {3, true, "base_model.model.gpt_neox.layers.1.attention.query_key_value.ia3_l", 72, 1},
-                 {4, true, "base_model.model.gpt_neox.layers.0.mlp.dense_h_to_4h.ia3_l", 1, 24}};
+                 {4, true, "base_model.model.gpt_neox.layers.0.mlp.dense_h_to_4h.ia3_l", 1, 24},
+                 {5, false, "prompt_embeddings", 5, 48},
+                 {5, true, "prompt_embeddings", 5, 96}};
     const char *dir = temporary_path("adapter");
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         struct error err = {""};
@@ -180,6 +183,12 @@ static void names_are_those_of_peft(void **state)
     "{" OWN "\"bias\":\"none\", \"init_lora_weights\":true, \"lora_alpha\":8, \"peft_type\":\"LORA\", \"r\":" r        \
     ", \"target_modules\":" modules more "}"
 
+#define PREFIX(layers, heads, width, more)                                                                             \
+    "{\"auto_mapping\":null, \"base_model_name_or_path\":\"\", \"encoder_hidden_size\":12, \"inference_mode\":true, "  \
+    "\"init_weights\":null, \"modules_to_save\":null, \"num_attention_heads\":" heads ", \"num_layers\":" layers       \
+    ", \"num_transformer_submodules\":1, \"num_virtual_tokens\":7, \"peft_type\":\"PREFIX_TUNING\", "                  \
+    "\"peft_version\":\"0.21.2\", \"revision\":null, \"task_type\":\"CAUSAL_LM\", \"token_dim\":" width more "}"
+
 #define IA3(inputs, modules)                                                                                           \
     "{\"auto_mapping\":null, \"base_model_name_or_path\":\"\", \"exclude_modules\":null, \"fan_in_fan_out\":false, "   \
     "\"feedforward_modules\":" inputs ", \"inference_mode\":true, \"init_ia3_weights\":true, "                         \
@@ -208,6 +217,8 @@ static void what_peft_writes_is_understood(void **state)
          "\"token_dim\":24, "
          "\"tokenizer_kwargs\":null, \"tokenizer_name_or_path\":\"gpt2\"}",
          {.kind = METHOD_PROMPT, .size = 5}},
+        {PREFIX("2", "3", "12", ", \"prefix_projection\":false"), {.kind = METHOD_PREFIX, .size = 7}},
+        {PREFIX("2", "3", "12", ", \"prefix_projection\":true"), {.kind = METHOD_PREFIX, .size = 7}},
         {IA3("[\"down_proj\"]", "[\"v_proj\",\"k_proj\",\"down_proj\"]"), {.kind = METHOD_IA3}},
         {IA3("[]", "[\"v_proj\",\"q_proj\"]"), {.kind = METHOD_IA3, .modules = 1 << LINEAR_Q | 1 << LINEAR_V}},
         {IA3("[\"up_proj\",\"down_proj\",\"gate_proj\"]", "\"all-linear\""),
@@ -241,7 +252,7 @@ static void refused_descriptions(void **state)
         {"", "adapter_config.json:"},
         {"[]", "not an object"},
         {"{\"peft_type\":\"LORA\"", "adapter_config.json:1:"},
-        {"{}", "peft_type \"\"; allowed: LORA, PROMPT_TUNING, IA3"},
+        {"{}", "peft_type \"\"; allowed: LORA, PROMPT_TUNING, PREFIX_TUNING, IA3"},
         {"{\"peft_type\":\"ADALORA\"}", "peft_type \"ADALORA\"; allowed"},
         {"{\"peft_type\":\"LORA\", \"task_type\":\"SEQ_CLS\"}", "task_type \"SEQ_CLS\"; allowed: CAUSAL_LM"},
         {"{\"peft_type\":\"LORA\", \"target_modules\":\"all-linear\"}", "\"r\" is missing"},
@@ -269,6 +280,14 @@ static void refused_descriptions(void **state)
          "may have changed the base's weights"},
         {"{\"peft_type\":\"PROMPT_TUNING\", \"num_virtual_tokens\":5, \"token_dim\":12}",
          "\"token_dim\" is not the width of the model"},
+        {PREFIX("3", "3", "12", ""), "\"num_layers\" is not that of the model"},
+        {PREFIX("2", "6", "12", ""), "\"num_attention_heads\" is not the number of the model's key/value heads"},
+        {PREFIX("2", "3", "24", ""), "\"token_dim\" is not the width of the model's keys and values"},
+        {PREFIX("2", "3", "12", ", \"prefix_future\":1"), "\"prefix_future\" is set"},
+        {"{\"peft_type\":\"PREFIX_TUNING\"}", "\"num_virtual_tokens\" is missing"},
+        {"{\"peft_type\":\"PREFIX_TUNING\", \"num_virtual_tokens\":65537}", "prefix length 65537 is out of range"},
+        {"{\"peft_type\":\"PREFIX_TUNING\", \"num_virtual_tokens\":5, \"num_transformer_submodules\":2}",
+         "\"num_transformer_submodules\" is not 1"},
         {IA3("null", "[\"k_proj\"]"), "\"feedforward_modules\" is not a list of names"},
         {IA3("\"down_proj\"", "[\"down_proj\"]"), "\"feedforward_modules\" is not a list of names"},
         {IA3("[\"head\"]", "[\"k_proj\"]"), "\"feedforward_modules\" names \"head\", which is no matrix"},
