@@ -164,6 +164,7 @@ struct run {
     struct master *master;
     struct shard_array array;              /* task 0 of an array: which stages are run */
     char dir[PATH_MAX], part[SHARD_LABEL]; /* as given or by default; of a shard "2/4" */
+    char absolute[PATH_MAX];               /* dir, for the master, which outlives the start of the ranks */
     struct drift_question drift;
     bool looping; /* the ranks are at work: one that fails now must not wait for the others */
 };
@@ -237,10 +238,11 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     run->drift = (struct drift_question){.dir = run->dir, .shard = run->part, .accepted = a->accept_drift};
     if (drift_check(&run->drift, run->sweep, run->plan, stdout, err) != 0) return -1;
     if (run_directory_make(run->dir, start->dir, err) != 0) return -1;
+    strcpy(run->absolute, start->dir);
     if (open_rank_log(start->dir, 0, err) != 0) return -1;
     LOG("%s; %s: %zu points, %zu stages, plan %s", version_string(), a->sweep.file, run->plan->point_count,
         run->plan->stage_count, run->plan->identity.hex);
-    struct master_options o = {.dir = start->dir,
+    struct master_options o = {.dir = run->absolute,
                                .drift = &run->drift,
                                .only = run->array.shared,
                                .bases = a->bases ? bases : NULL,
