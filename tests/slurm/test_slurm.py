@@ -15,7 +15,7 @@ class Slurm(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.cluster = Cluster()
-        cls.place, cls.long = Place(length=5, attempts=9), Place(length=14, attempts=9)
+        cls.place, cls.long = Place(length=5, attempts=9), Place(length=26, attempts=9)
         cls.pool = concurrent.futures.ThreadPoolExecutor(max_workers=16)
         cls.whole = {place: cls.pool.submit(place.run, place.dir('whole')) for place in (cls.place, cls.long)}
         cls.futures = {name: cls.pool.submit(getattr(cls(name), name)) for name in cls.names}
