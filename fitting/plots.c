@@ -1,6 +1,7 @@
 /* Fitting: from the analysis to the report's figures: the list of them, and what all of them are filled with. */
 #include "fitting/plots.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -40,8 +41,12 @@ void plots_destroy(struct plots *plots)
 struct plot *canvas_open(struct canvas *canvas, struct plot_place *place, enum plot_kind kind,
                          const struct figure_axes *axes)
 {
-    static const char *const names[PLOT_KINDS] = {"examples", "size",       "residuals", "methods", "powers",
-                                                  "map",      "forgetting", "cost",      "curves"};
+    static const char *const names[PLOT_KINDS] = {
+        [PLOT_EXAMPLES] = "examples",     [PLOT_SIZE] = "size",     [PLOT_RESIDUALS] = "residuals",
+        [PLOT_METHODS] = "methods",       [PLOT_POWERS] = "powers", [PLOT_MAP] = "map",
+        [PLOT_FORGETTING] = "forgetting", [PLOT_TEXTS] = "texts",   [PLOT_COST] = "cost",
+        [PLOT_CURVES] = "curves"};
+    assert(names[kind]); /* a kind that was added */
     struct plots *plots = place->plots;
     struct plot *items = realloc(plots->items, (plots->count + 1) * sizeof *items);
     *canvas = (struct canvas){.place = place};

@@ -129,6 +129,8 @@ class Sweep(unittest.TestCase):
         with open(self.place.dir('alone-report.html')) as f:
             self.assertIn('<svg', f.read())
         self.assertTrue(os.listdir(self.place.dir('alone-report')))
+        kinds = {name.split('-')[0] for name in os.listdir(f'{self.alone}/report') if name.endswith('.gp')}
+        self.assertTrue({'examples', 'forgetting', 'curves'} <= kinds <= {'examples', 'size', 'residuals', 'methods', 'powers', 'map', 'forgetting', 'texts', 'cost', 'curves'}, kinds)
 
     def test_parameters(self):
         with open(f'{self.alone}/logs/parameters.txt') as f:
