@@ -53,6 +53,11 @@ void sweep_read_shape(const struct config_group *root, struct sweep *sweep);
 void sweep_read_references(const struct config_group *root, struct sweep *sweep);
 struct grid;
 void sweep_check_references(const struct config_group *root, const struct sweep *sweep, const struct grid *grid);
+/* Place of a key's value on an axis; of the model that "model" names. Absent: `usual`, or where that is negative the
+ * one value of the axis. */
+uint32_t sweep_read_place(const struct config_group *group, const char *key, const uint64_t *axis, size_t count,
+                          long usual);
+uint32_t sweep_read_model(const struct config_group *group, const struct sweep *sweep, long usual);
 /* The conditions, and that each holds for some cell. */
 void sweep_read_cells(const struct config_group *root, struct sweep *sweep);
 

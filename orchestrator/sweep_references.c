@@ -8,9 +8,8 @@
 static const char *const reference_keys[] = {"tasks",    "task", "model", "pretrain_tokens",
                                              "examples", "size", "seed",  NULL};
 
-/* Place of a value on an axis. Absent: `usual`, or where that is negative the axis' one value. */
-static uint32_t read_place(const struct config_group *group, const char *key, const uint64_t *axis, size_t count,
-                           long usual)
+uint32_t sweep_read_place(const struct config_group *group, const char *key, const uint64_t *axis, size_t count,
+                          long usual)
 {
     if (!config_has(group, key) && usual >= 0) return (uint32_t)usual;
     if (!config_has(group, key) && count == 1) return 0;
@@ -21,7 +20,7 @@ static uint32_t read_place(const struct config_group *group, const char *key, co
     return 0;
 }
 
-static uint32_t read_model(const struct config_group *group, const struct sweep *sweep, long usual)
+uint32_t sweep_read_model(const struct config_group *group, const struct sweep *sweep, long usual)
 {
     if (!config_has(group, "model") && usual >= 0) return (uint32_t)usual;
     if (!config_has(group, "model") && sweep->model_count == 1) return 0;
@@ -65,12 +64,12 @@ static void read_cell(const struct config_group *group, struct sweep *sweep, str
     struct sweep_reference *cell = &method->references[task];
     cell->task = read_task(group, sweep, task);
     const struct sweep_centre *centre = &sweep->centres[cell->task];
-    cell->model = read_model(group, sweep, centre->given ? (long)centre->model : -1);
-    cell->tokens = read_place(group, "pretrain_tokens", sweep->pretrain_tokens, sweep->pretrain_token_count,
-                              centre->given ? (long)centre->tokens : -1);
+    cell->model = sweep_read_model(group, sweep, centre->given ? (long)centre->model : -1);
+    cell->tokens = sweep_read_place(group, "pretrain_tokens", sweep->pretrain_tokens, sweep->pretrain_token_count,
+                                    centre->given ? (long)centre->tokens : -1);
     cell->size = read_size(group, method, centre);
-    cell->examples = read_place(group, "examples", sweep->examples, sweep->example_count, -1);
-    cell->seed = read_place(group, "seed", sweep->seeds, sweep->seed_count, 0);
+    cell->examples = sweep_read_place(group, "examples", sweep->examples, sweep->example_count, -1);
+    cell->seed = sweep_read_place(group, "seed", sweep->seeds, sweep->seed_count, 0);
 }
 
 /* One group for all tasks of the method, or a list of groups with their tasks. */

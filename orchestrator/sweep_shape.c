@@ -50,27 +50,6 @@ static void read_zips(const struct config_group *root, struct sweep *sweep)
     }
 }
 
-/* Index of the centre on an axis; where the axis has one value, that is it. */
-static uint32_t read_place(const struct config_group *group, const char *key, const uint64_t *axis, size_t count)
-{
-    if (!config_has(group, key) && count == 1) return 0;
-    uint64_t value = config_take_uint(group, key, 0, INT64_MAX);
-    for (uint32_t i = 0; i < count; i++)
-        if (axis[i] == value) return i;
-    if (!config_file_failed(group->file)) config_fail(group, key, "%" PRIu64 " is not a value of that axis", value);
-    return 0;
-}
-
-static uint32_t read_model(const struct config_group *group, const struct sweep *sweep)
-{
-    if (!config_has(group, "model") && sweep->model_count == 1) return 0;
-    const char *name = config_take_string(group, "model", SWEEP_NAME);
-    for (uint32_t i = 0; name && i < sweep->model_count; i++)
-        if (!strcmp(sweep->models[i].name, name)) return i;
-    if (!config_file_failed(group->file)) config_fail(group, "model", "\"%s\" is no model of this sweep", name);
-    return 0;
-}
-
 static uint32_t read_size(const struct config_group *group, const struct sweep_method *method)
 {
     const char *key = method_name(method->config.kind);
@@ -90,8 +69,8 @@ static void read_centre(const struct config_group *group, struct sweep *sweep)
 {
     struct sweep_centre centre = {.given = true};
     uint32_t tasks = sweep_read_task_names(group, sweep);
-    centre.model = read_model(group, sweep);
-    centre.tokens = read_place(group, "pretrain_tokens", sweep->pretrain_tokens, sweep->pretrain_token_count);
+    centre.model = sweep_read_model(group, sweep, -1);
+    centre.tokens = sweep_read_place(group, "pretrain_tokens", sweep->pretrain_tokens, sweep->pretrain_token_count, -1);
     for (size_t i = 0; i < sweep->method_count && !config_file_failed(group->file); i++) {
         enum method_kind kind = sweep->methods[i].config.kind;
         if (method_sizes(kind) && sweep->methods[i].tasks & tasks)
