@@ -1,0 +1,219 @@
+/* What the CUDA backend's files share: the device, launches, numbers in either storage type, reductions in a block.
+ *
+ * At full size: a thousand launches a step of up to 10^5 rows of width 16,384, on devices of compute capability 8.0 and
+ * later; no launch waits for the host, none uses atomics, so that the same buffers give the same bytes.
+ *
+ * The files that hold kernels are CUDA C++ that a C++17 compiler reads, too, with the headers of tests/emulation in
+ * place of CUDA's: no <<<>>> (launch() below), no static __shared__ arrays (shared_memory below), no inline PTX outside
+ * mma.cuh, warp functions only with all 32 lanes. What only a device can do (memory, streams, cuBLASLt, NCCL, NVML) is
+ * in files that the emulation replaces: device.cu, matmul.cu, gang.cu, plugin.cu. */
+#ifndef TUNELAW_KERNELS_CUDA_CUDA_CUH
+#define TUNELAW_KERNELS_CUDA_CUDA_CUH
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+extern "C" {
+#include "kernels/kernels.h"
+}
+
+using bf16 = __nv_bfloat16;
+
+/* ---- the host's side ---- */
+
+/* Opaque to the files of kernels but for these; device.cu has the rest. */
+enum precision device_precision(const struct device *device);
+cudaStream_t device_stream(const struct device *device);
+/* Keeps the first error; every later operation is then skipped by the driver, and synchronise reports it. */
+void device_note(struct device *device, cudaError_t code);
+/* Device memory of at least so many bytes, 256-byte aligned, until the next call; NULL after an error, which is kept:
+ * nothing is to be launched then. It grows in the first steps and then stays. */
+void *device_scratch(struct device *device, size_t bytes);
+/* Host memory behind device memory of the same use: `bytes` of it are on their way to the returned device address when
+ * the call returns, ordered with the stream, valid until the next but one call. NULL after an error. */
+const void *device_constants(struct device *device, const void *from, size_t bytes);
+unsigned device_multiprocessors(const struct device *device);
+
+/* kernel<<<grid, block, shared>>>(args...) on the device's stream. */
+template <typename... Parameters, typename... Arguments>
+void launch(struct device *device, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared,
+            Arguments... arguments)
+{
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    if (shared > 48 * 1024) {
+        cudaError_t code = cudaFuncSetAttribute(reinterpret_cast<const void *>(kernel),
+                                                cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+        if (code != cudaSuccess) {
+            device_note(device, code);
+            return;
+        }
+    }
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = device_stream(device);
+    cudaError_t code = cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+    if (code != cudaSuccess) device_note(device, code);
+}
+
+/* body(T()) with T = float or bf16, the device's storage type. */
+template <typename Body> void with_storage(const struct device *device, Body body)
+{
+    if (device_precision(device) == PRECISION_BF16)
+        body(bf16());
+    else
+        body(float());
+}
+
+template <typename T> T *as(real *x)
+{
+    return reinterpret_cast<T *>(x);
+}
+
+template <typename T> const T *as(const real *x)
+{
+    return reinterpret_cast<const T *>(x);
+}
+
+inline unsigned blocks_for(size_t n, size_t each)
+{
+    return (unsigned)((n + each - 1) / each);
+}
+
+/* ---- the device's side ---- */
+
+/* The dynamic shared memory of a block, all there is. */
+extern __shared__ __align__(128) unsigned char shared_memory[];
+
+__device__ inline float number(float x)
+{
+    return x;
+}
+
+__device__ inline float number(bf16 x)
+{
+    return __bfloat162float(x);
+}
+
+template <typename T> __device__ inline T rounded(float x);
+template <> __device__ inline float rounded<float>(float x)
+{
+    return x;
+}
+template <> __device__ inline bf16 rounded<bf16>(float x)
+{
+    return __float2bfloat16(x);
+}
+
+/* 16 bytes of elements, read and written at once. */
+template <typename T> struct alignas(16) vector {
+    static constexpr int size = 16 / sizeof(T);
+    T x[size];
+};
+
+constexpr unsigned ALL_LANES = 0xffffffffu;
+
+__device__ inline float warp_sum(float x)
+{
+    for (int offset = 16; offset > 0; offset /= 2)
+        x += __shfl_xor_sync(ALL_LANES, x, offset);
+    return x;
+}
+
+__device__ inline double warp_sum(double x)
+{
+    for (int offset = 16; offset > 0; offset /= 2)
+        x += __shfl_xor_sync(ALL_LANES, x, offset);
+    return x;
+}
+
+__device__ inline float warp_max(float x)
+{
+    for (int offset = 16; offset > 0; offset /= 2)
+        x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, offset));
+    return x;
+}
+
+/* The sum over a block of x of each thread, in a fixed order, to all threads. room[32] in shared memory, free before
+ * and after. blockDim.x is a multiple of 32, the block has one dimension; every thread calls it. */
+template <typename Number> __device__ inline Number block_sum(Number x, Number *room)
+{
+    unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    x = warp_sum(x);
+    if (lane == 0) room[warp] = x;
+    __syncthreads();
+    x = warp_sum(lane < warps ? room[lane] : Number(0));
+    __syncthreads();
+    return x;
+}
+
+/* ---- the operations: cuda_NAME is the table's NAME ---- */
+
+#define CUDA_OPERATION(name) extern std::remove_pointer_t<decltype(kernels::name)> cuda_##name
+CUDA_OPERATION(device_create); /* device.cu */
+CUDA_OPERATION(device_destroy);
+CUDA_OPERATION(allocate);
+CUDA_OPERATION(release);
+CUDA_OPERATION(to_device);
+CUDA_OPERATION(to_host);
+CUDA_OPERATION(synchronise);
+CUDA_OPERATION(set_precision);
+CUDA_OPERATION(element_bytes);
+CUDA_OPERATION(upload);
+CUDA_OPERATION(download);
+CUDA_OPERATION(zero);
+CUDA_OPERATION(copy);
+CUDA_OPERATION(sum_ranks); /* gang.cu */
+CUDA_OPERATION(sum_ranks_floats);
+CUDA_OPERATION(gather_ranks);
+CUDA_OPERATION(matmul); /* matmul.cu */
+CUDA_OPERATION(matmul_floats);
+CUDA_OPERATION(linear);
+CUDA_OPERATION(matmul_group);
+CUDA_OPERATION(add); /* elements.cu */
+CUDA_OPERATION(scale);
+CUDA_OPERATION(bias_forward);
+CUDA_OPERATION(bias_backward);
+CUDA_OPERATION(scale_columns);
+CUDA_OPERATION(scale_columns_backward);
+CUDA_OPERATION(split_heads);
+CUDA_OPERATION(merge_heads);
+CUDA_OPERATION(swiglu_forward);
+CUDA_OPERATION(swiglu_backward);
+CUDA_OPERATION(gelu_forward);
+CUDA_OPERATION(gelu_backward);
+CUDA_OPERATION(dropout);
+CUDA_OPERATION(rms_norm_forward); /* norms.cu */
+CUDA_OPERATION(rms_norm_backward);
+CUDA_OPERATION(layer_norm_forward);
+CUDA_OPERATION(layer_norm_backward);
+CUDA_OPERATION(row_squares);
+CUDA_OPERATION(row_norm_forward);
+CUDA_OPERATION(row_norm_dots);
+CUDA_OPERATION(row_norm_backward);
+CUDA_OPERATION(rotary); /* rows.cu */
+CUDA_OPERATION(embedding_forward);
+CUDA_OPERATION(embedding_backward);
+CUDA_OPERATION(gather_rows);
+CUDA_OPERATION(scatter_rows);
+CUDA_OPERATION(attention_forward); /* attention.cu, attention_backward.cu, decode.cu */
+CUDA_OPERATION(attention_backward);
+CUDA_OPERATION(attention_decode);
+CUDA_OPERATION(cross_entropy_partial); /* cross_entropy.cu */
+CUDA_OPERATION(cross_entropy_finish);
+CUDA_OPERATION(top_k); /* top_k.cu */
+CUDA_OPERATION(sums);  /* reductions.cu */
+CUDA_OPERATION(square_sums);
+CUDA_OPERATION(adafactor_squares);
+CUDA_OPERATION(adamw); /* optimisers.cu */
+CUDA_OPERATION(sgd);
+CUDA_OPERATION(moving_average);
+CUDA_OPERATION(adafactor);
+#undef CUDA_OPERATION
+
+#endif
