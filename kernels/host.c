@@ -32,6 +32,50 @@ void host_transfer(struct device *device, void *to, const void *from, size_t byt
     if (bytes) memmove(to, from, bytes);
 }
 
+size_t host_element_bytes(const struct device *device)
+{
+    (void)device;
+    return sizeof(float);
+}
+
+void host_upload(struct device *device, size_t n, const float *from, float *to)
+{
+    host_transfer(device, to, from, n * sizeof *to);
+}
+
+void host_download(struct device *device, size_t n, const float *from, float *to)
+{
+    host_transfer(device, to, from, n * sizeof *to);
+}
+
+void host_round(struct device *device, size_t n, const float *value, float *rounded)
+{
+    if (rounded && rounded != value) host_transfer(device, rounded, value, n * sizeof *rounded);
+}
+
+void host_zero(struct device *device, size_t bytes, void *x)
+{
+    (void)device;
+    if (bytes) memset(x, 0, bytes);
+}
+
+void host_copy(struct device *device, size_t bytes, const void *x, void *y)
+{
+    host_transfer(device, y, x, bytes);
+}
+
+int host_sum_ranks(struct device *device, const struct collective *gang, size_t n, float *x)
+{
+    (void)device;
+    return collective_sum(gang, n, x);
+}
+
+int host_gather_ranks(struct device *device, const struct collective *gang, size_t n, const float *x, float *all)
+{
+    (void)device;
+    return collective_gather(gang, n, x, all);
+}
+
 int host_synchronise(struct device *device, struct error *err)
 {
     (void)device;

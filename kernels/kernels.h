@@ -121,8 +121,8 @@ struct factored {
 
 enum linear_gelu { GELU_NONE, GELU_ERF, GELU_TANH }; /* of what a linear layer gives */
 
-/* A product of matmul_group; the fields are matmul's arguments. */
-struct product {
+/* One product of matmul_group. */
+struct matmul_arguments {
     bool trans_a, trans_b;
     size_t m, n, k, lda, ldb, ldc;
     float alpha, beta;
@@ -157,8 +157,8 @@ struct kernels {
      * machine has no bf16 arithmetic the factors are rounded and multiplied in fp32, the same numbers, no faster.
      * Buffers of `real` hold what they are read as: they are written under the precision that reads them. */
     void (*set_precision)(struct device *device, enum precision precision);
-    /* Bytes of a `real` under a precision: 4 always on the host. */
-    size_t (*element_bytes)(enum precision precision);
+    /* Bytes of a `real` under the device's precision: kernels_element_bytes() of it. */
+    size_t (*element_bytes)(const struct device *device);
     /* Elements from floats of the host, and back; complete on return. */
     void (*upload)(struct device *device, size_t n, const float *from, real *to);
     void (*download)(struct device *device, size_t n, const real *from, float *to);
@@ -182,7 +182,7 @@ struct kernels {
     void (*linear)(struct device *device, size_t rows, size_t n, size_t k, const real *x, const real *w,
                    const float *bias, enum linear_gelu gelu, real *before, real *y);
     /* Several small products (adapters of a pack), each as matmul or, where c_floats is given, as matmul_floats. */
-    void (*matmul_group)(struct device *device, size_t count, const struct product *products);
+    void (*matmul_group)(struct device *device, size_t count, const struct matmul_arguments *products);
 
     void (*zero)(struct device *device, size_t bytes, void *x);
     void (*copy)(struct device *device, size_t bytes, const void *x, void *y);
@@ -345,6 +345,9 @@ struct kernels {
 /* A backend by name, or NULL with *err saying why not and how to get it ("cuda: plugin not built: no CUDA toolkit
  * ..."). "auto": cuda where there is a device and the plugin has every operation, else cpu. */
 const struct kernels *kernels_find(const char *name, struct error *err);
+
+/* Bytes of a `real` on a backend, by name: 2 for cuda in bf16, else 4. For plans, which load no backend. */
+size_t kernels_element_bytes(const char *name, enum precision precision);
 
 /* The library behind a backend's matmul, with its version and the variant it chose for this machine, since
  * those can change the last bits: "onednn-2.6.3-avx512", "openblas-0.3.21-SkylakeX"; "plain" for the reference. Cut at

@@ -70,8 +70,17 @@ const char *kernels_missing(const struct kernels *kernels)
     NEED(to_host);
     NEED(synchronise);
     NEED(set_precision);
+    NEED(element_bytes);
+    NEED(upload);
+    NEED(download);
+    NEED(sum_ranks);
+    NEED(sum_ranks_floats);
+    NEED(gather_ranks);
     NEED(matmul);
-    NEED(fill);
+    NEED(matmul_floats);
+    NEED(linear);
+    NEED(matmul_group);
+    NEED(zero);
     NEED(copy);
     NEED(add);
     NEED(scale);
@@ -105,8 +114,7 @@ const char *kernels_missing(const struct kernels *kernels)
     NEED(cross_entropy_partial);
     NEED(cross_entropy_finish);
     NEED(top_k);
-    NEED(sum);
-    NEED(sum_squares);
+    NEED(sums);
     NEED(adamw);
     NEED(sgd);
     NEED(square_sums);

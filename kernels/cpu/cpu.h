@@ -36,29 +36,26 @@ void cpu_product(struct device *device, const struct product *product, size_t m,
                  size_t lda, const float *b, size_t ldb, float *c, size_t ldc);
 void cpu_product_rounded(struct device *device, const struct product *product, size_t m, size_t n, size_t k,
                          const float *a, size_t lda, const float *b, size_t ldb, float *c, size_t ldc);
-void cpu_fill(struct device *device, size_t n, float value, float *x);
-void cpu_copy(struct device *device, size_t n, const float *x, float *y);
 void cpu_add(struct device *device, size_t n, const float *x, float *y);
 void cpu_scale(struct device *device, size_t n, float factor, float *x);
-double cpu_sum(struct device *device, size_t n, const float *x);
-double cpu_sum_squares(struct device *device, size_t n, const float *x);
-void cpu_adamw(struct device *device, size_t n, float *value, const float *gradient, float *moment1, float *moment2,
-               float rate, float beta1, float beta2, float epsilon, float weight_decay, uint64_t step,
-               float gradient_scale);
-void cpu_sgd(struct device *device, size_t n, float *value, const float *gradient, float *momentum, float rate,
-             float beta, float weight_decay, float gradient_scale);
+void cpu_linear(struct device *device, size_t rows, size_t n, size_t k, const float *x, const float *w,
+                const float *bias, enum linear_gelu gelu, float *before, float *y);
+void cpu_matmul_group(struct device *device, size_t count, const struct matmul_arguments *products);
+void cpu_sums(struct device *device, size_t count, const struct span *spans, bool squares, double *out);
+void cpu_adamw(struct device *device, size_t count, const struct update *tensors, float rate, float beta1, float beta2,
+               float epsilon, float gradient_scale);
+void cpu_sgd(struct device *device, size_t count, const struct update *tensors, float rate, float beta,
+             float gradient_scale);
+void cpu_adafactor_squares(struct device *device, size_t count, const struct factored *tensors, float gradient_scale,
+                           double *out);
+void cpu_adafactor(struct device *device, size_t count, const struct factored *tensors, float gradient_scale);
 void cpu_square_sums(struct device *device, size_t rows, size_t columns, float scale, const float *x, float *row_sums,
                      float *column_sums);
 void cpu_moving_average(struct device *device, size_t n, float rest, float factor, float offset, const float *x,
                         float *average);
-double cpu_adafactor_squares(struct device *device, size_t rows, size_t columns, const float *gradient,
-                             const float *row, const float *column, float row_mean, float gradient_scale);
-void cpu_adafactor(struct device *device, size_t rows, size_t columns, float *value, const float *gradient,
-                   const float *row, const float *column, float row_mean, float gradient_scale, float rate,
-                   float decay);
 
-void cpu_rms_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
-                          const float *gain, float *y, float *rstd);
+void cpu_rms_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *residual,
+                          float *x, const float *gain, float *y, float *rstd);
 void cpu_rms_norm_backward(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
                            const float *rstd, const float *dy, float *dx, float *dgain);
 void cpu_swiglu_forward(struct device *device, size_t n, const float *gate, const float *up, float *out);
@@ -73,8 +70,8 @@ void cpu_attention_backward(struct device *device, const struct attention *shape
                             const float *v, const float *out, const float *lse, const float *dout, float *dq, float *dk,
                             float *dv);
 
-void cpu_layer_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
-                            const float *gain, const float *bias, float *y, float *mean, float *rstd);
+void cpu_layer_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *residual,
+                            float *x, const float *gain, const float *bias, float *y, float *mean, float *rstd);
 void cpu_layer_norm_backward(struct device *device, size_t rows, size_t width, const float *x, const float *gain,
                              const float *mean, const float *rstd, const float *dy, float *dx, float *dgain,
                              float *dbias);
@@ -104,8 +101,9 @@ void cpu_dropout(struct device *device, const struct dropout *how, size_t rows, 
 
 void cpu_embedding_forward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
                            size_t count, const float *table, const float *prompt, float *out);
-void cpu_embedding_backward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
-                            size_t count, const float *dout, float *dtable, float *dprompt);
+void cpu_embedding_backward(struct device *device, size_t tokens, size_t width, const int32_t *ids,
+                            const uint32_t *order, size_t first, size_t count, const float *dout, float *dtable,
+                            float *dprompt);
 void cpu_gather_rows(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *x,
                      float *out);
 void cpu_scatter_rows(struct device *device, size_t count, size_t width, const uint32_t *rows, const float *dout,

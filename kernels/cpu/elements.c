@@ -6,24 +6,6 @@
 #include "kernels/cpu/parts.h"
 #include "kernels/cpu/vector.h"
 
-CLONES static void fill(size_t n, float value, float *x)
-{
-    for (size_t i = 0; i < n; i++)
-        x[i] = value;
-}
-
-void cpu_fill(struct device *device, size_t n, float value, float *x)
-{
-    FOR_PARTS(device, n, 1, 16, begin, end)
-    fill(end - begin, value, x + begin);
-}
-
-void cpu_copy(struct device *device, size_t n, const float *x, float *y)
-{
-    (void)device;
-    if (n) memmove(y, x, n * sizeof *y);
-}
-
 CLONES static void add(size_t n, const float *x, float *y)
 {
 #pragma omp simd
@@ -83,14 +65,10 @@ static double sum_of_blocks(struct device *device, size_t n, const float *x, dou
     return total;
 }
 
-double cpu_sum(struct device *device, size_t n, const float *x)
+void cpu_sums(struct device *device, size_t count, const struct span *spans, bool squares, double *out)
 {
-    return sum_of_blocks(device, n, x, sum);
-}
-
-double cpu_sum_squares(struct device *device, size_t n, const float *x)
-{
-    return sum_of_blocks(device, n, x, sum_squares);
+    for (size_t i = 0; i < count; i++)
+        out[i] = sum_of_blocks(device, spans[i].n, spans[i].x, squares ? sum_squares : sum);
 }
 
 CLONES static void swiglu_forward(size_t n, const float *gate, const float *up, float *out)

@@ -75,3 +75,19 @@ void cpu_matmul(struct device *device, bool trans_a, bool trans_b, size_t m, siz
     else
         cpu_product(device, &product, m, n, k, a, lda, b, ldb, c, ldc);
 }
+
+void cpu_linear(struct device *device, size_t rows, size_t n, size_t k, const float *x, const float *w,
+                const float *bias, enum linear_gelu gelu, float *before, float *y)
+{
+    float *out = gelu == GELU_NONE ? y : before;
+    cpu_matmul(device, false, true, rows, n, k, 1, x, k, w, k, 0, out, n);
+    if (bias) cpu_bias_forward(device, rows, n, bias, out);
+    if (gelu != GELU_NONE) cpu_gelu_forward(device, rows * n, gelu == GELU_TANH, before, y);
+}
+
+void cpu_matmul_group(struct device *device, size_t count, const struct matmul_arguments *products)
+{
+    for (const struct matmul_arguments *p = products; p < products + count; p++)
+        cpu_matmul(device, p->trans_a, p->trans_b, p->m, p->n, p->k, p->alpha, p->a, p->lda, p->b, p->ldb, p->beta,
+                   p->c_floats ? p->c_floats : p->c, p->ldc);
+}

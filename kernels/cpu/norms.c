@@ -5,11 +5,12 @@
 #include "kernels/cpu/parts.h"
 #include "kernels/cpu/vector.h"
 
-CLONES static void layer_norm_forward(size_t rows, size_t width, float epsilon, const float *x, const float *gain,
-                                      const float *bias, float *y, float *mean, float *rstd)
+CLONES static void layer_norm_forward(size_t rows, size_t width, float epsilon, const float *residual, float *x,
+                                      const float *gain, const float *bias, float *y, float *mean, float *rstd)
 {
     for (size_t r = 0; r < rows; r++) {
-        const float *xr = x + r * width;
+        float *xr = x + r * width;
+        if (residual) row_add(width, residual + r * width, xr);
         float *yr = y + r * width, sum = 0, squares = 0;
 #pragma omp simd reduction(+ : sum)
         for (size_t i = 0; i < width; i++)
@@ -27,12 +28,12 @@ CLONES static void layer_norm_forward(size_t rows, size_t width, float epsilon, 
     }
 }
 
-void cpu_layer_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
-                            const float *gain, const float *bias, float *y, float *mean, float *rstd)
+void cpu_layer_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *residual,
+                            float *x, const float *gain, const float *bias, float *y, float *mean, float *rstd)
 {
     FOR_PARTS(device, rows, width, 1, begin, end)
-    layer_norm_forward(end - begin, width, epsilon, x + begin * width, gain, bias, y + begin * width, mean + begin,
-                       rstd + begin);
+    layer_norm_forward(end - begin, width, epsilon, residual ? residual + begin * width : NULL, x + begin * width, gain,
+                       bias, y + begin * width, mean + begin, rstd + begin);
 }
 
 CLONES static void layer_norm_backward(size_t rows, size_t width, const float *x, const float *gain, const float *mean,

@@ -5,6 +5,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/parts.h"
 #include "kernels/cpu/vector.h"
+#include "kernels/host.h"
 
 struct adamw {
     float rate, beta1, beta2, rest1, rest2, correction1, correction2, epsilon, weight_decay, gradient_scale;
@@ -24,22 +25,24 @@ CLONES static void adamw(struct adamw a, size_t n, float *value, const float *gr
     }
 }
 
-void cpu_adamw(struct device *device, size_t n, float *value, const float *gradient, float *moment1, float *moment2,
-               float rate, float beta1, float beta2, float epsilon, float weight_decay, uint64_t step,
-               float gradient_scale)
+void cpu_adamw(struct device *device, size_t count, const struct update *tensors, float rate, float beta1, float beta2,
+               float epsilon, float gradient_scale)
 {
-    struct adamw a = {.rate = rate,
-                      .beta1 = beta1,
-                      .beta2 = beta2,
-                      .rest1 = (float)(1 - (double)beta1),
-                      .rest2 = (float)(1 - (double)beta2),
-                      .correction1 = (float)(1 / (1 - pow((double)beta1, (double)step))),
-                      .correction2 = (float)(1 / (1 - pow((double)beta2, (double)step))),
-                      .epsilon = epsilon,
-                      .weight_decay = weight_decay,
-                      .gradient_scale = gradient_scale};
-    FOR_PARTS(device, n, 4, 16, begin, end)
-    adamw(a, end - begin, value + begin, gradient + begin, moment1 + begin, moment2 + begin);
+    for (const struct update *t = tensors; t < tensors + count; t++) {
+        struct adamw a = {.rate = rate,
+                          .beta1 = beta1,
+                          .beta2 = beta2,
+                          .rest1 = (float)(1 - (double)beta1),
+                          .rest2 = (float)(1 - (double)beta2),
+                          .correction1 = (float)(1 / (1 - pow((double)beta1, (double)t->step))),
+                          .correction2 = (float)(1 / (1 - pow((double)beta2, (double)t->step))),
+                          .epsilon = epsilon,
+                          .weight_decay = t->weight_decay,
+                          .gradient_scale = gradient_scale};
+        FOR_PARTS(device, t->n, 4, 16, begin, end)
+        adamw(a, end - begin, t->value + begin, t->gradient + begin, t->moment1 + begin, t->moment2 + begin);
+        host_round(device, t->n, t->value, t->rounded);
+    }
 }
 
 CLONES static void sgd_plain(size_t n, float *value, const float *gradient, float rate, float weight_decay,
@@ -61,16 +64,24 @@ CLONES static void sgd_momentum(size_t n, float *value, const float *gradient, f
     }
 }
 
-void cpu_sgd(struct device *device, size_t n, float *value, const float *gradient, float *momentum, float rate,
-             float beta, float weight_decay, float gradient_scale)
+static void sgd(struct device *device, const struct update *t, float rate, float beta, float gradient_scale)
 {
-    FOR_PARTS(device, n, 2, 16, begin, end)
+    FOR_PARTS(device, t->n, 2, 16, begin, end)
     {
-        if (momentum)
-            sgd_momentum(end - begin, value + begin, gradient + begin, momentum + begin, rate, beta, weight_decay,
-                         gradient_scale);
+        if (t->moment1)
+            sgd_momentum(end - begin, t->value + begin, t->gradient + begin, t->moment1 + begin, rate, beta,
+                         t->weight_decay, gradient_scale);
         else
-            sgd_plain(end - begin, value + begin, gradient + begin, rate, weight_decay, gradient_scale);
+            sgd_plain(end - begin, t->value + begin, t->gradient + begin, rate, t->weight_decay, gradient_scale);
+    }
+}
+
+void cpu_sgd(struct device *device, size_t count, const struct update *tensors, float rate, float beta,
+             float gradient_scale)
+{
+    for (size_t i = 0; i < count; i++) {
+        sgd(device, &tensors[i], rate, beta, gradient_scale);
+        host_round(device, tensors[i].n, tensors[i].value, tensors[i].rounded);
     }
 }
 
@@ -138,17 +149,24 @@ CLONES static double row_squares(size_t n, float factor, const float *gradient, 
     return sum;
 }
 
-double cpu_adafactor_squares(struct device *device, size_t rows, size_t columns, const float *gradient,
-                             const float *row, const float *column, float row_mean, float gradient_scale)
+static double update_squares(struct device *device, const struct factored *t, float gradient_scale)
 {
-    double sum = 0, *sums = (double *)(void *)cpu_scratch(device, 2 * rows);
+    double sum = 0, *sums = (double *)(void *)cpu_scratch(device, 2 * t->rows);
     if (!sums) return NAN;
-    FOR_PARTS(device, rows, columns, 1, begin, end)
+    FOR_PARTS(device, t->rows, t->columns, 1, begin, end)
     for (size_t r = begin; r < end; r++)
-        sums[r] = row_squares(columns, row_factor(row, r, row_mean, gradient_scale), gradient + r * columns, column);
-    for (size_t r = 0; r < rows; r++)
+        sums[r] = row_squares(t->columns, row_factor(t->row, r, t->row_mean, gradient_scale),
+                              t->gradient + r * t->columns, t->column);
+    for (size_t r = 0; r < t->rows; r++)
         sum += sums[r];
     return sum;
+}
+
+void cpu_adafactor_squares(struct device *device, size_t count, const struct factored *tensors, float gradient_scale,
+                           double *out)
+{
+    for (size_t i = 0; i < count; i++)
+        out[i] = update_squares(device, &tensors[i], gradient_scale);
 }
 
 CLONES static void row_step(size_t n, float factor, float rate, float decay, const float *gradient, const float *column,
@@ -159,11 +177,19 @@ CLONES static void row_step(size_t n, float factor, float rate, float decay, con
         value[i] -= decay * value[i] + rate * (factor * gradient[i] / sqrtf(column[i]));
 }
 
-void cpu_adafactor(struct device *device, size_t rows, size_t columns, float *value, const float *gradient,
-                   const float *row, const float *column, float row_mean, float gradient_scale, float rate, float decay)
+static void factored_step(struct device *device, const struct factored *t, float gradient_scale)
 {
-    FOR_PARTS(device, rows, columns, 1, begin, end)
+    FOR_PARTS(device, t->rows, t->columns, 1, begin, end)
     for (size_t r = begin; r < end; r++)
-        row_step(columns, row_factor(row, r, row_mean, gradient_scale), rate, decay, gradient + r * columns, column,
-                 value + r * columns);
+        row_step(t->columns, row_factor(t->row, r, t->row_mean, gradient_scale), t->rate, t->decay,
+                 t->gradient + r * t->columns, t->column, t->value + r * t->columns);
+}
+
+void cpu_adafactor(struct device *device, size_t count, const struct factored *tensors, float gradient_scale)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct factored *t = &tensors[i];
+        factored_step(device, t, gradient_scale);
+        host_round(device, t->rows * t->columns, t->value, t->rounded);
+    }
 }

@@ -8,11 +8,12 @@
 #include "kernels/cpu/vector.h"
 #include "kernels/host.h"
 
-CLONES static void rms_norm_forward(size_t rows, size_t width, float epsilon, const float *x, const float *gain,
-                                    float *y, float *rstd)
+CLONES static void rms_norm_forward(size_t rows, size_t width, float epsilon, const float *residual, float *x,
+                                    const float *gain, float *y, float *rstd)
 {
     for (size_t r = 0; r < rows; r++) {
-        const float *xr = x + r * width;
+        float *xr = x + r * width;
+        if (residual) row_add(width, residual + r * width, xr);
         float *yr = y + r * width, squares = 0;
 #pragma omp simd reduction(+ : squares)
         for (size_t i = 0; i < width; i++)
@@ -25,11 +26,12 @@ CLONES static void rms_norm_forward(size_t rows, size_t width, float epsilon, co
     }
 }
 
-void cpu_rms_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
-                          const float *gain, float *y, float *rstd)
+void cpu_rms_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *residual,
+                          float *x, const float *gain, float *y, float *rstd)
 {
     FOR_PARTS(device, rows, width, 1, begin, end)
-    rms_norm_forward(end - begin, width, epsilon, x + begin * width, gain, y + begin * width, rstd + begin);
+    rms_norm_forward(end - begin, width, epsilon, residual ? residual + begin * width : NULL, x + begin * width, gain,
+                     y + begin * width, rstd + begin);
 }
 
 CLONES static void rms_norm_backward(size_t rows, size_t width, const float *x, const float *gain, const float *rstd,
@@ -178,16 +180,11 @@ void cpu_embedding_forward(struct device *device, size_t tokens, size_t width, c
     }
 }
 
-CLONES static void row_add(size_t width, const float *x, float *y)
+void cpu_embedding_backward(struct device *device, size_t tokens, size_t width, const int32_t *ids,
+                            const uint32_t *order, size_t first, size_t count, const float *dout, float *dtable,
+                            float *dprompt)
 {
-#pragma omp simd
-    for (size_t i = 0; i < width; i++)
-        y[i] += x[i];
-}
-
-void cpu_embedding_backward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
-                            size_t count, const float *dout, float *dtable, float *dprompt)
-{
+    (void)order;
     FOR_PARTS(device, width, tokens, 16, begin, end) /* by columns: a row may occur again */
     for (size_t t = 0; t < tokens; t++) {
         float *row = (float *)row_of(ids[t], width, first, count, dtable, dprompt);

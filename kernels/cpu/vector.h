@@ -1,10 +1,12 @@
-/* What the vectorised files of the cpu backend share: versions of a function for each generation of x86, and exp.
+/* What the vectorised files of the cpu backend share: versions of a function for each generation of x86, exp, and a
+ * sum of two rows.
  *
  * These files are compiled with -O3 and `omp simd` reductions instead of -ffast-math: a NaN stays a NaN, so that a
  * training that diverges is seen. Sums have a fixed order for a given machine, at any address. */
 #ifndef TUNELAW_KERNELS_CPU_VECTOR_H
 #define TUNELAW_KERNELS_CPU_VECTOR_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -37,6 +39,13 @@ INLINE float vector_exp(float x)
     float power;
     memcpy(&power, &bits, sizeof power);
     return p * power;
+}
+
+INLINE void row_add(size_t n, const float *x, float *y)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i];
 }
 
 #endif

@@ -1,7 +1,4 @@
 /* Reference operations on plain arrays: matmul, the linear ones, reductions. */
-#include <math.h>
-#include <string.h>
-
 #include "kernels/reference/reference.h"
 
 static double factor(enum precision precision, float x)
@@ -26,17 +23,20 @@ void reference_matmul(enum precision precision, bool trans_a, bool trans_b, size
     }
 }
 
-void reference_fill(struct device *device, size_t n, float value, float *x)
+void reference_linear(struct device *device, size_t rows, size_t n, size_t k, const float *x, const float *w,
+                      const float *bias, enum linear_gelu gelu, float *before, float *y)
 {
-    (void)device;
-    for (size_t i = 0; i < n; i++)
-        x[i] = value;
+    float *out = gelu == GELU_NONE ? y : before;
+    kernels_reference.matmul(device, false, true, rows, n, k, 1, x, k, w, k, 0, out, n);
+    if (bias) reference_bias_forward(device, rows, n, bias, out);
+    if (gelu != GELU_NONE) reference_gelu_forward(device, rows * n, gelu == GELU_TANH, before, y);
 }
 
-void reference_copy(struct device *device, size_t n, const float *x, float *y)
+void reference_matmul_group(struct device *device, size_t count, const struct matmul_arguments *products)
 {
-    (void)device;
-    if (n) memmove(y, x, n * sizeof *y);
+    for (const struct matmul_arguments *p = products; p < products + count; p++)
+        kernels_reference.matmul(device, p->trans_a, p->trans_b, p->m, p->n, p->k, p->alpha, p->a, p->lda, p->b, p->ldb,
+                                 p->beta, p->c_floats ? p->c_floats : p->c, p->ldc);
 }
 
 void reference_add(struct device *device, size_t n, const float *x, float *y)
@@ -53,20 +53,12 @@ void reference_scale(struct device *device, size_t n, float factor, float *x)
         x[i] *= factor;
 }
 
-double reference_sum(struct device *device, size_t n, const float *x)
+void reference_sums(struct device *device, size_t count, const struct span *spans, bool squares, double *out)
 {
     (void)device;
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += x[i];
-    return sum;
-}
-
-double reference_sum_squares(struct device *device, size_t n, const float *x)
-{
-    (void)device;
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)x[i] * x[i];
-    return sum;
+    for (size_t i = 0; i < count; i++) {
+        out[i] = 0;
+        for (size_t j = 0; j < spans[i].n; j++)
+            out[i] += squares ? (double)spans[i].x[j] * spans[i].x[j] : (double)spans[i].x[j];
+    }
 }

@@ -3,10 +3,11 @@
 
 #include "kernels/reference/reference.h"
 
-void reference_layer_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
-                                  const float *gain, const float *bias, float *y, float *mean, float *rstd)
+void reference_layer_norm_forward(struct device *device, size_t rows, size_t width, float epsilon,
+                                  const float *residual, float *x, const float *gain, const float *bias, float *y,
+                                  float *mean, float *rstd)
 {
-    (void)device;
+    if (residual) reference_add(device, rows * width, residual, x);
     for (size_t r = 0; r < rows; r++) {
         const float *xr = x + r * width;
         double sum = 0, squares = 0;

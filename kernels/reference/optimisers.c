@@ -1,37 +1,51 @@
 /* Reference steps of the optimisers: gradients to weights, in double. */
 #include <math.h>
 
+#include "kernels/host.h"
 #include "kernels/reference/reference.h"
 
-void reference_adamw(struct device *device, size_t n, float *value, const float *gradient, float *moment1,
-                     float *moment2, float rate, float beta1, float beta2, float epsilon, float weight_decay,
-                     uint64_t step, float gradient_scale)
+static void adamw(const struct update *t, float rate, float beta1, float beta2, float epsilon, float gradient_scale)
 {
-    (void)device;
-    double correction1 = 1 - pow((double)beta1, (double)step);
-    double correction2 = 1 - pow((double)beta2, (double)step);
-    for (size_t i = 0; i < n; i++) {
-        double g = (double)gradient[i] * gradient_scale;
-        double m = (double)beta1 * moment1[i] + (1 - (double)beta1) * g;
-        double v = (double)beta2 * moment2[i] + (1 - (double)beta2) * g * g;
-        double update = m / correction1 / (sqrt(v / correction2) + epsilon) + (double)weight_decay * value[i];
-        moment1[i] = (float)m;
-        moment2[i] = (float)v;
-        value[i] = (float)(value[i] - rate * update);
+    double correction1 = 1 - pow((double)beta1, (double)t->step);
+    double correction2 = 1 - pow((double)beta2, (double)t->step);
+    for (size_t i = 0; i < t->n; i++) {
+        double g = (double)t->gradient[i] * gradient_scale;
+        double m = (double)beta1 * t->moment1[i] + (1 - (double)beta1) * g;
+        double v = (double)beta2 * t->moment2[i] + (1 - (double)beta2) * g * g;
+        double step = m / correction1 / (sqrt(v / correction2) + epsilon) + (double)t->weight_decay * t->value[i];
+        t->moment1[i] = (float)m;
+        t->moment2[i] = (float)v;
+        t->value[i] = (float)(t->value[i] - rate * step);
     }
 }
 
-void reference_sgd(struct device *device, size_t n, float *value, const float *gradient, float *momentum, float rate,
-                   float beta, float weight_decay, float gradient_scale)
+void reference_adamw(struct device *device, size_t count, const struct update *tensors, float rate, float beta1,
+                     float beta2, float epsilon, float gradient_scale)
 {
-    (void)device;
-    for (size_t i = 0; i < n; i++) {
-        double g = (double)gradient[i] * gradient_scale + (double)weight_decay * value[i];
-        if (momentum) {
-            g += (double)beta * momentum[i];
-            momentum[i] = (float)g;
+    for (size_t i = 0; i < count; i++) {
+        adamw(&tensors[i], rate, beta1, beta2, epsilon, gradient_scale);
+        host_round(device, tensors[i].n, tensors[i].value, tensors[i].rounded);
+    }
+}
+
+static void sgd(const struct update *t, float rate, float beta, float gradient_scale)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        double g = (double)t->gradient[i] * gradient_scale + (double)t->weight_decay * t->value[i];
+        if (t->moment1) {
+            g += (double)beta * t->moment1[i];
+            t->moment1[i] = (float)g;
         }
-        value[i] = (float)(value[i] - rate * g);
+        t->value[i] = (float)(t->value[i] - rate * g);
+    }
+}
+
+void reference_sgd(struct device *device, size_t count, const struct update *tensors, float rate, float beta,
+                   float gradient_scale)
+{
+    for (size_t i = 0; i < count; i++) {
+        sgd(&tensors[i], rate, beta, gradient_scale);
+        host_round(device, tensors[i].n, tensors[i].value, tensors[i].rounded);
     }
 }
 
@@ -66,29 +80,34 @@ static double adafactor_update(double gradient, const float *row, double row_mea
     return gradient / sqrt((row ? *row / row_mean : 1) * column);
 }
 
-double reference_adafactor_squares(struct device *device, size_t rows, size_t columns, const float *gradient,
-                                   const float *row, const float *column, float row_mean, float gradient_scale)
+static double step_of(const struct factored *t, size_t r, size_t c, float gradient_scale)
 {
-    (void)device;
-    double sum = 0;
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < columns; c++)
-            sum += pow(adafactor_update((double)gradient_scale * gradient[r * columns + c], row ? row + r : NULL,
-                                        row_mean, column[c]),
-                       2);
-    return sum;
+    return adafactor_update((double)gradient_scale * t->gradient[r * t->columns + c], t->row ? t->row + r : NULL,
+                            t->row_mean, t->column[c]);
 }
 
-void reference_adafactor(struct device *device, size_t rows, size_t columns, float *value, const float *gradient,
-                         const float *row, const float *column, float row_mean, float gradient_scale, float rate,
-                         float decay)
+void reference_adafactor_squares(struct device *device, size_t count, const struct factored *tensors,
+                                 float gradient_scale, double *out)
 {
     (void)device;
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < columns; c++) {
-            size_t at = r * columns + c;
-            double update =
-                adafactor_update((double)gradient_scale * gradient[at], row ? row + r : NULL, row_mean, column[c]);
-            value[at] = (float)((1 - (double)decay) * value[at] - rate * update);
-        }
+    for (size_t i = 0; i < count; i++) {
+        const struct factored *t = &tensors[i];
+        out[i] = 0;
+        for (size_t r = 0; r < t->rows; r++)
+            for (size_t c = 0; c < t->columns; c++)
+                out[i] += pow(step_of(t, r, c, gradient_scale), 2);
+    }
+}
+
+void reference_adafactor(struct device *device, size_t count, const struct factored *tensors, float gradient_scale)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct factored *t = &tensors[i];
+        for (size_t r = 0; r < t->rows; r++)
+            for (size_t c = 0; c < t->columns; c++) {
+                float *value = &t->value[r * t->columns + c];
+                *value = (float)((1 - (double)t->decay) * *value - t->rate * step_of(t, r, c, gradient_scale));
+            }
+        host_round(device, t->rows * t->columns, t->value, t->rounded);
+    }
 }

@@ -4,10 +4,10 @@
 
 #include "kernels/reference/reference.h"
 
-void reference_rms_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *x,
-                                const float *gain, float *y, float *rstd)
+void reference_rms_norm_forward(struct device *device, size_t rows, size_t width, float epsilon, const float *residual,
+                                float *x, const float *gain, float *y, float *rstd)
 {
-    (void)device;
+    if (residual) reference_add(device, rows * width, residual, x);
     for (size_t r = 0; r < rows; r++) {
         double squares = 0;
         for (size_t i = 0; i < width; i++)
@@ -74,10 +74,11 @@ void reference_embedding_forward(struct device *device, size_t tokens, size_t wi
     }
 }
 
-void reference_embedding_backward(struct device *device, size_t tokens, size_t width, const int32_t *ids, size_t first,
-                                  size_t count, const float *dout, float *dtable, float *dprompt)
+void reference_embedding_backward(struct device *device, size_t tokens, size_t width, const int32_t *ids,
+                                  const uint32_t *order, size_t first, size_t count, const float *dout, float *dtable,
+                                  float *dprompt)
 {
-    (void)device;
+    (void)device, (void)order;
     for (size_t t = 0; t < tokens; t++) {
         float *row = row_of(ids[t], width, first, count, dtable, dprompt);
         if (!row) continue;
