@@ -2,9 +2,9 @@
  *
  *     mpirun -n 4 bench_dispatch run FILE --dir DIR
  *
- * Everything else is the program's own: MPI, agents, launcher, sockets, commits. DISPATCH_WAIT_US: how long a stage takes.
- * DISPATCH_GAPS: a folder, where each worker leaves the times from the end of a stage to the arrival of the next one, in
- * microseconds. bench/dispatch.py drives it. */
+ * Everything else is the program's own: MPI, agents, launcher, sockets, commits. DISPATCH_WAIT_US: how long a stage
+ * takes. DISPATCH_GAPS: a folder, where each worker leaves the times from the end of a stage to the arrival of the next
+ * one, in microseconds. bench/dispatch.py drives it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -34,7 +34,8 @@ struct member {
     struct parameters *parameters;
     struct model *model;
     struct shard shard;
-    float *products[3]; /* room for the matrix products: inputs, outputs, adapters */
+    real *products[2]; /* room for the matrix products: inputs, outputs */
+    float *product_gradient;
     uint64_t step;
 };
 
@@ -78,13 +79,14 @@ static int train(struct member *m, double *loss, struct error *err)
 
 /* Forward, gradient of the input, and of the weights where they are trained: y[rows][out] = x[rows][in] w[out][in]^T.
  */
-static void products(const struct member *m, size_t rows, size_t out, size_t in, const float *w, bool weights)
+static void products(const struct member *m, size_t rows, size_t out, size_t in, const real *w, bool weights)
 {
     const struct kernels *k = m->kernels;
-    float *x = m->products[0], *y = m->products[1], *gradient = m->products[2];
+    real *x = m->products[0], *y = m->products[1];
+    float *gradient = m->product_gradient;
     k->matmul(m->device, false, true, rows, out, in, 1, x, in, w, in, 0, y, out);
     k->matmul(m->device, false, false, rows, in, out, 1, y, out, w, in, 0, x, in);
-    if (weights) k->matmul(m->device, true, false, out, in, rows, 1, y, out, x, in, 0, gradient, in);
+    if (weights) k->matmul_floats(m->device, true, false, out, in, rows, 1, y, out, x, in, 0, gradient, in);
 }
 
 /* The products with weights and adapters; attention's own are not among them. */
@@ -98,15 +100,15 @@ static void matmuls(const struct member *m)
             const struct linear_shape *l = &m->shard.linears[kind];
             if (!l->name) continue;
             const struct parameter *w = parameters_find(m->parameters, "model.layers.%u.%s.weight", layer, l->name);
-            products(m, tokens, l->out.count, l->in.count, w->value, full);
+            products(m, tokens, l->out.count, l->in.count, w->matrix, full);
             if (s->method.kind != METHOD_LORA) continue;
-            products(m, tokens, rank, l->in.count, w->value, true);
-            products(m, tokens, l->out.count, rank, w->value, true);
+            products(m, tokens, rank, l->in.count, w->matrix, true);
+            products(m, tokens, l->out.count, rank, w->matrix, true);
         }
     }
     const struct parameter *head = parameters_find(m->parameters, "lm_head.weight");
     if (!head) head = parameters_find(m->parameters, "model.embed_tokens.weight");
-    products(m, s->batch.targets, m->shard.vocabulary.count, s->model.width, head->value, full);
+    products(m, s->batch.targets, m->shard.vocabulary.count, s->model.width, head->matrix, full);
 }
 
 static size_t larger(size_t a, size_t b)
@@ -122,11 +124,12 @@ static int prepare_products(struct member *m, struct error *err)
     size_t wide = larger(larger(c->ffn, c->width), (size_t)c->heads * c->head_width);
     size_t sizes[3] = {m->setting->batch.tokens * wide, m->setting->batch.tokens * larger(wide, c->vocabulary),
                        c->width * larger(wide, c->vocabulary)};
-    for (int i = 0; i < 3; i++) {
-        m->products[i] = m->kernels->allocate(m->device, sizes[i] * sizeof(float), err);
+    for (int i = 0; i < 2; i++) {
+        m->products[i] = m->kernels->allocate(m->device, sizes[i] * m->kernels->element_bytes(m->device), err);
         if (!m->products[i]) return -1;
     }
-    return 0;
+    m->product_gradient = m->kernels->allocate(m->device, sizes[2] * sizeof(float), err);
+    return m->product_gradient ? 0 : -1;
 }
 
 static int prepare(struct member *m, struct error *err)
@@ -149,8 +152,9 @@ static int prepare(struct member *m, struct error *err)
 
 static void dismantle(struct member *m)
 {
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 2; i++)
         if (m->products[i]) m->kernels->release(m->device, m->products[i]);
+    if (m->product_gradient) m->kernels->release(m->device, m->product_gradient);
     model_destroy(m->model);
     parameters_destroy(m->parameters);
     if (m->device) m->kernels->device_destroy(m->device);
@@ -175,7 +179,8 @@ static double state_bytes(const struct setting *s, struct error *err)
 {
     struct memory sum = {0};
     for (int rank = 0; rank < s->degree; rank++)
-        if (parameters_memory(&s->model, &s->method, &s->recipe, false, rank, s->degree, &sum, err)) return 0;
+        if (parameters_memory(&s->model, &s->method, &s->recipe, false, sizeof(float), rank, s->degree, &sum, err))
+            return 0;
     return (double)(sum.parameters + sum.gradients + sum.optimiser);
 }
 
@@ -286,11 +291,14 @@ static int warm(const struct setting *s, struct error *err)
     enum { N = 64 };
     const struct kernels *k = kernels_find("cpu", err);
     struct device *device = k ? k->device_create(0, s->threads, err) : NULL;
-    float *x = device ? k->allocate(device, 3 * N * N * sizeof *x, err) : NULL;
-    if (!x) return -1;
+    if (!device) return -1;
     k->set_precision(device, s->recipe.precision);
+    size_t element = k->element_bytes(device);
+    real *x = k->allocate(device, 3 * N * N * element, err);
+    if (!x) return -1;
     for (int kind = 0; kind < 3; kind++)
-        k->matmul(device, kind == 2, kind == 0, N, N, N, 1, x, N, x + N * N, N, 0, x + 2 * N * N, N);
+        k->matmul(device, kind == 2, kind == 0, N, N, N, 1, x, N, real_at(x, element, N * N), N, 0,
+                  real_at(x, element, 2 * N * N), N);
     k->release(device, x);
     k->device_destroy(device);
     return 0;

@@ -50,3 +50,8 @@ size_t kernels_available(const struct kernels *backends[], size_t capacity)
     }
     return count;
 }
+
+size_t kernels_element_bytes(const char *name, enum precision precision)
+{
+    return strcmp(name, "cuda") == 0 && precision == PRECISION_BF16 ? sizeof(uint16_t) : sizeof(float);
+}

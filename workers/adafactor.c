@@ -66,26 +66,55 @@ static const float *owned(const struct view *v, const float *x)
     return x + v->owned_first * (v->row ? v->columns : 1);
 }
 
-/* Of the whole tensor, summed over ranks later: rows' averages, and squares of values. */
-static void measure(const struct parameters *parameters, const struct parameter *p, double *rows, double *values)
+/* Is the tensor trained, and some of it here? */
+static bool steps(const struct parameter *p)
 {
-    const struct kernels *k = parameters->kernels;
-    struct view v = view_of(p);
-    *rows = 0;
-    if (v.row && p->rows_cut)
-        *rows = k->sum(parameters->device, v.owned_rows, v.row + v.owned_first);
-    else if (v.row && parameters->collective.rank == 0)
-        *rows = k->sum(parameters->device, v.rows, v.row);
-    *values = k->sum_squares(parameters->device, v.owned_rows * v.owned_columns, owned(&v, p->value));
+    return p->gradient && p->row_count * p->column_count > 0;
 }
 
-static double update_squares(const struct parameters *parameters, const struct parameter *p, double row_mean,
-                             float scale)
+/* Of whole tensors, summed over ranks later: rows' averages, and squares of values. A tensor that is not here, or is
+ * another rank's to count, is an empty span. */
+static void measure(struct parameters *parameters, double *rows, double *values)
 {
-    struct view v = view_of(p);
-    const float *row = v.row ? v.row + v.owned_first : NULL, *column = v.row ? p->moment2 : owned(&v, p->moment2);
-    return parameters->kernels->adafactor_squares(parameters->device, v.owned_rows, v.owned_columns,
-                                                  owned(&v, p->gradient), row, column, (float)row_mean, scale);
+    const struct kernels *k = parameters->kernels;
+    bool first = parameters->collective.rank == 0;
+    for (size_t i = 0; i < parameters->count; i++) {
+        const struct parameter *p = &parameters->list[i];
+        struct view v = view_of(p);
+        struct span *span = &parameters->spans[i];
+        *span = (struct span){0, NULL};
+        if (!steps(p) || !v.row) continue;
+        if (p->rows_cut)
+            *span = (struct span){v.owned_rows, v.row + v.owned_first};
+        else if (first)
+            *span = (struct span){v.rows, v.row};
+    }
+    k->sums(parameters->device, parameters->count, parameters->spans, false, rows);
+    for (size_t i = 0; i < parameters->count; i++) {
+        const struct parameter *p = &parameters->list[i];
+        struct view v = view_of(p);
+        parameters->spans[i] = (struct span){0, NULL};
+        if (steps(p)) parameters->spans[i] = (struct span){v.owned_rows * v.owned_columns, owned(&v, p->value)};
+    }
+    k->sums(parameters->device, parameters->count, parameters->spans, true, values);
+}
+
+/* Of this rank's own rows. */
+static void update_squares(struct parameters *parameters, const double *row_means, float scale, double *updates)
+{
+    for (size_t i = 0; i < parameters->count; i++) {
+        const struct parameter *p = &parameters->list[i];
+        struct view v = view_of(p);
+        parameters->factored[i] = (struct factored){0};
+        if (!steps(p)) continue;
+        parameters->factored[i] = (struct factored){.rows = v.owned_rows,
+                                                    .columns = v.owned_columns,
+                                                    .gradient = owned(&v, p->gradient),
+                                                    .row = v.row ? v.row + v.owned_first : NULL,
+                                                    .column = v.row ? p->moment2 : owned(&v, p->moment2),
+                                                    .row_mean = (float)row_means[i]};
+    }
+    parameters->kernels->adafactor_squares(parameters->device, parameters->count, parameters->factored, scale, updates);
 }
 
 static double root_mean_square(double squares, const struct parameter *p)
@@ -93,31 +122,43 @@ static double root_mean_square(double squares, const struct parameter *p)
     return sqrt(squares / ((double)p->rows * (double)p->columns));
 }
 
-static void update(const struct parameters *parameters, const struct parameter *p, double row_mean, float scale,
-                   double rate, double size, double weight_decay)
-{
-    struct view v = view_of(p);
-    float decay = p->decay ? (float)(weight_decay * rate) : 0;
-    parameters->kernels->adafactor(parameters->device, v.rows, v.columns, p->value, p->gradient, v.row, p->moment2,
-                                   (float)row_mean, scale, (float)(rate / fmax(1, size / CLIP_THRESHOLD)), decay);
-}
-
-/* Is the tensor trained, and some of it here? */
-static bool steps(const struct parameter *p)
-{
-    return p->gradient && p->row_count * p->column_count > 0;
-}
-
 static int averages(struct parameters *parameters, uint64_t step, float scale, struct error *err)
 {
     for (size_t i = 0; i < parameters->count; i++)
         if (steps(&parameters->list[i])) sum_squares(parameters, &parameters->list[i], scale);
-    if (collective_sum(&parameters->collective, parameters->partial_sums, parameters->sums)) return sum_failed(err);
+    if (parameters->partial_sums && parameters->kernels->sum_ranks_floats(parameters->device, &parameters->collective,
+                                                                          parameters->partial_sums, parameters->sums))
+        return sum_failed(err);
     for (size_t i = 0; i < parameters->count; i++)
         if (steps(&parameters->list[i]))
             average(parameters, &parameters->list[i],
                     (float)pow((double)(step - parameters->list[i].thaw), -DECAY_POWER));
     return 0;
+}
+
+/* The list of updates, of what is here; sizes: roots of the updates' mean squares. */
+static size_t updates_of(struct parameters *parameters, const struct recipe *recipe, double rate, const double *rows,
+                         const double *values, const double *updates)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < parameters->count; i++) {
+        struct parameter *p = &parameters->list[i];
+        if (!steps(p)) continue;
+        struct view v = view_of(p);
+        double own = recipe->parameter_scale ? rate * fmax(SMALLEST_SCALE, root_mean_square(values[i], p)) : rate;
+        double size = root_mean_square(updates[i], p);
+        parameters->factored[count++] = (struct factored){.rows = v.rows,
+                                                          .columns = v.columns,
+                                                          .value = p->value,
+                                                          .gradient = p->gradient,
+                                                          .row = v.row,
+                                                          .column = p->moment2,
+                                                          .rounded = parameter_rounding(p),
+                                                          .row_mean = (float)rows[i],
+                                                          .rate = (float)(own / fmax(1, size / CLIP_THRESHOLD)),
+                                                          .decay = p->decay ? (float)(recipe->weight_decay * own) : 0};
+    }
+    return count;
 }
 
 int adafactor_step(struct parameters *parameters, const struct recipe *recipe, uint64_t step, double rate,
@@ -127,19 +168,13 @@ int adafactor_step(struct parameters *parameters, const struct recipe *recipe, u
     float scale = (float)gradient_scale;
     double *rows = parameters->squares, *values = rows + count, *updates = values + count;
     if (averages(parameters, step, scale, err)) return -1;
-    for (size_t i = 0; i < count; i++)
-        if (steps(&parameters->list[i])) measure(parameters, &parameters->list[i], &rows[i], &values[i]);
+    measure(parameters, rows, values);
     if (collective_sum_doubles(&parameters->collective, 2 * count, rows)) return sum_failed(err);
-    for (size_t i = 0; i < count; i++) {
-        const struct parameter *p = &parameters->list[i];
-        rows[i] /= (double)p->rows;
-        updates[i] = steps(p) ? update_squares(parameters, p, rows[i], scale) : 0;
-    }
+    for (size_t i = 0; i < count; i++)
+        rows[i] /= (double)parameters->list[i].rows;
+    update_squares(parameters, rows, scale, updates);
     if (collective_sum_doubles(&parameters->collective, count, updates)) return sum_failed(err);
-    for (size_t i = 0; i < count; i++) {
-        const struct parameter *p = &parameters->list[i];
-        double own = recipe->parameter_scale ? rate * fmax(SMALLEST_SCALE, root_mean_square(values[i], p)) : rate;
-        if (steps(p)) update(parameters, p, rows[i], scale, own, root_mean_square(updates[i], p), recipe->weight_decay);
-    }
+    size_t here = updates_of(parameters, recipe, rate, rows, values, updates);
+    parameters->kernels->adafactor(parameters->device, here, parameters->factored, scale);
     return 0;
 }

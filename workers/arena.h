@@ -9,8 +9,9 @@
 #include "kernels/kernels.h"
 
 struct arena {
-    char *base;  /* NULL: count only */
-    size_t used; /* bytes, always a multiple of 64 */
+    char *base;     /* NULL: count only */
+    size_t used;    /* bytes, always a multiple of 64 */
+    size_t element; /* bytes of a `real` */
 };
 
 /* The next `bytes`, 64-byte aligned; NULL while counting. */
@@ -24,6 +25,11 @@ static inline void *arena_take(struct arena *arena, size_t bytes)
 static inline float *arena_floats(struct arena *arena, size_t rows, size_t columns)
 {
     return arena_take(arena, rows * columns * sizeof(float));
+}
+
+static inline real *arena_reals(struct arena *arena, size_t rows, size_t columns)
+{
+    return arena_take(arena, rows * columns * arena->element);
 }
 
 /* Device memory for what was counted, and begin to assign it. Nothing is allocated for 0 bytes. 0 or -1. */

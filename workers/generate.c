@@ -10,14 +10,14 @@
 
 /* Device memory. R hypotheses, k candidates of each. */
 struct generator_space {
-    size_t prefix;        /* P: rows of the cache that every hypothesis sees first, the method's prefix */
-    size_t rows;          /* of the cache: P, those of the prompts, then R a step */
-    size_t stride;        /* longest list of rows */
-    float *keys, *values; /* [layers][rows][G][D] */
-    uint32_t *counts;     /* [R] */
-    uint32_t *table;      /* [R][stride] */
-    uint32_t *heads;      /* [P][G]: where the prefix's heads lie, counted in heads from the first of a layer's */
-    float *best, *all;    /* [R (2k + 1)], [size] of it: values, ids, sums */
+    size_t prefix;       /* P: rows of the cache that every hypothesis sees first, the method's prefix */
+    size_t rows;         /* of the cache: P, those of the prompts, then R a step */
+    size_t stride;       /* longest list of rows */
+    real *keys, *values; /* [layers][rows][G][D] */
+    uint32_t *counts;    /* [R] */
+    uint32_t *table;     /* [R][stride] */
+    uint32_t *heads;     /* [P][G]: where the prefix's heads lie, counted in heads from the first of a layer's */
+    float *best, *all;   /* [R (2k + 1)], [size] of it: values, ids, sums */
 };
 
 struct generator {
@@ -30,7 +30,7 @@ struct generator {
 
     /* host memory */
     struct beam_search *searches; /* [prompts] */
-    float **own_k, **own_v;       /* [layers]: where the model's layers keep theirs */
+    real **own_k, **own_v;        /* [layers]: where the model's layers keep theirs */
     int32_t *ids, *positions;     /* [R] of a step */
     uint32_t *rows, *counts;      /* [R] */
     uint32_t *table;              /* [R][stride] */
@@ -55,8 +55,8 @@ static void layout(struct generator_space *space, const struct model_config *con
     space->prefix = method_prefix_length(method);
     space->rows = space->prefix + capacity->tokens + open * decoding->max_new_tokens;
     space->stride = space->prefix + capacity->longest + decoding->max_new_tokens;
-    space->keys = arena_floats(arena, config->layers * space->rows, shard->key.count);
-    space->values = arena_floats(arena, config->layers * space->rows, shard->key.count);
+    space->keys = arena_reals(arena, config->layers * space->rows, shard->key.count);
+    space->values = arena_reals(arena, config->layers * space->rows, shard->key.count);
     space->counts = arena_take(arena, open * sizeof *space->counts);
     space->table = arena_take(arena, open * space->stride * sizeof *space->table);
     space->heads = arena_take(arena, space->prefix * shard->kv_heads.count * sizeof *space->heads);
@@ -66,9 +66,9 @@ static void layout(struct generator_space *space, const struct model_config *con
 
 size_t generator_bytes(const struct model_config *config, const struct shard *shard,
                        const struct batch_capacity *capacity, const struct method_config *method,
-                       const struct decoding *decoding)
+                       const struct decoding *decoding, size_t element)
 {
-    struct arena arena = {0};
+    struct arena arena = {.element = element};
     struct generator_space space;
     layout(&space, config, shard, capacity, method, decoding, &arena);
     return arena.used;
@@ -131,7 +131,7 @@ static int find_prefix(struct generator *g, struct error *err)
 struct generator *generator_create(struct model *model, uint32_t lane, const struct decoding *decoding,
                                    struct error *err)
 {
-    struct arena arena = {0};
+    struct arena arena = {.element = model->element};
     const struct model_lane *own = &model->lanes[lane];
     struct generator *g = calloc(1, sizeof *g);
     if (!g) {
@@ -179,10 +179,10 @@ static void write_to(struct generator *g, size_t first)
     size_t width = g->model->shard.key.count;
     for (uint32_t i = 0; i < g->model->config.layers; i++) {
         struct layer *layer = &g->model->layers[i];
-        layer->cached_keys = g->space.keys + i * g->space.rows * width;
-        layer->cached_values = g->space.values + i * g->space.rows * width;
-        layer->k = layer->cached_keys + first * width;
-        layer->v = layer->cached_values + first * width;
+        layer->cached_keys = at(g->model, g->space.keys, i * g->space.rows * width);
+        layer->cached_values = at(g->model, g->space.values, i * g->space.rows * width);
+        layer->k = at(g->model, layer->cached_keys, first * width);
+        layer->v = at(g->model, layer->cached_values, first * width);
     }
 }
 
@@ -229,7 +229,7 @@ static int best_tokens(struct generator *g, size_t count, struct error *err)
     model_logits(model, 0, count);
     k->top_k(model->device, count, vocabulary->count, vocabulary->first, wanted, model->logits, values,
              (int32_t *)(values + count * wanted), g->decoding.beams > 1 ? sums : NULL);
-    if (ranks > 1 && collective_gather(&model->collective, numbers, g->space.best, g->space.all))
+    if (ranks > 1 && k->gather_ranks(model->device, &model->collective, numbers, g->space.best, g->space.all))
         return error_set(err, "another device of the gang failed");
     k->to_host(model->device, g->best, g->space.all, ranks * numbers * sizeof *g->best);
     return k->synchronise(model->device, err);
@@ -292,10 +292,12 @@ static int read_prompts(struct generator *g, const struct batch *prompts, struct
 {
     struct model *model = g->model;
     struct pass pass = {.tokens = prompts->tokens, .attention = heads_of(model)};
-    pass.attention.sequences = (struct sequences){prompts->sequences, prompts->offsets, prompts->longest};
+    pass.attention.sequences = (struct sequences){prompts->sequences, model->offsets, prompts->longest};
     model->kernels->to_device(model->device, model->ids, prompts->ids, prompts->tokens * sizeof *prompts->ids);
     model->kernels->to_device(model->device, model->positions, prompts->positions,
                               prompts->tokens * sizeof *prompts->positions);
+    model->kernels->to_device(model->device, model->offsets, prompts->offsets,
+                              (prompts->sequences + 1) * sizeof *prompts->offsets);
     for (size_t s = 0; s < prompts->sequences; s++) {
         beam_begin(&g->searches[s]);
         g->rows[s] = prompts->offsets[s + 1] - 1;

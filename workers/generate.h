@@ -40,7 +40,7 @@ int generator_run(struct generator *generator, const struct batch *prompts, cons
 struct shard;
 size_t generator_bytes(const struct model_config *config, const struct shard *shard,
                        const struct batch_capacity *capacity, const struct method_config *method,
-                       const struct decoding *decoding);
+                       const struct decoding *decoding, size_t element);
 
 /* What is wrong with a decoding for this model: window, vocabulary. longest: of what is seen before the first new
  * token, virtual tokens among it. */

@@ -23,15 +23,15 @@ struct decoding decoding_of(const struct generation_config *config)
 }
 
 int generation_memory(const struct model_config *model, const struct method_config *method,
-                      const struct batch_capacity *capacity, const struct generation_config *config, int degree,
-                      struct memory *memory, struct error *err)
+                      const struct batch_capacity *capacity, const struct generation_config *config, size_t element,
+                      int degree, struct memory *memory, struct error *err)
 {
     struct decoding decoding = decoding_of(config);
     memory->cache = 0;
     for (int rank = 0; config->max_new_tokens && rank < degree; rank++) {
         struct shard shard;
         if (shard_of(model, rank, degree, &shard, err)) return -1;
-        size_t bytes = generator_bytes(model, &shard, capacity, method, &decoding);
+        size_t bytes = generator_bytes(model, &shard, capacity, method, &decoding, element);
         memory->cache = bytes > memory->cache ? bytes : memory->cache;
     }
     return 0;

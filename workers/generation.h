@@ -53,8 +53,8 @@ int generate_texts(struct model *model, uint32_t lane, const struct generation_c
 
 /* memory->cache: what generation takes on the fullest device of a gang; none where nothing is generated. */
 int generation_memory(const struct model_config *model, const struct method_config *method,
-                      const struct batch_capacity *capacity, const struct generation_config *config, int degree,
-                      struct memory *memory, struct error *err);
+                      const struct batch_capacity *capacity, const struct generation_config *config, size_t element,
+                      int degree, struct memory *memory, struct error *err);
 
 /* One text as a line of JSON: {"example": ..., "source": ..., "reference": ..., "hypothesis": ...} and a newline,
  * without a reference where there is none. */

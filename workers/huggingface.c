@@ -149,8 +149,7 @@ static int load_tensor(const struct parameters *parameters, const struct paramet
     if (tensor->dimensions == 1 && p->columns == 1) /* cut with a matrix's rows */
         tile = (struct safetensors_tile){0, 1, p->row_first, p->row_count};
     if (safetensors_read(weights, tensor, &tile, staging, err)) return -1;
-    parameters->kernels->to_device(parameters->device, p->value, staging,
-                                   p->row_count * p->column_count * sizeof *staging);
+    parameter_write(parameters, p, 0, p->row_count * p->column_count, staging);
     return parameters->kernels->synchronise(parameters->device, err); /* staging is used again */
 }
 

@@ -32,7 +32,7 @@ struct linear {
     bool adds_bias;           /* this rank does, in the forward pass: of a row-parallel layer the first one alone */
     struct parameter
         *adapter[2]; /* tensors that the method has beside it, NULL without: its hooks are then not called */
-    float *kept;     /* [T][linear_kept] what the method keeps from forward to backward */
+    real *kept;      /* [T][linear_kept] what the method keeps from forward to backward */
     enum linear_kind kind;
     size_t out, in;
     struct part input; /* the columns of x that this rank has */
@@ -44,17 +44,18 @@ struct linear {
  * normed. */
 struct half {
     struct parameter *adapter[4]; /* NULL without */
-    float *kept;                  /* [T][half_kept] */
+    real *kept;                   /* [T][half_kept] */
 };
 
 /* Where a hook computes. */
 struct method_context {
     const struct kernels *kernels;
     struct device *device;
+    size_t element; /* bytes of a `real` */
     const struct method_config *config;
-    float *scratch;            /* [T][scratch] */
+    real *scratch;             /* [T][scratch] */
     const struct draws *draws; /* of dropout; NULL: not in training */
-    float *input;              /* [T][largest input of a linear layer], where drops_inputs */
+    real *input;               /* [T][largest input of a linear layer], where drops_inputs */
 };
 
 struct method {
@@ -82,19 +83,19 @@ struct method {
     size_t (*linear_kept)(const struct method_config *config, enum linear_kind kind, const struct linear_shape *shape);
     bool (*drops_inputs)(const struct method_config *config); /* context->input is wanted in training; NULL: never */
     void (*linear_forward)(const struct method_context *context, const struct linear *linear, size_t tokens,
-                           const float *x, float *y);
+                           const real *x, real *y);
     void (*linear_backward)(const struct method_context *context, const struct linear *linear, size_t tokens,
-                            const float *x, const float *dy, float *dx);
+                            const real *x, const real *dy, real *dx);
 
     /* Where it changes the input: what the layer multiplies in place of x, [tokens][in], and back, dx = the gradient of
      * x from that of `input`, += where `add` (NULL: not wanted). Where it changes the output y: the gradient of what
      * the layer gave. Gradients +=. dinput and dout lie in the scratch, which these hooks use for nothing else. */
     void (*linear_input)(const struct method_context *context, const struct linear *linear, size_t tokens,
-                         const float *x, float *input);
+                         const real *x, real *input);
     void (*linear_input_backward)(const struct method_context *context, const struct linear *linear, size_t tokens,
-                                  float *dinput, bool add, float *dx);
+                                  real *dinput, bool add, real *dx);
     void (*linear_output_backward)(const struct method_context *context, const struct linear *linear, size_t tokens,
-                                   const float *dy, float *dout);
+                                   const real *dy, real *dout);
 
     /* On the weights of a linear layer: they take up what the method adds beside it. NULL: a method with tensors of its
      * own that no weight can take up (a prompt). */
@@ -106,9 +107,9 @@ struct method {
     void (*half_attach)(struct half *half, const struct parameters *parameters, const char *name);
     size_t (*half_kept)(const struct method_config *config, size_t width);
     void (*half_forward)(const struct method_context *context, const struct half *half, size_t tokens, size_t width,
-                         float *y);
+                         real *y);
     void (*half_backward)(const struct method_context *context, const struct half *half, size_t tokens, size_t width,
-                          float *dy);
+                          real *dy);
 
     /* On the embeddings: the table that ids -1, -2, ... of a batch mean. */
     struct parameter *(*prompt)(const struct parameters *parameters);

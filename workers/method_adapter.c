@@ -63,38 +63,38 @@ static size_t adapter_scratch(const struct method_config *config, const struct s
 }
 
 static void adapter_forward(const struct method_context *context, const struct half *half, size_t tokens, size_t width,
-                            float *y)
+                            real *y)
 {
     const struct kernels *k = context->kernels;
     struct device *device = context->device;
     size_t size = context->config->size;
-    float *h = half->kept, *z = h + tokens * width, *activated = context->scratch;
-    k->copy(device, tokens * width, y, h);
-    k->matmul(device, false, true, tokens, size, width, 1, h, width, half->adapter[DOWN]->value, width, 0, z, size);
+    real *h = half->kept, *z = real_at(h, context->element, tokens * width), *activated = context->scratch;
+    k->copy(device, tokens * width * context->element, y, h);
+    k->matmul(device, false, true, tokens, size, width, 1, h, width, half->adapter[DOWN]->matrix, width, 0, z, size);
     k->bias_forward(device, tokens, size, half->adapter[DOWN_BIAS]->value, z);
     k->gelu_forward(device, tokens * size, false, z, activated);
-    k->matmul(device, false, true, tokens, width, size, 1, activated, size, half->adapter[UP]->value, size, 1, y,
+    k->matmul(device, false, true, tokens, width, size, 1, activated, size, half->adapter[UP]->matrix, size, 1, y,
               width);
     k->bias_forward(device, tokens, width, half->adapter[UP_BIAS]->value, y);
 }
 
 static void adapter_backward(const struct method_context *context, const struct half *half, size_t tokens, size_t width,
-                             float *dy)
+                             real *dy)
 {
     const struct kernels *k = context->kernels;
     struct device *device = context->device;
     size_t size = context->config->size;
     const struct parameter *down = half->adapter[DOWN], *up = half->adapter[UP];
-    const float *h = half->kept, *z = h + tokens * width;
-    float *activated = context->scratch, *dz = activated + tokens * size;
+    const real *h = half->kept, *z = real_at(h, context->element, tokens * width);
+    real *activated = context->scratch, *dz = real_at(activated, context->element, tokens * size);
     k->gelu_forward(device, tokens * size, false, z, activated);
-    k->matmul(device, true, false, width, size, tokens, 1, dy, width, activated, size, 1, up->gradient, size);
+    k->matmul_floats(device, true, false, width, size, tokens, 1, dy, width, activated, size, 1, up->gradient, size);
     k->bias_backward(device, tokens, width, dy, half->adapter[UP_BIAS]->gradient);
-    k->matmul(device, false, false, tokens, size, width, 1, dy, width, up->value, size, 0, dz, size);
+    k->matmul(device, false, false, tokens, size, width, 1, dy, width, up->matrix, size, 0, dz, size);
     k->gelu_backward(device, tokens * size, false, z, dz, dz);
-    k->matmul(device, true, false, size, width, tokens, 1, dz, size, h, width, 1, down->gradient, width);
+    k->matmul_floats(device, true, false, size, width, tokens, 1, dz, size, h, width, 1, down->gradient, width);
     k->bias_backward(device, tokens, size, dz, half->adapter[DOWN_BIAS]->gradient);
-    k->matmul(device, false, false, tokens, width, size, 1, dz, size, down->value, width, 1, dy, width);
+    k->matmul(device, false, false, tokens, width, size, 1, dz, size, down->matrix, width, 1, dy, width);
 }
 
 const struct method method_adapter = {

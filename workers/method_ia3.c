@@ -64,38 +64,54 @@ static size_t ia3_scratch(const struct method_config *config, const struct shard
     return most;
 }
 
-static void ia3_input(const struct method_context *context, const struct linear *linear, size_t tokens, const float *x,
-                      float *input)
+static void ia3_input(const struct method_context *context, const struct linear *linear, size_t tokens, const real *x,
+                      real *input)
 {
     const struct kernels *k = context->kernels;
-    k->copy(context->device, tokens * linear->in, x, linear->kept);
+    k->copy(context->device, tokens * linear->in * context->element, x, linear->kept);
     k->scale_columns(context->device, tokens, linear->in, x, linear->adapter[0]->value, input);
 }
 
 static void ia3_input_backward(const struct method_context *context, const struct linear *linear, size_t tokens,
-                               float *dinput, bool add, float *dx)
+                               real *dinput, bool add, real *dx)
 {
     const struct parameter *vector = linear->adapter[0];
     context->kernels->scale_columns_backward(context->device, tokens, linear->in, linear->kept, vector->value, dinput,
                                              dx && add, dx ? dx : dinput, vector->gradient);
 }
 
-static void ia3_output(const struct method_context *context, const struct linear *linear, size_t tokens, const float *x,
-                       float *y)
+static void ia3_output(const struct method_context *context, const struct linear *linear, size_t tokens, const real *x,
+                       real *y)
 {
     const struct kernels *k = context->kernels;
     (void)x;
     if (!linear->changes_output) return;
-    k->copy(context->device, tokens * linear->out, y, linear->kept);
+    k->copy(context->device, tokens * linear->out * context->element, y, linear->kept);
     k->scale_columns(context->device, tokens, linear->out, y, linear->adapter[0]->value, y);
 }
 
 static void ia3_output_backward(const struct method_context *context, const struct linear *linear, size_t tokens,
-                                const float *dy, float *dout)
+                                const real *dy, real *dout)
 {
     const struct parameter *vector = linear->adapter[0];
     context->kernels->scale_columns_backward(context->device, tokens, linear->out, linear->kept, vector->value, dy,
                                              false, dout, vector->gradient);
+}
+
+/* A bias takes up what its outputs are scaled by. */
+static int scale_bias(const struct method_context *context, const struct parameter *bias, const float *factors,
+                      struct error *err)
+{
+    size_t count = bias->row_count * bias->column_count;
+    float *values = malloc(count * sizeof *values);
+    if (!values) return error_set(err, "out of memory");
+    context->kernels->to_host(context->device, values, bias->value, count * sizeof *values);
+    for (size_t i = 0; i < count; i++)
+        values[i] *= factors[i];
+    context->kernels->to_device(context->device, bias->value, values, count * sizeof *values);
+    int status = context->kernels->synchronise(context->device, err); /* before the values go */
+    free(values);
+    return status;
 }
 
 /* Columns of the weight, or its rows and the bias. */
@@ -104,19 +120,19 @@ static int ia3_merge(const struct method_context *context, const struct linear *
     const struct kernels *k = context->kernels;
     const struct parameter *vector = linear->adapter[0];
     size_t in = linear->in, out = linear->out;
+    real *weight = linear->weight->matrix;
     if (linear->changes_input) {
-        k->scale_columns(context->device, out, in, linear->weight->value, vector->value, linear->weight->value);
+        k->scale_columns(context->device, out, in, weight, vector->value, weight);
         return 0;
     }
     float *factors = malloc(out * sizeof *factors);
     if (!factors) return error_set(err, "out of memory");
     k->to_host(context->device, factors, vector->value, out * sizeof *factors);
     for (size_t row = 0; row < out; row++)
-        k->scale(context->device, in, factors[row], linear->weight->value + row * in);
+        k->scale(context->device, in, factors[row], real_at(weight, context->element, row * in));
+    int status = linear->bias ? scale_bias(context, linear->bias, factors, err) : 0;
     free(factors);
-    if (linear->bias)
-        k->scale_columns(context->device, 1, out, linear->bias->value, vector->value, linear->bias->value);
-    return 0;
+    return status;
 }
 
 const struct method method_ia3 = {

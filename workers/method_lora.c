@@ -82,8 +82,8 @@ static struct dropout lora_dropout(const struct method_context *context, const s
 }
 
 /* What A multiplies: x, in training behind dropout, in context->input. */
-static const float *lora_input(const struct method_context *context, const struct linear *linear, size_t tokens,
-                               const float *x)
+static const real *lora_input(const struct method_context *context, const struct linear *linear, size_t tokens,
+                              const real *x)
 {
     if (!context->draws || !lora_drops(context->config)) return x;
     struct dropout how = lora_dropout(context, linear);
@@ -93,11 +93,11 @@ static const float *lora_input(const struct method_context *context, const struc
 
 /* dx += du A, through the dropout. */
 static void lora_backward_input(const struct method_context *context, const struct linear *linear, size_t tokens,
-                                const float *du, float *dx)
+                                const real *du, real *dx)
 {
     const struct kernels *k = context->kernels;
     size_t rank = context->config->size, in = linear->in;
-    const float *a = linear->adapter[0]->value;
+    const real *a = linear->adapter[0]->matrix;
     if (!lora_drops(context->config)) {
         k->matmul(context->device, false, false, tokens, in, rank, 1, du, rank, a, in, 1, dx, in);
         return;
@@ -108,12 +108,12 @@ static void lora_backward_input(const struct method_context *context, const stru
 }
 
 static void lora_forward(const struct method_context *context, const struct linear *linear, size_t tokens,
-                         const float *x, float *y)
+                         const real *x, real *y)
 {
     const struct kernels *k = context->kernels;
     size_t rank = context->config->size, in = linear->in, out = linear->out;
-    const float *a = linear->adapter[0]->value, *b = linear->adapter[1]->value;
-    float *u = linear->kept;
+    const real *a = linear->adapter[0]->matrix, *b = linear->adapter[1]->matrix;
+    real *u = linear->kept;
     x = lora_input(context, linear, tokens, x);
     k->matmul(context->device, false, true, tokens, rank, in, 1, x, in, a, in, 0, u, rank);
     k->matmul(context->device, false, true, tokens, out, rank, lora_scale(context->config), u, rank, b, rank, 1, y,
@@ -121,18 +121,19 @@ static void lora_forward(const struct method_context *context, const struct line
 }
 
 static void lora_backward(const struct method_context *context, const struct linear *linear, size_t tokens,
-                          const float *x, const float *dy, float *dx)
+                          const real *x, const real *dy, real *dx)
 {
     const struct kernels *k = context->kernels;
     struct device *device = context->device;
     size_t rank = context->config->size, in = linear->in, out = linear->out;
     const struct parameter *a = linear->adapter[0], *b = linear->adapter[1];
-    const float *u = linear->kept;
-    float *du = context->scratch, scale = lora_scale(context->config);
-    k->matmul(device, true, false, out, rank, tokens, scale, dy, out, u, rank, 1, b->gradient, rank);
-    k->matmul(device, false, false, tokens, rank, out, scale, dy, out, b->value, rank, 0, du, rank);
+    const real *u = linear->kept;
+    real *du = context->scratch;
+    float scale = lora_scale(context->config);
+    k->matmul_floats(device, true, false, out, rank, tokens, scale, dy, out, u, rank, 1, b->gradient, rank);
+    k->matmul(device, false, false, tokens, rank, out, scale, dy, out, b->matrix, rank, 0, du, rank);
     x = lora_input(context, linear, tokens, x);
-    k->matmul(device, true, false, rank, in, tokens, 1, du, rank, x, in, 1, a->gradient, in);
+    k->matmul_floats(device, true, false, rank, in, tokens, 1, du, rank, x, in, 1, a->gradient, in);
     if (dx) lora_backward_input(context, linear, tokens, du, dx);
 }
 
@@ -140,9 +141,9 @@ static int lora_merge(const struct method_context *context, const struct linear 
 {
     (void)err;
     size_t rank = context->config->size, in = linear->in, out = linear->out;
-    const float *a = linear->adapter[0]->value, *b = linear->adapter[1]->value;
+    const real *a = linear->adapter[0]->matrix, *b = linear->adapter[1]->matrix;
     context->kernels->matmul(context->device, false, false, out, in, rank, lora_scale(context->config), b, rank, a, in,
-                             1, linear->weight->value, in);
+                             1, linear->weight->matrix, in);
     return 0;
 }
 

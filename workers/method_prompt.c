@@ -1,5 +1,7 @@
 /* Prompt tuning (Lester et al. 2021): trained vectors in front of every sequence, which a batch names by the ids -1,
  * -2, ... */
+#include <stdlib.h>
+
 #include "kernels/random.h"
 #include "workers/method.h"
 
@@ -17,23 +19,27 @@ static struct parameter *prompt_find(const struct parameters *parameters)
 }
 
 /* Row i becomes the embedding of ids[i % count], of (key, i) where there are none. The rank that holds the embedding
- * copies it, the others add zero. */
+ * gives it, the others zeros. */
 static int fill_rows(struct parameters *parameters, const struct model_config *model, const int32_t *ids, size_t count,
                      struct random_key key, struct error *err)
 {
-    const struct kernels *k = parameters->kernels;
     const struct parameter *prompt = prompt_find(parameters);
     const struct parameter *table = parameters_find(parameters, "%s.weight", tensor_names_of(model)->embedding);
     size_t width = model->width;
-    k->fill(parameters->device, prompt->rows * width, 0, prompt->value);
+    float *rows = calloc(prompt->rows * width, sizeof *rows);
+    if (!rows) return error_set(err, "out of memory: a prompt of %zu tokens", prompt->rows);
     for (size_t i = 0; i < prompt->rows; i++) {
         uint64_t id = ids ? (uint64_t)ids[i % count] : random_below(key, i, model->vocabulary);
         if (id < table->row_first || id >= table->row_first + table->row_count) continue;
-        k->copy(parameters->device, width, table->value + (id - table->row_first) * width, prompt->value + i * width);
+        parameter_read(parameters, table, (id - table->row_first) * width, width, rows + i * width);
     }
-    if (collective_sum(&parameters->collective, prompt->rows * width, prompt->value))
-        return error_set(err, "another device of the gang failed");
-    return 0;
+    int status = collective_sum(&parameters->collective, prompt->rows * width, rows);
+    if (status)
+        error_set(err, "another device of the gang failed");
+    else
+        parameter_write(parameters, prompt, 0, prompt->rows * width, rows);
+    free(rows);
+    return status;
 }
 
 /* Vocabulary embeddings, drawn uniformly. */

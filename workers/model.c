@@ -7,9 +7,17 @@
 
 #include "workers/model_parts.h"
 
-int model_sum(const struct model *model, size_t n, float *x, struct error *err)
+int model_sum(const struct model *model, size_t n, real *x, struct error *err)
 {
-    if (collective_sum(&model->collective, n, x)) return error_set(err, "another device of the gang failed");
+    if (model->collective.size > 1 && model->kernels->sum_ranks(model->device, &model->collective, n, x))
+        return error_set(err, "another device of the gang failed");
+    return 0;
+}
+
+int model_sum_floats(const struct model *model, size_t n, float *x, struct error *err)
+{
+    if (model->collective.size > 1 && model->kernels->sum_ranks_floats(model->device, &model->collective, n, x))
+        return error_set(err, "another device of the gang failed");
     return 0;
 }
 
@@ -43,12 +51,14 @@ static void attach_prefix(struct model *model, struct layer *layer, uint32_t ind
     const struct parameter *table = model->method->prefix ? model->method->prefix(model->parameters) : NULL;
     if (!table) return;
     size_t keys = (size_t)model->config.kv_heads * model->config.head_width;
-    size_t at = 2 * index * keys + model->shard.kv_heads.first * model->config.head_width;
-    layer->prefix = (struct attention_prefix){
-        .length = table->rows, .stride = table->columns, .k = table->value + at, .v = table->value + at + keys};
+    size_t first = 2 * index * keys + model->shard.kv_heads.first * model->config.head_width;
+    layer->prefix = (struct attention_prefix){.length = table->rows,
+                                              .stride = table->columns,
+                                              .k = at(model, table->matrix, first),
+                                              .v = at(model, table->matrix, first + keys)};
     if (!table->gradient) return;
-    layer->prefix.dk = table->gradient + at;
-    layer->prefix.dv = table->gradient + at + keys;
+    layer->prefix.dk = table->gradient + first;
+    layer->prefix.dv = table->gradient + first + keys;
 }
 
 static void attach_layer(struct model *model, uint32_t index)
@@ -96,6 +106,30 @@ static void attach(struct model *model)
         attach_layer(model, i);
 }
 
+/* What every pass reads on the device and none changes: the heads' keys, and the prefixes before the sequences. */
+static int upload_shapes(struct model *model, struct error *err)
+{
+    const struct kernels *k = model->kernels;
+    size_t heads = model->shard.heads.count, sequences = model->capacity.sequences;
+    uint32_t *kv_head_of = calloc(heads, sizeof *kv_head_of);
+    struct attention_prefix *prefixes = calloc(sequences, sizeof *prefixes);
+    int status = kv_head_of && prefixes ? 0 : error_set(err, "out of memory");
+    for (size_t head = 0; !status && head < heads; head++)
+        kv_head_of[head] =
+            (uint32_t)(shard_kv_head(&model->config, model->shard.heads.first + head) - model->shard.kv_heads.first);
+    if (!status) k->to_device(model->device, model->kv_head_of, kv_head_of, heads * sizeof *kv_head_of);
+    for (uint32_t i = 0; !status && model->prefixes && i < model->config.layers; i++) {
+        for (size_t s = 0; s < sequences; s++)
+            prefixes[s] = model->layers[i].prefix;
+        k->to_device(model->device, model->prefixes + i * sequences, prefixes, sequences * sizeof *prefixes);
+        status = k->synchronise(model->device, err); /* before the list changes */
+    }
+    if (!status) status = k->synchronise(model->device, err);
+    free(kv_head_of);
+    free(prefixes);
+    return status;
+}
+
 struct model *model_create(const struct model_config *config, const struct method_config *method,
                            struct parameters *parameters, const struct batch_capacity *capacity, bool training,
                            struct error *err)
@@ -115,9 +149,10 @@ struct model *model_create_pack(const struct model_config *config, const struct 
     model->parameters = parameters;
     model->kernels = parameters->kernels;
     model->device = parameters->device;
+    model->element = model->kernels->element_bytes(model->device);
     model->row_join = kernels_row_join(model->kernels);
     model->collective = parameters->collective;
-    struct arena activations = {0}, workspace = {0};
+    struct arena activations = {.element = model->element}, workspace = {.element = model->element};
     if (model_prepare(model, config, lanes, count, training, model->collective.rank, model->collective.size, err))
         goto fail;
     attach(model);
@@ -127,6 +162,12 @@ struct model *model_create_pack(const struct model_config *config, const struct 
     if (arena_allocate(&workspace, model->kernels, model->device, err)) goto fail;
     model->workspace_arena = workspace.base;
     model_layout(model, &activations, &workspace);
+    model->order_room = calloc(3 * model->capacity.tokens, sizeof *model->order_room);
+    if (!model->order_room) {
+        error_set(err, "out of memory");
+        goto fail;
+    }
+    if (upload_shapes(model, err)) goto fail;
     return model;
 fail:
     model_destroy(model);
@@ -142,8 +183,7 @@ void model_destroy(struct model *model)
         free(model->lanes[i].linears);
     free(model->lanes);
     free(model->pieces);
-    free(model->kv_head_of);
-    free(model->prefixes);
+    free(model->order_room);
     free(model->layers);
     free(model);
 }
@@ -221,8 +261,9 @@ static struct pass pass_begin(struct model *model, const struct batch *batch)
     k->to_device(model->device, model->positions, batch->positions, batch->tokens * sizeof *batch->positions);
     k->to_device(model->device, model->rows, batch->rows, batch->targets * sizeof *batch->rows);
     k->to_device(model->device, model->labels, batch->labels, batch->targets * sizeof *batch->labels);
+    k->to_device(model->device, model->offsets, batch->offsets, (batch->sequences + 1) * sizeof *batch->offsets);
     return (struct pass){.tokens = batch->tokens,
-                         .attention = {.sequences = {batch->sequences, batch->offsets, batch->longest},
+                         .attention = {.sequences = {batch->sequences, model->offsets, batch->longest},
                                        .heads = model->shard.heads.count,
                                        .kv_heads = model->shard.kv_heads.count,
                                        .head_width = model->config.head_width,
@@ -233,14 +274,14 @@ static struct pass pass_begin(struct model *model, const struct batch *batch)
 static int embed(const struct model *model, size_t tokens, struct error *err)
 {
     size_t width = model->config.width;
-    float *x = model->layers[0].input;
+    real *x = model->layers[0].input;
     for (size_t i = 0; i < model->segment_count; i++) {
         const struct segment *s = &model->segments[i];
         const struct parameter *prompt = model->lanes[s->lane].prompt;
         model->kernels->embedding_forward(
             model->device, s->padded, width, model->ids + s->first, model->shard.vocabulary.first,
-            model->shard.vocabulary.count, model->embedding->value,
-            prompt && model->shard.rank == 0 ? prompt->value : NULL, x + s->first * width);
+            model->shard.vocabulary.count, model->embedding->matrix,
+            prompt && model->shard.rank == 0 ? prompt->matrix : NULL, at(model, x, s->first * width));
     }
     if (model_sum(model, tokens * width, x, err)) return -1;
     if (model->drops) drop(model, "embedding", 0, tokens, x, x);
@@ -256,9 +297,9 @@ static void embed_backward(const struct model *model, size_t tokens)
         const struct parameter *prompt = model->lanes[s->lane].prompt;
         if (!model->embedding->gradient && !prompt) continue;
         model->kernels->embedding_backward(model->device, s->rows, width, model->ids + s->first,
-                                           model->shard.vocabulary.first, model->shard.vocabulary.count,
-                                           model->dx + s->first * width, model->embedding->gradient,
-                                           prompt ? prompt->gradient : NULL);
+                                           model->order + s->first, model->shard.vocabulary.first,
+                                           model->shard.vocabulary.count, at(model, model->dx, s->first * width),
+                                           model->embedding->gradient, prompt ? prompt->gradient : NULL);
     }
 }
 
@@ -334,6 +375,19 @@ static int backward(const struct model *model, const struct pass *pass, struct e
     return 0;
 }
 
+/* Tokens by ascending id, those of one id in their order, segment by segment: so gradients of a table's rows can be
+ * summed in one order by whatever computes many rows at once. */
+static void upload_order(struct model *model, const struct batch *batch)
+{
+    for (size_t i = 0; i < model->segment_count; i++) {
+        const struct segment *s = &model->segments[i];
+        size_t room = model->capacity.tokens;
+        uint32_t *order = (uint32_t *)(model->order_room + 2 * room);
+        token_order(s->rows, batch->ids + s->first, model->order_room, model->order_room + room, order);
+        model->kernels->to_device(model->device, model->order + s->first, order, s->rows * sizeof *order);
+    }
+}
+
 /* scales NULL: the losses alone. */
 static int run(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err)
 {
@@ -343,8 +397,10 @@ static int run(struct model *model, const struct batch *batch, const float *scal
     model->drops = false;
     for (size_t i = 0; i < model->segment_count; i++)
         model->drops |= scales && model->lanes[model->segments[i].lane].dropout > 0;
-    if (model_forward(model, &pass, err) || model_loss(model, batch->tokens, scales, losses, err)) return -1;
+    if (scales && embeddings_trained(model)) upload_order(model, batch);
+    if (model_forward(model, &pass, err) || model_loss(model, batch->tokens, scales, err)) return -1;
     if (scales && backward(model, &pass, err)) return -1;
+    model_losses(model, losses);
     return model->kernels->synchronise(model->device, err);
 }
 
@@ -413,14 +469,14 @@ void model_dropout(struct model *model, double rate)
     model_lane_dropout(model, 0, rate);
 }
 
-void drop(const struct model *model, const char *site, uint32_t layer, size_t tokens, const float *x, float *y)
+void drop(const struct model *model, const char *site, uint32_t layer, size_t tokens, const real *x, real *y)
 {
     const struct part columns = part_whole(model->config.width);
-    if (y != x) model->kernels->copy(model->device, tokens * columns.count, x, y);
+    if (y != x) model->kernels->copy(model->device, tokens * columns.count * model->element, x, y);
     for (size_t i = 0; i < model->segment_count; i++) {
         const struct segment *s = &model->segments[i];
         double rate = model->lanes[s->lane].dropout;
-        float *rows = y + s->first * columns.count;
+        real *rows = at(model, y, s->first * columns.count);
         if (rate <= 0) continue;
         const struct dropout how = dropout_at(&s->draws, rate, site, layer, &columns);
         model->kernels->dropout(model->device, &how, s->rows, columns.count, rows, false, rows);

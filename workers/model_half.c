@@ -1,7 +1,7 @@
 /* The two halves of a block between the residual streams, forward and backward: attention, and the MLP. */
 #include "workers/model_parts.h"
 
-static void rotate(const struct model *model, const struct pass *pass, bool inverse, float *q, float *k)
+static void rotate(const struct model *model, const struct pass *pass, bool inverse, real *q, real *k)
 {
     const struct kernels *kernels = model->kernels;
     const struct attention *a = &pass->attention;
@@ -15,7 +15,7 @@ static void rotate(const struct model *model, const struct pass *pass, bool inve
 /* q, k, v of this rank's heads, from one matrix or three. */
 static void project(const struct model *model, const struct layer *layer, size_t tokens)
 {
-    const float *x = layer->attention_in;
+    const real *x = layer->attention_in;
     bool normed = model->config.architecture.qk_norm;
     if (model->config.architecture.fused_qkv) {
         linear_forward(model, &layer->linears[LINEAR_QKV], tokens, x, model->fused);
@@ -33,14 +33,12 @@ static struct attention attention_of(const struct model *model, const struct lay
 {
     struct attention attention = pass->attention;
     if (!model->prefixes) return attention;
-    for (size_t s = 0; s < attention.sequences.count; s++)
-        model->prefixes[s] = layer->prefix;
-    attention.prefixes = model->prefixes;
+    attention.prefixes = model->prefixes + (size_t)(layer - model->layers) * model->capacity.sequences;
     attention.longest_prefix = layer->prefix.length;
     return attention;
 }
 
-int attention_forward(const struct model *model, const struct layer *layer, const struct pass *pass, float *out,
+int attention_forward(const struct model *model, const struct layer *layer, const struct pass *pass, real *out,
                       struct error *err)
 {
     size_t tokens = pass->tokens;
@@ -58,10 +56,10 @@ int attention_forward(const struct model *model, const struct layer *layer, cons
     return 0;
 }
 
-static void project_backward(const struct model *model, const struct layer *layer, size_t tokens, const float *dq,
-                             const float *dk, const float *dv, float *dinput)
+static void project_backward(const struct model *model, const struct layer *layer, size_t tokens, const real *dq,
+                             const real *dk, const real *dv, real *dinput)
 {
-    const float *x = layer->attention_in;
+    const real *x = layer->attention_in;
     if (model->config.architecture.fused_qkv) {
         model->kernels->merge_heads(model->device, tokens, model->shard.heads.count, model->config.head_width, dq, dk,
                                     dv, model->fused);
@@ -73,12 +71,12 @@ static void project_backward(const struct model *model, const struct layer *laye
     linear_backward(model, &layer->linears[LINEAR_V], tokens, x, dv, dinput, true);
 }
 
-int attention_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const float *dout,
-                       float *dinput, struct error *err)
+int attention_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const real *dout,
+                       real *dinput, struct error *err)
 {
     size_t tokens = pass->tokens, query = model->shard.query.count, key = model->shard.key.count;
-    float *dattended = model->dinner, *dq = dattended + tokens * query, *dk = dq + tokens * query,
-          *dv = dk + tokens * key;
+    real *dattended = model->dinner, *dq = at(model, dattended, tokens * query), *dk = at(model, dq, tokens * query),
+         *dv = at(model, dk, tokens * key);
     linear_backward(model, &layer->linears[LINEAR_O], tokens, layer->attended, dout, dattended, false);
     struct attention attention = attention_of(model, layer, pass);
     model->kernels->attention_backward(model->device, &attention, layer->q, layer->k, layer->v, layer->attended,
@@ -89,7 +87,7 @@ int attention_backward(const struct model *model, const struct layer *layer, con
     return 0;
 }
 
-void mlp_forward(const struct model *model, const struct layer *layer, const struct pass *pass, float *out)
+void mlp_forward(const struct model *model, const struct layer *layer, const struct pass *pass, real *out)
 {
     const struct kernels *k = model->kernels;
     size_t tokens = pass->tokens, n = tokens * model->shard.ffn.count;
@@ -104,13 +102,13 @@ void mlp_forward(const struct model *model, const struct layer *layer, const str
     linear_forward(model, &layer->linears[LINEAR_DOWN], tokens, layer->activated, out);
 }
 
-void mlp_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const float *dout,
-                  float *dinput)
+void mlp_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const real *dout,
+                  real *dinput)
 {
     const struct kernels *k = model->kernels;
     size_t tokens = pass->tokens, n = tokens * model->shard.ffn.count;
     enum activation activation = model->config.architecture.activation;
-    float *dactivated = model->dinner, *dgate = layer->gate, *dup = layer->up;
+    real *dactivated = model->dinner, *dgate = layer->gate, *dup = layer->up;
     linear_backward(model, &layer->linears[LINEAR_DOWN], tokens, layer->activated, dout, dactivated, false);
     if (activation == ACTIVATION_SWIGLU) {
         k->swiglu_backward(model->device, n, layer->gate, layer->up, dactivated, dgate, dup);

@@ -4,12 +4,12 @@
  * side by side share the forward one. */
 #include "workers/model_parts.h"
 
-static int sum_residual(const struct model *model, const struct pass *pass, float *x, struct error *err)
+static int sum_residual(const struct model *model, const struct pass *pass, real *x, struct error *err)
 {
     return model_sum(model, pass->tokens * model->config.width, x, err);
 }
 
-static void add_residual(const struct model *model, const struct pass *pass, const float *x, float *y)
+static void add_residual(const struct model *model, const struct pass *pass, const real *x, real *y)
 {
     model->kernels->add(model->device, pass->tokens * model->config.width, x, y);
 }
@@ -21,14 +21,14 @@ static uint32_t index_of(const struct model *model, const struct layer *layer)
 
 /* What a half adds to the residual stream, in place, behind the recipe's dropout. */
 static void drop_half(const struct model *model, const struct layer *layer, const struct pass *pass, const char *half,
-                      float *x)
+                      real *x)
 {
     if (model->drops) drop(model, half, index_of(model, layer), pass->tokens, x, x);
 }
 
 /* The gradient of that, from the gradient of the residual stream, which stays. */
-static const float *dropped(const struct model *model, const struct layer *layer, const struct pass *pass,
-                            const char *half, const float *dx)
+static const real *dropped(const struct model *model, const struct layer *layer, const struct pass *pass,
+                           const char *half, const real *dx)
 {
     if (!model->drops) return dx;
     drop(model, half, index_of(model, layer), pass->tokens, dx, model->dropped);
@@ -36,19 +36,20 @@ static const float *dropped(const struct model *model, const struct layer *layer
 }
 
 /* What the method makes of a half's output, whole on every rank. */
-static void half_forward(const struct model *model, const struct half *half, const struct pass *pass, float *out)
+static void half_forward(const struct model *model, const struct half *half, const struct pass *pass, real *out)
 {
     struct method_context context = model_context(model);
     if (half->adapter[0]) model->method->half_forward(&context, half, pass->tokens, model->config.width, out);
 }
 
 /* The gradient of a half's own output, from that of what the method made of it, which is left alone. */
-static const float *half_backward(const struct model *model, const struct half *half, const struct pass *pass,
-                                  const float *dout)
+static const real *half_backward(const struct model *model, const struct half *half, const struct pass *pass,
+                                 const real *dout)
 {
     struct method_context context = model_context(model);
     if (!half->adapter[0]) return dout;
-    model->kernels->copy(model->device, pass->tokens * model->config.width, dout, model->half_gradient);
+    model->kernels->copy(model->device, pass->tokens * model->config.width * model->element, dout,
+                         model->half_gradient);
     model->method->half_backward(&context, half, pass->tokens, model->config.width, model->half_gradient);
     return model->half_gradient;
 }
@@ -57,13 +58,12 @@ static const float *half_backward(const struct model *model, const struct half *
 static int forward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
                                struct error *err)
 {
-    norm_forward(model, &layer->attention_norm, pass->tokens, layer->input, layer->attention_in);
+    norm_forward(model, &layer->attention_norm, pass->tokens, NULL, layer->input, layer->attention_in);
     if (attention_forward(model, layer, pass, layer->middle, err) || sum_residual(model, pass, layer->middle, err))
         return -1;
     half_forward(model, &layer->attention_half, pass, layer->middle);
     drop_half(model, layer, pass, "attention", layer->middle);
-    add_residual(model, pass, layer->input, layer->middle);
-    norm_forward(model, &layer->mlp_norm, pass->tokens, layer->middle, layer->mlp_in);
+    norm_forward(model, &layer->mlp_norm, pass->tokens, layer->input, layer->middle, layer->mlp_in);
     mlp_forward(model, layer, pass, layer->output);
     if (sum_residual(model, pass, layer->output, err)) return -1;
     half_forward(model, &layer->mlp_half, pass, layer->output);
@@ -80,13 +80,13 @@ static int forward_norm_after(const struct model *model, const struct layer *lay
         sum_residual(model, pass, layer->attention_out, err))
         return -1;
     half_forward(model, &layer->attention_half, pass, layer->attention_out);
-    norm_forward(model, &layer->attention_norm, pass->tokens, layer->attention_out, layer->middle);
+    norm_forward(model, &layer->attention_norm, pass->tokens, NULL, layer->attention_out, layer->middle);
     drop_half(model, layer, pass, "attention", layer->middle);
     add_residual(model, pass, layer->input, layer->middle);
     mlp_forward(model, layer, pass, layer->mlp_out);
     if (sum_residual(model, pass, layer->mlp_out, err)) return -1;
     half_forward(model, &layer->mlp_half, pass, layer->mlp_out);
-    norm_forward(model, &layer->mlp_norm, pass->tokens, layer->mlp_out, layer->output);
+    norm_forward(model, &layer->mlp_norm, pass->tokens, NULL, layer->mlp_out, layer->output);
     drop_half(model, layer, pass, "mlp", layer->output);
     add_residual(model, pass, layer->middle, layer->output);
     return 0;
@@ -96,8 +96,8 @@ static int forward_norm_after(const struct model *model, const struct layer *lay
 static int forward_parallel(const struct model *model, const struct layer *layer, const struct pass *pass,
                             struct error *err)
 {
-    norm_forward(model, &layer->attention_norm, pass->tokens, layer->input, layer->attention_in);
-    norm_forward(model, &layer->mlp_norm, pass->tokens, layer->input, layer->mlp_in);
+    norm_forward(model, &layer->attention_norm, pass->tokens, NULL, layer->input, layer->attention_in);
+    norm_forward(model, &layer->mlp_norm, pass->tokens, NULL, layer->input, layer->mlp_in);
     if (attention_forward(model, layer, pass, layer->middle, err)) return -1;
     mlp_forward(model, layer, pass, model->branch);
     if (model->method->half_forward) { /* each half's sum by itself */
@@ -111,7 +111,8 @@ static int forward_parallel(const struct model *model, const struct layer *layer
     add_residual(model, pass, model->branch, layer->middle);
     if (!model->method->half_forward && sum_residual(model, pass, layer->middle, err)) return -1;
     if (layer->output != layer->input)
-        model->kernels->copy(model->device, pass->tokens * model->config.width, layer->input, layer->output);
+        model->kernels->copy(model->device, pass->tokens * model->config.width * model->element, layer->input,
+                             layer->output);
     add_residual(model, pass, layer->middle, layer->output);
     return 0;
 }
@@ -124,7 +125,7 @@ int block_forward(const struct model *model, const struct layer *layer, const st
 }
 
 /* model->dinput, partial: gradient of a norm's output -> dx +=, through the norm of `x`. */
-static int through_norm(const struct model *model, const struct norm *norm, const struct pass *pass, const float *x,
+static int through_norm(const struct model *model, const struct norm *norm, const struct pass *pass, const real *x,
                         struct error *err)
 {
     if (sum_residual(model, pass, model->dinput, err)) return -1;
@@ -148,10 +149,10 @@ static int backward_norm_before(const struct model *model, const struct layer *l
 }
 
 /* model->branch = gradient of a half's output, from `dnormed`, that of its norm's output. */
-static void branch_of(const struct model *model, const struct norm *norm, const struct pass *pass, const float *out,
-                      const float *dnormed)
+static void branch_of(const struct model *model, const struct norm *norm, const struct pass *pass, const real *out,
+                      const real *dnormed)
 {
-    model->kernels->fill(model->device, pass->tokens * model->config.width, 0, model->branch);
+    model->kernels->zero(model->device, pass->tokens * model->config.width * model->element, model->branch);
     norm_backward(model, norm, pass->tokens, out, dnormed, model->branch);
 }
 
@@ -179,7 +180,7 @@ static int backward_norm_after(const struct model *model, const struct layer *la
 static int backward_parallel(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
                              struct error *err)
 {
-    model->kernels->copy(model->device, pass->tokens * model->config.width, model->dx, model->branch);
+    model->kernels->copy(model->device, pass->tokens * model->config.width * model->element, model->dx, model->branch);
     mlp_backward(model, layer, pass,
                  half_backward(model, &layer->mlp_half, pass, dropped(model, layer, pass, "mlp", model->branch)),
                  last ? NULL : model->dinput);

@@ -65,16 +65,7 @@ int model_prepare(struct model *model, const struct model_config *config, const 
                          capacity->longest + method_prefix_length(method), window, config->name);
     if (shard_of(config, rank, size, &model->shard, err)) return -1;
     model->layers = calloc(config->layers, sizeof *model->layers);
-    model->kv_head_of = calloc(model->shard.heads.count, sizeof *model->kv_head_of);
-    if (!model->layers || !model->kv_head_of) return error_set(err, "out of memory");
-    if (method_prefix_length(method)) {
-        model->prefixes = calloc(capacity->sequences, sizeof *model->prefixes);
-        if (!model->prefixes) return error_set(err, "out of memory");
-    }
-    for (size_t head = 0; head < model->shard.heads.count; head++)
-        model->kv_head_of[head] =
-            (uint32_t)(shard_kv_head(config, model->shard.heads.first + head) - model->shard.kv_heads.first);
-    return 0;
+    return model->layers ? 0 : error_set(err, "out of memory");
 }
 
 /* What the methods keep beside each linear layer, and behind each half. */
@@ -86,7 +77,7 @@ static void layout_method(const struct model *model, uint32_t index, struct aren
             struct linear *linear =
                 i ? &lane->linears[index * LINEARS + (uint32_t)kind] : &model->layers[index].linears[kind];
             if (!model->shard.linears[kind].name || !lane->method->linear_kept) continue;
-            linear->kept = arena_floats(
+            linear->kept = arena_reals(
                 arena, lane->capacity.tokens,
                 lane->method->linear_kept(&lane->method_config, (enum linear_kind)kind, &model->shard.linears[kind]));
         }
@@ -94,8 +85,8 @@ static void layout_method(const struct model *model, uint32_t index, struct aren
     if (!model->method->half_kept) return;
     struct layer *layer = &model->layers[index];
     size_t kept = model->method->half_kept(&model->method_config, model->config.width);
-    if (!model->method_config.mlp_only) layer->attention_half.kept = arena_floats(arena, model->capacity.tokens, kept);
-    layer->mlp_half.kept = arena_floats(arena, model->capacity.tokens, kept);
+    if (!model->method_config.mlp_only) layer->attention_half.kept = arena_reals(arena, model->capacity.tokens, kept);
+    layer->mlp_half.kept = arena_reals(arena, model->capacity.tokens, kept);
 }
 
 /* Inputs of the linear layers, where nothing else in the backward pass reads them. */
@@ -103,10 +94,10 @@ static void layout_linear_inputs(const struct model *model, struct layer *layer,
 {
     size_t tokens = model->capacity.tokens;
     if (!model->config.architecture.norm_after) {
-        layer->attention_in = arena_floats(arena, tokens, model->config.width);
-        layer->mlp_in = arena_floats(arena, tokens, model->config.width);
+        layer->attention_in = arena_reals(arena, tokens, model->config.width);
+        layer->mlp_in = arena_reals(arena, tokens, model->config.width);
     }
-    layer->activated = arena_floats(arena, tokens, model->shard.ffn.count);
+    layer->activated = arena_reals(arena, tokens, model->shard.ffn.count);
 }
 
 static void layout_norm(const struct model *model, struct norm *norm, size_t rows, struct arena *arena)
@@ -119,15 +110,15 @@ static void layout_heads(const struct model *model, struct layer *layer, struct 
 {
     size_t tokens = model->capacity.tokens, query = model->shard.query.count, key = model->shard.key.count;
     if (model->config.architecture.qk_norm) {
-        layer->raw_q = arena_floats(arena, tokens, query);
-        layer->raw_k = arena_floats(arena, tokens, key);
+        layer->raw_q = arena_reals(arena, tokens, query);
+        layer->raw_k = arena_reals(arena, tokens, key);
         layer->query_norm.rstd = arena_floats(arena, tokens, 1);
         layer->key_norm.rstd = arena_floats(arena, tokens, 1);
     }
-    layer->q = arena_floats(arena, tokens, query);
-    layer->k = arena_floats(arena, tokens, key);
-    layer->v = arena_floats(arena, tokens, key);
-    layer->attended = arena_floats(arena, tokens, query);
+    layer->q = arena_reals(arena, tokens, query);
+    layer->k = arena_reals(arena, tokens, key);
+    layer->v = arena_reals(arena, tokens, key);
+    layer->attended = arena_reals(arena, tokens, query);
     layer->lse = arena_floats(arena, tokens, model->shard.heads.count);
 }
 
@@ -136,16 +127,16 @@ static void layout_layer(const struct model *model, uint32_t index, struct arena
     struct layer *layer = &model->layers[index];
     const struct architecture *a = &model->config.architecture;
     size_t tokens = model->capacity.tokens, width = model->config.width;
-    if (!a->parallel) layer->middle = arena_floats(arena, tokens, width);
+    if (!a->parallel) layer->middle = arena_reals(arena, tokens, width);
     layout_norm(model, &layer->attention_norm, tokens, arena);
     layout_norm(model, &layer->mlp_norm, tokens, arena);
     layout_heads(model, layer, arena);
     if (a->norm_after) {
-        layer->attention_out = arena_floats(arena, tokens, width);
-        layer->mlp_out = arena_floats(arena, tokens, width);
+        layer->attention_out = arena_reals(arena, tokens, width);
+        layer->mlp_out = arena_reals(arena, tokens, width);
     }
-    if (a->activation == ACTIVATION_SWIGLU) layer->gate = arena_floats(arena, tokens, model->shard.ffn.count);
-    layer->up = arena_floats(arena, tokens, model->shard.ffn.count);
+    if (a->activation == ACTIVATION_SWIGLU) layer->gate = arena_reals(arena, tokens, model->shard.ffn.count);
+    layer->up = arena_reals(arena, tokens, model->shard.ffn.count);
     layout_method(model, index, arena);
 }
 
@@ -188,11 +179,11 @@ static void layout_activations(struct model *model, struct arena *arena)
     const struct architecture *a = &model->config.architecture;
     bool kept = model->training && !model->capacity.recompute; /* every block's, for the backward pass */
     bool inputs = kept && model->keeps_linear_inputs;
-    if (a->parallel) first->middle = arena_floats(arena, model->capacity.tokens, model->config.width);
+    if (a->parallel) first->middle = arena_reals(arena, model->capacity.tokens, model->config.width);
     for (uint32_t i = 0; i < model->config.layers; i++) {
         struct layer *layer = &model->layers[i];
         if (i == 0 || model->training)
-            layer->input = arena_floats(arena, model->capacity.tokens, model->config.width);
+            layer->input = arena_reals(arena, model->capacity.tokens, model->config.width);
         else
             layer->input = first->input;
         if (i == 0 || kept)
@@ -212,7 +203,7 @@ static void layout_activations(struct model *model, struct arena *arena)
             layer->mlp_in = layer->middle;
         }
     }
-    model->final = model->training ? arena_floats(arena, model->capacity.tokens, model->config.width) : first->input;
+    model->final = model->training ? arena_reals(arena, model->capacity.tokens, model->config.width) : first->input;
     for (uint32_t i = 0; i < model->config.layers; i++)
         model->layers[i].output = i + 1 < model->config.layers ? model->layers[i + 1].input : model->final;
 }
@@ -222,10 +213,10 @@ static void layout_passing(struct model *model, struct arena *arena)
 {
     const struct architecture *a = &model->config.architecture;
     size_t tokens = model->capacity.tokens;
-    if (a->fused_qkv) model->fused = arena_floats(arena, tokens, 3 * model->shard.query.count);
+    if (a->fused_qkv) model->fused = arena_reals(arena, tokens, 3 * model->shard.query.count);
     if (a->qk_norm) model->row_sums = arena_floats(arena, 2, tokens);
     if (a->parallel || (a->norm_after && model->training))
-        model->branch = arena_floats(arena, tokens, model->config.width);
+        model->branch = arena_reals(arena, tokens, model->config.width);
 }
 
 static size_t largest_input(const struct model *model)
@@ -243,18 +234,18 @@ static void layout_backward(struct model *model, struct arena *arena)
     size_t tokens = model->capacity.tokens, width = model->config.width;
     size_t attention = 2 * (model->shard.query.count + model->shard.key.count);
     size_t mlp = model->shard.ffn.count;
-    model->dx = arena_floats(arena, tokens, width);
-    model->dinput = arena_floats(arena, tokens, width);
-    model->dinner = arena_floats(arena, tokens, attention > mlp ? attention : mlp);
-    if (model->capacity.dropout) model->dropped = arena_floats(arena, tokens, width);
+    model->dx = arena_reals(arena, tokens, width);
+    model->dinput = arena_reals(arena, tokens, width);
+    model->dinner = arena_reals(arena, tokens, attention > mlp ? attention : mlp);
+    if (model->capacity.dropout) model->dropped = arena_reals(arena, tokens, width);
     size_t inputs = 0;
     for (size_t i = 0; i < model->lane_count; i++) {
         const struct model_lane *lane = &model->lanes[i];
         bool drops = lane->method->drops_inputs && lane->method->drops_inputs(&lane->method_config);
         if (drops && lane->capacity.tokens > inputs) inputs = lane->capacity.tokens;
     }
-    if (inputs) model->method_input = arena_floats(arena, inputs, largest_input(model));
-    if (model->method->half_backward) model->half_gradient = arena_floats(arena, tokens, width);
+    if (inputs) model->method_input = arena_reals(arena, inputs, largest_input(model));
+    if (model->method->half_backward) model->half_gradient = arena_reals(arena, tokens, width);
 }
 
 /* Of the method that wants most, where it wants some. */
@@ -267,23 +258,23 @@ static void layout_scratch(struct model *model, struct arena *arena)
         size_t wanted = lane->capacity.tokens * lane->method->scratch(&lane->method_config, &model->shard);
         if (wanted > scratch) scratch = wanted;
     }
-    model->method_scratch = arena_floats(arena, 1, scratch);
+    model->method_scratch = arena_reals(arena, 1, scratch);
 }
 
 static void layout_loss(struct model *model, struct arena *arena)
 {
     size_t rows = model->loss_rows, width = model->config.width;
     size_t ranks = (size_t)model->shard.size;
-    model->loss_hidden = arena_floats(arena, rows, width);
-    model->loss_normed = arena_floats(arena, rows, width);
+    model->loss_hidden = arena_reals(arena, rows, width);
+    model->loss_normed = arena_reals(arena, rows, width);
     layout_norm(model, &model->final_norm, rows, arena);
-    model->loss_values = arena_floats(arena, rows, 1);
-    model->logits = arena_floats(arena, rows, model->shard.vocabulary.count);
+    model->loss_values = arena_floats(arena, model->capacity.targets, 1);
+    model->logits = arena_reals(arena, rows, model->shard.vocabulary.count);
     model->partial = arena_floats(arena, 4, rows);
     if (ranks > 1) model->partials = arena_floats(arena, 4 * ranks, rows);
     if (!model->training) return;
-    model->loss_dnormed = arena_floats(arena, rows, width);
-    model->loss_dhidden = arena_floats(arena, rows, width);
+    model->loss_dnormed = arena_reals(arena, rows, width);
+    model->loss_dhidden = arena_reals(arena, rows, width);
 }
 
 void model_layout(struct model *model, struct arena *activations, struct arena *workspace)
@@ -293,6 +284,12 @@ void model_layout(struct model *model, struct arena *activations, struct arena *
     model->positions = arena_take(workspace, model->capacity.tokens * sizeof *model->positions);
     model->labels = arena_take(workspace, model->capacity.targets * sizeof *model->labels);
     model->rows = arena_take(workspace, model->capacity.targets * sizeof *model->rows);
+    model->offsets = arena_take(workspace, (model->capacity.sequences + 1) * sizeof *model->offsets);
+    if (model->training) model->order = arena_take(workspace, model->capacity.tokens * sizeof *model->order);
+    model->kv_head_of = arena_take(workspace, model->shard.heads.count * sizeof *model->kv_head_of);
+    if (method_prefix_length(&model->method_config))
+        model->prefixes =
+            arena_take(workspace, model->config.layers * model->capacity.sequences * sizeof *model->prefixes);
     layout_passing(model, workspace);
     layout_loss(model, workspace);
     if (model->training) layout_backward(model, workspace);

@@ -5,6 +5,7 @@ static struct method_context context_of(const struct model *model, size_t lane, 
 {
     return (struct method_context){.kernels = model->kernels,
                                    .device = model->device,
+                                   .element = model->element,
                                    .config = &model->lanes[lane].method_config,
                                    .scratch = model->method_scratch,
                                    .draws = model->training_pass ? draws : NULL,
@@ -41,18 +42,18 @@ static size_t segments_of(const struct model *model, size_t tokens, struct segme
 }
 
 /* Methods that change inputs or outputs are not in packs: all rows are theirs. */
-void linear_forward(const struct model *model, const struct linear *linear, size_t tokens, const float *x, float *y)
+void linear_forward(const struct model *model, const struct linear *linear, size_t tokens, const real *x, real *y)
 {
     struct segment all;
     const struct segment *segments;
     size_t in = linear->in, out = linear->out, count = segments_of(model, tokens, &all, &segments);
-    const float *input = x;
+    const real *input = x;
     if (linear->changes_input) {
         struct method_context context = model_context(model);
         model->method->linear_input(&context, linear, tokens, x, model->method_scratch);
         input = model->method_scratch;
     }
-    segments_matmul(model, segments, count, true, out, in, input, linear->weight->value, 0, y);
+    segments_matmul(model, segments, count, true, out, in, input, linear->weight->matrix, 0, y);
     if (linear->adds_bias) model->kernels->bias_forward(model->device, tokens, out, linear->bias->value, y);
     for (size_t i = 0; i < count; i++) {
         const struct segment *s = &segments[i];
@@ -60,19 +61,19 @@ void linear_forward(const struct model *model, const struct linear *linear, size
         const struct linear *own = lane_linear(model, s->lane, linear);
         struct method_context context = context_of(model, s->lane, &s->draws);
         if (own->adapter[0] && method->linear_forward)
-            method->linear_forward(&context, own, s->rows, x + s->first * in, y + s->first * out);
+            method->linear_forward(&context, own, s->rows, at(model, x, s->first * in), at(model, y, s->first * out));
     }
 }
 
 /* dx of the matrix alone, from the gradient of what it gave; and what a change of its input makes of it. */
-static void input_backward(const struct model *model, const struct linear *linear, size_t tokens, const float *dout,
-                           float *dx, bool add)
+static void input_backward(const struct model *model, const struct linear *linear, size_t tokens, const real *dout,
+                           real *dx, bool add)
 {
     struct segment all;
     const struct segment *segments;
     struct method_context context = model_context(model);
     size_t in = linear->in, out = linear->out, count = segments_of(model, tokens, &all, &segments);
-    const float *weight = linear->weight->value;
+    const real *weight = linear->weight->matrix;
     if (linear->changes_input) {
         segments_matmul(model, segments, count, false, in, out, dout, weight, 0, model->method_scratch);
         model->method->linear_input_backward(&context, linear, tokens, model->method_scratch, add, dx);
@@ -81,21 +82,22 @@ static void input_backward(const struct model *model, const struct linear *linea
     }
 }
 
-void linear_backward(const struct model *model, const struct linear *linear, size_t tokens, const float *x,
-                     const float *dy, float *dx, bool add)
+void linear_backward(const struct model *model, const struct linear *linear, size_t tokens, const real *x,
+                     const real *dy, real *dx, bool add)
 {
     struct segment all;
     const struct segment *segments;
     const struct kernels *k = model->kernels;
     size_t in = linear->in, out = linear->out, count = segments_of(model, tokens, &all, &segments);
-    const float *dout = dy;
+    const real *dout = dy;
     if (linear->changes_output) {
         struct method_context context = model_context(model);
         model->method->linear_output_backward(&context, linear, tokens, dy, model->method_scratch);
         dout = model->method_scratch;
     }
     if (linear->weight->gradient)
-        k->matmul(model->device, true, false, out, in, tokens, 1, dout, out, x, in, 1, linear->weight->gradient, in);
+        k->matmul_floats(model->device, true, false, out, in, tokens, 1, dout, out, x, in, 1, linear->weight->gradient,
+                         in);
     if (linear->bias && linear->bias->gradient)
         k->bias_backward(model->device, tokens, out, dout, linear->bias->gradient);
     input_backward(model, linear, tokens, dout, dx, add);
@@ -105,7 +107,7 @@ void linear_backward(const struct model *model, const struct linear *linear, siz
         const struct linear *own = lane_linear(model, s->lane, linear);
         struct method_context context = context_of(model, s->lane, &s->draws);
         if (own->adapter[0] && method->linear_backward)
-            method->linear_backward(&context, own, s->rows, x + s->first * in, dy + s->first * out,
-                                    dx ? dx + s->first * in : NULL);
+            method->linear_backward(&context, own, s->rows, at(model, x, s->first * in), at(model, dy, s->first * out),
+                                    at(model, dx, s->first * in));
     }
 }

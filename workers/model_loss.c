@@ -2,7 +2,7 @@
  * rows with a loss alone, and some of those at a time, so that the logits' memory does not grow with the batch. */
 #include "workers/model_parts.h"
 
-/* Logits -> losses of a piece's rows in model->loss_values; scales: logits become their gradients. */
+/* Logits -> losses of a piece's targets in model->loss_values; scales: logits become their gradients. */
 static int cross_entropy(const struct model *model, const struct segment *piece, const float *scales, struct error *err)
 {
     const struct kernels *k = model->kernels;
@@ -10,18 +10,18 @@ static int cross_entropy(const struct model *model, const struct segment *piece,
     size_t ranks = (size_t)model->collective.size, count = piece->rows;
     const float *partials = model->partial;
     const int32_t *labels = model->labels + piece->first_target;
-    float *logits = model->logits + piece->first * vocabulary->count;
+    real *logits = at(model, model->logits, piece->first * vocabulary->count);
     k->cross_entropy_partial(model->device, count, vocabulary->count, vocabulary->first, logits, labels,
                              model->partial);
     if (ranks > 1) {
-        if (collective_gather(&model->collective, 4 * count, model->partial, model->partials))
+        if (k->gather_ranks(model->device, &model->collective, 4 * count, model->partial, model->partials))
             return error_set(err, "another device of the gang failed");
         partials = model->partials;
     }
     float scale = scales ? scales[piece->lane] : 0;
     float smoothing = scale != 0 ? model->lanes[piece->lane].label_smoothing : 0;
     k->cross_entropy_finish(model->device, count, vocabulary->count, vocabulary->first, ranks, partials, labels,
-                            vocabulary->total, smoothing, scale, logits, model->loss_values);
+                            vocabulary->total, smoothing, scale, logits, model->loss_values + piece->first_target);
     return 0;
 }
 
@@ -67,11 +67,11 @@ static void chunk_logits(const struct model *model, const struct chunk *chunk)
     for (size_t i = 0; i < chunk->pieces; i++) {
         const struct segment *piece = &model->pieces[i];
         k->gather_rows(model->device, piece->rows, width, model->rows + piece->first_target, model->final,
-                       model->loss_hidden + piece->first * width);
+                       at(model, model->loss_hidden, piece->first * width));
     }
-    norm_forward(model, &model->final_norm, chunk->rows, model->loss_hidden, model->loss_normed);
+    norm_forward(model, &model->final_norm, chunk->rows, NULL, model->loss_hidden, model->loss_normed);
     segments_matmul(model, model->pieces, chunk->pieces, true, vocabulary, width, model->loss_normed,
-                    model->unembedding->value, 0, model->logits);
+                    model->unembedding->matrix, 0, model->logits);
 }
 
 void model_logits(const struct model *model, size_t first, size_t count)
@@ -81,15 +81,11 @@ void model_logits(const struct model *model, size_t first, size_t count)
     chunk_logits(model, &chunk);
 }
 
-static int chunk_forward(const struct model *model, const struct chunk *chunk, const float *scales, double *losses,
-                         struct error *err)
+static int chunk_forward(const struct model *model, const struct chunk *chunk, const float *scales, struct error *err)
 {
     chunk_logits(model, chunk);
-    for (size_t i = 0; i < chunk->pieces; i++) {
-        const struct segment *piece = &model->pieces[i];
-        if (cross_entropy(model, piece, scales, err)) return -1;
-        losses[piece->lane] += model->kernels->sum(model->device, piece->rows, model->loss_values);
-    }
+    for (size_t i = 0; i < chunk->pieces; i++)
+        if (cross_entropy(model, &model->pieces[i], scales, err)) return -1;
     return 0;
 }
 
@@ -100,30 +96,39 @@ static int chunk_backward(const struct model *model, const struct chunk *chunk, 
     size_t width = model->config.width, vocabulary = model->shard.vocabulary.count;
     const struct parameter *matrix = model->unembedding;
     if (matrix->gradient)
-        k->matmul(model->device, true, false, vocabulary, width, chunk->rows, 1, model->logits, vocabulary,
-                  model->loss_normed, width, 1, matrix->gradient, width);
-    segments_matmul(model, model->pieces, chunk->pieces, false, width, vocabulary, model->logits, matrix->value, 0,
+        k->matmul_floats(model->device, true, false, vocabulary, width, chunk->rows, 1, model->logits, vocabulary,
+                         model->loss_normed, width, 1, matrix->gradient, width);
+    segments_matmul(model, model->pieces, chunk->pieces, false, width, vocabulary, model->logits, matrix->matrix, 0,
                     model->loss_dnormed);
     if (model_sum(model, chunk->rows * width, model->loss_dnormed, err)) return -1;
-    k->fill(model->device, chunk->rows * width, 0, model->loss_dhidden);
+    k->zero(model->device, chunk->rows * width * model->element, model->loss_dhidden);
     norm_backward(model, &model->final_norm, chunk->rows, model->loss_hidden, model->loss_dnormed, model->loss_dhidden);
     for (size_t i = 0; i < chunk->pieces; i++) {
         const struct segment *piece = &model->pieces[i];
         k->scatter_rows(model->device, piece->rows, width, model->rows + piece->first_target,
-                        model->loss_dhidden + piece->first * width, model->dx);
+                        at(model, model->loss_dhidden, piece->first * width), model->dx);
     }
     return 0;
 }
 
-int model_loss(const struct model *model, size_t tokens, const float *scales, double *losses, struct error *err)
+int model_loss(const struct model *model, size_t tokens, const float *scales, struct error *err)
 {
     struct chunk chunk = {0};
-    for (size_t i = 0; i < model->segment_count; i++)
-        losses[model->segments[i].lane] = 0;
-    if (scales) model->kernels->fill(model->device, tokens * model->config.width, 0, model->dx);
+    if (scales) model->kernels->zero(model->device, tokens * model->config.width * model->element, model->dx);
     while (next_chunk(model, &chunk)) {
-        if (chunk_forward(model, &chunk, scales, losses, err)) return -1;
+        if (chunk_forward(model, &chunk, scales, err)) return -1;
         if (scales && chunk_backward(model, &chunk, err)) return -1;
     }
     return 0;
+}
+
+void model_losses(const struct model *model, double *losses)
+{
+    struct span spans[PACK_LIMIT];
+    double sums[PACK_LIMIT];
+    for (size_t i = 0; i < model->segment_count; i++)
+        spans[i] = (struct span){model->segments[i].targets, model->loss_values + model->segments[i].first_target};
+    model->kernels->sums(model->device, model->segment_count, spans, false, sums);
+    for (size_t i = 0; i < model->segment_count; i++)
+        losses[model->segments[i].lane] = sums[i];
 }

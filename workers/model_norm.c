@@ -1,20 +1,21 @@
 /* Norms of the model: of the residual stream, and of queries and keys, whose rows are spread over the gang. */
 #include "workers/model_parts.h"
 
-void norm_forward(const struct model *model, const struct norm *norm, size_t rows, const float *x, float *y)
+void norm_forward(const struct model *model, const struct norm *norm, size_t rows, const real *residual, real *x,
+                  real *y)
 {
     const struct kernels *k = model->kernels;
     size_t width = model->config.width;
     float epsilon = (float)model->config.norm_epsilon;
     if (norm->bias)
-        k->layer_norm_forward(model->device, rows, width, epsilon, x, norm->gain->value, norm->bias->value, y,
+        k->layer_norm_forward(model->device, rows, width, epsilon, residual, x, norm->gain->value, norm->bias->value, y,
                               norm->mean, norm->rstd);
     else
-        k->rms_norm_forward(model->device, rows, width, epsilon, x, norm->gain->value, y, norm->rstd);
+        k->rms_norm_forward(model->device, rows, width, epsilon, residual, x, norm->gain->value, y, norm->rstd);
 }
 
-void norm_backward(const struct model *model, const struct norm *norm, size_t rows, const float *x, const float *dy,
-                   float *dx)
+void norm_backward(const struct model *model, const struct norm *norm, size_t rows, const real *x, const real *dy,
+                   real *dx)
 {
     const struct kernels *k = model->kernels;
     size_t width = model->config.width;
@@ -39,7 +40,7 @@ int head_norms_forward(const struct model *model, const struct layer *layer, siz
     float epsilon = (float)model->config.norm_epsilon, *squares = model->row_sums;
     k->row_squares(model->device, tokens, query->count, shared_columns(query), layer->raw_q, squares);
     k->row_squares(model->device, tokens, key->count, shared_columns(key), layer->raw_k, squares + tokens);
-    if (model_sum(model, 2 * tokens, squares, err)) return -1;
+    if (model_sum_floats(model, 2 * tokens, squares, err)) return -1;
     k->row_norm_forward(model->device, tokens, query->count, query->total, epsilon, layer->raw_q,
                         layer->query_norm.gain->value, squares, layer->q, layer->query_norm.rstd);
     k->row_norm_forward(model->device, tokens, key->count, key->total, epsilon, layer->raw_k,
@@ -47,7 +48,7 @@ int head_norms_forward(const struct model *model, const struct layer *layer, siz
     return 0;
 }
 
-int head_norms_backward(const struct model *model, const struct layer *layer, size_t tokens, float *dq, float *dk,
+int head_norms_backward(const struct model *model, const struct layer *layer, size_t tokens, real *dq, real *dk,
                         struct error *err)
 {
     const struct kernels *k = model->kernels;
@@ -56,7 +57,7 @@ int head_norms_backward(const struct model *model, const struct layer *layer, si
     float *dots = model->row_sums;
     k->row_norm_dots(model->device, tokens, query->count, layer->raw_q, q->gain->value, dq, dots);
     k->row_norm_dots(model->device, tokens, key->count, layer->raw_k, n->gain->value, dk, dots + tokens);
-    if (model_sum(model, 2 * tokens, dots, err)) return -1;
+    if (model_sum_floats(model, 2 * tokens, dots, err)) return -1;
     k->row_norm_backward(model->device, tokens, query->count, shared_columns(query), query->total, layer->raw_q,
                          q->gain->value, q->rstd, dots, dq, dq, q->gain->gradient);
     k->row_norm_backward(model->device, tokens, key->count, shared_columns(key), key->total, layer->raw_k,

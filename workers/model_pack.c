@@ -40,14 +40,14 @@ static bool joins(const struct model *model, const struct segment *segment, size
 }
 
 void segments_matmul(const struct model *model, const struct segment *segments, size_t count, bool trans_b, size_t n,
-                     size_t k, const float *x, const float *w, float beta, float *y)
+                     size_t k, const real *x, const real *w, float beta, real *y)
 {
     for (size_t from = 0, to; from < count; from = to) {
         size_t first = segments[from].first, rows = segments[from].padded;
         bool joined = count > 1 && joins(model, &segments[from], n, k);
         for (to = from + 1; to < count && joined && joins(model, &segments[to], n, k); to++)
             rows += segments[to].padded;
-        model->kernels->matmul(model->device, false, trans_b, rows, n, k, 1, x + first * k, k, w, trans_b ? k : n, beta,
-                               y + first * n, n);
+        model->kernels->matmul(model->device, false, trans_b, rows, n, k, 1, at(model, x, first * k), k, w,
+                               trans_b ? k : n, beta, at(model, y, first * n), n);
     }
 }

@@ -144,20 +144,33 @@ struct layout {
     size_t gradient_bytes;                /* gradients and `shared`: the first part of `train` */
 };
 
+static struct layout layout_of(size_t element)
+{
+    return (struct layout){.base.element = element, .adapter.element = element, .train.element = element};
+}
+
 static size_t held(const struct parameter *p)
 {
     return p->row_count * p->column_count;
 }
 
-/* base: whose tensors of the base are used, NULL: own ones. */
-static void layout_values(struct layout *layout, struct parameter *list, size_t count, const struct parameters *base)
+/* base: whose tensors of the base are used, NULL: own ones. trains: some are trained. */
+static void layout_values(struct layout *layout, struct parameter *list, size_t count, const struct parameters *base,
+                          bool trains)
 {
     for (size_t i = 0; i < count; i++) {
-        if (base && !list[i].adapter)
-            list[i].value = base->list[i].value;
-        else
-            list[i].value = arena_floats(list[i].adapter ? &layout->adapter : &layout->base, list[i].row_count,
-                                         list[i].column_count);
+        struct parameter *p = &list[i];
+        struct arena *arena = p->adapter ? &layout->adapter : &layout->base;
+        bool floats = arena->element == sizeof(float);
+        if (base && !p->adapter) {
+            p->value = base->list[i].value;
+            p->matrix = base->list[i].matrix;
+            continue;
+        }
+        p->value = NULL;
+        if (floats || !p->decay || (trains && p->trainable))
+            p->value = arena_floats(arena, p->row_count, p->column_count);
+        p->matrix = !p->decay ? NULL : floats ? (real *)p->value : arena_reals(arena, p->row_count, p->column_count);
     }
 }
 
@@ -224,7 +237,7 @@ static void layout_sums(struct layout *layout, struct parameter *list, size_t co
 static void layout_walk(struct layout *layout, struct parameter *list, size_t count, const struct parameters *base,
                         const struct recipe *recipe)
 {
-    layout_values(layout, list, count, base);
+    layout_values(layout, list, count, base, recipe != NULL);
     if (!recipe) return;
     layout_gradients(layout, list, count);
     layout_moments(layout, list, count, recipe);
@@ -232,12 +245,12 @@ static void layout_walk(struct layout *layout, struct parameter *list, size_t co
 }
 
 int parameters_memory(const struct model_config *model, const struct method_config *method, const struct recipe *recipe,
-                      bool beside, int rank, int size, struct memory *memory, struct error *err)
+                      bool beside, size_t element, int rank, int size, struct memory *memory, struct error *err)
 {
     struct parameter *list;
     size_t count;
     if (list_tensors(model, method, rank, size, &list, &count, err)) return -1;
-    struct layout layout = {0};
+    struct layout layout = layout_of(element);
     layout_walk(&layout, list, count, NULL, recipe);
     memory->parameters += (beside ? 0 : layout.base.used) + layout.adapter.used;
     memory->gradients += layout.gradient_bytes;
@@ -270,12 +283,16 @@ static struct parameters *create(const struct model_config *model, const struct 
     p->collective = *collective;
     p->kernels = kernels;
     p->device = device;
-    struct layout layout = {0};
+    p->element = kernels->element_bytes(device);
+    struct layout layout = layout_of(p->element);
     if (list_tensors(model, method, collective->rank, collective->size, &p->list, &p->count, err)) goto fail;
     layout_walk(&layout, p->list, p->count, base, recipe);
     if (allocate_arenas(p, &layout, err)) goto fail;
     p->squares = calloc(3 * p->count, sizeof *p->squares);
-    if (!p->squares) {
+    p->spans = calloc(p->count, sizeof *p->spans);
+    p->updates = calloc(p->count, sizeof *p->updates);
+    p->factored = calloc(p->count, sizeof *p->factored);
+    if (!p->squares || !p->spans || !p->updates || !p->factored) {
         error_set(err, "out of memory");
         goto fail;
     }
@@ -323,6 +340,9 @@ void parameters_destroy(struct parameters *p)
     if (p->adapter_arena) p->kernels->release(p->device, p->adapter_arena);
     if (p->base_arena) p->kernels->release(p->device, p->base_arena);
     free(p->squares);
+    free(p->spans);
+    free(p->updates);
+    free(p->factored);
     free(p->list);
     free(p);
 }

@@ -39,10 +39,14 @@ struct parameter {
     bool partial_gradient; /* some of it is held by several ranks, each with its own part of the gradient: summed over
                               ranks before the step */
     bool adapter;          /* of the method, not of the base */
-    float *value;          /* [row_count][column_count], device memory */
-    float *gradient;       /* the same shape; NULL where not trained now or where only evaluation is wanted, as below */
-    float *gradient_room;  /* where it lies while the tensor is trained */
-    uint64_t thaw;         /* steps before the first one that trains it */
+    /* Device memory, [row_count][column_count]. The model reads `matrix` of a tensor that multiplies (decay), `value`
+     * of a vector. Of a matrix, where the device stores less than floats: fp32 values are kept beside while it is
+     * trained, and matrix is their rounding; else value is NULL. Where it stores floats the two are one. */
+    float *value;
+    real *matrix;
+    float *gradient;      /* the same shape; NULL where not trained now or where only evaluation is wanted, as below */
+    float *gradient_room; /* where it lies while the tensor is trained */
+    uint64_t thaw;        /* steps before the first one that trains it */
     float *moment1, *moment2; /* of the optimiser (optimiser.h), of these forms */
     enum moment_form form1, form2;
     float *sums1, *sums2; /* Adafactor: squares of gradients, of the forms of the moments */
@@ -54,12 +58,17 @@ struct parameters {
     struct collective collective;
     const struct kernels *kernels;
     struct device *device;
+    size_t element;                                 /* bytes of a `real` */
     void *base_arena, *train_arena, *adapter_arena; /* owned */
     float *gradients; /* all gradients, one after another; those that are whole and partial come first */
     size_t gradient_count, partial_count; /* floats */
     float *sums;                          /* all sums1 and sums2; those that are to be summed over ranks come first */
     size_t partial_sums;
-    double *squares; /* [3][count] on the host: Adafactor's numbers of each tensor; owned */
+    /* [count] on the host, owned: room for lists that the kernels take */
+    struct span *spans;
+    struct update *updates;
+    struct factored *factored;
+    double *squares; /* [3][count] on the host: numbers of each tensor; owned */
     float *shared; /* room for one tensor of which only some ranks hold a part (shared KV heads), at its global shape */
 };
 
@@ -83,6 +92,18 @@ void parameters_thaw(struct parameters *parameters, uint64_t step);
 int parameters_list(const struct model_config *model, const struct method_config *method, struct parameter **list,
                     size_t *count, struct error *err);
 
+/* Floats of the host into elements first .. first+count-1 of a tensor's held part, and back; complete on return. */
+void parameter_write(const struct parameters *parameters, const struct parameter *parameter, size_t first, size_t count,
+                     const float *from);
+void parameter_read(const struct parameters *parameters, const struct parameter *parameter, size_t first, size_t count,
+                    float *to);
+
+/* Where the optimiser writes what the model reads; NULL where that are the values themselves. */
+static inline real *parameter_rounding(const struct parameter *p)
+{
+    return (const void *)p->matrix == p->value ? NULL : p->matrix;
+}
+
 /* Host memory for the largest tile (malloc, the caller frees). NULL with *err. */
 float *parameters_staging(const struct parameters *parameters, struct error *err);
 
@@ -93,10 +114,10 @@ bool parameter_is_bias(const char *name);
 struct parameter *parameters_find(const struct parameters *parameters, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Bytes that parameters_create (beside: parameters_create_beside) allocates on one rank: adds to parameters, gradients,
- * optimiser. -1: the model cannot be cut into `size` parts. */
+/* Bytes that parameters_create (beside: parameters_create_beside) allocates on one rank whose device stores `element`
+ * bytes: adds to parameters, gradients, optimiser. -1: the model cannot be cut into `size` parts. */
 int parameters_memory(const struct model_config *model, const struct method_config *method, const struct recipe *recipe,
-                      bool beside, int rank, int size, struct memory *memory, struct error *err);
+                      bool beside, size_t element, int rank, int size, struct memory *memory, struct error *err);
 
 /* Initial values, a function of (seed, tensor name, global element index) alone: the same for every degree. Base:
  * normal with deviation 0.02, and 0.02 / sqrt(2 layers) for o and down; norms 1, biases 0. LoRA (Hu et al. 2021): A

@@ -6,9 +6,33 @@
 
 enum { KINDS = 3 }; /* value, moment1, moment2 */
 
-static float *tensor_of(const struct parameter *p, int kind)
+static float *moment_of(const struct parameter *p, int kind)
 {
-    return kind == 0 ? p->value : kind == 1 ? p->moment1 : p->moment2;
+    return kind == 1 ? p->moment1 : p->moment2;
+}
+
+static bool has_tensor(const struct parameter *p, int kind)
+{
+    return kind == 0 || moment_of(p, kind);
+}
+
+void parameter_write(const struct parameters *parameters, const struct parameter *p, size_t first, size_t count,
+                     const float *from)
+{
+    const struct kernels *k = parameters->kernels;
+    if (p->value) k->to_device(parameters->device, p->value + first, from, count * sizeof *from);
+    if (p->matrix && (void *)p->matrix != p->value)
+        k->upload(parameters->device, count, from, real_at(p->matrix, parameters->element, first));
+}
+
+void parameter_read(const struct parameters *parameters, const struct parameter *p, size_t first, size_t count,
+                    float *to)
+{
+    const struct kernels *k = parameters->kernels;
+    if (p->value)
+        k->to_host(parameters->device, to, p->value + first, count * sizeof *to);
+    else
+        k->download(parameters->device, count, real_at(p->matrix, parameters->element, first), to);
 }
 
 static enum moment_form form_of(const struct parameter *p, int kind)
@@ -75,8 +99,11 @@ static int load_tensor(const struct parameters *parameters, const struct paramet
     struct checkpoint_tile tile = tile_of(p, form_of(p, kind), false);
     tile.name = name.text;
     if (checkpoint_get(checkpoint, &tile, staging, err)) return -1;
-    parameters->kernels->to_device(parameters->device, tensor_of(p, kind), staging,
-                                   tile.row_count * tile.column_count * sizeof *staging);
+    size_t size = tile.row_count * tile.column_count;
+    if (kind == 0)
+        parameter_write(parameters, p, 0, size, staging);
+    else
+        parameters->kernels->to_device(parameters->device, moment_of(p, kind), staging, size * sizeof *staging);
     return parameters->kernels->synchronise(parameters->device, err); /* staging is used again */
 }
 
@@ -91,7 +118,7 @@ int parameters_load(struct parameters *parameters, const struct checkpoint *chec
         if (trainable_only ? !p->trainable : p->adapter) continue;
         if (load_tensor(parameters, p, 0, checkpoint, staging, err)) goto done;
         for (int kind = 1; moments && kind < KINDS; kind++) {
-            if (!tensor_of(p, kind) || !checkpoint_has(checkpoint, name_of(p, kind).text)) continue;
+            if (!has_tensor(p, kind) || !checkpoint_has(checkpoint, name_of(p, kind).text)) continue;
             if (load_tensor(parameters, p, kind, checkpoint, staging, err)) goto done;
         }
     }
@@ -109,7 +136,7 @@ int parameters_declare(const struct parameters *parameters, struct checkpoint_wr
         if (!p->trainable) continue;
         for (int kind = 0; kind < (moments ? KINDS : 1); kind++) {
             struct checkpoint_tile tile = tile_of(p, form_of(p, kind), false);
-            if (!tensor_of(p, kind)) continue;
+            if (!has_tensor(p, kind)) continue;
             if (checkpoint_writer_declare(writer, name_of(p, kind).text, tile.rows, tile.columns, err)) return -1;
         }
     }
@@ -125,10 +152,12 @@ static int put_tensor(const struct parameters *parameters, const struct paramete
     struct checkpoint_tile tile = tile_of(p, form, true);
     if (!tile.row_count) return 0;
     tile.name = name.text;
-    const float *owned = tensor_of(p, kind);
-    if (form != MOMENT_COLUMNS) owned += (p->owned_first - p->row_first) * tile.column_count;
-    parameters->kernels->to_host(parameters->device, staging, owned,
-                                 tile.row_count * tile.column_count * sizeof *staging);
+    size_t first = form == MOMENT_COLUMNS ? 0 : (p->owned_first - p->row_first) * tile.column_count;
+    size_t size = tile.row_count * tile.column_count;
+    if (kind == 0)
+        parameter_read(parameters, p, first, size, staging);
+    else
+        parameters->kernels->to_host(parameters->device, staging, moment_of(p, kind) + first, size * sizeof *staging);
     return checkpoint_writer_put(writer, &tile, staging, err);
 }
 
@@ -142,7 +171,7 @@ int parameters_put(const struct parameters *parameters, struct checkpoint_writer
         const struct parameter *p = &parameters->list[i];
         if (!p->trainable) continue;
         for (int kind = 0; kind < (moments ? KINDS : 1); kind++)
-            if (tensor_of(p, kind) && put_tensor(parameters, p, kind, writer, staging, err)) goto done;
+            if (has_tensor(p, kind) && put_tensor(parameters, p, kind, writer, staging, err)) goto done;
     }
     rc = 0;
 done:

@@ -6,12 +6,14 @@
 void parameters_zero_gradients(struct parameters *parameters)
 {
     if (parameters->gradient_count)
-        parameters->kernels->fill(parameters->device, parameters->gradient_count, 0, parameters->gradients);
+        parameters->kernels->zero(parameters->device, parameters->gradient_count * sizeof(float),
+                                  parameters->gradients);
 }
 
 static int sum_over_ranks(struct parameters *parameters, size_t n, float *x, struct error *err)
 {
-    if (collective_sum(&parameters->collective, n, x)) return error_set(err, "another device of the gang failed");
+    if (parameters->kernels->sum_ranks_floats(parameters->device, &parameters->collective, n, x))
+        return error_set(err, "another device of the gang failed");
     return 0;
 }
 
@@ -21,10 +23,10 @@ static int sum_shared(struct parameters *parameters, struct parameter *p, struct
     const struct kernels *k = parameters->kernels;
     size_t all = p->rows * p->columns, count = p->row_count * p->columns;
     float *mine = parameters->shared + p->row_first * p->columns;
-    k->fill(parameters->device, all, 0, parameters->shared);
-    k->copy(parameters->device, count, p->gradient, mine);
+    k->zero(parameters->device, all * sizeof(float), parameters->shared);
+    k->copy(parameters->device, count * sizeof(float), p->gradient, mine);
     if (sum_over_ranks(parameters, all, parameters->shared, err)) return -1;
-    k->copy(parameters->device, count, mine, p->gradient);
+    k->copy(parameters->device, count * sizeof(float), mine, p->gradient);
     return 0;
 }
 
@@ -43,12 +45,16 @@ int parameters_reduce_gradients(struct parameters *parameters, struct error *err
 int parameters_gradient_norm(struct parameters *parameters, double *norm, struct error *err)
 {
     double squares = 0;
+    size_t count = 0;
     for (size_t i = 0; i < parameters->count; i++) {
         const struct parameter *p = &parameters->list[i];
         if (!p->gradient || !p->owned_count) continue;
-        const float *owned = p->gradient + (p->owned_first - p->row_first) * p->column_count;
-        squares += parameters->kernels->sum_squares(parameters->device, p->owned_count * p->column_count, owned);
+        parameters->spans[count++] = (struct span){p->owned_count * p->column_count,
+                                                   p->gradient + (p->owned_first - p->row_first) * p->column_count};
     }
+    parameters->kernels->sums(parameters->device, count, parameters->spans, true, parameters->squares);
+    for (size_t i = 0; i < count; i++)
+        squares += parameters->squares[i];
     if (collective_sum_double(&parameters->collective, &squares))
         return error_set(err, "another device of the gang failed");
     *norm = sqrt(squares);

@@ -23,11 +23,6 @@ static float draw(enum initial initial, double size, struct random_key key, uint
 void parameter_fill(const struct parameters *parameters, const struct parameter *p, enum initial initial, double size,
                     uint64_t seed)
 {
-    const struct kernels *k = parameters->kernels;
-    if (initial == INITIAL_CONSTANT) {
-        k->fill(parameters->device, p->row_count * p->column_count, (float)size, p->value);
-        return;
-    }
     char name[sizeof p->name + 5] = "init:";
     strcat(name, p->name);
     struct random_key key = {seed, random_stream(name)};
@@ -38,7 +33,7 @@ void parameter_fill(const struct parameters *parameters, const struct parameter 
             size_t n = p->column_count - first < BLOCK ? p->column_count - first : BLOCK;
             for (size_t i = 0; i < n; i++)
                 block[i] = draw(initial, size, key, global + first + i);
-            k->to_device(parameters->device, p->value + row * p->column_count + first, block, n * sizeof *block);
+            parameter_write(parameters, p, row * p->column_count + first, n, block);
         }
     }
 }

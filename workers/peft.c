@@ -127,8 +127,7 @@ static int load_tensor(const struct parameters *parameters, const struct paramet
     const struct safetensors_tile tile = {p->row_first, p->row_count, p->column_first, p->column_count};
     if (!tensor) return error_set(err, "tensor %s is not there", p->name);
     if (safetensors_read(weights, tensor, &tile, staging, err)) return -1;
-    parameters->kernels->to_device(parameters->device, p->value, staging,
-                                   p->row_count * p->column_count * sizeof *staging);
+    parameter_write(parameters, p, 0, p->row_count * p->column_count, staging);
     return parameters->kernels->synchronise(parameters->device, err); /* staging is used again */
 }
 

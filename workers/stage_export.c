@@ -25,7 +25,6 @@ static int export_main(void *context, const struct collective *collective, struc
         const struct stage *stage = work->run.stage;
         status = peft_save(member.parameters, model, &stage->method, stage->import, work->dir, err);
     } else if (status == 0) {
-        work->run.kernels->set_precision(member.device, PRECISION_FP32); /* weights are fp32 */
         status = model_merge(member.model, err);
         if (status == 0) status = huggingface_save(member.parameters, model, work->dir, err);
     }
@@ -39,6 +38,7 @@ static int export(const struct stage *stage, const struct store_result *result, 
     struct stage alone = *stage;
     struct exporting work = {.result = result, .dir = dir, .adapter = adapter};
     alone.degree = 1;
+    alone.recipe.precision = PRECISION_FP32; /* as weights are */
     if (stage->kind != STAGE_FINETUNE) return error_set(err, "only a finetuning stage has a result");
     if (result->status != STORE_DONE) return error_set(err, "the point has diverged: it has no weights to write");
     int status = run_open(&work.run, &alone, false, err);

@@ -23,7 +23,7 @@ static size_t open_all(struct backend out[4])
 {
     const struct kernels *all[4];
     struct error err = {""};
-    size_t count = kernels_available(all, 4);
+    size_t count = kernels_available(all, 2); /* reference, cpu */
     for (size_t i = 0; i < count; i++) {
         out[i] = (struct backend){all[i], all[i]->device_create(0, 1, &err)};
         if (!out[i].device) fail_msg("%s", err.text);
@@ -35,7 +35,8 @@ static size_t open_all(struct backend out[4])
 static void mask(const struct backend *b, const struct dropout *how, size_t rows, size_t width, float *out)
 {
     float *x = b->k->allocate(b->device, rows * width * sizeof *x, NULL);
-    b->k->fill(b->device, rows * width, 1, x);
+    for (size_t i = 0; i < rows * width; i++)
+        x[i] = 1; /* the host's memory */
     b->k->dropout(b->device, how, rows, width, x, false, x);
     b->k->to_host(b->device, out, x, rows * width * sizeof *x);
     b->k->release(b->device, x);

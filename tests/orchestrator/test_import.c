@@ -206,10 +206,10 @@ static void bases_may_be_declared(void **state)
     assert_int_equal(sweep_check_complete(sweep, &err), -1);
     assert_non_null(strstr(err.text, "a.cfg:5: models[0].revisions[1].path: "));
     assert_non_null(strstr(err.text, "/absent: the base is declared and not there: the sweep can be planned, not run"));
-    size_t real = 0;
+    size_t imported = 0;
     for (size_t i = 0; i < plan->point_count; i++)
-        real += !strncmp(plan->points[i].base, sweep->imports[0].identity.hex, DIGEST_HEX);
-    assert_int_equal(2 * real, plan->point_count);
+        imported += !strncmp(plan->points[i].base, sweep->imports[0].identity.hex, DIGEST_HEX);
+    assert_int_equal(2 * imported, plan->point_count);
     assert_int_equal(sweep->models[0].vocabulary, vocabulary);
     assert_string_not_equal(sweep->imports[0].identity.hex, sweep->imports[1].identity.hex);
     plan_destroy(plan);

@@ -308,7 +308,7 @@ static inline void gather_tile(struct gathered *g, const struct rank *r, const s
     struct tensor *t = gathered_tensor(g, p);
     size_t n = p->row_count * p->column_count;
     float *value = malloc(n * sizeof(float)), *gradient = calloc(n, sizeof(float));
-    r->kernels->to_host(r->device, value, p->value, n * sizeof(float));
+    parameter_read(r->parameters, p, 0, n, value);
     if (p->gradient) r->kernels->to_host(r->device, gradient, p->gradient, n * sizeof(float));
     for (size_t i = 0; i < p->row_count; i++) {
         for (size_t j = 0; j < p->column_count; j++) {

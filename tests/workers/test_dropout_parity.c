@@ -26,9 +26,8 @@ static int set_values(struct golden *golden, const struct rank *r, struct error 
         const struct golden_tensor *tensor = golden_find(&golden->values, p->name);
         if (!tensor || tensor->count != p->rows * p->columns) return error_set(err, "%s: not in the golden", p->name);
         for (size_t row = 0; row < p->row_count; row++)
-            r->kernels->to_device(r->device, p->value + row * p->column_count,
-                                  tensor->data + (p->row_first + row) * p->columns + p->column_first,
-                                  p->column_count * sizeof(float));
+            parameter_write(r->parameters, p, row * p->column_count, p->column_count,
+                            tensor->data + (p->row_first + row) * p->columns + p->column_first);
     }
     return 0;
 }

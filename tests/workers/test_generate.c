@@ -127,9 +127,8 @@ static int set_values(struct golden *golden, const struct rank *r, struct error 
         if (!tensor || tensor->count != p->rows * p->columns)
             return error_set(err, "%s: not in the golden, or of another size", p->name);
         for (size_t row = 0; row < p->row_count; row++)
-            r->kernels->to_device(r->device, p->value + row * p->column_count,
-                                  tensor->data + (p->row_first + row) * p->columns + p->column_first,
-                                  p->column_count * sizeof(float));
+            parameter_write(r->parameters, p, row * p->column_count, p->column_count,
+                            tensor->data + (p->row_first + row) * p->columns + p->column_first);
     }
     return 0;
 }
@@ -140,7 +139,7 @@ static int merge(const struct rank *r, struct error *err)
     if (model_merge(r->model, err)) return -1;
     for (size_t i = 0; i < r->parameters->count; i++) {
         const struct parameter *p = &r->parameters->list[i];
-        if (p->adapter) r->kernels->fill(r->device, p->row_count * p->column_count, 0, p->value);
+        if (p->adapter) r->kernels->zero(r->device, p->row_count * p->column_count * r->parameters->element, p->matrix);
     }
     return 0;
 }
@@ -183,7 +182,7 @@ static int run_rank(void *context, const struct collective *collective, struct e
     if (result == 0 && run->merged) result = merge(&r, err);
     if (run->ties) {
         const struct parameter *p = parameters_find(r.parameters, "lm_head.weight");
-        r.kernels->fill(r.device, p->row_count * p->column_count, 0, p->value);
+        r.kernels->zero(r.device, p->row_count * p->column_count * r.parameters->element, p->matrix);
     }
     if (result == 0) result = model_evaluate(r.model, batch, &before, err);
     if (result == 0) result = generate_all(run, &r, err);
@@ -328,10 +327,10 @@ static void prefix_now(void **state)
     size_t size = p->row_count * p->column_count;
     pack(&texts, 0, 1, &golden->method, sample);
     assert_int_equal(generator_run(generator, &sample->batch, NULL, first, &count, &err), 0);
-    r.kernels->scale(r.device, size, -2, p->value);
+    r.kernels->scale(r.device, size, -2, p->matrix);
     assert_int_equal(generator_run(generator, &sample->batch, NULL, changed, &count, &err), 0);
     assert_memory_not_equal(first, changed, sizeof first);
-    r.kernels->scale(r.device, size, -0.5F, p->value);
+    r.kernels->scale(r.device, size, -0.5F, p->matrix);
     assert_int_equal(generator_run(generator, &sample->batch, NULL, again, &count, &err), 0);
     assert_memory_equal(first, again, sizeof first);
     texts.offsets = longer;

@@ -82,7 +82,8 @@ static uint64_t predicted_bytes(const struct stage *stage)
     struct error err = {""};
     const struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
     struct recipe recipe = stage->recipe;
-    if (model_memory(&stage->model, &stage->method, &capacity, &recipe, (int)stage->degree, &memory, &err))
+    if (model_memory(&stage->model, &stage->method, &capacity, &recipe, sizeof(float), (int)stage->degree, &memory,
+                     &err))
         fail_msg("%s", err.text);
     return memory_total(&memory) * stage->degree;
 }

@@ -26,7 +26,7 @@ static double slope(struct rank *r, const struct parameter *p, const float *dire
 {
     size_t n = p->row_count * p->column_count;
     float *value = malloc(n * sizeof *value), *moved = malloc(n * sizeof *moved);
-    r->kernels->to_host(r->device, value, p->value, n * sizeof *value);
+    parameter_read(r->parameters, p, 0, n, value);
     double slopes[2];
     for (int i = 0; i < 2; i++) {
         float step = (i ? 0.005f : 0.01f) / (float)fmax(1, fabs(expected) / (dropping ? 5 : 20));
@@ -34,12 +34,12 @@ static double slope(struct rank *r, const struct parameter *p, const float *dire
         for (int side = 0; side < 2; side++) {
             for (size_t j = 0; j < n; j++)
                 moved[j] = value[j] + (side ? step : -step) * direction[j];
-            r->kernels->to_device(r->device, p->value, moved, n * sizeof *moved);
+            parameter_write(r->parameters, p, 0, n, moved);
             losses[side] = loss_here(r, batch);
         }
         slopes[i] = (losses[1] - losses[0]) / (2 * (double)step);
     }
-    r->kernels->to_device(r->device, p->value, value, n * sizeof *value);
+    parameter_write(r->parameters, p, 0, n, value);
     free(value);
     free(moved);
     return (4 * slopes[1] - slopes[0]) / 3;
@@ -233,9 +233,9 @@ static void window(void **state)
     struct memory memory;
     struct error err = {""};
     config.architecture.window = 11;
-    assert_int_equal(model_memory(&config, &method, &capacity, &fixture_adamw, 1, &memory, &err), 0);
+    assert_int_equal(model_memory(&config, &method, &capacity, &fixture_adamw, sizeof(float), 1, &memory, &err), 0);
     config.architecture.window = 10;
-    assert_int_equal(model_memory(&config, &method, &capacity, &fixture_adamw, 1, &memory, &err), -1);
+    assert_int_equal(model_memory(&config, &method, &capacity, &fixture_adamw, sizeof(float), 1, &memory, &err), -1);
     assert_non_null(strstr(err.text, "sequences of 11 tokens are longer than the 10 that attention sees"));
 }
 

@@ -234,7 +234,7 @@ static void a_lane_of_nan(void **state)
     if (pack_create(&pack, &w, "cpu", &one, LANES, members, &err)) fail_msg("%s", err.text);
     for (size_t i = 0; i < pack.parameters[2]->count; i++)
         if (pack.parameters[2]->list[i].adapter)
-            pack.kernels->fill(pack.device, 1, NAN, pack.parameters[2]->list[i].value);
+            parameter_write(pack.parameters[2], &pack.parameters[2]->list[i], 0, 1, &(float){NAN});
     if (run_steps(&pack, &err)) fail_msg("%s", err.text);
     assert_true(isnan(pack.losses[2]));
     for (size_t i = 0; i < LANES; i++)
@@ -310,7 +310,7 @@ static void what_is_no_pack_is_refused(void **state)
     struct memory memory;
     struct lane lanes[2] = {{w.methods[0], NULL, w.capacities[0]}, {full, NULL, w.capacities[1]}};
     struct recipe recipes[2] = {fixture_adamw, fixture_adamw};
-    assert_int_equal(model_pack_memory(&config, lanes, recipes, 2, 1, &memory, &err), -1);
+    assert_int_equal(model_pack_memory(&config, lanes, recipes, 2, sizeof(float), 1, &memory, &err), -1);
     assert_non_null(strstr(err.text, "full"));
     struct pack pack;
     static const size_t members[LANES] = {0, 1, 2, 3, 4};

@@ -35,9 +35,8 @@ static int set_values(struct golden *golden, const struct rank *r, struct error 
         if (!tensor || tensor->count != p->rows * p->columns)
             return error_set(err, "%s: not in the golden, or of another size", p->name);
         for (size_t row = 0; row < p->row_count; row++)
-            r->kernels->to_device(r->device, p->value + row * p->column_count,
-                                  tensor->data + (p->row_first + row) * p->columns + p->column_first,
-                                  p->column_count * sizeof(float));
+            parameter_write(r->parameters, p, row * p->column_count, p->column_count,
+                            tensor->data + (p->row_first + row) * p->columns + p->column_first);
     }
     return 0;
 }
