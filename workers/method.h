@@ -58,6 +58,16 @@ struct method_context {
     real *input;               /* [T][largest input of a linear layer], where drops_inputs */
 };
 
+/* One lane's rows at a linear layer, for the hooks beside it: x [tokens][in]; y [tokens][out] forward; dy and dx (NULL:
+ * not wanted) backward. The arrays, `kept` and the scratch begin at those rows. */
+struct linear_rows {
+    struct method_context context;
+    const struct linear *linear;
+    size_t tokens;
+    const real *x, *dy;
+    real *y, *dx;
+};
+
 struct method {
     bool trains_base;         /* every tensor of the base */
     bool trains_biases;       /* of the base, nothing else of it */
@@ -76,16 +86,14 @@ struct method {
     size_t (*scratch)(const struct method_config *config, const struct shard *shard);
 
     /* On a linear layer called `module` ("model.layers.0.mlp.up_proj"): find its tensors; floats a token kept from
-     * forward to backward; y +=; gradients +=, dx += (NULL: not wanted). y of a row-parallel layer is partial, to be
-     * summed over ranks later, as dx of a column-parallel one is. `tokens` may be some rows of a batch, with the
-     * tensors of one adapter: x, y, dx, kept and scratch then begin at those rows. */
+     * forward to backward; y +=; gradients +=, dx +=. y of a row-parallel layer is partial, to be summed over ranks
+     * later, as dx of a column-parallel one is. Lanes of a pack come together, so that a device can compute them at
+     * once, each with the tensors of its own adapter: what is computed for one depends on no other. */
     void (*linear_attach)(struct linear *linear, const struct parameters *parameters, const char *module);
     size_t (*linear_kept)(const struct method_config *config, enum linear_kind kind, const struct linear_shape *shape);
     bool (*drops_inputs)(const struct method_config *config); /* context->input is wanted in training; NULL: never */
-    void (*linear_forward)(const struct method_context *context, const struct linear *linear, size_t tokens,
-                           const real *x, real *y);
-    void (*linear_backward)(const struct method_context *context, const struct linear *linear, size_t tokens,
-                            const real *x, const real *dy, real *dx);
+    void (*linear_forward)(const struct linear_rows *lanes, size_t count);
+    void (*linear_backward)(const struct linear_rows *lanes, size_t count);
 
     /* Where it changes the input: what the layer multiplies in place of x, [tokens][in], and back, dx = the gradient of
      * x from that of `input`, += where `add` (NULL: not wanted). Where it changes the output y: the gradient of what

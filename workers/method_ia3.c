@@ -80,14 +80,16 @@ static void ia3_input_backward(const struct method_context *context, const struc
                                              dx && add, dx ? dx : dinput, vector->gradient);
 }
 
-static void ia3_output(const struct method_context *context, const struct linear *linear, size_t tokens, const real *x,
-                       real *y)
+static void ia3_output(const struct linear_rows *lanes, size_t count)
 {
-    const struct kernels *k = context->kernels;
-    (void)x;
-    if (!linear->changes_output) return;
-    k->copy(context->device, tokens * linear->out * context->element, y, linear->kept);
-    k->scale_columns(context->device, tokens, linear->out, y, linear->adapter[0]->value, y);
+    for (const struct linear_rows *lane = lanes; lane < lanes + count; lane++) {
+        const struct method_context *context = &lane->context;
+        const struct linear *linear = lane->linear;
+        if (!linear->changes_output) continue;
+        context->kernels->copy(context->device, lane->tokens * linear->out * context->element, lane->y, linear->kept);
+        context->kernels->scale_columns(context->device, lane->tokens, linear->out, lane->y, linear->adapter[0]->value,
+                                        lane->y);
+    }
 }
 
 static void ia3_output_backward(const struct method_context *context, const struct linear *linear, size_t tokens,

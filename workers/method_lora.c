@@ -4,12 +4,14 @@
  * Tensor parallelism adds no collective: beside a column-parallel layer B is cut with the output and A is whole, its
  * gradient partial; beside a row-parallel one A is cut with the input, so that x A^T and y are partial sums like the
  * layer's own, and B's gradient is partial. */
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "kernels/random.h"
 #include "workers/method.h"
+#include "workers/model.h"
 
 static void lora_parameters(struct tensor_walk *walk)
 {
@@ -74,67 +76,167 @@ static bool lora_drops(const struct method_config *config)
 }
 
 /* Each adapter has masks of its own, as in PEFT. */
-static struct dropout lora_dropout(const struct method_context *context, const struct linear *linear)
+static struct dropout lora_dropout(const struct linear_rows *lane)
 {
+    const struct method_context *context = &lane->context;
     char site[16];
-    snprintf(site, sizeof site, "lora %d", (int)linear->kind);
-    return dropout_at(context->draws, context->config->dropout, site, linear->layer, &linear->input);
+    snprintf(site, sizeof site, "lora %d", (int)lane->linear->kind);
+    return dropout_at(context->draws, context->config->dropout, site, lane->linear->layer, &lane->linear->input);
 }
 
 /* What A multiplies: x, in training behind dropout, in context->input. */
-static const real *lora_input(const struct method_context *context, const struct linear *linear, size_t tokens,
-                              const real *x)
+static const real *lora_input(const struct linear_rows *lane)
 {
-    if (!context->draws || !lora_drops(context->config)) return x;
-    struct dropout how = lora_dropout(context, linear);
-    context->kernels->dropout(context->device, &how, tokens, linear->in, x, false, context->input);
+    const struct method_context *context = &lane->context;
+    if (!context->draws || !lora_drops(context->config)) return lane->x;
+    struct dropout how = lora_dropout(lane);
+    context->kernels->dropout(context->device, &how, lane->tokens, lane->linear->in, lane->x, false, context->input);
     return context->input;
 }
 
-/* dx += du A, through the dropout. */
-static void lora_backward_input(const struct method_context *context, const struct linear *linear, size_t tokens,
-                                const real *du, real *dx)
+/* A product over a lane's rows: C [m][n] of A, B, and of how much of each. */
+struct operand {
+    const real *x;
+    size_t stride;
+};
+
+static struct matmul_arguments times(bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
+                                     struct operand a, struct operand b)
 {
-    const struct kernels *k = context->kernels;
-    size_t rank = context->config->size, in = linear->in;
-    const real *a = linear->adapter[0]->matrix;
-    if (!lora_drops(context->config)) {
-        k->matmul(context->device, false, false, tokens, in, rank, 1, du, rank, a, in, 1, dx, in);
+    return (struct matmul_arguments){.trans_a = trans_a,
+                                     .trans_b = trans_b,
+                                     .m = m,
+                                     .n = n,
+                                     .k = k,
+                                     .alpha = alpha,
+                                     .a = a.x,
+                                     .lda = a.stride,
+                                     .b = b.x,
+                                     .ldb = b.stride,
+                                     .ldc = n};
+}
+
+static struct operand a_of(const struct linear_rows *lane)
+{
+    return (struct operand){lane->linear->adapter[0]->matrix, lane->linear->in};
+}
+
+static struct operand b_of(const struct linear_rows *lane)
+{
+    return (struct operand){lane->linear->adapter[1]->matrix, lane->context.config->size};
+}
+
+static struct matmul_arguments product_u(const struct linear_rows *l) /* u = x A^T */
+{
+    size_t rank = l->context.config->size, in = l->linear->in;
+    struct matmul_arguments p =
+        times(false, true, l->tokens, rank, in, 1, (struct operand){lora_input(l), in}, a_of(l));
+    p.c = l->linear->kept;
+    return p;
+}
+
+static struct matmul_arguments product_y(const struct linear_rows *l) /* y += scale u B^T */
+{
+    size_t rank = l->context.config->size;
+    struct matmul_arguments p = times(false, true, l->tokens, l->linear->out, rank, lora_scale(l->context.config),
+                                      (struct operand){l->linear->kept, rank}, b_of(l));
+    p.beta = 1;
+    p.c = l->y;
+    return p;
+}
+
+static struct matmul_arguments product_db(const struct linear_rows *l) /* dB += scale dy^T u */
+{
+    size_t rank = l->context.config->size, out = l->linear->out;
+    struct matmul_arguments p = times(true, false, out, rank, l->tokens, lora_scale(l->context.config),
+                                      (struct operand){l->dy, out}, (struct operand){l->linear->kept, rank});
+    p.beta = 1;
+    p.c_floats = l->linear->adapter[1]->gradient;
+    return p;
+}
+
+static struct matmul_arguments product_du(const struct linear_rows *l) /* du = scale dy B */
+{
+    size_t rank = l->context.config->size, out = l->linear->out;
+    struct matmul_arguments p =
+        times(false, false, l->tokens, rank, out, lora_scale(l->context.config), (struct operand){l->dy, out}, b_of(l));
+    p.c = l->context.scratch;
+    return p;
+}
+
+static struct matmul_arguments product_da(const struct linear_rows *l) /* dA += du^T x */
+{
+    size_t rank = l->context.config->size, in = l->linear->in;
+    struct matmul_arguments p = times(true, false, rank, in, l->tokens, 1, (struct operand){l->context.scratch, rank},
+                                      (struct operand){lora_input(l), in});
+    p.beta = 1;
+    p.c_floats = l->linear->adapter[0]->gradient;
+    return p;
+}
+
+static struct matmul_arguments product_dx(const struct linear_rows *l) /* dx += du A, or what dropout adds to dx */
+{
+    size_t rank = l->context.config->size, in = l->linear->in;
+    bool drops = lora_drops(l->context.config);
+    struct matmul_arguments p =
+        times(false, false, l->tokens, in, rank, 1, (struct operand){l->context.scratch, rank}, a_of(l));
+    p.beta = drops ? 0 : 1;
+    p.c = drops ? l->context.input : l->dx;
+    return p;
+}
+
+/* One product of every lane, at once. */
+static void multiply(const struct linear_rows *lanes, size_t count,
+                     struct matmul_arguments (*product)(const struct linear_rows *))
+{
+    struct matmul_arguments products[PACK_LIMIT];
+    assert(count > 0 && count <= PACK_LIMIT);
+    for (size_t i = 0; i < count; i++)
+        products[i] = product(&lanes[i]);
+    lanes->context.kernels->matmul_group(lanes->context.device, count, products);
+}
+
+static void forward(const struct linear_rows *lanes, size_t count)
+{
+    multiply(lanes, count, product_u);
+    multiply(lanes, count, product_y);
+}
+
+static void backward(const struct linear_rows *lanes, size_t count)
+{
+    multiply(lanes, count, product_db);
+    multiply(lanes, count, product_du);
+    multiply(lanes, count, product_da);
+    if (!lanes->dx) return;
+    multiply(lanes, count, product_dx);
+    if (!lora_drops(lanes->context.config)) return;
+    struct dropout how = lora_dropout(lanes);
+    lanes->context.kernels->dropout(lanes->context.device, &how, lanes->tokens, lanes->linear->in, lanes->context.input,
+                                    true, lanes->dx);
+}
+
+/* What lies behind dropout has one place for all lanes: they then come one after the other. */
+static void in_turn(const struct linear_rows *lanes, size_t count, void (*hook)(const struct linear_rows *, size_t))
+{
+    bool drops = false;
+    for (size_t i = 0; i < count; i++)
+        drops |= lora_drops(lanes[i].context.config);
+    if (!drops) {
+        hook(lanes, count);
         return;
     }
-    struct dropout how = lora_dropout(context, linear);
-    k->matmul(context->device, false, false, tokens, in, rank, 1, du, rank, a, in, 0, context->input, in);
-    k->dropout(context->device, &how, tokens, in, context->input, true, dx);
+    for (size_t i = 0; i < count; i++)
+        hook(&lanes[i], 1);
 }
 
-static void lora_forward(const struct method_context *context, const struct linear *linear, size_t tokens,
-                         const real *x, real *y)
+static void lora_forward(const struct linear_rows *lanes, size_t count)
 {
-    const struct kernels *k = context->kernels;
-    size_t rank = context->config->size, in = linear->in, out = linear->out;
-    const real *a = linear->adapter[0]->matrix, *b = linear->adapter[1]->matrix;
-    real *u = linear->kept;
-    x = lora_input(context, linear, tokens, x);
-    k->matmul(context->device, false, true, tokens, rank, in, 1, x, in, a, in, 0, u, rank);
-    k->matmul(context->device, false, true, tokens, out, rank, lora_scale(context->config), u, rank, b, rank, 1, y,
-              out);
+    in_turn(lanes, count, forward);
 }
 
-static void lora_backward(const struct method_context *context, const struct linear *linear, size_t tokens,
-                          const real *x, const real *dy, real *dx)
+static void lora_backward(const struct linear_rows *lanes, size_t count)
 {
-    const struct kernels *k = context->kernels;
-    struct device *device = context->device;
-    size_t rank = context->config->size, in = linear->in, out = linear->out;
-    const struct parameter *a = linear->adapter[0], *b = linear->adapter[1];
-    const real *u = linear->kept;
-    real *du = context->scratch;
-    float scale = lora_scale(context->config);
-    k->matmul_floats(device, true, false, out, rank, tokens, scale, dy, out, u, rank, 1, b->gradient, rank);
-    k->matmul(device, false, false, tokens, rank, out, scale, dy, out, b->matrix, rank, 0, du, rank);
-    x = lora_input(context, linear, tokens, x);
-    k->matmul_floats(device, true, false, rank, in, tokens, 1, du, rank, x, in, 1, a->gradient, in);
-    if (dx) lora_backward_input(context, linear, tokens, du, dx);
+    in_turn(lanes, count, backward);
 }
 
 static int lora_merge(const struct method_context *context, const struct linear *linear, struct error *err)

@@ -92,12 +92,13 @@ void mlp_forward(const struct model *model, const struct layer *layer, const str
     const struct kernels *k = model->kernels;
     size_t tokens = pass->tokens, n = tokens * model->shard.ffn.count;
     enum activation activation = model->config.architecture.activation;
-    linear_forward(model, &layer->linears[LINEAR_UP], tokens, layer->mlp_in, layer->up);
     if (activation == ACTIVATION_SWIGLU) {
+        linear_forward(model, &layer->linears[LINEAR_UP], tokens, layer->mlp_in, layer->up);
         linear_forward(model, &layer->linears[LINEAR_GATE], tokens, layer->mlp_in, layer->gate);
         k->swiglu_forward(model->device, n, layer->gate, layer->up, layer->activated);
     } else {
-        k->gelu_forward(model->device, n, activation == ACTIVATION_GELU_TANH, layer->up, layer->activated);
+        linear_gelu_forward(model, &layer->linears[LINEAR_UP], tokens, activation == ACTIVATION_GELU_TANH,
+                            layer->mlp_in, layer->up, layer->activated);
     }
     linear_forward(model, &layer->linears[LINEAR_DOWN], tokens, layer->activated, out);
 }

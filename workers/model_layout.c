@@ -248,15 +248,16 @@ static void layout_backward(struct model *model, struct arena *arena)
     if (model->method->half_backward) model->half_gradient = arena_reals(arena, tokens, width);
 }
 
-/* Of the method that wants most, where it wants some. */
+/* Each lane's, where its method wants some. */
 static void layout_scratch(struct model *model, struct arena *arena)
 {
     size_t scratch = 0;
     for (size_t i = 0; i < model->lane_count; i++) {
-        const struct model_lane *lane = &model->lanes[i];
+        struct model_lane *lane = &model->lanes[i];
+        lane->scratch_first = scratch;
         if (!lane->method->scratch || (!model->training && !lane->method->scratch_forward)) continue;
         size_t wanted = lane->capacity.tokens * lane->method->scratch(&lane->method_config, &model->shard);
-        if (wanted > scratch) scratch = wanted;
+        scratch += (wanted + 31) / 32 * 32; /* elements: every part is aligned */
     }
     model->method_scratch = arena_reals(arena, 1, scratch);
 }

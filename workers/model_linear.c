@@ -1,26 +1,26 @@
-/* A linear layer of the model with its method's hook: the only place where weights meet activations. */
+/* A linear layer of the model with its method's hooks: the only place where weights meet activations. */
 #include "workers/model_parts.h"
 
-static struct method_context context_of(const struct model *model, size_t lane, const struct draws *draws)
+struct method_context lane_context(const struct model *model, size_t lane, const struct draws *draws)
 {
     return (struct method_context){.kernels = model->kernels,
                                    .device = model->device,
                                    .element = model->element,
                                    .config = &model->lanes[lane].method_config,
-                                   .scratch = model->method_scratch,
+                                   .scratch = at(model, model->method_scratch, model->lanes[lane].scratch_first),
                                    .draws = model->training_pass ? draws : NULL,
                                    .input = model->method_input};
 }
 
 struct method_context model_context(const struct model *model)
 {
-    return context_of(model, 0, NULL);
+    return lane_context(model, 0, NULL);
 }
 
 int model_merge(struct model *model, struct error *err)
 {
     const struct method *method = model->method;
-    struct method_context context = context_of(model, 0, NULL);
+    struct method_context context = model_context(model);
     if (!method->parameters) return 0;
     if (!method->linear_merge)
         return error_set(err, "what %s adds cannot be taken up by the weights", method_name(model->method_config.kind));
@@ -41,44 +41,64 @@ static size_t segments_of(const struct model *model, size_t tokens, struct segme
     return model->segment_count ? model->segment_count : 1;
 }
 
-/* Methods that change inputs or outputs are not in packs: all rows are theirs. */
+/* Nothing comes between the layer's output and what follows it. */
+static bool plain(const struct model *model, const struct linear *linear)
+{
+    for (size_t lane = 0; lane < model->lane_count; lane++)
+        if (lane_linear(model, lane, linear)->adapter[0]) return false;
+    return true;
+}
+
 void linear_forward(const struct model *model, const struct linear *linear, size_t tokens, const real *x, real *y)
 {
     struct segment all;
     const struct segment *segments;
-    size_t in = linear->in, out = linear->out, count = segments_of(model, tokens, &all, &segments);
+    size_t count = segments_of(model, tokens, &all, &segments);
+    struct layer_product product = {.weight = linear->weight->matrix,
+                                    .bias = linear->adds_bias ? linear->bias->value : NULL,
+                                    .n = linear->out,
+                                    .k = linear->in};
     const real *input = x;
-    if (linear->changes_input) {
+    if (linear->changes_input) { /* such methods are not in packs: all rows are theirs */
         struct method_context context = model_context(model);
         model->method->linear_input(&context, linear, tokens, x, model->method_scratch);
         input = model->method_scratch;
     }
-    segments_matmul(model, segments, count, true, out, in, input, linear->weight->matrix, 0, y);
-    if (linear->adds_bias) model->kernels->bias_forward(model->device, tokens, out, linear->bias->value, y);
-    for (size_t i = 0; i < count; i++) {
-        const struct segment *s = &segments[i];
-        const struct method *method = model->lanes[s->lane].method;
-        const struct linear *own = lane_linear(model, s->lane, linear);
-        struct method_context context = context_of(model, s->lane, &s->draws);
-        if (own->adapter[0] && method->linear_forward)
-            method->linear_forward(&context, own, s->rows, at(model, x, s->first * in), at(model, y, s->first * out));
-    }
+    segments_linear(model, segments, count, &product, input, NULL, y);
+    adapters_forward(model, linear, segments, count, x, y);
 }
 
-/* dx of the matrix alone, from the gradient of what it gave; and what a change of its input makes of it. */
-static void input_backward(const struct model *model, const struct linear *linear, size_t tokens, const real *dout,
-                           real *dx, bool add)
+void linear_gelu_forward(const struct model *model, const struct linear *linear, size_t tokens, bool approximate,
+                         const real *x, real *before, real *y)
 {
     struct segment all;
     const struct segment *segments;
+    if (!plain(model, linear)) {
+        linear_forward(model, linear, tokens, x, before);
+        model->kernels->gelu_forward(model->device, tokens * linear->out, approximate, before, y);
+        return;
+    }
+    size_t count = segments_of(model, tokens, &all, &segments);
+    struct layer_product product = {.weight = linear->weight->matrix,
+                                    .bias = linear->adds_bias ? linear->bias->value : NULL,
+                                    .gelu = approximate ? GELU_TANH : GELU_ERF,
+                                    .n = linear->out,
+                                    .k = linear->in};
+    segments_linear(model, segments, count, &product, x, before, y);
+}
+
+/* dx of the matrix alone, from the gradient of what it gave; and what a change of its input makes of it. */
+static void input_backward(const struct model *model, const struct linear *linear, const struct segment *segments,
+                           size_t count, size_t tokens, const real *dout, real *dx, bool add)
+{
     struct method_context context = model_context(model);
-    size_t in = linear->in, out = linear->out, count = segments_of(model, tokens, &all, &segments);
+    size_t in = linear->in, out = linear->out;
     const real *weight = linear->weight->matrix;
     if (linear->changes_input) {
-        segments_matmul(model, segments, count, false, in, out, dout, weight, 0, model->method_scratch);
+        segments_matmul(model, segments, count, in, out, dout, weight, 0, model->method_scratch);
         model->method->linear_input_backward(&context, linear, tokens, model->method_scratch, add, dx);
     } else if (dx) {
-        segments_matmul(model, segments, count, false, in, out, dout, weight, add ? 1 : 0, dx);
+        segments_matmul(model, segments, count, in, out, dout, weight, add ? 1 : 0, dx);
     }
 }
 
@@ -100,14 +120,6 @@ void linear_backward(const struct model *model, const struct linear *linear, siz
                          in);
     if (linear->bias && linear->bias->gradient)
         k->bias_backward(model->device, tokens, out, dout, linear->bias->gradient);
-    input_backward(model, linear, tokens, dout, dx, add);
-    for (size_t i = 0; i < count; i++) {
-        const struct segment *s = &segments[i];
-        const struct method *method = model->lanes[s->lane].method;
-        const struct linear *own = lane_linear(model, s->lane, linear);
-        struct method_context context = context_of(model, s->lane, &s->draws);
-        if (own->adapter[0] && method->linear_backward)
-            method->linear_backward(&context, own, s->rows, at(model, x, s->first * in), at(model, dy, s->first * out),
-                                    at(model, dx, s->first * in));
-    }
+    input_backward(model, linear, segments, count, tokens, dout, dx, add);
+    adapters_backward(model, linear, segments, count, x, dy, dx);
 }

@@ -39,15 +39,37 @@ static bool joins(const struct model *model, const struct segment *segment, size
     return kernels_rows_join(model->row_join, segment->padded, n, k);
 }
 
-void segments_matmul(const struct model *model, const struct segment *segments, size_t count, bool trans_b, size_t n,
-                     size_t k, const real *x, const real *w, float beta, real *y)
+/* From segment `from` on, as many as one product takes; *rows: how many rows. */
+static size_t join(const struct model *model, const struct segment *segments, size_t count, size_t from, size_t n,
+                   size_t k, size_t *rows)
 {
-    for (size_t from = 0, to; from < count; from = to) {
-        size_t first = segments[from].first, rows = segments[from].padded;
-        bool joined = count > 1 && joins(model, &segments[from], n, k);
-        for (to = from + 1; to < count && joined && joins(model, &segments[to], n, k); to++)
-            rows += segments[to].padded;
-        model->kernels->matmul(model->device, false, trans_b, rows, n, k, 1, at(model, x, first * k), k, w,
-                               trans_b ? k : n, beta, at(model, y, first * n), n);
+    size_t to = from + 1;
+    bool joined = count > 1 && joins(model, &segments[from], n, k);
+    *rows = segments[from].padded;
+    for (; to < count && joined && joins(model, &segments[to], n, k); to++)
+        *rows += segments[to].padded;
+    return to;
+}
+
+void segments_linear(const struct model *model, const struct segment *segments, size_t count,
+                     const struct layer_product *product, const real *x, real *before, real *y)
+{
+    size_t n = product->n, k = product->k;
+    for (size_t from = 0, to, rows; from < count; from = to) {
+        size_t first = segments[from].first;
+        to = join(model, segments, count, from, n, k, &rows);
+        model->kernels->linear(model->device, rows, n, k, at(model, x, first * k), product->weight, product->bias,
+                               product->gelu, at(model, before, first * n), at(model, y, first * n));
+    }
+}
+
+void segments_matmul(const struct model *model, const struct segment *segments, size_t count, size_t n, size_t k,
+                     const real *x, const real *w, float beta, real *y)
+{
+    for (size_t from = 0, to, rows; from < count; from = to) {
+        size_t first = segments[from].first;
+        to = join(model, segments, count, from, n, k, &rows);
+        model->kernels->matmul(model->device, false, false, rows, n, k, 1, at(model, x, first * k), k, w, n, beta,
+                               at(model, y, first * n), n);
     }
 }

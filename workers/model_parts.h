@@ -45,6 +45,7 @@ struct model_lane {
     struct linear *linears; /* [layers * LINEARS], layer by layer; NULL for the first lane, whose are in the layers */
     float label_smoothing;
     double dropout;
+    size_t scratch_first; /* where its part of the scratch begins */
 };
 
 struct model {
@@ -117,10 +118,19 @@ void model_layout(struct model *model, struct arena *activations, struct arena *
 struct linear *lane_linear(const struct model *model, size_t lane, const struct linear *linear);
 /* The smallest multiple of SEGMENT_ROWS that holds so many rows. */
 size_t segment_padded(size_t rows);
-/* y = x op(W) + beta y for the rows of segments side by side: x [rows][k], W a matrix of the base. A row's result does
- * not depend on the other segments. */
-void segments_matmul(const struct model *model, const struct segment *segments, size_t count, bool trans_b, size_t n,
-                     size_t k, const real *x, const real *w, float beta, real *y);
+/* y = gelu(x W^T + bias) for the rows of segments side by side: x [rows][k], W [n][k] of the base; `before` is what
+ * gelu reads, where there is one. A row's result does not depend on the other segments. */
+struct layer_product {
+    const real *weight;
+    const float *bias;
+    enum linear_gelu gelu;
+    size_t n, k;
+};
+void segments_linear(const struct model *model, const struct segment *segments, size_t count,
+                     const struct layer_product *product, const real *x, real *before, real *y);
+/* y = x W + beta y, W [k][n]. */
+void segments_matmul(const struct model *model, const struct segment *segments, size_t count, size_t n, size_t k,
+                     const real *x, const real *w, float beta, real *y);
 
 /* A batch of one lane's, checked: no id, row or label lies outside its table. From then on all rows of a pass are
  * that lane's, and nothing of them is wanted but the forward pass; until model->segment_count is 0 again. */
@@ -144,11 +154,21 @@ static inline real *at(const struct model *model, const real *x, size_t index)
 
 /* Dropout of the recipe at a site; y may be x. Only while model->drops. */
 void drop(const struct model *model, const char *site, uint32_t layer, size_t tokens, const real *x, real *y);
-/* Where a hook of the method computes. */
+/* Where a hook of a lane's method computes; of the first lane's, outside of dropout. */
+struct method_context lane_context(const struct model *model, size_t lane, const struct draws *draws);
 struct method_context model_context(const struct model *model);
+
+/* model_adapters.c: the hooks of the lanes' methods beside a linear layer, for the rows of their segments. */
+void adapters_forward(const struct model *model, const struct linear *linear, const struct segment *segments,
+                      size_t count, const real *x, real *y);
+void adapters_backward(const struct model *model, const struct linear *linear, const struct segment *segments,
+                       size_t count, const real *x, const real *dy, real *dx);
 
 /* y = x W^T, with what the method adds; partial where the layer is row-parallel. */
 void linear_forward(const struct model *model, const struct linear *linear, size_t tokens, const real *x, real *y);
+/* before = that, y = GELU of it, at once where the device can. */
+void linear_gelu_forward(const struct model *model, const struct linear *linear, size_t tokens, bool approximate,
+                         const real *x, real *before, real *y);
 /* Gradients of the weight and of what the method adds +=; dx = dy W, or += where `add`; NULL: not wanted. */
 void linear_backward(const struct model *model, const struct linear *linear, size_t tokens, const real *x,
                      const real *dy, real *dx, bool add);
