@@ -18,6 +18,7 @@ void host_round(struct device *device, size_t n, const float *value, float *roun
 void host_zero(struct device *device, size_t bytes, void *x);
 void host_copy(struct device *device, size_t bytes, const void *x, void *y);
 int host_sum_ranks(struct device *device, const struct collective *gang, size_t n, float *x);
+int host_sum_ranks_end(struct device *device, const struct collective *gang);
 int host_gather_ranks(struct device *device, const struct collective *gang, size_t n, const float *x, float *all);
 int host_synchronise(struct device *device, struct error *err);
 

@@ -166,6 +166,10 @@ struct kernels {
     /* Sums over the devices of a gang, in place: on every rank the same bytes. 0, or -1: a rank has failed. */
     int (*sum_ranks)(struct device *device, const struct collective *gang, size_t n, real *x);
     int (*sum_ranks_floats)(struct device *device, const struct collective *gang, size_t n, float *x);
+    /* sum_ranks beside what is computed meanwhile: x is not touched from begin to end, one at a time. Operations after
+     * end see the sum. */
+    int (*sum_ranks_begin)(struct device *device, const struct collective *gang, size_t n, real *x);
+    int (*sum_ranks_end)(struct device *device, const struct collective *gang);
     /* all[size][n] = x[n] of every rank, in rank order. */
     int (*gather_ranks)(struct device *device, const struct collective *gang, size_t n, const float *x, float *all);
 

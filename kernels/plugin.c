@@ -75,6 +75,8 @@ const char *kernels_missing(const struct kernels *kernels)
     NEED(download);
     NEED(sum_ranks);
     NEED(sum_ranks_floats);
+    NEED(sum_ranks_begin);
+    NEED(sum_ranks_end);
     NEED(gather_ranks);
     NEED(matmul);
     NEED(matmul_floats);

@@ -14,6 +14,20 @@ int model_sum(const struct model *model, size_t n, real *x, struct error *err)
     return 0;
 }
 
+int model_sum_begin(const struct model *model, size_t n, real *x, struct error *err)
+{
+    if (model->collective.size > 1 && model->kernels->sum_ranks_begin(model->device, &model->collective, n, x))
+        return error_set(err, "another device of the gang failed");
+    return 0;
+}
+
+int model_sum_end(const struct model *model, struct error *err)
+{
+    if (model->collective.size > 1 && model->kernels->sum_ranks_end(model->device, &model->collective))
+        return error_set(err, "another device of the gang failed");
+    return 0;
+}
+
 int model_sum_floats(const struct model *model, size_t n, float *x, struct error *err)
 {
     if (model->collective.size > 1 && model->kernels->sum_ranks_floats(model->device, &model->collective, n, x))

@@ -71,6 +71,25 @@ static void project_backward(const struct model *model, const struct layer *laye
     linear_backward(model, &layer->linears[LINEAR_V], tokens, x, dv, dinput, true);
 }
 
+static void project_backward_weights(const struct model *model, const struct layer *layer, size_t tokens,
+                                     const real *dq, const real *dk, const real *dv)
+{
+    const real *x = layer->attention_in;
+    if (model->config.architecture.fused_qkv) {
+        linear_backward_weights(model, &layer->linears[LINEAR_QKV], tokens, x, model->fused);
+        return;
+    }
+    linear_backward_weights(model, &layer->linears[LINEAR_Q], tokens, x, dq);
+    linear_backward_weights(model, &layer->linears[LINEAR_K], tokens, x, dk);
+    linear_backward_weights(model, &layer->linears[LINEAR_V], tokens, x, dv);
+}
+
+/* The gradient that goes on is summed over ranks while those of the weights are computed. */
+static int begin_sum(const struct model *model, size_t tokens, real *dinput, struct error *err)
+{
+    return dinput ? model_sum_begin(model, tokens * model->config.width, dinput, err) : 0;
+}
+
 int attention_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const real *dout,
                        real *dinput, struct error *err)
 {
@@ -84,6 +103,9 @@ int attention_backward(const struct model *model, const struct layer *layer, con
     rotate(model, pass, true, dq, dk);
     if (model->config.architecture.qk_norm && head_norms_backward(model, layer, tokens, dq, dk, err)) return -1;
     project_backward(model, layer, tokens, dq, dk, dv, dinput);
+    if (begin_sum(model, tokens, dinput, err)) return -1;
+    linear_backward_weights(model, &layer->linears[LINEAR_O], tokens, layer->attended, dout);
+    project_backward_weights(model, layer, tokens, dq, dk, dv);
     return 0;
 }
 
@@ -103,20 +125,27 @@ void mlp_forward(const struct model *model, const struct layer *layer, const str
     linear_forward(model, &layer->linears[LINEAR_DOWN], tokens, layer->activated, out);
 }
 
-void mlp_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const real *dout,
-                  real *dinput)
+int mlp_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const real *dout,
+                 real *dinput, struct error *err)
 {
     const struct kernels *k = model->kernels;
+    const struct linear *gate = &layer->linears[LINEAR_GATE], *up = &layer->linears[LINEAR_UP],
+                        *down = &layer->linears[LINEAR_DOWN];
     size_t tokens = pass->tokens, n = tokens * model->shard.ffn.count;
     enum activation activation = model->config.architecture.activation;
+    bool gated = activation == ACTIVATION_SWIGLU;
     real *dactivated = model->dinner, *dgate = layer->gate, *dup = layer->up;
-    linear_backward(model, &layer->linears[LINEAR_DOWN], tokens, layer->activated, dout, dactivated, false);
-    if (activation == ACTIVATION_SWIGLU) {
+    linear_backward(model, down, tokens, layer->activated, dout, dactivated, false);
+    if (gated) {
         k->swiglu_backward(model->device, n, layer->gate, layer->up, dactivated, dgate, dup);
-        linear_backward(model, &layer->linears[LINEAR_GATE], tokens, layer->mlp_in, dgate, dinput, false);
+        linear_backward(model, gate, tokens, layer->mlp_in, dgate, dinput, false);
     } else {
         k->gelu_backward(model->device, n, activation == ACTIVATION_GELU_TANH, layer->up, dactivated, dup);
     }
-    linear_backward(model, &layer->linears[LINEAR_UP], tokens, layer->mlp_in, dup, dinput,
-                    activation == ACTIVATION_SWIGLU);
+    linear_backward(model, up, tokens, layer->mlp_in, dup, dinput, gated);
+    if (begin_sum(model, tokens, dinput, err)) return -1;
+    linear_backward_weights(model, down, tokens, layer->activated, dout);
+    if (gated) linear_backward_weights(model, gate, tokens, layer->mlp_in, dgate);
+    linear_backward_weights(model, up, tokens, layer->mlp_in, dup);
+    return 0;
 }

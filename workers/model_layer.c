@@ -124,11 +124,11 @@ int block_forward(const struct model *model, const struct layer *layer, const st
     return a->norm_after ? forward_norm_after(model, layer, pass, err) : forward_norm_before(model, layer, pass, err);
 }
 
-/* model->dinput, partial: gradient of a norm's output -> dx +=, through the norm of `x`. */
+/* model->dinput, whose sum has begun: gradient of a norm's output -> dx +=, through the norm of `x`. */
 static int through_norm(const struct model *model, const struct norm *norm, const struct pass *pass, const real *x,
                         struct error *err)
 {
-    if (sum_residual(model, pass, model->dinput, err)) return -1;
+    if (model_sum_end(model, err)) return -1;
     norm_backward(model, norm, pass->tokens, x, model->dinput, model->dx);
     return 0;
 }
@@ -136,15 +136,12 @@ static int through_norm(const struct model *model, const struct norm *norm, cons
 static int backward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
                                 bool last, struct error *err)
 {
-    mlp_backward(model, layer, pass,
-                 half_backward(model, &layer->mlp_half, pass, dropped(model, layer, pass, "mlp", model->dx)),
-                 model->dinput);
-    if (through_norm(model, &layer->mlp_norm, pass, layer->middle, err) ||
-        attention_backward(
-            model, layer, pass,
-            half_backward(model, &layer->attention_half, pass, dropped(model, layer, pass, "attention", model->dx)),
-            last ? NULL : model->dinput, err))
+    const real *dout = half_backward(model, &layer->mlp_half, pass, dropped(model, layer, pass, "mlp", model->dx));
+    if (mlp_backward(model, layer, pass, dout, model->dinput, err) ||
+        through_norm(model, &layer->mlp_norm, pass, layer->middle, err))
         return -1;
+    dout = half_backward(model, &layer->attention_half, pass, dropped(model, layer, pass, "attention", model->dx));
+    if (attention_backward(model, layer, pass, dout, last ? NULL : model->dinput, err)) return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
 }
 
@@ -158,7 +155,7 @@ static void branch_of(const struct model *model, const struct norm *norm, const 
 
 static int add_dinput(const struct model *model, const struct pass *pass, struct error *err)
 {
-    if (sum_residual(model, pass, model->dinput, err)) return -1;
+    if (model_sum_end(model, err)) return -1;
     add_residual(model, pass, model->dinput, model->dx);
     return 0;
 }
@@ -167,8 +164,10 @@ static int backward_norm_after(const struct model *model, const struct layer *la
                                struct error *err)
 {
     branch_of(model, &layer->mlp_norm, pass, layer->mlp_out, dropped(model, layer, pass, "mlp", model->dx));
-    mlp_backward(model, layer, pass, half_backward(model, &layer->mlp_half, pass, model->branch), model->dinput);
-    if (add_dinput(model, pass, err)) return -1;
+    if (mlp_backward(model, layer, pass, half_backward(model, &layer->mlp_half, pass, model->branch), model->dinput,
+                     err) ||
+        add_dinput(model, pass, err))
+        return -1;
     branch_of(model, &layer->attention_norm, pass, layer->attention_out,
               dropped(model, layer, pass, "attention", model->dx));
     if (attention_backward(model, layer, pass, half_backward(model, &layer->attention_half, pass, model->branch),
@@ -180,16 +179,14 @@ static int backward_norm_after(const struct model *model, const struct layer *la
 static int backward_parallel(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
                              struct error *err)
 {
-    model->kernels->copy(model->device, pass->tokens * model->config.width * model->element, model->dx, model->branch);
-    mlp_backward(model, layer, pass,
-                 half_backward(model, &layer->mlp_half, pass, dropped(model, layer, pass, "mlp", model->branch)),
-                 last ? NULL : model->dinput);
-    if (!last && through_norm(model, &layer->mlp_norm, pass, layer->input, err)) return -1;
-    if (attention_backward(
-            model, layer, pass,
-            half_backward(model, &layer->attention_half, pass, dropped(model, layer, pass, "attention", model->branch)),
-            last ? NULL : model->dinput, err))
+    size_t bytes = pass->tokens * model->config.width * model->element;
+    model->kernels->copy(model->device, bytes, model->dx, model->branch);
+    const real *dout = half_backward(model, &layer->mlp_half, pass, dropped(model, layer, pass, "mlp", model->branch));
+    if (mlp_backward(model, layer, pass, dout, last ? NULL : model->dinput, err) ||
+        (!last && through_norm(model, &layer->mlp_norm, pass, layer->input, err)))
         return -1;
+    dout = half_backward(model, &layer->attention_half, pass, dropped(model, layer, pass, "attention", model->branch));
+    if (attention_backward(model, layer, pass, dout, last ? NULL : model->dinput, err)) return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
 }
 

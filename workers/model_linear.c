@@ -107,19 +107,26 @@ void linear_backward(const struct model *model, const struct linear *linear, siz
 {
     struct segment all;
     const struct segment *segments;
-    const struct kernels *k = model->kernels;
-    size_t in = linear->in, out = linear->out, count = segments_of(model, tokens, &all, &segments);
+    size_t count = segments_of(model, tokens, &all, &segments);
     const real *dout = dy;
     if (linear->changes_output) {
         struct method_context context = model_context(model);
         model->method->linear_output_backward(&context, linear, tokens, dy, model->method_scratch);
         dout = model->method_scratch;
     }
-    if (linear->weight->gradient)
-        k->matmul_floats(model->device, true, false, out, in, tokens, 1, dout, out, x, in, 1, linear->weight->gradient,
-                         in);
-    if (linear->bias && linear->bias->gradient)
-        k->bias_backward(model->device, tokens, out, dout, linear->bias->gradient);
     input_backward(model, linear, segments, count, tokens, dout, dx, add);
     adapters_backward(model, linear, segments, count, x, dy, dx);
+}
+
+/* Methods that change a layer's output train neither. */
+void linear_backward_weights(const struct model *model, const struct linear *linear, size_t tokens, const real *x,
+                             const real *dy)
+{
+    const struct kernels *k = model->kernels;
+    size_t in = linear->in, out = linear->out;
+    if (linear->weight->gradient)
+        k->matmul_floats(model->device, true, false, out, in, tokens, 1, dy, out, x, in, 1, linear->weight->gradient,
+                         in);
+    if (linear->bias && linear->bias->gradient)
+        k->bias_backward(model->device, tokens, out, dy, linear->bias->gradient);
 }

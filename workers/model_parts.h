@@ -145,6 +145,9 @@ int model_forward(const struct model *model, const struct pass *pass, struct err
 
 /* x[n] = sum over ranks. */
 int model_sum(const struct model *model, size_t n, real *x, struct error *err);
+/* The same beside what is computed between the two; x is not touched meanwhile. */
+int model_sum_begin(const struct model *model, size_t n, real *x, struct error *err);
+int model_sum_end(const struct model *model, struct error *err);
 int model_sum_floats(const struct model *model, size_t n, float *x, struct error *err);
 
 static inline real *at(const struct model *model, const real *x, size_t index)
@@ -169,9 +172,12 @@ void linear_forward(const struct model *model, const struct linear *linear, size
 /* before = that, y = GELU of it, at once where the device can. */
 void linear_gelu_forward(const struct model *model, const struct linear *linear, size_t tokens, bool approximate,
                          const real *x, real *before, real *y);
-/* Gradients of the weight and of what the method adds +=; dx = dy W, or += where `add`; NULL: not wanted. */
+/* dx = dy W, or += where `add`; NULL: not wanted; with what the method adds, whose gradients +=. */
 void linear_backward(const struct model *model, const struct linear *linear, size_t tokens, const real *x,
                      const real *dy, real *dx, bool add);
+/* Gradients of the weight and the bias +=. */
+void linear_backward_weights(const struct model *model, const struct linear *linear, size_t tokens, const real *x,
+                             const real *dy);
 
 /* model_norm.c: x += residual (NULL: none), y = norm(x), x [rows][W]; dx +=, gradients of gain and bias +=. */
 void norm_forward(const struct model *model, const struct norm *norm, size_t rows, const real *residual, real *x,
@@ -184,14 +190,14 @@ int head_norms_backward(const struct model *model, const struct layer *layer, si
                         struct error *err);
 
 /* model_half.c: from layer->attention_in or mlp_in to `out`, partial over ranks; back from dout (whole) to dinput
- * (partial; NULL: not wanted). dout is left alone. */
+ * (NULL: not wanted), whose sum over ranks has begun: model_sum_end() ends it. dout is left alone. */
 int attention_forward(const struct model *model, const struct layer *layer, const struct pass *pass, real *out,
                       struct error *err);
 int attention_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const real *dout,
                        real *dinput, struct error *err);
 void mlp_forward(const struct model *model, const struct layer *layer, const struct pass *pass, real *out);
-void mlp_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const real *dout,
-                  real *dinput);
+int mlp_backward(const struct model *model, const struct layer *layer, const struct pass *pass, const real *dout,
+                 real *dinput, struct error *err);
 
 /* This rank's logits of the rows model->rows[first .. first + count - 1] of model->final, at most model->loss_rows, in
  * model->logits. */

@@ -170,6 +170,8 @@ CUDA_OPERATION(zero);
 CUDA_OPERATION(copy);
 CUDA_OPERATION(sum_ranks); /* gang.cu */
 CUDA_OPERATION(sum_ranks_floats);
+CUDA_OPERATION(sum_ranks_begin);
+CUDA_OPERATION(sum_ranks_end);
 CUDA_OPERATION(gather_ranks);
 CUDA_OPERATION(matmul); /* matmul.cu */
 CUDA_OPERATION(matmul_floats);
