@@ -71,7 +71,8 @@ struct buffer *run_buffer(struct run *run, enum role role, size_t n);
 void run_normal(struct run *run, enum role role, size_t n, double deviation);
 void run_positive(struct run *run, enum role role, size_t n, double largest);
 int32_t *run_integers(struct run *run, size_t n, int32_t lowest, int32_t highest); /* to overwrite at will */
-double run_draw(struct run *run);                                                  /* normal */
+void run_order(struct run *run, int buffer); /* of the integers in a buffer: places by ascending value */
+double run_draw(struct run *run);            /* normal */
 uint64_t run_below(struct run *run, uint64_t bound);
 void run_sequences(struct run *run, size_t count, size_t tokens, size_t heads, size_t kv_heads, size_t head_width);
 /* Its attention with prefixes of up to `length` places, x [length][2][key/value heads][head width]; dx as x, or NULL.

@@ -36,14 +36,76 @@ WORK(matmul_work)
 {
     return 2.0 * (double)(p[0] * p[1] * p[2]);
 }
+CALL(matmul_floats_call)
+{
+    bool ta = P(3) & 1, tb = P(3) & 2;
+    k->matmul_floats(d, ta, tb, P(0), P(1), P(2), 0.7f, B(0), (ta ? P(0) : P(2)) + P(4), B(1),
+                     (tb ? P(2) : P(1)) + P(4), P(3) & 4 ? 0.3f : 0, B(2), P(1));
+}
 
-SETUP(fill_setup)
+/* m, n, k of the first product, transposes; how many: each has a row more than the one before, every third has C as
+ * floats */
+enum { GROUP = 7 };
+SETUP(matmul_group_setup)
+{
+    size_t all = GROUP * (P(0) + GROUP);
+    run_normal(run, IN, all * P(2), 1);
+    run_normal(run, IN, GROUP * P(1) * P(2), 1);
+    run_normal(run, INOUT, all * P(1), 1);
+    run_normal(run, INOUT, all * P(1), 1);
+}
+CALL(matmul_group_call)
+{
+    struct matmul_arguments products[GROUP];
+    bool ta = P(3) & 1, tb = P(3) & 2;
+    size_t most = P(0) + GROUP;
+    for (size_t i = 0; i < GROUP; i++) {
+        size_t m = P(0) + i;
+        products[i] = (struct matmul_arguments){.trans_a = ta,
+                                                .trans_b = tb,
+                                                .m = m,
+                                                .n = P(1),
+                                                .k = P(2),
+                                                .lda = ta ? m : P(2),
+                                                .ldb = tb ? P(2) : P(1),
+                                                .ldc = P(1),
+                                                .alpha = 0.5f + (float)i,
+                                                .beta = (float)(i % 2),
+                                                .a = B(0) + i * most * P(2),
+                                                .b = B(1) + i * P(1) * P(2)};
+        if (i % 3)
+            products[i].c = B(2) + i * most * P(1);
+        else
+            products[i].c_floats = B(3) + i * most * P(1);
+    }
+    k->matmul_group(d, GROUP, products);
+}
+WORK(matmul_group_work)
+{
+    return GROUP * matmul_work(p);
+}
+
+/* rows, n, k, with a bias, enum linear_gelu */
+SETUP(linear_setup)
+{
+    run_normal(run, IN, P(0) * P(2), 1);
+    run_normal(run, IN, P(1) * P(2), 1 / sqrt((double)P(2)));
+    run_normal(run, IN, P(1), 1);
+    run_buffer(run, OUT, P(4) ? P(0) * P(1) : 0);
+    run_buffer(run, OUT, P(0) * P(1));
+}
+CALL(linear_call)
+{
+    k->linear(d, P(0), P(1), P(2), B(0), B(1), P(3) ? B(2) : NULL, (enum linear_gelu)P(4), P(4) ? B(3) : NULL, B(4));
+}
+
+SETUP(zero_setup)
 {
     run_buffer(run, OUT, P(0));
 }
-CALL(fill_call)
+CALL(zero_call)
 {
-    k->fill(d, P(0), 1.25f, B(0));
+    k->zero(d, P(0) * sizeof(float), B(0));
 }
 SETUP(copy_setup)
 {
@@ -52,7 +114,7 @@ SETUP(copy_setup)
 }
 CALL(copy_call)
 {
-    k->copy(d, P(0), B(0), B(1));
+    k->copy(d, P(0) * sizeof(float), B(0), B(1));
 }
 SETUP(add_setup)
 {
@@ -71,17 +133,30 @@ CALL(scale_call)
 {
     k->scale(d, P(0), 0.37f, B(0));
 }
-SETUP(sum_setup)
+/* n of the last span; the others are smaller. The result is a sum in which each span has a weight of its own. */
+enum { SPANS = 5 };
+SETUP(sums_setup)
 {
     run_normal(run, IN, P(0), 1);
 }
-CALL(sum_call)
+static void sums_of(const struct kernels *k, struct device *d, struct run *run, bool squares)
 {
-    run->result = k->sum(d, P(0), B(0));
+    struct span spans[SPANS];
+    double sums[SPANS];
+    for (size_t i = 0; i < SPANS; i++)
+        spans[i] = (struct span){P(0) * i / (SPANS - 1), B(0)};
+    k->sums(d, SPANS, spans, squares, sums);
+    run->result = 0;
+    for (int i = 0; i < SPANS; i++)
+        run->result += sums[i] * (i + 1);
 }
-CALL(sum_squares_call)
+CALL(sums_call)
 {
-    run->result = k->sum_squares(d, P(0), B(0));
+    sums_of(k, d, run, false);
+}
+CALL(sums_squares_call)
+{
+    sums_of(k, d, run, true);
 }
 WORK(words)
 {
@@ -103,10 +178,23 @@ SETUP(adamw_setup)
     run_normal(run, IN, P(0), 1);
     run_normal(run, INOUT, P(0), 0.1);
     run_positive(run, INOUT, P(0), 0.1);
+    run_buffer(run, OUT, P(0));
 }
 CALL(adamw_call)
 {
-    k->adamw(d, P(0), B(0), B(1), B(2), B(3), 0.01f, 0.9f, 0.95f, 1e-8f, 0.1f, P(1), 0.5f);
+    struct update tensors[2];
+    for (int i = 0; i < 2; i++) { /* halves of the arrays, the second one a step ahead */
+        size_t first = i ? P(0) / 2 : 0, n = i ? P(0) - first : P(0) / 2;
+        tensors[i] = (struct update){.n = n,
+                                     .value = B(0) + first,
+                                     .gradient = B(1) + first,
+                                     .moment1 = B(2) + first,
+                                     .moment2 = B(3) + first,
+                                     .rounded = B(4) + first,
+                                     .weight_decay = i ? 0.1f : 0,
+                                     .step = P(1) + (size_t)i};
+    }
+    k->adamw(d, 2, tensors, 0.01f, 0.9f, 0.95f, 1e-8f, 0.5f);
 }
 WORK(adamw_work)
 {
@@ -119,10 +207,17 @@ SETUP(sgd_setup)
     run_normal(run, INOUT, P(0), 1);
     run_normal(run, IN, P(0), 1);
     run_normal(run, INOUT, P(0), 0.1);
+    run_buffer(run, OUT, P(0));
 }
 CALL(sgd_call)
 {
-    k->sgd(d, P(0), B(0), B(1), P(1) ? B(2) : NULL, 0.01f, P(1) ? 0.9f : 0, 0.1f, 0.5f);
+    struct update tensor = {.n = P(0),
+                            .value = B(0),
+                            .gradient = B(1),
+                            .moment1 = P(1) ? B(2) : NULL,
+                            .rounded = B(3),
+                            .weight_decay = 0.1f};
+    k->sgd(d, 1, &tensor, 0.01f, P(1) ? 0.9f : 0, 0.5f);
 }
 WORK(sgd_work)
 {
@@ -162,31 +257,62 @@ SETUP(adafactor_setup)
         column->initial[i] = 0.1f + (float)(i % 7);
     for (size_t i = 0; i < P(0); i++)
         row->initial[i] = 0.2f + (float)(i % 5);
+    run_buffer(run, OUT, P(0) * P(1));
+}
+SETUP(adafactor_squares_setup)
+{
+    adafactor_setup(run);
+    run->b[0].role = IN;
+    run->b[4].n = 0;
+}
+/* The rows as two tensors. */
+static void factored_halves(struct run *run, struct factored tensors[2])
+{
+    for (int i = 0; i < 2; i++) {
+        size_t first = i ? P(0) / 2 : 0, rows = i ? P(0) - first : P(0) / 2;
+        tensors[i] = (struct factored){.rows = rows,
+                                       .columns = P(1),
+                                       .value = B(0) + first * P(1),
+                                       .gradient = B(1) + first * P(1),
+                                       .row = P(2) ? B(3) + first : NULL,
+                                       .column = B(2),
+                                       .rounded = B(4) + first * P(1),
+                                       .row_mean = 1.3f + (float)i,
+                                       .rate = 0.01f,
+                                       .decay = i ? 0.001f : 0};
+    }
 }
 CALL(adafactor_call)
 {
-    k->adafactor(d, P(0), P(1), B(0), B(1), P(2) ? B(3) : NULL, B(2), 1.3f, 0.5f, 0.01f, 0.001f);
+    struct factored tensors[2];
+    factored_halves(run, tensors);
+    k->adafactor(d, 2, tensors, 0.5f);
 }
 CALL(adafactor_squares_call)
 {
-    run->result = k->adafactor_squares(d, P(0), P(1), B(1), P(2) ? B(3) : NULL, B(2), 1.3f, 0.5f);
+    struct factored tensors[2];
+    double squares[2];
+    factored_halves(run, tensors);
+    k->adafactor_squares(d, 2, tensors, 0.5f, squares);
+    run->result = squares[0] + 2 * squares[1];
 }
 WORK(adafactor_work)
 {
     return 12.0 * (double)(p[0] * p[1]);
 }
 
-/* rows, width; backward: 1 where dgain is wanted */
+/* rows, width, 1: with a residual; backward: 1 where dgain is wanted */
 SETUP(rms_norm_forward_setup)
 {
-    run_normal(run, IN, P(0) * P(1), 2);
+    run_normal(run, P(2) ? INOUT : IN, P(0) * P(1), 2);
     run_normal(run, IN, P(1), 1);
     run_buffer(run, OUT, P(0) * P(1));
     run_buffer(run, OUT, P(0));
+    run_normal(run, IN, P(2) ? P(0) * P(1) : 0, 1);
 }
 CALL(rms_norm_forward_call)
 {
-    k->rms_norm_forward(d, P(0), P(1), 1e-5f, B(0), B(1), B(2), B(3));
+    k->rms_norm_forward(d, P(0), P(1), 1e-5f, P(2) ? B(4) : NULL, B(0), B(1), B(2), B(3));
 }
 SETUP(rms_norm_backward_setup)
 {
@@ -218,19 +344,20 @@ WORK(rows4)
     return 16.0 * (double)(p[0] * p[1]);
 }
 
-/* rows, width; backward: 1 where dgain and dbias are wanted, 2 where dbias alone is */
+/* rows, width, 1: with a residual; backward: 1 where dgain and dbias are wanted, 2 where dbias alone is */
 SETUP(layer_norm_forward_setup)
 {
-    run_normal(run, IN, P(0) * P(1), 2);
+    run_normal(run, P(2) ? INOUT : IN, P(0) * P(1), 2);
     run_normal(run, IN, P(1), 1);
     run_normal(run, IN, P(1), 1);
     run_buffer(run, OUT, P(0) * P(1));
     run_buffer(run, OUT, P(0));
     run_buffer(run, OUT, P(0));
+    run_normal(run, IN, P(2) ? P(0) * P(1) : 0, 1);
 }
 CALL(layer_norm_forward_call)
 {
-    k->layer_norm_forward(d, P(0), P(1), 1e-5f, B(0), B(1), B(2), B(3), B(4), B(5));
+    k->layer_norm_forward(d, P(0), P(1), 1e-5f, P(2) ? B(6) : NULL, B(0), B(1), B(2), B(3), B(4), B(5));
 }
 SETUP(layer_norm_backward_setup)
 {
@@ -522,10 +649,12 @@ SETUP(embedding_backward_setup)
     run_normal(run, IN, P(0) * P(1), 1);
     run_normal(run, INOUT, P(4) * P(1), 1);
     run_normal(run, INOUT, 4 * P(1), 1);
+    run_order(run, 0);
 }
 CALL(embedding_backward_call)
 {
-    k->embedding_backward(d, P(0), P(1), I(0), P(3), P(4), B(1), P(5) & 2 ? B(2) : NULL, P(5) & 1 ? B(3) : NULL);
+    k->embedding_backward(d, P(0), P(1), I(0), (const uint32_t *)I(4), P(3), P(4), B(1), P(5) & 2 ? B(2) : NULL,
+                          P(5) & 1 ? B(3) : NULL);
 }
 
 /* rows wanted, width, rows there */
@@ -652,17 +781,20 @@ CALL(cross_entropy_loss_call)
 const struct op ops[] = {
     {"matmul", 1e-12, matmul_setup, matmul_call, matmul_work, true},
     {"matmul_bf16", 1e-10, matmul_setup, matmul_bf16_call, matmul_work, true},
-    {"fill", 0, fill_setup, fill_call, words, false},
+    {"matmul_floats", 1e-12, matmul_setup, matmul_floats_call, matmul_work, true},
+    {"matmul_group", 1e-12, matmul_group_setup, matmul_group_call, matmul_group_work, true},
+    {"linear", 1e-12, linear_setup, linear_call, matmul_work, true},
+    {"zero", 0, zero_setup, zero_call, words, false},
     {"copy", 0, copy_setup, copy_call, words2, false},
     {"add", 0, add_setup, add_call, words3, false},
     {"scale", 0, scale_setup, scale_call, words2, false},
-    {"sum", 0, sum_setup, sum_call, words, false},
-    {"sum_squares", 0, sum_setup, sum_squares_call, words, false},
+    {"sums", 0, sums_setup, sums_call, words, false},
+    {"sums_squares", 0, sums_setup, sums_squares_call, words, false},
     {"adamw", 1e-12, adamw_setup, adamw_call, adamw_work, false},
     {"sgd", 1e-12, sgd_setup, sgd_call, sgd_work, false},
     {"square_sums", 1e-12, square_sums_setup, square_sums_call, rows2, false},
     {"moving_average", 1e-12, moving_average_setup, moving_average_call, words3, false},
-    {"adafactor_squares", 1e-12, adafactor_setup, adafactor_squares_call, rows2, false},
+    {"adafactor_squares", 1e-12, adafactor_squares_setup, adafactor_squares_call, rows2, false},
     {"adafactor", 1e-12, adafactor_setup, adafactor_call, adafactor_work, false},
     {"rms_norm_forward", 1e-13, rms_norm_forward_setup, rms_norm_forward_call, rows2, false},
     {"rms_norm_backward", 1e-12, rms_norm_backward_setup, rms_norm_backward_call, rows4, false},

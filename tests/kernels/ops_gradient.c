@@ -44,7 +44,7 @@ FUNCTION(rms_norm_setup)
 }
 FUNCTION(rms_norm_forward)
 {
-    g->k->rms_norm_forward(g->d, P(0), P(1), 1e-2f, g->x[0], g->x[1], g->out, g->saved);
+    g->k->rms_norm_forward(g->d, P(0), P(1), 1e-2f, NULL, g->x[0], g->x[1], g->out, g->saved);
 }
 FUNCTION(rms_norm_backward)
 {
@@ -60,7 +60,8 @@ FUNCTION(layer_norm_setup)
 }
 FUNCTION(layer_norm_forward)
 {
-    g->k->layer_norm_forward(g->d, P(0), P(1), 1e-2f, g->x[0], g->x[1], g->x[2], g->out, g->saved, g->saved + P(0));
+    g->k->layer_norm_forward(g->d, P(0), P(1), 1e-2f, NULL, g->x[0], g->x[1], g->x[2], g->out, g->saved,
+                             g->saved + P(0));
 }
 FUNCTION(layer_norm_backward)
 {
@@ -243,6 +244,7 @@ FUNCTION(embedding_setup)
     g->n[0] = P(3) * P(1);
     g->n[1] = 4 * P(1);
     g->out_n = P(0) * P(1);
+    run_order(&g->run, 0);
 }
 FUNCTION(embedding_forward)
 {
@@ -250,7 +252,8 @@ FUNCTION(embedding_forward)
 }
 FUNCTION(embedding_backward)
 {
-    g->k->embedding_backward(g->d, P(0), P(1), I(0), P(2), P(3), g->weights, g->dx[0], g->dx[1]);
+    g->k->embedding_backward(g->d, P(0), P(1), I(0), (const uint32_t *)I(1), P(2), P(3), g->weights, g->dx[0],
+                             g->dx[1]);
 }
 
 /* rows wanted, width, rows there */

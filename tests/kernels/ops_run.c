@@ -51,6 +51,19 @@ int32_t *run_integers(struct run *run, size_t n, int32_t lowest, int32_t highest
     return x;
 }
 
+void run_order(struct run *run, int buffer)
+{
+    size_t n = run->b[buffer].n;
+    uint32_t *order = (uint32_t *)run_buffer(run, IN, n)->initial;
+    const int32_t *ids = (const int32_t *)run->b[buffer].initial;
+    for (size_t i = 0; i < n; i++) {
+        size_t at = i;
+        for (; at > 0 && ids[order[at - 1]] > ids[i]; at--)
+            order[at] = order[at - 1];
+        order[at] = (uint32_t)i;
+    }
+}
+
 /* Sequences of random lengths that make up `tokens`, and an uneven map of query heads to key/value heads. */
 void run_sequences(struct run *run, size_t count, size_t tokens, size_t heads, size_t kv_heads, size_t head_width)
 {

@@ -357,12 +357,14 @@ static bool has(const struct kernels *k, const char *op)
         const char *name;
         size_t offset;
     } functions[] = {F(matmul),
-                     F(fill),
+                     F(matmul_floats),
+                     F(matmul_group),
+                     F(linear),
+                     F(zero),
                      F(copy),
                      F(add),
                      F(scale),
-                     F(sum),
-                     F(sum_squares),
+                     F(sums),
                      F(adamw),
                      F(sgd),
                      F(square_sums),
