@@ -150,7 +150,8 @@ struct kernels {
     void *(*allocate)(struct device *device, size_t bytes,
                       struct error *err); /* 64-byte aligned, zeroed; NULL with *err */
     void (*release)(struct device *device, void *memory);
-    void (*to_device)(struct device *device, void *to, const void *from, size_t bytes);
+    void (*to_device)(struct device *device, void *to, const void *from,
+                      size_t bytes); /* in the order of the operations; `from` may be changed on return */
     void (*to_host)(struct device *device, void *to, const void *from, size_t bytes); /* complete on return */
     int (*synchronise)(struct device *device, struct error *err);
     /* What the device's matmuls compute in from now on; fp32 at first. Every backend has every precision: where the
