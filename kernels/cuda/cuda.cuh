@@ -154,68 +154,73 @@ template <typename Number> __device__ inline Number block_sum(Number x, Number *
 
 /* ---- the operations: cuda_NAME is the table's NAME ---- */
 
-#define CUDA_OPERATION(name) extern std::remove_pointer_t<decltype(kernels::name)> cuda_##name
-CUDA_OPERATION(device_create); /* device.cu */
-CUDA_OPERATION(device_destroy);
-CUDA_OPERATION(allocate);
-CUDA_OPERATION(release);
-CUDA_OPERATION(to_device);
-CUDA_OPERATION(to_host);
-CUDA_OPERATION(synchronise);
-CUDA_OPERATION(set_precision);
-CUDA_OPERATION(element_bytes);
-CUDA_OPERATION(upload);
-CUDA_OPERATION(download);
-CUDA_OPERATION(zero);
-CUDA_OPERATION(copy);
-CUDA_OPERATION(sum_ranks); /* gang.cu */
-CUDA_OPERATION(sum_ranks_floats);
-CUDA_OPERATION(sum_ranks_begin);
-CUDA_OPERATION(sum_ranks_end);
-CUDA_OPERATION(gather_ranks);
-CUDA_OPERATION(matmul); /* matmul.cu */
-CUDA_OPERATION(matmul_floats);
-CUDA_OPERATION(linear);
-CUDA_OPERATION(matmul_group);
-CUDA_OPERATION(add); /* elements.cu */
-CUDA_OPERATION(scale);
-CUDA_OPERATION(bias_forward);
-CUDA_OPERATION(bias_backward);
-CUDA_OPERATION(scale_columns);
-CUDA_OPERATION(scale_columns_backward);
-CUDA_OPERATION(split_heads);
-CUDA_OPERATION(merge_heads);
-CUDA_OPERATION(swiglu_forward);
-CUDA_OPERATION(swiglu_backward);
-CUDA_OPERATION(gelu_forward);
-CUDA_OPERATION(gelu_backward);
-CUDA_OPERATION(dropout);
-CUDA_OPERATION(rms_norm_forward); /* norms.cu */
-CUDA_OPERATION(rms_norm_backward);
-CUDA_OPERATION(layer_norm_forward);
-CUDA_OPERATION(layer_norm_backward);
-CUDA_OPERATION(row_squares);
-CUDA_OPERATION(row_norm_forward);
-CUDA_OPERATION(row_norm_dots);
-CUDA_OPERATION(row_norm_backward);
-CUDA_OPERATION(rotary); /* rows.cu */
-CUDA_OPERATION(embedding_forward);
-CUDA_OPERATION(embedding_backward);
-CUDA_OPERATION(gather_rows);
-CUDA_OPERATION(scatter_rows);
-CUDA_OPERATION(attention_forward); /* attention.cu, attention_backward.cu, decode.cu */
-CUDA_OPERATION(attention_backward);
-CUDA_OPERATION(attention_decode);
-CUDA_OPERATION(cross_entropy_partial); /* cross_entropy.cu */
-CUDA_OPERATION(cross_entropy_finish);
-CUDA_OPERATION(top_k); /* top_k.cu */
-CUDA_OPERATION(sums);  /* reductions.cu */
-CUDA_OPERATION(square_sums);
-CUDA_OPERATION(adafactor_squares);
-CUDA_OPERATION(adamw); /* optimisers.cu */
-CUDA_OPERATION(sgd);
-CUDA_OPERATION(moving_average);
-CUDA_OPERATION(adafactor);
-#undef CUDA_OPERATION
+#define CUDA_OPERATIONS(X)                                                                                             \
+    X(device_create) /* device.cu */                                                                                   \
+    X(device_destroy)                                                                                                  \
+    X(allocate)                                                                                                        \
+    X(release)                                                                                                         \
+    X(to_device)                                                                                                       \
+    X(to_host)                                                                                                         \
+    X(synchronise)                                                                                                     \
+    X(set_precision)                                                                                                   \
+    X(element_bytes)                                                                                                   \
+    X(upload)                                                                                                          \
+    X(download)                                                                                                        \
+    X(zero)                                                                                                            \
+    X(copy)                                                                                                            \
+    X(sum_ranks) /* gang.cu */                                                                                         \
+    X(sum_ranks_floats)                                                                                                \
+    X(sum_ranks_begin)                                                                                                 \
+    X(sum_ranks_end)                                                                                                   \
+    X(gather_ranks)                                                                                                    \
+    X(matmul) /* matmul.cu */                                                                                          \
+    X(matmul_floats)                                                                                                   \
+    X(linear)                                                                                                          \
+    X(matmul_group)                                                                                                    \
+    X(add) /* elements.cu */                                                                                           \
+    X(scale)                                                                                                           \
+    X(swiglu_forward)                                                                                                  \
+    X(swiglu_backward)                                                                                                 \
+    X(gelu_forward)                                                                                                    \
+    X(gelu_backward)                                                                                                   \
+    X(dropout)      /* dropout.cu */                                                                                   \
+    X(bias_forward) /* columns.cu */                                                                                   \
+    X(bias_backward)                                                                                                   \
+    X(scale_columns)                                                                                                   \
+    X(scale_columns_backward)                                                                                          \
+    X(rms_norm_forward) /* norms.cu */                                                                                 \
+    X(rms_norm_backward)                                                                                               \
+    X(layer_norm_forward)                                                                                              \
+    X(layer_norm_backward)                                                                                             \
+    X(row_squares) /* row_norms.cu */                                                                                  \
+    X(row_norm_forward)                                                                                                \
+    X(row_norm_dots)                                                                                                   \
+    X(row_norm_backward)                                                                                               \
+    X(rotary) /* rows.cu */                                                                                            \
+    X(split_heads)                                                                                                     \
+    X(merge_heads)                                                                                                     \
+    X(embedding_forward)                                                                                               \
+    X(embedding_backward)                                                                                              \
+    X(gather_rows)                                                                                                     \
+    X(scatter_rows)                                                                                                    \
+    X(attention_forward)     /* attention.cu */                                                                        \
+    X(attention_backward)    /* attention_backward.cu */                                                               \
+    X(attention_decode)      /* decode.cu */                                                                           \
+    X(cross_entropy_partial) /* cross_entropy.cu */                                                                    \
+    X(cross_entropy_finish)                                                                                            \
+    X(top_k) /* top_k.cu */                                                                                            \
+    X(sums)  /* reductions.cu */                                                                                       \
+    X(square_sums)                                                                                                     \
+    X(adafactor_squares)                                                                                               \
+    X(adamw) /* optimisers.cu */                                                                                       \
+    X(sgd)                                                                                                             \
+    X(moving_average)                                                                                                  \
+    X(adafactor)
+
+#define CUDA_DECLARE(name) extern std::remove_pointer_t<decltype(kernels::name)> cuda_##name;
+CUDA_OPERATIONS(CUDA_DECLARE)
+#undef CUDA_DECLARE
+
+extern "C" const struct kernels kernels_cuda; /* table.cu */
 
 #endif
