@@ -4,36 +4,49 @@
 
 #include "kernels/kernels.h"
 
-enum { PARAMETERS = 7, BUFFERS = 12 };
+enum { PARAMETERS = 7, BUFFERS = 14 };
 enum role { IN, OUT, INOUT };
+/* What a buffer holds: floats, elements in the device's storage type, 32-bit words that are compared as such. */
+enum kind { FLOATS, REALS, WORDS };
 
-/* An array of 32-bit words that an operation gets. OUT is poisoned before the call. */
+/* An array that an operation gets. OUT is poisoned before the call. */
 struct buffer {
     enum role role;
-    bool integers; /* compared as such */
+    enum kind kind;
     size_t n;
-    float *initial; /* host */
-    float *x;       /* where it lies for this call, in the device's memory */
+    float *initial; /* host; of reals that are stored in bf16, numbers that they have */
+    void *x;        /* where it lies for this call, in the device's memory */
 };
 
 /* One call of one operation. */
 struct run {
     size_t p[PARAMETERS]; /* the case's sizes; each operation gives them their meaning */
+    enum precision precision;
+    size_t bytes; /* of a real, on the device that it runs on */
     int count;
     struct buffer b[BUFFERS];
-    struct attention attention;
-    struct attention_prefix *prefixes; /* of its sequences, for one call */
-    uint32_t *offsets, *kv_head_of;
-    double result; /* of an operation that returns one */
+    struct attention attention; /* its arrays are buffers 0, 1 and `prefixes` */
+    void *prefixes;             /* in the device's memory, of one call */
+    double result;              /* of an operation that returns one */
     uint64_t draws;
 };
 
+/* Of the normalised mean square error; 0: the same bytes. Under bf16 of reals against the reference's number, rounded,
+ * and of floats. */
+struct bounds {
+    double fp32, reals, floats;
+};
+
+typedef void run_call(const struct kernels *k, struct device *d, struct run *run);
+
 struct op {
     const char *name;
-    double bound; /* of the normalised mean square error; 0: the same bytes */
+    size_t function; /* its place in struct kernels */
+    struct bounds bounds;
     void (*setup)(struct run *run);
-    void (*call)(const struct kernels *k, struct device *d, struct run *run);
-    double (*work)(const size_t p[PARAMETERS]); /* of one call: operations where `flops`, else bytes moved */
+    run_call *call;
+    double (*work)(
+        const struct run *run); /* operations where `flops`, else bytes; NULL: each buffer once, INOUT twice */
     bool flops;
 };
 
@@ -65,22 +78,34 @@ extern const size_t random_shape_count;
 extern const size_t test_shape_count, perf_shape_count, nan_case_count;
 
 const struct op *op_find(const char *name);
+bool op_there(const struct op *op, const struct kernels *k);
 
 /* Buffers of a run. Contents are drawn from a fixed key. */
-struct buffer *run_buffer(struct run *run, enum role role, size_t n);
-void run_normal(struct run *run, enum role role, size_t n, double deviation);
-void run_positive(struct run *run, enum role role, size_t n, double largest);
+struct buffer *run_buffer(struct run *run, enum kind kind, enum role role, size_t n);
+void run_normal(struct run *run, enum kind kind, enum role role, size_t n, double deviation);
+void run_positive(struct run *run, enum kind kind, enum role role, size_t n, double largest);
 int32_t *run_integers(struct run *run, size_t n, int32_t lowest, int32_t highest); /* to overwrite at will */
 void run_order(struct run *run, int buffer); /* of the integers in a buffer: places by ascending value */
 double run_draw(struct run *run);            /* normal */
 uint64_t run_below(struct run *run, uint64_t bound);
+/* The first two buffers: offsets of sequences, key/value heads. */
 void run_sequences(struct run *run, size_t count, size_t tokens, size_t heads, size_t kv_heads, size_t head_width);
-/* Its attention with prefixes of up to `length` places, x [length][2][key/value heads][head width]; dx as x, or NULL.
- */
-const struct attention *run_prefixes(struct run *run, size_t length, float *x, float *dx);
+/* Its attention on a device, with prefixes of up to `length` places, x [length][2][key/value heads][head width]; dx as
+ * x, or NULL. */
+const struct attention *run_attention(struct run *run, const struct kernels *k, struct device *d, size_t length,
+                                      const real *x, float *dx);
+/* Reals become what the run's precision stores. */
+void run_round(struct run *run);
+/* A call of the reference on the initial contents, in place. */
+void run_on_reference(struct run *run, run_call *call);
 void run_free(struct run *run);
 
-/* Finite differences against the backward operations; returns how many failed. `only` may be NULL. */
-int gradients_check(const struct kernels *k, const char *only);
+/* Bytes of an element of a buffer, and elements as they are stored there, from floats and back. */
+size_t run_bytes(const struct run *run, const struct buffer *buffer);
+void run_store(const struct run *run, const struct buffer *buffer, const float *from, void *to);
+void run_load(const struct run *run, const struct buffer *buffer, const void *from, float *to);
+
+/* Finite differences against the backward operations; returns how many failed. wanted(op): whether to. */
+int gradients_check(const struct kernels *k, bool (*wanted)(const char *op));
 
 #endif
