@@ -234,7 +234,7 @@ void emulation_fail(const char *what)
     body = nullptr;
     if (kernel && dladdr(kernel, &info)) {
         size_t offset = (size_t)(static_cast<const char *>(kernel) - static_cast<const char *>(info.dli_fbase));
-        snprintf(command, sizeof command, "addr2line -C -f -e /proc/%ld/exe 0x%zx", (long)getpid(), offset);
+        snprintf(command, sizeof command, "addr2line -C -f -e '%s' 0x%zx", info.dli_fname, offset);
         FILE *lines = popen(command, "r");
         if (lines && !fgets(name, sizeof name, lines)) strcpy(name, "a kernel\n");
     }

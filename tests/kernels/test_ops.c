@@ -1,6 +1,7 @@
 /* Every operation of every backend of this machine, against the reference and against finite differences; --help says
  * what else. Without words: test, then grad. */
 #include <argp.h>
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ static struct options {
     uint64_t seed;
     int shapes, threads;
     bool complete;
+    const char *library;
 } options = {.mode = "", .seed = 2026, .threads = 1};
 enum { OF_BACKENDS, OF_PRECISIONS, OF_OPERATIONS };
 
@@ -248,6 +250,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     case 'a':
         options.complete = true;
         return 0;
+    case 'l':
+        options.library = text;
+        return 0;
     case ARGP_KEY_ARG:
         return parse_word(text, state);
     default:
@@ -259,6 +264,7 @@ static const struct argp_option argp_options[] = {
     {"seed", 's', "N", 0, "of the random shapes (2026)", 0},
     {"count", 'c', "N", 0, "random shapes of each operation (2; in mode random 50)", 0},
     {"threads", 't', "N", 0, "of the device in mode perf (1)", 0},
+    {"library", 'l', "FILE", 0, "the emulated backend out of a shared library", 0},
     {"all", 'a', NULL, 0, "operations that a backend lacks count as failed", 0},
     {0}};
 static const struct argp argp = {
@@ -267,7 +273,7 @@ static const struct argp argp = {
     "[test|grad|perf|support|random] [BACKEND|PRECISION|OPERATION]...",
     "Every operation of every backend of this machine, or those that the words name.\v"
     "test: each case against the reference, in each precision that is stored differently, on hosts at 1 and 2 threads, "
-    "outputs poisoned, buffers guarded, twice at other addresses with the same bytes; then some random shapes.\n"
+    "outputs poisoned, buffers guarded, the same bytes at other addresses; then some random shapes.\n"
     "grad: backward operations against finite differences of the forward ones, in fp32.\n"
     "perf: the fastest of some calls, GFLOP/s or GB/s.\n"
     "support: which operations a backend has.\n"
@@ -277,13 +283,25 @@ static const struct argp argp = {
     NULL,
     NULL};
 
+static const struct kernels *emulated(void)
+{
+    const struct kernels *k = NULL;
+#ifdef OPS_EMULATED
+    k = &kernels_emulated;
+#endif
+    if (!options.library) return k;
+    void *library = dlopen(options.library, RTLD_NOW | RTLD_LOCAL);
+    k = library ? dlsym(library, "kernels_emulated") : NULL;
+    if (k) return k;
+    fprintf(stderr, "test_kernels_ops: %s\n", dlerror());
+    exit(2);
+}
+
 static void find_backends(void)
 {
     const struct kernels *all[BACKENDS];
     size_t count = kernels_available(all, BACKENDS);
-#ifdef OPS_EMULATED
-    all[count++] = &kernels_emulated;
-#endif
+    if (emulated()) all[count++] = emulated();
     for (size_t i = 0; i < count; i++)
         if (is_wanted(OF_BACKENDS, all[i]->name)) backends[backend_count++] = all[i];
 }

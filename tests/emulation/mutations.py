@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""Kernels that are broken on purpose, a line at a time: the tests of operations must see each of them.
+
+mutations.py SOURCE TEST COMPILER OBJECT... [-- WORD]: the source tree, the emulated test of operations, the C++ compiler,
+the objects of the emulation; a word: only files with it in their name. Each mutation is compiled alone, linked with the
+other objects to a shared library, and tested with the operations of its file, in three orders of threads until one fails.
+"""
+import concurrent.futures
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# file of kernels/cuda, text there (once), what it becomes, file to compile, operations
+MUTATIONS = [
+    # what all share
+    ("cuda.cuh", "room[lane] : Number(0)", "room[0] : Number(0)", "norms", "rms_norm_forward"),
+    ("cuda.cuh", "if (lane == 0) room[warp] = x;\n    __syncthreads();", "if (lane == 0) room[warp] = x;", "reductions",
+     "sums square_sums"),
+    ("cuda.cuh", "int offset = 16; offset > 0; offset /= 2)\n        x = fmaxf", "int offset = 8; offset > 0; offset /= 2)\n"
+     "        x = fmaxf", "cross_entropy", "cross_entropy_partial"),
+    ("columns.cuh", "row += COLUMN_WARPS)", "row += COLUMN_WARPS + 1)", "columns", "bias_backward"),
+    ("columns.cuh", "= sums.x[n];\n        __syncthreads();", "= sums.x[n];", "columns", "bias_backward"),
+    ("columns.cuh", "double sum = sums.add ? sums.out[n][column] : 0;", "double sum = 0;", "norms", "rms_norm_backward"),
+    ("tensors.cuh", "first_chunk <= chunk", "first_chunk < chunk", "optimisers", "adamw adafactor"),
+    # a file of kernels each
+    ("columns.cu", "numbers[i * vector<T>::size + j]", "numbers[i + j]", "columns", "scale_columns bias_forward"),
+    ("columns.cu", "rounded<T>(add ? number(dx[at]) + back : back)", "rounded<T>(back)", "columns",
+     "scale_columns_backward"),
+    ("columns.cu", "width % vector<T>::size == 0 && aligned(x)", "width % vector<T>::size == 0", "columns",
+     "scale_columns bias_forward"),
+    ("cross_entropy.cu", "d * 4 * rows;\n        sum +=", "d * 3 * rows;\n        sum +=", "cross_entropy",
+     "cross_entropy_finish"),
+    ("cross_entropy.cu", "(size_t)at < vocabulary", "(size_t)at <= vocabulary", "cross_entropy", "cross_entropy_partial"),
+    ("cross_entropy.cu", "if (lane == 0) room[warp] = x;\n    __syncthreads();", "if (lane == 0) room[warp] = x;",
+     "cross_entropy", "cross_entropy_partial"),
+    ("dropout.cu", "(how.first_row + row) * blocks", "row * blocks", "dropout", "dropout"),
+    ("dropout.cu", "if (column >= width) continue;", "if (column > width) continue;", "dropout", "dropout"),
+    ("elements.cu", "bool whole = n % size == 0;", "bool whole = true;", "elements", "add scale"),
+    ("elements.cu", "whole = whole && address;", "whole = whole || address;", "elements", "add scale"),
+    ("elements.cu", "1.0f + z * (1.0f - sigmoid)", "z * (1.0f - sigmoid)", "elements", "swiglu_backward"),
+    ("norms.cu", "(size_t)gridDim.x * WARPS;", "(size_t)gridDim.x;", "norms", "rms_norm_backward"),
+    ("norms.cu", "n = row < rows ? width : 0;\n        T *xr", "n = width;\n        T *xr", "norms", "rms_norm_forward"),
+    ("norms.cu", "number(dx[first + i]) + (factor", "0 * number(dx[first + i]) + (factor", "norms",
+     "layer_norm_backward"),
+    ("optimisers.cu", "min(first + CHUNK, t.n)", "first + CHUNK", "optimisers", "adamw"),
+    ("optimisers.cu", "v * t.correction2", "v", "optimisers", "adamw"),
+    ("optimisers.cu", "rounded<T>(value);\n        }\n    }\n}\n\ntemplate <typename Step>",
+     "rounded<T>(0.0f);\n        }\n    }\n}\n\ntemplate <typename Step>", "optimisers", "sgd"),
+    ("reductions.cu", "chunk < last; chunk += 32)", "chunk + 1 < last; chunk += 32)", "reductions", "sums"),
+    ("reductions.cu", "squares ? value * value : value", "value", "reductions", "sums_squares"),
+    ("row_norms.cu", "i >= shared ? number", "i > shared ? number", "row_norms", "row_norm_backward"),
+    ("row_norms.cu", "i = begin + threadIdx.x % 32", "i = threadIdx.x % 32", "row_norms", "row_squares"),
+    ("rows.cu", "if (at > 0 && ids[order[at - 1]] == id) continue;", "", "rows", "embedding_backward"),
+    ("rows.cu", "        }\n        __syncthreads();\n        for (size_t j", "        }\n        for (size_t j", "rows",
+     "rotary"),
+    ("rows.cu", "(size_t)id >= first + count) return nullptr", "(size_t)id > first + count) return nullptr", "rows",
+     "embedding_forward"),
+    ("top_k.cu", "a.value == b.value && a.id < b.id", "a.value == b.value && a.id > b.id", "top_k", "top_k"),
+    ("top_k.cu", "room[warp] = x;\n    __syncthreads();", "room[warp] = x;", "top_k", "top_k"),
+]
+
+
+def run(command, **more):
+    return subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          **more)
+
+
+class Mutants:
+    def __init__(self, source, test, compiler, objects, directory):
+        self.source, self.test, self.compiler, self.directory = Path(source), test, compiler, Path(directory)
+        self.objects = objects
+
+    def library(self, number, mutation):
+        """The shared library with a mutation, or with none (None): a line that says why not, or a path."""
+        place = self.directory / str(number)
+        target = place / "kernels/cuda"
+        target.mkdir(parents=True)
+        objects = list(self.objects)
+        if mutation:
+            name, text, other, compiled, _ = mutation
+            original = (self.source / "kernels/cuda" / name).read_text()
+            if original.count(text) != 1:
+                return f"its text is there {original.count(text)} times"
+            (target / name).write_text(original.replace(text, other))
+            file = target / f"{compiled}.cu"
+            if not file.exists():
+                file.write_text((self.source / "kernels/cuda" / f"{compiled}.cu").read_text())
+            emulation = self.source / "tests/emulation"
+            result = run([self.compiler, "-std=c++17", "-O1", "-fPIC", "-fsanitize=alignment",
+                          "-fsanitize-undefined-trap-on-error", "-D_GNU_SOURCE", f"-I{place}", f"-I{emulation}",
+                          f"-I{self.source}", "-x", "c++", "-c", file, "-o", place / "mutant.o"])
+            if result.returncode:
+                return "it does not compile: " + result.stdout[-2000:]
+            objects = [o for o in objects if not Path(o).name.startswith(f"{compiled}.cu")] + [place / "mutant.o"]
+            if len(objects) != len(self.objects):
+                return f"no object of {compiled}.cu"
+        result = run([self.compiler, "-shared", "-Wl,-Bsymbolic", *objects, "-o", place / "library.so"])
+        return result.stdout if result.returncode else place / "library.so"
+
+    def fails(self, library, operations, orders=range(3)):
+        """The first order of threads in which the test fails, with its last lines; None where it passes in all."""
+        for order in orders:
+            try:
+                result = run([self.test, "test", "emulated", *operations.split(), "--library", library], timeout=120,
+                             env={**os.environ, "EMULATION_ORDER": str(order)})
+            except subprocess.TimeoutExpired:
+                return order, "it does not end"
+            if result.returncode < 0:
+                return order, "FAILED by a signal"
+            if result.returncode:
+                return order, result.stdout
+        return None
+
+    def check(self, number, mutation):
+        """'' where the test sees the mutation."""
+        library = self.library(number, mutation)
+        if isinstance(library, str):
+            return library
+        seen = self.fails(library, mutation[4])
+        if seen is None:
+            return "no test fails"
+        if "FAILED" in seen[1] or "emulation:" in seen[1] or "does not end" in seen[1]:
+            return ""
+        return "the test itself fails: " + seen[1][-2000:]
+
+    def check_whole(self):
+        """Kernels that are as they should be pass."""
+        library = self.library("whole", None)
+        if isinstance(library, str):
+            return library
+        seen = self.fails(library, "add rms_norm_forward top_k sums", [2])
+        return seen[1][-2000:] if seen else ""
+
+
+def main():
+    words = sys.argv[1:]
+    only = ""
+    if "--" in words:
+        only = words[words.index("--") + 1]
+        words = words[:words.index("--")]
+    wanted = [m for m in MUTATIONS if only in m[0]]
+    files = {p.name for p in (Path(words[0]) / "kernels/cuda").glob("*.cu")}
+    files -= {"device.cu", "matmul.cu", "gang.cu", "plugin.cu", "table.cu"}
+    wrong = [f"{name}: no mutation of it" for name in sorted(files - {m[0] for m in MUTATIONS})]
+    with tempfile.TemporaryDirectory() as directory:
+        mutants = Mutants(words[0], words[1], words[2], words[3:], directory)
+        whole = mutants.check_whole()
+        if whole:
+            print(f"FAILED  kernels as they are: {whole}")
+            return 1
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            for mutation, why in zip(wanted, pool.map(mutants.check, range(len(wanted)), wanted)):
+                if why:
+                    wrong.append(f"{mutation[0]}: {mutation[1]!r} to {mutation[2]!r}: {why}")
+    for line in wrong:
+        print(f"FAILED  {line}")
+    print(f"{len(wanted)} mutations, {len(wrong)} failures")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
