@@ -1,5 +1,4 @@
 /* The node agent: devices, workers, stages in flight. Between the master's messages and the workers' sockets. */
-#include "orchestrator/agent.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,55 +16,12 @@
 #include "io/file.h"
 #include "io/log.h"
 #include "io/store.h"
+#include "orchestrator/agent_internal.h"
 #include "orchestrator/host.h"
 #include "workers/model.h"
 #include "workers/worker.h"
 
-#define EXIT_GRACE 5.0    /* seconds that a worker has to leave when it is told to */
-#define DEVICE_FAILURES 2 /* in a row, until a device is set aside */
-
-enum worker_state { WORKER_IDLE, WORKER_BUSY, WORKER_LEAVING };
-
-struct worker {
-    uint32_t number;
-    int32_t pid; /* 0 until the launcher has said */
-    int socket;  /* -1: closed */
-    enum worker_state state;
-    uint32_t first, count;       /* devices */
-    struct message_assign *jobs; /* while busy: [job_count], those that have ended are of stage JOB_ENDED */
-    uint32_t job_count, jobs_left;
-    double heard; /* when it last said something; or was told to leave */
-    bool timed_out, killed;
-    uint64_t memory_kills; /* of the host, when the stage began */
-    unsigned char *buffer; /* bytes of an unfinished frame */
-    size_t used, capacity;
-};
-
-#define JOB_ENDED UINT32_MAX
-
-/* An assignment that waits for devices side by side: enough are free, but between busy ones. */
-struct pending {
-    struct pending *next;
-    struct message_assign *jobs; /* [jobs[0].count] */
-    size_t size;
-    char text[]; /* the stages as the worker gets them */
-};
-
-struct agent {
-    struct launcher *launcher;
-    struct transport *transport;
-    const char *dir;                       /* of the run */
-    const struct gpus *gpus;               /* device d is GPU host_first + d; NULL: CPU cores */
-    uint32_t host_first, devices, threads; /* devices host_first .. host_first+devices-1 of the host */
-    bool *taken;                           /* [devices] by a busy worker, or set aside */
-    uint32_t *failures;                    /* [devices] attempts in a row that found it broken */
-    struct worker *workers;
-    size_t count, capacity;
-    struct pending *pending; /* in the order in which they came */
-    uint32_t next_number;
-    bool stopping, looked_at_lock;
-    struct pollfd *polls;
-};
+#define EXIT_GRACE 5.0 /* seconds that a worker has to leave when it is told to */
 
 /* CPUs of this host that are ours: in a Slurm job those of the job, even where nothing keeps us from the others. */
 static uint32_t host_cpus(void)
@@ -105,18 +61,17 @@ struct agent *agent_create(struct launcher *launcher, struct transport *transpor
     agent->threads = threads;
     agent->gpus = wanted->gpus;
     agent->dir = wanted->dir;
+    agent->device_bytes = wanted->device_bytes;
     if (devices == 0 || (wanted->gpus && gpus_claim(wanted->gpus, agent->host_first, agent->devices, wanted->wait,
                                                     wanted->dir, err) != 0)) {
         agent_destroy(agent);
         return NULL;
     }
-    agent->taken = calloc(agent->devices + 1, sizeof *agent->taken);
     agent->failures = calloc(agent->devices + 1, sizeof *agent->failures);
     struct message_hello hello = {.devices = agent->devices, .threads = threads};
     gethostname(hello.host, sizeof hello.host - 1);
-    bool room = agent->taken && agent->failures;
-    if (!room || transport_send(transport, 0, MESSAGE_HELLO, &hello, sizeof hello, err) != 0) {
-        if (!room) error_set(err, "out of memory");
+    if (!agent->failures || transport_send(transport, 0, MESSAGE_HELLO, &hello, sizeof hello, err) != 0) {
+        if (!agent->failures) error_set(err, "out of memory");
         agent_destroy(agent);
         return NULL;
     }
@@ -144,56 +99,17 @@ void agent_destroy(struct agent *agent)
     }
     free(agent->workers);
     free(agent->polls);
-    free(agent->taken);
     free(agent->failures);
     free(agent);
 }
 
-static bool set_aside(const struct agent *agent, uint32_t device)
-{
-    return agent->failures[device] >= DEVICE_FAILURES;
-}
-
-static void mark_devices(struct agent *agent, const struct worker *worker, bool taken)
-{
-    for (uint32_t d = worker->first; d < worker->first + worker->count; d++)
-        agent->taken[d] = taken || set_aside(agent, d);
-}
-
-/* What an attempt says of the devices that it ran on: 1 where one of them is set aside now, else 0. */
-static uint32_t judge_devices(struct agent *agent, const struct worker *worker, const struct stage_outcome *outcome)
-{
-    if (outcome->status == STORE_DONE)
-        for (uint32_t d = worker->first; d < worker->first + worker->count; d++)
-            agent->failures[d] = 0;
-    if (outcome->failed_device == 0 || outcome->failed_device > worker->count) return 0;
-    uint32_t device = worker->first + outcome->failed_device - 1;
-    if (++agent->failures[device] < DEVICE_FAILURES) return 0;
-    LOG("device %u has failed %d times in a row: it is set aside", agent->host_first + device, DEVICE_FAILURES);
-    fprintf(stderr, "tunelaw: rank %d: device %u has failed %d times in a row and is set aside: %s\n",
-            agent->transport->rank, agent->host_first + device, DEVICE_FAILURES, outcome->message);
-    return 1;
-}
-
-/* The most devices side by side that are not set aside. */
-static uint32_t widest(const struct agent *agent)
-{
-    uint32_t most = 0, run = 0;
-    for (uint32_t d = 0; d < agent->devices; d++) {
-        run = set_aside(agent, d) ? 0 : run + 1;
-        if (run > most) most = run;
-    }
-    return most;
-}
-
 static int send_outcome(struct agent *agent, uint32_t stage_index, const struct stage_outcome *outcome,
-                        uint32_t devices_free, uint32_t devices_lost, struct error *err)
+                        uint32_t lost_device, struct error *err)
 {
     struct message_outcome *message = calloc(1, sizeof *message);
     if (!message) return error_set(err, "out of memory");
     message->stage = stage_index;
-    message->devices_free = devices_free;
-    message->devices_lost = devices_lost;
+    message->lost_device = lost_device;
     message->outcome = *outcome;
     message->outcome.row.execution.rank = (uint32_t)agent->transport->rank;
     int result = transport_send(agent->transport, 0, MESSAGE_OUTCOME, message, sizeof *message, err);
@@ -202,8 +118,8 @@ static int send_outcome(struct agent *agent, uint32_t stage_index, const struct 
 }
 
 /* The attempt of a stage has failed for a reason that the worker could not tell itself. */
-static int send_failure(struct agent *agent, const struct message_assign *job, uint32_t devices_free,
-                        enum store_status status, const char *reason, struct error *err)
+static int send_failure(struct agent *agent, const struct message_assign *job, enum store_status status,
+                        const char *reason, struct error *err)
 {
     struct stage_outcome *outcome = calloc(1, sizeof *outcome);
     if (!outcome) return error_set(err, "out of memory");
@@ -218,46 +134,9 @@ static int send_failure(struct agent *agent, const struct message_assign *job, u
         close(log);
     }
     LOG("stage %.12s attempt %u: %s", job->identity.hex, job->attempt, reason);
-    int result = send_outcome(agent, job->stage, outcome, devices_free, 0, err);
+    int result = send_outcome(agent, job->stage, outcome, 0, err);
     free(outcome);
     return result;
-}
-
-/* First run of `count` free devices, or devices (none). */
-static uint32_t find_devices(const struct agent *agent, uint32_t count)
-{
-    for (uint32_t first = 0; first + count <= agent->devices; first++) {
-        uint32_t run = 0;
-        while (run < count && !agent->taken[first + run])
-            run++;
-        if (run == count) return first;
-    }
-    return agent->devices;
-}
-
-static void leave(struct worker *worker)
-{
-    struct error ignored;
-    if (worker->state != WORKER_IDLE) return;
-    frame_send(worker->socket, FRAME_EXIT, NULL, 0,
-               &ignored); /* where that fails its death is already on its way to us */
-    worker->state = WORKER_LEAVING;
-    worker->heard = clock_elapsed();
-}
-
-/* An idle worker on exactly these devices; idle workers that overlap them otherwise are told to leave. */
-static struct worker *find_worker(struct agent *agent, uint32_t first, uint32_t count)
-{
-    struct worker *found = NULL;
-    for (size_t i = 0; i < agent->count; i++) {
-        struct worker *w = &agent->workers[i];
-        if (w->state != WORKER_IDLE || w->socket < 0) continue;
-        if (w->first == first && w->count == count)
-            found = w;
-        else if (w->first < first + count && first < w->first + w->count)
-            leave(w);
-    }
-    return found;
 }
 
 static struct worker *start_worker(struct agent *agent, uint32_t first, uint32_t count, struct error *err)
@@ -290,29 +169,26 @@ static struct worker *start_worker(struct agent *agent, uint32_t first, uint32_t
 static int send_failures(struct agent *agent, struct message_assign *jobs, uint32_t count, enum store_status status,
                          const char *reason, struct error *err)
 {
-    uint32_t left = 0;
-    for (uint32_t i = 0; i < count; i++)
-        left += jobs[i].stage != JOB_ENDED;
     for (uint32_t i = 0; i < count; i++) {
         if (jobs[i].stage == JOB_ENDED) continue;
-        if (send_failure(agent, &jobs[i], --left ? 0 : jobs[i].degree, status, reason, err) != 0) return -1;
+        if (send_failure(agent, &jobs[i], status, reason, err) != 0) return -1;
         jobs[i].stage = JOB_ENDED;
     }
     return 0;
 }
 
-/* Hand a stage to a worker on devices first .. first+degree-1. Takes the assignment. */
-static int hand_over(struct agent *agent, struct pending *assignment, uint32_t first, struct error *err)
+/* Hand stages to a worker on their devices, NULL: a new one. Takes the assignment. */
+static int hand_over(struct agent *agent, struct pending *assignment, struct worker *worker, struct error *err)
 {
     struct error why;
     const struct message_assign *job = &assignment->jobs[0];
-    struct worker *worker = find_worker(agent, first, job->degree);
-    if (!worker) worker = start_worker(agent, first, job->degree, &why);
+    if (!worker) worker = start_worker(agent, job->first, job->degree, &why);
     int result = 0;
     if (!worker) {
         result = send_failures(agent, assignment->jobs, job->count, STORE_CRASHED, why.text, err);
     } else {
         worker->state = WORKER_BUSY;
+        worker->bytes = assignment->bytes;
         free(worker->jobs);
         worker->jobs = assignment->jobs;
         worker->job_count = worker->jobs_left = job->count;
@@ -320,7 +196,6 @@ static int hand_over(struct agent *agent, struct pending *assignment, uint32_t f
         worker->heard = clock_elapsed();
         worker->timed_out = worker->killed = false;
         worker->memory_kills = host_memory_kills();
-        mark_devices(agent, worker, true);
         /* a failure here means that the worker has died: its socket will say so */
         frame_send(worker->socket, FRAME_STAGE, assignment->text, assignment->size, &why);
     }
@@ -329,29 +204,18 @@ static int hand_over(struct agent *agent, struct pending *assignment, uint32_t f
     return result;
 }
 
-/* The master counts devices, not whether they lie side by side: where some were set aside, too few may be left. */
-static int give_back(struct agent *agent, struct pending *assignment, struct error *err)
-{
-    int result = send_failures(agent, assignment->jobs, assignment->jobs[0].count, STORE_CRASHED,
-                               "devices were set aside: too few side by side are left", err);
-    free(assignment->jobs);
-    free(assignment);
-    return result;
-}
-
-/* Start what waits and now fits; what can fit no more has failed. */
+/* Start what waits and now has memory. */
 static int start_pending(struct agent *agent, struct error *err)
 {
     for (struct pending **at = &agent->pending; *at;) {
         struct pending *assignment = *at;
-        uint32_t degree = assignment->jobs[0].degree, first = find_devices(agent, degree);
-        bool never = degree > widest(agent);
-        if (first == agent->devices && !never) {
+        struct worker *worker;
+        if (!agent_find_worker(agent, assignment, &worker)) {
             at = &assignment->next;
             continue;
         }
         *at = assignment->next;
-        if ((never ? give_back(agent, assignment, err) : hand_over(agent, assignment, first, err)) != 0) return -1;
+        if (hand_over(agent, assignment, worker, err) != 0) return -1;
     }
     return 0;
 }
@@ -394,15 +258,18 @@ static int assign(struct agent *agent, const void *payload, size_t size, struct 
     size_t headers;
     struct message_assign *jobs = read_jobs(payload, size, &headers, err);
     if (!jobs) return -1;
-    uint32_t degree = jobs[0].degree;
-    struct pending *assignment = degree <= agent->devices ? malloc(sizeof *assignment + size) : NULL;
+    uint32_t first = jobs[0].first, degree = jobs[0].degree;
+    bool here = first <= agent->devices && degree <= agent->devices - first;
+    struct pending *assignment = here ? malloc(sizeof *assignment + size) : NULL;
     if (!assignment) {
         free(jobs);
-        return degree <= agent->devices
-                   ? error_set(err, "out of memory")
-                   : error_set(err, "a stage needs %u devices, this rank has %u", degree, agent->devices);
+        return here ? error_set(err, "out of memory")
+                    : error_set(err, "a stage is for devices %u..%u, this rank has %u", first, first + degree - 1,
+                                agent->devices);
     }
     *assignment = (struct pending){.jobs = jobs, .size = size - headers};
+    for (uint32_t i = 0; i < jobs[0].count; i++)
+        assignment->bytes += jobs[i].bytes;
     memcpy(assignment->text, (const char *)payload + headers, assignment->size);
     look_at_lock(agent);
     struct pending **last = &agent->pending;
@@ -412,14 +279,14 @@ static int assign(struct agent *agent, const void *payload, size_t size, struct 
     return start_pending(agent, err);
 }
 
-static int cut_job(struct agent *agent, const struct message_assign *job, uint32_t devices_free, struct error *err)
+static int cut_job(struct agent *agent, const struct message_assign *job, struct error *err)
 {
     struct stage_outcome *outcome = calloc(1, sizeof *outcome);
     if (!outcome) return error_set(err, "out of memory");
     outcome->identity = job->identity;
     outcome->status = STORE_CUT;
     snprintf(outcome->message, sizeof outcome->message, "not begun");
-    int result = send_outcome(agent, job->stage, outcome, devices_free, 0, err);
+    int result = send_outcome(agent, job->stage, outcome, 0, err);
     free(outcome);
     return result;
 }
@@ -433,7 +300,7 @@ static int cut_pending(struct agent *agent, struct error *err)
         agent->pending = assignment->next;
         const struct message_assign *jobs = assignment->jobs;
         for (uint32_t i = 0; i < jobs[0].count && result == 0; i++)
-            result = cut_job(agent, &jobs[i], i + 1 < jobs[0].count ? 0 : jobs[i].degree, err);
+            result = cut_job(agent, &jobs[i], err);
         free(assignment->jobs);
         free(assignment);
     }
@@ -454,7 +321,7 @@ int agent_message(struct agent *agent, int tag, const void *payload, size_t size
     case MESSAGE_STOP:
         agent->stopping = true;
         for (size_t i = 0; i < agent->count; i++)
-            if (agent->workers[i].socket >= 0) leave(&agent->workers[i]);
+            if (agent->workers[i].socket >= 0) agent_leave(&agent->workers[i]);
         return 0;
     default:
         return error_set(err, "unknown message %d from the master", tag);
@@ -497,16 +364,14 @@ static int worker_said(struct agent *agent, struct worker *worker, uint32_t type
         struct stage_outcome outcome;
         memcpy(&outcome, payload, size);
         struct message_assign *job = find_job(worker, &outcome.identity);
-        uint32_t stage = job->stage, freed = 0, lost = 0;
+        uint32_t stage = job->stage, lost = 0;
         job->stage = JOB_ENDED;
         if (--worker->jobs_left == 0) {
             worker->state = WORKER_IDLE;
-            freed = worker->count;
-            lost = judge_devices(agent, worker, &outcome);
-            mark_devices(agent, worker, false);
-            if (agent->stopping || outcome.failed_device) leave(worker); /* the error is the process's, too */
+            lost = agent_judge_devices(agent, worker, &outcome);
+            if (agent->stopping || outcome.failed_device) agent_leave(worker); /* the error is the process's, too */
         }
-        return send_outcome(agent, stage, &outcome, freed, lost, err);
+        return send_outcome(agent, stage, &outcome, lost, err);
     }
     LOG("worker %u: frame of type %u and %zu bytes ignored", worker->number, type, size);
     return 0;
@@ -586,7 +451,6 @@ static int worker_ended(struct agent *agent, size_t index, int status, struct er
         char reason[STORE_MESSAGE];
         bool memory = ran_out_of_memory(worker, status);
         describe_end(worker, status, memory, reason, sizeof reason);
-        mark_devices(agent, worker, false);
         result = send_failures(agent, worker->jobs, worker->job_count,
                                worker->timed_out ? STORE_TIMED_OUT
                                : memory          ? STORE_OUT_OF_MEMORY

@@ -26,6 +26,7 @@ struct agent_devices {
     struct gpus *gpus;
     double wait;
     const char *dir;
+    uint64_t device_bytes; /* of a device that stages share; 0: none do */
 };
 struct agent *agent_create(struct launcher *launcher, struct transport *transport, const struct agent_devices *devices,
                            struct error *err);

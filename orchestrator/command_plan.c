@@ -145,11 +145,14 @@ static size_t device_count(const struct sweep *sweep, const struct options *opti
     return devices ? devices : 1;
 }
 
-/* As `run` will: how many devices a stage needs depends on it. A fixed number of devices is only warned about, since
- * the plan may be for another machine. */
-static int fill_memory(struct sweep *sweep, struct error *err)
+/* As `run` will: how many devices a stage needs depends on it, and who shares one. A fixed number of devices is only
+ * warned about, since the plan may be for another machine. */
+static int fill_resources(struct sweep *sweep, struct error *err)
 {
-    return sweep->resources.tensor_parallel ? 0 : host_fill_device_bytes(sweep, err);
+    const struct sweep_resources *resources = &sweep->resources;
+    bool depends =
+        !resources->tensor_parallel || (resources->stages_per_device > 1 && strcmp(resources->backend, "auto") == 0);
+    return depends ? host_fill_resources(sweep, err) : 0;
 }
 
 static void warn_memory(const struct plan *plan, size_t devices)
@@ -230,7 +233,7 @@ int command_plan(int argc, char **argv)
     int rc = -1;
     if (sweep && options.parameters)
         rc = fputs(sweep->parameters, stdout) < 0 || fflush(stdout) ? error_set_errno(&err, "standard output") : 0;
-    else if (sweep && !fill_memory(sweep, &err) && !device_rate(sweep, &options, &rate, &err) &&
+    else if (sweep && !fill_resources(sweep, &err) && !device_rate(sweep, &options, &rate, &err) &&
              (plan = plan_create(sweep, rate, &err)) && !narrow(sweep, &plan, &options, &err)) {
         const struct identify_options identify = {options.laws, options.noise, options.json};
         size_t devices = device_count(sweep, &options);

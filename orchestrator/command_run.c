@@ -227,7 +227,7 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     run->sweep = sweep_load(a->sweep.file, err);
     if (!run->sweep || sweep_check_complete(run->sweep, err) != 0 || absolute_paths(run->sweep, err) != 0) return -1;
     double rate;
-    if (host_fill_device_bytes(run->sweep, err) != 0) return -1;
+    if (host_fill_resources(run->sweep, err) != 0) return -1;
     if (probe_rate(run->sweep->resources.backend, run->sweep->precision, run->sweep->resources.threads, &rate, err) !=
         0)
         return -1;
@@ -259,6 +259,7 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     start->threads = run->sweep->resources.threads;
     const struct kernels *kernels = kernels_find(run->sweep->resources.backend, err);
     if (!kernels) return -1;
+    start->device_bytes = run->sweep->resources.stages_per_device > 1 ? run->sweep->resources.device_bytes : 0;
     start->gpus = strcmp(kernels->name, "cuda") == 0;
     return 0;
 }
@@ -388,7 +389,8 @@ static int run_ranks(const struct arguments *a, struct launcher *launcher, struc
     if (transport->rank != 0 && open_rank_log(start.dir, transport->rank, err) != 0) return -1;
     struct gpus gpus;
     if (start.gpus && gpus_find(&gpus, err) != 0) return -1;
-    const struct agent_devices devices = {start.devices, start.threads, start.gpus ? &gpus : NULL, a->wait, start.dir};
+    const struct agent_devices devices = {start.devices, start.threads, start.gpus ? &gpus : NULL,
+                                          a->wait,       start.dir,     start.device_bytes};
     struct agent *agent = agent_create(launcher, transport, &devices, err);
     int result = agent ? loop(transport, run, agent, err) : -1;
     agent_destroy(agent);

@@ -72,12 +72,14 @@ uint64_t host_memory(void)
     return limit < present ? limit : present;
 }
 
-int host_fill_device_bytes(struct sweep *sweep, struct error *err)
+int host_fill_resources(struct sweep *sweep, struct error *err)
 {
     struct sweep_resources *resources = &sweep->resources;
     const struct kernels *kernels = kernels_find(resources->backend, err);
     if (!kernels) return -1;
-    if (resources->device_bytes || strcmp(kernels->name, "cuda") == 0) return 0;
+    bool gpus = strcmp(kernels->name, "cuda") == 0;
+    if (gpus && resources->operation_seconds <= 0.0) resources->operation_seconds = SWEEP_GPU_OPERATION_SECONDS;
+    if (gpus || resources->device_bytes) return 0;
     uint32_t devices = resources->devices ? resources->devices : launcher_host_cpus() / resources->threads;
     resources->device_bytes = host_memory() / (devices ? devices : 1);
     return 0;

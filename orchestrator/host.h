@@ -15,8 +15,8 @@ uint64_t host_memory(void);
  * included; 0 where the kernel does not say. */
 uint64_t host_memory_kills(void);
 
-/* Where the sweep leaves it open and its devices are CPU cores: resources.device_bytes = this host's memory over its
- * devices, so that the plan refuses a stage that cannot fit. */
-int host_fill_device_bytes(struct sweep *sweep, struct error *err);
+/* What the sweep leaves open, by the backend that this host has. On CPU cores resources.device_bytes = this host's
+ * memory over its devices, so that the plan refuses a stage that cannot fit; on GPUs resources.operation_seconds. */
+int host_fill_resources(struct sweep *sweep, struct error *err);
 
 #endif

@@ -73,8 +73,12 @@ void master_destroy(struct master *master)
     free(master->child_first);
     free(master->children);
     free(master->committed);
+    for (int r = 0; master->nodes && r < master->transport->size; r++)
+        schedule_node_free(&master->nodes[r]);
     free(master->nodes);
     free(master->node_info);
+    for (size_t i = 0; i < master->running_count; i++)
+        if (--master->running[i].seat->left == 0) free(master->running[i].seat);
     free(master->running);
     free(master->rows);
     free(master->arrivals);

@@ -8,7 +8,8 @@
 #include "orchestrator/master_internal.h"
 #include "workers/model.h"
 
-static int add_running(struct master *master, uint32_t index, uint32_t node, uint32_t packed, struct error *err)
+static int add_running(struct master *master, uint32_t index, struct master_seat *seat, uint32_t packed,
+                       struct error *err)
 {
     if (master->running_count == master->running_capacity) {
         size_t capacity = master->running_capacity ? 2 * master->running_capacity : 16;
@@ -17,32 +18,38 @@ static int add_running(struct master *master, uint32_t index, uint32_t node, uin
         master->running = grown;
         master->running_capacity = capacity;
     }
-    struct running running = {.stage = index, .node = node, .packed = packed, .started = clock_elapsed()};
+    struct running running = {
+        .stage = index, .node = seat->at.node, .packed = packed, .seat = seat, .started = clock_elapsed()};
     master->stages[index].running = (uint32_t)master->running_count;
     master->running[master->running_count++] = running;
     return 0;
 }
 
 /* A stage is as good as on its way: its devices are taken, its attempt is counted. */
-static int take(struct master *master, uint32_t index, size_t node, size_t packed, struct error *err)
+static int take(struct master *master, uint32_t index, struct master_seat *seat, size_t packed, struct error *err)
 {
     struct master_stage *stage = &master->stages[index];
     uint32_t point = master->plan->stages[index].point;
     stage->state = STAGE_RUNNING;
     master->ready--;
     stage->attempts++;
-    stage->node = (uint32_t)node;
+    stage->node = seat->at.node;
     losses_begin(master->losses, index);
-    if (add_running(master, index, (uint32_t)node, (uint32_t)packed, err) != 0) return -1;
+    if (add_running(master, index, seat, (uint32_t)packed, err) != 0) return -1;
+    seat->left++;
     return point == PLAN_NONE ? 0 : master_set_state(master, point, STORE_RUNNING, 0, true, NULL, err);
 }
 
-static struct message_assign header_of(const struct stage *stage, uint32_t index, size_t count)
+static struct message_assign header_of(const struct stage *stage, const struct running *running, size_t count)
 {
-    return (struct message_assign){.stage = index,
+    const struct schedule_seat *seat = &running->seat->at;
+    return (struct message_assign){.stage = running->stage,
                                    .attempt = stage->attempt,
-                                   .degree = stage->degree,
+                                   .first = seat->first,
+                                   .degree = seat->degree,
                                    .count = (uint32_t)count,
+                                   .shared = seat->share < SHARE_WHOLE,
+                                   .bytes = stage->predicted_bytes / stage->degree,
                                    .hang_seconds = stage->hang_seconds,
                                    .identity = stage->identity};
 }
@@ -54,7 +61,7 @@ static int send(struct master *master, const struct running *running, size_t cou
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     for (size_t i = 0; out && i < count; i++) {
-        struct message_assign header = header_of(master_describe(master, running[i].stage), running[i].stage, count);
+        struct message_assign header = header_of(master_describe(master, running[i].stage), &running[i], count);
         fwrite(&header, sizeof header, 1, out);
     }
     bool failed = !out;
@@ -71,31 +78,39 @@ static int send(struct master *master, const struct running *running, size_t cou
 }
 
 /* A stage, with those that are packed with it. */
-static int take_pack(struct master *master, uint32_t lead, size_t node, double seconds_left, struct error *err)
+static int take_pack(struct master *master, uint32_t lead, const struct schedule_seat *at, double seconds_left,
+                     struct error *err)
 {
     uint32_t members[PACK_LIMIT];
-    size_t count = master_packs_gather(master, lead, seconds_left, members);
+    struct master_seat *seat = calloc(1, sizeof *seat);
+    if (!seat) return error_set(err, "out of memory");
+    seat->at = *at;
+    size_t count = master_packs_gather(master, lead, seconds_left, &seat->at, members);
     for (size_t i = 0; i < count; i++)
-        if (take(master, members[i], node, count, err) != 0) return -1;
+        if (take(master, members[i], seat, count, err) != 0) {
+            if (!seat->left) free(seat);
+            return -1;
+        }
     return 0;
 }
 
 int master_assign(struct master *master, double seconds_left, struct error *err)
 {
     struct schedule_stage next;
-    size_t node, first = master->running_count;
+    struct schedule_seat seat;
+    size_t first = master->running_count;
     while (!master->draining && !master->paused && !master->nothing_fits) {
         if (!schedule_next(&master->schedule, master->nodes, (size_t)master->transport->size, seconds_left, &next,
-                           &node)) {
+                           &seat)) {
             master->nothing_fits = true;
             break;
         }
         if (master->stages[next.stage].state != STAGE_READY) { /* it has gone with a pack */
-            master->nodes[node].free += next.degree;
+            schedule_release(master->nodes, &seat);
         } else if (master_parent_complete(master, next.stage)) {
-            if (take_pack(master, next.stage, node, seconds_left, err) != 0) return -1;
+            if (take_pack(master, next.stage, &seat, seconds_left, err) != 0) return -1;
         } else { /* its parent's state was found damaged after it had become ready */
-            master->nodes[node].free += next.degree;
+            schedule_release(master->nodes, &seat);
             master->stages[next.stage].state = STAGE_WAITING;
             master->ready--;
         }

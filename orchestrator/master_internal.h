@@ -30,10 +30,17 @@ struct master_stage {
     uint32_t running;    /* index in master->running while running */
 };
 
+/* Devices that a worker has for its stages. */
+struct master_seat {
+    struct schedule_seat at;
+    uint32_t left; /* stages of its pack that have not ended; the last one frees it */
+};
+
 struct running {
     uint32_t stage;
     uint32_t node;
     uint32_t packed; /* stages that its worker began with */
+    struct master_seat *seat;
     int32_t pid;
     double started;
     double state_written; /* when its /state row was last rewritten */
@@ -172,8 +179,9 @@ double master_seconds_left(const struct master *master);
 int master_packs_open(struct master *master, struct error *err);
 void master_packs_free(struct master_packs *packs);
 /* Ready stages that go to a worker with `lead`: fills members[0..], lead first, at most PACK_LIMIT; returns how many.
- */
-size_t master_packs_gather(const struct master *master, uint32_t lead, double seconds_left, uint32_t *members);
+ * The lead's seat grows by their shares. */
+size_t master_packs_gather(const struct master *master, uint32_t lead, double seconds_left, struct schedule_seat *seat,
+                           uint32_t *members);
 
 /* master_assign.c: give what is ready to free devices, unless it drains. seconds_left: as the plan counts them, until a
  * drain must begin. */

@@ -31,7 +31,7 @@ static int check_degrees(const struct master *master, struct error *err)
 {
     uint32_t most = 0;
     for (int r = 0; r < master->transport->size; r++)
-        if (master->nodes[r].devices > most) most = master->nodes[r].devices;
+        if (schedule_node_widest(&master->nodes[r]) > most) most = schedule_node_widest(&master->nodes[r]);
     for (size_t i = 0; i < master->plan->stage_count; i++)
         if (master->plan->stages[i].degree > most && is_left(master->stages[i].state))
             return error_set(
@@ -49,22 +49,25 @@ static int drain_if_nothing_fits(struct master *master, struct error *err)
     return check_degrees(master, &why) ? master_drain(master, why.text, err) : 0;
 }
 
-/* Devices of a rank do not work any more. */
-static int lose_devices(struct master *master, uint32_t node, uint32_t count, struct error *err)
+/* A device of a rank does not work any more, with all its places. */
+static int lose_device(struct master *master, uint32_t node, uint32_t device, struct error *err)
 {
-    struct schedule_node *devices = &master->nodes[node];
-    devices->free -= count;
-    devices->devices -= count;
+    schedule_node_lose(&master->nodes[node], device);
     master_say(master, "rank %u on %s has set a device aside that failed: %u left", node, master->node_info[node].host,
-               devices->devices);
+               master->nodes[node].devices);
     return drain_if_nothing_fits(master, err);
 }
 
-/* A stage is no longer in flight. */
+/* A stage is no longer in flight; with the last of its pack, its devices are free. */
 static void land(struct master *master, uint32_t index)
 {
     losses_end(master->losses, index);
     uint32_t slot = master->stages[index].running;
+    struct master_seat *seat = master->running[slot].seat;
+    if (--seat->left == 0) {
+        schedule_release(master->nodes, &seat->at);
+        free(seat);
+    }
     master->running[slot] = master->running[--master->running_count];
     master->stages[master->running[slot].stage].running = slot;
 }
@@ -77,9 +80,8 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     const struct plan_stage *stage = &master->plan->stages[index];
     const struct stage_outcome *outcome = &message->outcome;
     land(master, index);
-    master->nodes[node].free += message->devices_free;
     master->nothing_fits = false;
-    if (message->devices_lost && lose_devices(master, node, message->devices_lost, err) != 0) return -1;
+    if (message->lost_device && lose_device(master, node, message->lost_device - 1, err) != 0) return -1;
     bool result = outcome->status == STORE_DONE || (outcome->status == STORE_DIVERGED && stage->point != PLAN_NONE);
     if (!result || stage->point == PLAN_NONE) master_log(master, index, outcome, node);
     if (result) {
@@ -111,7 +113,7 @@ static int handle_hello(struct master *master, int rank, const struct message_he
     struct master_node *info = &master->node_info[rank];
     if (info->present) return 0;
     snprintf(info->host, sizeof info->host, "%.*s", (int)sizeof hello->host - 1, hello->host);
-    master->nodes[rank] = (struct schedule_node){hello->devices, hello->devices};
+    if (schedule_node_init(&master->nodes[rank], hello->devices)) return error_set(err, "out of memory");
     LOG("rank %d on %s: %u devices", rank, info->host, hello->devices);
     return node_known(master, rank, err);
 }
@@ -152,7 +154,7 @@ int master_lost(struct master *master, int rank, struct error *err)
     bool was_known = info->present;
     size_t stages = 0;
     info->lost = true;
-    master->nodes[rank] = (struct schedule_node){0};
+    schedule_node_free(&master->nodes[rank]); /* seats there are released into nothing */
     if (!was_known && node_known(master, rank, err) != 0) return -1;
     for (size_t i = 0; i < master->running_count; i++)
         stages += master->running[i].node == (uint32_t)rank;

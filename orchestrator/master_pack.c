@@ -160,7 +160,8 @@ static bool fits(const struct master *master, struct load *load, uint32_t index,
     return true;
 }
 
-size_t master_packs_gather(const struct master *master, uint32_t lead, double seconds_left, uint32_t *members)
+size_t master_packs_gather(const struct master *master, uint32_t lead, double seconds_left, struct schedule_seat *seat,
+                           uint32_t *members)
 {
     const struct master_packs *packs = &master->packs;
     const struct plan *plan = master->plan;
@@ -179,7 +180,7 @@ size_t master_packs_gather(const struct master *master, uint32_t lead, double se
         if (i == end) i = begin;
         uint32_t index = packs->order[i];
         if (may_join(master, index) && width_of(master, &plan->stages[index]) >= count + 1 &&
-            fits(master, &load, index, seconds_left))
+            fits(master, &load, index, seconds_left) && schedule_grow(master->nodes, seat, plan->stages[index].share))
             members[count++] = index;
     }
     return count;

@@ -30,7 +30,7 @@ int master_make_ready(struct master *master, uint32_t index, struct error *err)
     double seconds = checkpoint > 0 && checkpoint < stage->seconds ? checkpoint : stage->seconds;
     /* what may have ended earlier runs comes after what has not */
     double priority = losses_of(master->losses, index) ? 0 : stage->priority;
-    struct schedule_stage entry = {index, stage->degree, priority, stage->flops, seconds};
+    struct schedule_stage entry = {index, stage->degree, priority, stage->flops, seconds, stage->share};
     master->nothing_fits = false;
     return schedule_add(&master->schedule, &entry) == 0 ? 0 : error_set(err, "out of memory");
 }

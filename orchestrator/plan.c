@@ -10,6 +10,7 @@
 #include "orchestrator/identity.h"
 #include "orchestrator/plan_order.h"
 #include "orchestrator/plan_parts.h"
+#include "orchestrator/share.h"
 #include "workers/model.h"
 
 struct recipe plan_recipe(const struct sweep_method *method, uint32_t rate, uint64_t examples)
@@ -126,6 +127,17 @@ static size_t count_bases(struct builder *b)
     return count;
 }
 
+/* Seconds of a stage, and its share of a device. `operations`: that its device has to wait for. */
+static void predict(const struct builder *b, struct plan_stage *stage, double operations)
+{
+    const struct sweep_resources *resources = &b->sweep->resources;
+    double busy = (stage->flops + stage->recompute_flops + stage->evaluation_flops) / (b->rate * stage->degree);
+    stage->seconds = busy + operations * resources->operation_seconds;
+    if (stage->degree == 1)
+        stage->share =
+            share_of(busy, stage->seconds, stage->bytes, resources->device_bytes, resources->stages_per_device);
+}
+
 /* The chain of one model: stages (a, b] over ascending step counts. */
 static int add_trunk(struct builder *b, uint32_t model, struct error *err)
 {
@@ -164,7 +176,7 @@ static int add_trunk(struct builder *b, uint32_t model, struct error *err)
                                      .recompute = shape.recompute};
         stage->identity = identity_state(&b->trunks[model], last);
         if (shape.recompute) stage->recompute_flops = plan_pretrain_recompute(sweep, config, first, last);
-        stage->seconds = (stage->flops + stage->recompute_flops) / (b->rate * stage->degree);
+        predict(b, stage, plan_pretrain_operations(sweep, config, last - first, shape.recompute));
         *base = parent = (uint32_t)b->plan->stage_count++;
         first = last;
     }
@@ -261,7 +273,10 @@ static struct plan_stage finetune_stage(const struct builder *b, const struct gr
         .recompute = shape->recompute};
     if (test) stage.evaluation_flops += plan_generation_flops(sweep, task, model, &method, &whole);
     if (shape->recompute) stage.recompute_flops = plan_finetune_recompute(task, model, &method, &stretch);
-    stage.seconds = (stage.flops + stage.recompute_flops + stage.evaluation_flops) / (b->rate * stage.degree);
+    double checks = validations(&whole, first, last);
+    predict(b, &stage,
+            plan_finetune_operations(task, model, &method, &whole, last - first, shape->recompute) +
+                plan_evaluation_operations(sweep, task, model, &method, &whole, checks, test));
     return stage;
 }
 

@@ -37,6 +37,7 @@ struct plan_stage {
     double path_seconds;     /* longest chain from the start of this stage to the end of the tree */
     double priority;         /* in the schedule: path_seconds, or by plan_order_by_information */
     uint64_t bytes;          /* on one device */
+    uint32_t share;          /* of its device, orchestrator/share.h; 0: the whole of each */
     bool recompute;
 };
 

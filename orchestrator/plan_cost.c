@@ -1,6 +1,7 @@
 /* What a stage of the plan costs: FLOPs from the data set's mean lengths, bytes from the worker's own allocating walk,
  * devices from the bytes. */
 #include <inttypes.h>
+#include <math.h>
 
 #include "orchestrator/plan_parts.h"
 #include "workers/batch.h"
@@ -161,4 +162,49 @@ double plan_generation_flops(const struct sweep *sweep, const struct sweep_task 
     double tokens = (double)generate->beams * generate->max_new_tokens;
     return cost_flops(model, method, false, count * source, count, source) +
            cost_flops(model, method, false, count * tokens, count * tokens, 2 * (source + generate->max_new_tokens));
+}
+
+#define LAYER_OPERATIONS 12 /* of the forward pass: norms, products, rotary positions, attention, gate, sums */
+
+/* Operations of one pass over so many sequences in micro-batches. */
+static double pass(const struct model_config *model, double sequences, double length)
+{
+    double micro = fmax(ceil(sequences * length / MICRO_TOKENS), ceil(sequences / MICRO_SEQUENCES));
+    return micro * model->layers * LAYER_OPERATIONS;
+}
+
+/* Passes of a training step: forward, gradients of inputs and of weights, forward again. */
+static double training_passes(bool recompute)
+{
+    return recompute ? 4.0 : 3.0;
+}
+
+double plan_pretrain_operations(const struct sweep *sweep, const struct model_config *model, uint64_t steps,
+                                bool recompute)
+{
+    return training_passes(recompute) * (double)steps *
+           pass(model, sweep->pretrain.batch, sweep->pretrain.sequence_length);
+}
+
+double plan_finetune_operations(const struct sweep_task *task, const struct model_config *model,
+                                const struct method_config *method, const struct recipe *recipe, uint64_t steps,
+                                bool recompute)
+{
+    struct example mean = mean_example(task, SPLIT_TRAIN, method, recipe->sequence_length);
+    return training_passes(recompute) * (double)steps * pass(model, recipe->batch, mean.length);
+}
+
+double plan_evaluation_operations(const struct sweep *sweep, const struct sweep_task *task,
+                                  const struct model_config *model, const struct method_config *method,
+                                  const struct recipe *recipe, double validations, bool test)
+{
+    const struct generation_config *generate = &sweep->generate;
+    struct example valid = mean_example(task, SPLIT_VALID, method, recipe->sequence_length);
+    struct example tested = mean_example(task, SPLIT_TEST, method, recipe->sequence_length);
+    double count = validations * pass(model, split_examples(task, SPLIT_VALID, task->valid_examples), valid.length);
+    if (!test) return count;
+    count += pass(model, split_examples(task, SPLIT_TEST, task->test_examples), tested.length);
+    count += pass(model, (double)TEXT_TOKENS / TEXT_LENGTH, TEXT_LENGTH);
+    double texts = split_examples(task, SPLIT_TEST, generate->examples ? generate->examples : task->test_examples);
+    return count + generate->max_new_tokens * pass(model, texts, 1.0); /* one token at a time */
 }

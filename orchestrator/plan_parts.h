@@ -24,6 +24,17 @@ uint32_t plan_find_reference(const struct plan *plan, uint32_t method, uint32_t 
 /* Sums, longest chains and the digest over all stages; that no two stages are the same. */
 int plan_finish(struct plan *plan, struct error *err);
 
+/* Operations that a device launches one after another: in training steps (first, last], and in so many validations and,
+ * with `test`, the test, the pretraining text and what is generated. One micro-batch through one layer is a dozen. */
+double plan_pretrain_operations(const struct sweep *sweep, const struct model_config *model, uint64_t steps,
+                                bool recompute);
+double plan_finetune_operations(const struct sweep_task *task, const struct model_config *model,
+                                const struct method_config *method, const struct recipe *recipe, uint64_t steps,
+                                bool recompute);
+double plan_evaluation_operations(const struct sweep *sweep, const struct sweep_task *task,
+                                  const struct model_config *model, const struct method_config *method,
+                                  const struct recipe *recipe, double validations, bool test);
+
 /* FLOPs of training: pretraining steps (first, last]; finetuning recipe->steps. */
 double plan_pretrain_flops(const struct sweep *sweep, const struct model_config *model, uint64_t first, uint64_t last);
 double plan_finetune_flops(const struct sweep_task *task, const struct model_config *model,

@@ -28,8 +28,11 @@ struct message_hello {
 struct message_assign {
     uint32_t stage;      /* index in the plan */
     uint32_t attempt;    /* from 1 */
-    uint32_t degree;     /* devices */
+    uint32_t first;      /* device of the rank, */
+    uint32_t degree;     /* and how many from there */
     uint32_t count;      /* at the head of the message */
+    uint32_t shared;     /* 1: other stages may be on the device, or come to it */
+    uint64_t bytes;      /* of the device's memory that the stage takes */
     double hang_seconds; /* no progress for so long: the worker is ended; 0: never */
     struct digest identity;
 };
@@ -42,9 +45,7 @@ struct message_progress {
 
 struct message_outcome {
     uint32_t stage;
-    uint32_t devices_free; /* again: the worker's, with the last stage of its pack; else 0 */
-    uint32_t devices_lost; /* of these: they are set aside instead */
-    uint32_t padding;
+    uint32_t lost_device; /* of the rank, from 1: it is set aside; 0: none */
     struct stage_outcome outcome;
 };
 
@@ -56,6 +57,7 @@ struct message_start {
     char dir[PATH_MAX];
     uint32_t devices, threads; /* of a host; devices 0: all its CPUs / threads, or all its GPUs */
     int32_t gpus;              /* devices are GPUs */
+    uint64_t device_bytes;     /* that stages which share a device have together; 0: none share one */
 };
 
 #endif

@@ -1,10 +1,10 @@
-/* Ready stages to nodes: heaps by longest chain, one for each number of devices; best fit inside the nodes. */
-#include "orchestrator/schedule.h"
-
+/* Ready stages to nodes: heaps by longest chain, one for each number of devices and class of shares; their seats are
+ * orchestrator/schedule_node.c. */
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "orchestrator/schedule_node.h"
 
 void schedule_init(struct schedule *schedule)
 {
@@ -17,6 +17,8 @@ void schedule_free(struct schedule *schedule)
     for (size_t i = 0; i < schedule->degrees; i++)
         free(schedule->heaps[i].stages);
     free(schedule->heaps);
+    for (size_t i = 0; i < SCHEDULE_SHARES; i++)
+        free(schedule->shares[i].stages);
     free(schedule->late.stages);
     schedule_init(schedule);
 }
@@ -71,8 +73,22 @@ static struct schedule_stage pop(struct schedule_heap *heap)
     }
 }
 
+static bool has_share(const struct schedule_stage *stage)
+{
+    return stage->degree <= 1 && stage->share && stage->share < SHARE_WHOLE;
+}
+
+static size_t share_class(uint32_t share)
+{
+    size_t class = 0;
+    while (class + 1 < SCHEDULE_SHARES && share <= SHARE_WHOLE >> (class + 1))
+        class ++;
+    return class;
+}
+
 static int add_ready(struct schedule *schedule, const struct schedule_stage *stage)
 {
+    if (has_share(stage)) return push(&schedule->shares[share_class(stage->share)], stage);
     size_t degree = stage->degree ? stage->degree : 1;
     if (degree > schedule->degrees) {
         struct schedule_heap *grown = realloc(schedule->heaps, degree * sizeof *grown);
@@ -126,34 +142,59 @@ static const struct schedule_stage *top_in_time(struct schedule *schedule, struc
     return heap->count > 0 ? &heap->stages[0] : NULL;
 }
 
-/* The node with the fewest free devices that fits. */
-static size_t best_fit(const struct schedule_node *nodes, size_t count, uint32_t degree)
+/* What to start next, and from which heap. */
+struct choice {
+    const struct schedule_stage *stage;
+    struct schedule_heap *heap;
+};
+
+static void consider(const struct schedule *schedule, struct choice *best, const struct schedule_stage *top,
+                     struct schedule_heap *heap)
 {
-    size_t best = count;
-    for (size_t i = 0; i < count; i++)
-        if (nodes[i].free >= degree && (best == count || nodes[i].free < nodes[best].free)) best = i;
+    if (top && (!best->stage || goes_first(schedule, top, best->stage))) *best = (struct choice){top, heap};
+}
+
+/* Of the stages that need whole devices: the best that fits; and the best that does not, in *waiting. */
+static struct choice choose_whole(struct schedule *schedule, uint32_t gap, double seconds_left, struct choice *waiting)
+{
+    struct choice best = {NULL, NULL};
+    for (size_t i = 0; i < schedule->degrees; i++) {
+        struct schedule_heap *heap = &schedule->heaps[i];
+        consider(schedule, i < gap ? &best : waiting, top_in_time(schedule, heap, seconds_left), heap);
+    }
+    return best;
+}
+
+/* The same with those that need a part of a device. */
+static struct choice choose(struct schedule *schedule, const struct schedule_node *nodes, size_t node_count,
+                            double seconds_left)
+{
+    uint32_t gap = 0, shared = 0;
+    for (size_t i = 0; i < node_count; i++) {
+        if (nodes[i].gap > gap) gap = nodes[i].gap;
+        shared += nodes[i].shared;
+    }
+    struct choice waiting = {NULL, NULL}, best = choose_whole(schedule, gap, seconds_left, &waiting);
+    for (size_t i = 0; (gap || shared) && i < SCHEDULE_SHARES; i++) {
+        struct schedule_heap *heap = &schedule->shares[i];
+        const struct schedule_stage *top = top_in_time(schedule, heap, seconds_left);
+        bool fits = top && (gap || ((!waiting.stage || goes_first(schedule, top, waiting.stage)) &&
+                                    schedule_room_beside(nodes, node_count, top->share)));
+        if (fits) consider(schedule, &best, top, heap);
+    }
     return best;
 }
 
 int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t node_count, double seconds_left,
-                  struct schedule_stage *stage, size_t *node)
+                  struct schedule_stage *stage, struct schedule_seat *seat)
 {
-    uint32_t most = 0;
-    for (size_t i = 0; i < node_count; i++)
-        if (nodes[i].free > most) most = nodes[i].free;
     take_back(schedule, seconds_left);
-    const struct schedule_stage *best = NULL;
-    struct schedule_heap *from = NULL;
-    for (size_t i = 0; i < schedule->degrees && i < most; i++) {
-        const struct schedule_stage *top = top_in_time(schedule, &schedule->heaps[i], seconds_left);
-        if (!top || (best && !goes_first(schedule, top, best))) continue;
-        best = top;
-        from = &schedule->heaps[i];
-    }
-    if (!best) return 0;
-    *stage = pop(from);
-    *node = best_fit(nodes, node_count, stage->degree);
-    nodes[*node].free -= stage->degree;
+    struct choice best = choose(schedule, nodes, node_count, seconds_left);
+    if (!best.stage) return 0;
+    *stage = pop(best.heap);
+    uint32_t degree = stage->degree ? stage->degree : 1, share = has_share(stage) ? stage->share : SHARE_WHOLE;
+    if (!schedule_seat_whole(nodes, node_count, degree, share, seat))
+        schedule_seat_beside(nodes, node_count, share, seat); /* there is room: choose() has looked */
     schedule->count--;
     return 1;
 }
@@ -163,6 +204,8 @@ double schedule_longest(const struct schedule *schedule)
     double longest = 0.0;
     for (size_t i = 0; i < schedule->degrees; i++)
         if (schedule->heaps[i].count > 0) longest = fmax(longest, schedule->heaps[i].stages[0].priority);
+    for (size_t i = 0; i < SCHEDULE_SHARES; i++)
+        if (schedule->shares[i].count > 0) longest = fmax(longest, schedule->shares[i].stages[0].priority);
     for (size_t i = 0; i < schedule->late.count; i++)
         longest = fmax(longest, schedule->late.stages[i].priority);
     return longest;

@@ -9,7 +9,8 @@
 
 struct end {
     double time;
-    uint32_t stage, node;
+    uint32_t stage;
+    struct schedule_seat seat;
 };
 
 struct simulation {
@@ -47,6 +48,7 @@ static int make_ready(struct simulation *s, uint32_t index, struct error *err)
                                    .degree = stage->degree,
                                    .priority = priority(s, index),
                                    .flops = stage->flops,
+                                   .share = stage->share,
                                    .seconds = checkpoint > 0.0 ? fmin(s->left[index], checkpoint) : s->left[index]};
     s->order++;
     return schedule_add(&s->schedule, &entry) ? error_set(err, "out of memory") : 0;
@@ -58,13 +60,28 @@ static int prepare_nodes(struct simulation *s, struct error *err)
     s->nodes = calloc(o->nodes + 1, sizeof *s->nodes);
     if (!s->nodes) return error_set(err, "out of memory for %zu nodes", o->nodes);
     for (size_t i = 0; i < o->nodes; i++) {
-        uint32_t devices = o->cluster ? o->cluster[i].devices : o->devices;
-        s->nodes[i] = (struct schedule_node){devices, devices};
-        s->devices += devices;
-        if (devices > s->widest) s->widest = devices;
+        if (o->cluster ? schedule_node_copy(&s->nodes[i], &o->cluster[i])
+                       : schedule_node_init(&s->nodes[i], o->devices))
+            return error_set(err, "out of memory for %zu nodes", o->nodes);
+        s->devices += s->nodes[i].devices;
+        uint32_t widest = schedule_node_widest(&s->nodes[i]);
+        if (widest > s->widest) s->widest = widest;
     }
-    s->ends = calloc(s->devices + 1, sizeof *s->ends);
+    size_t most = s->devices * SHARE_MOST;
+    if (most > s->plan->stage_count) most = s->plan->stage_count;
+    s->ends = calloc(most + 1, sizeof *s->ends);
     return s->ends ? 0 : error_set(err, "out of memory for %zu devices", s->devices);
+}
+
+/* Of each of its devices, what a stage keeps from others; of all devices. */
+static double part(const struct plan_stage *stage)
+{
+    return stage->share ? (double)stage->share / SHARE_WHOLE : 1.0;
+}
+
+static double width(const struct plan_stage *stage)
+{
+    return stage->degree * part(stage);
 }
 
 static bool is_open(const struct simulation *s, uint32_t stage)
@@ -102,7 +119,7 @@ static int prepare_stages(struct simulation *s, struct error *err)
         s->open++;
         s->left[i] = s->options->seconds ? s->options->seconds[i] : stage->seconds;
         s->chain[i] += s->left[i];
-        s->work += s->left[i] * stage->degree;
+        s->work += s->left[i] * width(stage);
         if (stage->reference != PLAN_NONE && plan_is_tuned(stage)) {
             tails[stage->reference] = fmax(tails[stage->reference], s->chain[i]);
         } else if (stage->reference != PLAN_NONE) {
@@ -166,9 +183,9 @@ static struct end pop(struct simulation *s)
 static void place(struct simulation *s, double stop)
 {
     struct schedule_stage next;
-    size_t node;
-    while (schedule_next(&s->schedule, s->nodes, s->options->nodes, stop - s->now, &next, &node)) {
-        push(s, (struct end){s->now + s->left[next.stage], next.stage, (uint32_t)node});
+    struct schedule_seat seat;
+    while (schedule_next(&s->schedule, s->nodes, s->options->nodes, stop - s->now, &next, &seat)) {
+        push(s, (struct end){s->now + s->left[next.stage], next.stage, seat});
         s->placed++;
     }
 }
@@ -177,7 +194,7 @@ static int complete(struct simulation *s, struct error *err)
 {
     struct end end = pop(s);
     s->now = end.time;
-    s->nodes[end.node].free += s->plan->stages[end.stage].degree;
+    schedule_release(s->nodes, &end.seat);
     s->open--;
     s->done[end.stage] = 1;
     for (uint32_t child = s->first_child[end.stage]; child != PLAN_NONE; child = s->next_child[child])
@@ -197,7 +214,7 @@ static int cut(struct simulation *s, double stop, struct error *err)
 {
     while (s->running > 0) {
         struct end end = pop(s);
-        s->nodes[end.node].free += s->plan->stages[end.stage].degree;
+        schedule_release(s->nodes, &end.seat);
         s->chain[end.stage] -= s->left[end.stage] - (end.time - stop);
         s->left[end.stage] = end.time - stop;
         if (make_ready(s, end.stage, err)) return -1;
@@ -243,7 +260,7 @@ static double gang_bound(const struct simulation *s)
     for (uint32_t least = 1; least <= s->widest; least++) {
         double seconds = 0.0, places = 0.0;
         for (size_t i = 0; i < s->plan->stage_count; i++)
-            if (s->plan->stages[i].degree >= least) seconds += s->left[i];
+            if (s->plan->stages[i].degree >= least) seconds += s->left[i] * part(&s->plan->stages[i]);
         for (size_t i = 0; i < s->options->nodes; i++)
             places += s->nodes[i].devices / least;
         bound = fmax(bound, seconds / places);
@@ -252,8 +269,7 @@ static double gang_bound(const struct simulation *s)
 }
 
 struct arrival {
-    double time;
-    uint32_t degree;
+    double time, width; /* devices */
 };
 
 static int by_time(const void *a, const void *b)
@@ -273,17 +289,17 @@ static int ready_bound(const struct simulation *s, double *bound, struct error *
         for (uint32_t i = 0; i < s->plan->stage_count; i++) {
             uint32_t parent = s->plan->stages[i].parent;
             if (parent != PLAN_NONE) earliest[i] = earliest[parent] + s->left[parent];
-            if (is_open(s, i)) arrivals[count++] = (struct arrival){earliest[i], s->plan->stages[i].degree};
+            if (is_open(s, i)) arrivals[count++] = (struct arrival){earliest[i], width(&s->plan->stages[i])};
         }
         qsort(arrivals, count, sizeof *arrivals, by_time);
-        double done = 0.0, width = 0.0, now = 0.0;
-        for (size_t i = 0; i < count && width < (double)s->devices; i++) {
-            if (done + width * (arrivals[i].time - now) > s->work) break;
-            done += width * (arrivals[i].time - now);
+        double done = 0.0, busy = 0.0, now = 0.0;
+        for (size_t i = 0; i < count && busy < (double)s->devices; i++) {
+            if (done + busy * (arrivals[i].time - now) > s->work) break;
+            done += busy * (arrivals[i].time - now);
             now = arrivals[i].time;
-            width = fmin(width + arrivals[i].degree, (double)s->devices);
+            busy = fmin(busy + arrivals[i].width, (double)s->devices);
         }
-        *bound = width > 0.0 ? now + (s->work - done) / width : 0.0;
+        *bound = busy > 0.0 ? now + (s->work - done) / busy : 0.0;
     }
     int rc = arrivals && earliest ? 0 : error_set(err, "out of memory for %zu stages", s->plan->stage_count);
     free(arrivals);
@@ -316,6 +332,8 @@ int simulate(const struct plan *plan, const struct simulate_options *options, st
     double capacity = result->makespan_seconds * (double)s.devices;
     result->utilisation = capacity > 0.0 ? s.work / capacity : 0.0;
     schedule_free(&s.schedule);
+    for (size_t i = 0; s.nodes && i < options->nodes; i++)
+        schedule_node_free(&s.nodes[i]);
     free(s.nodes);
     free(s.ends);
     free(s.first_child);

@@ -30,7 +30,7 @@ struct simulate_result {
     double makespan_seconds;    /* sum over the jobs; the last one ends with its last stage */
     double lower_bound_seconds; /* the larger of all work shared evenly by the devices and the longest chain */
     double tight_bound_seconds; /* also: the gangs that fit beside each other on a node; what can be ready how early */
-    double utilisation;         /* device seconds of work over those of the makespan */
+    double utilisation;         /* device seconds of work, of a stage with a share its share, over the makespan's */
     size_t jobs, placed;        /* placed: stages, each time that they were started */
     enum schedule_order order;
 };

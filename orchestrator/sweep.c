@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "orchestrator/share.h"
 #include "orchestrator/sweep_parts.h"
 #include "workers/model.h"
 
@@ -56,6 +57,17 @@ static void read_pack(const struct config_group *group, struct sweep_resources *
                     resources->threads);
 }
 
+/* Who shares a device is chosen by its memory, which must be known. */
+static void read_sharing(const struct config_group *group, struct sweep_resources *resources)
+{
+    resources->stages_per_device = (uint32_t)config_take_uint_or(group, "stages_per_device", 1, SHARE_MOST, 1);
+    resources->operation_seconds = 1e-6 * config_take_double_or(group, "operation_microseconds", 0.0, 1e6, 0.0);
+    if (resources->operation_seconds <= 0.0 && strcmp(resources->backend, "cuda") == 0)
+        resources->operation_seconds = SWEEP_GPU_OPERATION_SECONDS;
+    if (resources->stages_per_device > 1 && !resources->device_bytes)
+        config_fail(group, "stages_per_device", "stages that share a device need device_bytes, its memory");
+}
+
 static void read_resources(const struct config_group *root, struct sweep_resources *resources)
 {
     static const char *const keys[] = {"backend",
@@ -63,6 +75,8 @@ static void read_resources(const struct config_group *root, struct sweep_resourc
                                        "threads",
                                        "devices",
                                        "device_bytes",
+                                       "stages_per_device",
+                                       "operation_microseconds",
                                        "attempts",
                                        "hang_seconds",
                                        "checkpoint_seconds",
@@ -82,6 +96,7 @@ static void read_resources(const struct config_group *root, struct sweep_resourc
     resources->threads = (uint32_t)config_take_uint_or(&group, "threads", 1, 4096, 1);
     resources->devices = (uint32_t)config_take_uint_or(&group, "devices", 0, 4096, 0);
     resources->device_bytes = config_take_uint_or(&group, "device_bytes", 0, INT64_MAX, 0);
+    read_sharing(&group, resources);
     resources->attempts = (uint32_t)config_take_uint_or(&group, "attempts", 1, 1000, 3);
     resources->hang_seconds = config_take_double_or(&group, "hang_seconds", 1.0, 1e7, 600.0);
     resources->checkpoint_seconds = config_take_double_or(&group, "checkpoint_seconds", 0.0, 1e7, 60.0);

@@ -113,13 +113,18 @@ enum sweep_recompute { RECOMPUTE_AUTO, RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
 
 #define SWEEP_PACK_AUTO 0u /* where a measurement at the start says that it pays (orchestrator/master_pack.c) */
 
+/* A GPU waits so long for an operation, unless the file says otherwise: a launch and its kernel's beginning and end. */
+#define SWEEP_GPU_OPERATION_SECONDS 10e-6
+
 struct sweep_resources {
-    char backend[16];         /* auto, cpu, cuda, reference */
-    uint32_t tensor_parallel; /* devices a stage; 0: the smallest that fits */
-    uint32_t threads;         /* matmul threads a device, CPU */
-    uint32_t devices;         /* devices a node; 0: what the node has (CPU: cores / threads) */
-    uint64_t device_bytes;    /* memory of one device; 0: not known */
-    uint32_t attempts;        /* of a stage before it is given up, in one run */
+    char backend[16];           /* auto, cpu, cuda, reference */
+    uint32_t tensor_parallel;   /* devices a stage; 0: the smallest that fits */
+    uint32_t threads;           /* matmul threads a device, CPU */
+    uint32_t devices;           /* devices a node; 0: what the node has (CPU: cores / threads) */
+    uint64_t device_bytes;      /* memory of one device; 0: not known */
+    uint32_t stages_per_device; /* at most, orchestrator/share.h; 1: none shares one */
+    double operation_seconds;   /* in which a device waits for an operation to be launched; 0: of the backend */
+    uint32_t attempts;          /* of a stage before it is given up, in one run */
     double hang_seconds, checkpoint_seconds;
     uint64_t checkpoint_steps;
     bool keep_weights;

@@ -143,6 +143,27 @@ static void bounds_know_gangs_and_starts(void **state)
     free(plan.stages);
 }
 
+static void stages_share_devices(void **state)
+{
+    (void)state;
+    struct plan plan = make(6); /* 4 quarters, 2 wholes */
+    for (int i = 0; i < 6; i++)
+        add(&plan, PLAN_NONE, 1, 10);
+    struct simulate_options options = {.nodes = 1, .devices = 1};
+    near(run(&plan, &options).makespan_seconds, 60);
+    for (int i = 0; i < 4; i++)
+        plan.stages[i].share = SHARE_WHOLE / 4;
+    struct simulate_result result = run(&plan, &options);
+    near(result.makespan_seconds, 30);
+    near(result.lower_bound_seconds, 30);
+    near(result.utilisation, 1);
+    plan.stages[3].share = SHARE_WHOLE; /* three quarters and three wholes */
+    result = run(&plan, &options);
+    near(result.makespan_seconds, 40);
+    near(result.utilisation, 37.5 / 40);
+    free(plan.stages);
+}
+
 /* Trunks with leaves of random widths and lengths. */
 static struct plan random_plan(struct random_key key, uint64_t *draw)
 {
@@ -185,7 +206,8 @@ static void random_plans_end_near_their_bounds(void **state)
         fifo_sum += fifo.makespan_seconds / ours.tight_bound_seconds;
         free(plan.stages);
     }
-    if (!(ours_sum / 200 < 1.05 && ours_sum < 0.97 * fifo_sum))
+    /* the bound does not know that gangs of all widths leave gaps between them */
+    if (!(ours_sum / 200 < 1.06 && ours_sum < 0.95 * fifo_sum))
         fail_msg("mean ratio to the bound %.3f, of a plain queue %.3f", ours_sum / 200, fifo_sum / 200);
 }
 
@@ -197,6 +219,7 @@ int main(void)
         cmocka_unit_test(jobs_that_end_lose_nothing),
         cmocka_unit_test(a_gang_that_no_node_holds_is_refused),
         cmocka_unit_test(bounds_know_gangs_and_starts),
+        cmocka_unit_test(stages_share_devices),
         cmocka_unit_test(random_plans_end_near_their_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

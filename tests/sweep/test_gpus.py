@@ -1,5 +1,6 @@
 """A node's GPUs: each worker sees its own alone, ranks share them out, and two runs on a host never share one. The GPUs are pretended: a
 plugin beside a copy of the program computes with the CPU."""
+import json
 import os
 import shutil
 import signal
@@ -86,6 +87,79 @@ class Gpus(unittest.TestCase):
         self.assertIn('draining: resources.tensor_parallel: a stage needs 1 devices on one rank, the largest rank has 0', self.place.output(dir))
         os.unlink(broken)
         self.place.run(dir)
+        self.assertFalse((harness.table(dir, 'results')['committed'] == 0).any())
+
+    def sharing(self, name, resources):
+        """The sweep file with more in its resources."""
+        path = f'{self.place.folder}/{name}.cfg'
+        with open(self.place.config) as f:
+            text = f.read()
+        with open(path, 'w') as f:
+            f.write(text.replace('threads = 1;', f'threads = 1; {resources}'))
+        return path
+
+    def most_at_once(self, dir):
+        """Stages that were running at the same time, by when they ended and how long they took."""
+        ends = [(e['finished'], -1) for e in harness.executed(dir)]
+        begins = [(e['finished'] - e['seconds'], 1) for e in harness.executed(dir)]
+        running = most = 0
+        for _, change in sorted(ends + begins):
+            running += change
+            most = max(most, running)
+        return most
+
+    def test_small_stages_share_a_gpu(self):
+        self.place.extra['CUDA_VISIBLE_DEVICES'] = '5'
+        wait = 'operation_microseconds = 1000.0;'  # beside it the products of these stages are nothing
+        alone = self.sharing('alone', f'device_bytes = 4294967296; {wait}')
+        shared = self.sharing('shared', f'stages_per_device = 3; device_bytes = 4294967296; {wait}')
+        small = self.sharing('small', f'stages_per_device = 3; device_bytes = 536870912; {wait}')
+        self.place.run(self.place.dir('alone'), config=alone)
+        self.assertEqual(len(self.visible()), 1 + 1, 'a worker, and the master\'s measurement')
+        self.assertEqual(self.most_at_once(self.place.dir('alone')), 1)
+        os.unlink(self.log)
+        self.place.run(self.place.dir('shared'), ranks=2, config=shared)  # a GPU: one rank has none
+        self.assertEqual(set(self.visible().values()), {'5'})
+        self.assertEqual(len(self.visible()), 3 + 1, 'workers on the GPU')
+        self.assertIn(self.most_at_once(self.place.dir('shared')), (2, 3))
+        os.unlink(self.log)
+        self.place.run(self.place.dir('small'), config=small)
+        self.assertEqual(len(self.visible()), 1 + 1, 'there is no memory for two processes')
+        for name in ('shared', 'small'):
+            self.assertEqual(harness.result_bytes(self.place.dir(name)), harness.result_bytes(self.place.dir('alone')))
+
+    def test_the_simulated_clock_shares_a_gpu(self):
+        def makespan(resources, wait=1000.0):
+            config = self.sharing('simulated', f'operation_microseconds = {wait}; {resources}')
+            words = ('plan', config, '--simulate', '1x1', '--rate', '1000', '--json')
+            return json.loads(self.place.call(*words).stdout)
+        alone = makespan('device_bytes = 4294967296;')
+        for most in (2, 4):
+            shared = makespan(f'stages_per_device = {most}; device_bytes = 4294967296;')
+            self.assertLess(shared['makespan_seconds'], 0.8 * alone['makespan_seconds'])
+            self.assertGreaterEqual(shared['makespan_seconds'], shared['tight_bound_seconds'])
+            self.assertGreaterEqual(shared['makespan_seconds'], alone['makespan_seconds'] / most)
+        no_memory = makespan('stages_per_device = 4; device_bytes = 536870912;')
+        self.assertEqual(no_memory['makespan_seconds'], alone['makespan_seconds'])
+        busy = [makespan(f'{text} device_bytes = 4294967296;', 0.0001) for text in ('', 'stages_per_device = 4;')]
+        self.assertEqual(busy[0]['makespan_seconds'], busy[1]['makespan_seconds'])
+
+    def test_a_shared_gpu_is_set_aside_with_all_its_places(self):
+        dir, broken = self.place.dir('r'), f'{self.place.folder}/broken'
+        shared = self.sharing('shared', 'stages_per_device = 3; device_bytes = 4294967296; operation_microseconds = 1000.0; attempts = 9;')
+        with open(shared) as f:
+            text = f.read()
+        with open(shared, 'w') as f:
+            f.write(text.replace('attempts = 3;', ''))
+        self.place.extra.update(CUDA_VISIBLE_DEVICES='5,3', FAKE_GPUS_BROKEN=broken)
+        process = self.place.start(dir, config=shared)
+        harness.wait_for(lambda: os.path.exists(f'{dir}/logs/stages.jsonl') and harness.executed(dir), what='a stage')
+        with open(broken, 'w') as f:
+            f.write('3')
+        self.assertEqual(process.wait(timeout=240), 0, self.place.output(dir))
+        failed = [e for e in harness.executed(dir) if e['status'] == 'crashed']
+        self.assertIn(len(failed), (2, 3, 4), 'attempts on the broken GPU: two, and what was beside the second')
+        self.assertRegex(self.place.output(dir), r'rank 0 on \S+ has set a device aside that failed: 1 left')
         self.assertFalse((harness.table(dir, 'results')['committed'] == 0).any())
 
     def test_refusals(self):

@@ -1,0 +1,15 @@
+/* Inside the scheduler (orchestrator/schedule.h): seats on the devices of nodes. */
+#ifndef TUNELAW_ORCHESTRATOR_SCHEDULE_NODE_H
+#define TUNELAW_ORCHESTRATOR_SCHEDULE_NODE_H
+
+#include "orchestrator/schedule.h"
+
+/* A seat on free devices side by side: on the node with the fewest free ones that has such a gap. */
+bool schedule_seat_whole(struct schedule_node *nodes, size_t node_count, uint32_t degree, uint32_t share,
+                         struct schedule_seat *seat);
+
+/* Whether there is room for a share on a device that has something on it; a seat there. */
+bool schedule_room_beside(const struct schedule_node *nodes, size_t node_count, uint32_t share);
+bool schedule_seat_beside(struct schedule_node *nodes, size_t node_count, uint32_t share, struct schedule_seat *seat);
+
+#endif
