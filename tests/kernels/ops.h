@@ -50,6 +50,11 @@ struct op {
     bool flops;
 };
 
+struct op_list {
+    const struct op *ops;
+    size_t count;
+};
+
 struct shape {
     const char *op;
     size_t p[PARAMETERS];
@@ -69,14 +74,13 @@ struct random_shape {
     void (*tidy)(size_t p[PARAMETERS]);
 };
 
-extern const struct op ops[];
-extern const size_t op_count;
 extern const struct shape test_shapes[], perf_shapes[];
 extern const struct nan_case nan_cases[];
 extern const struct random_shape random_shapes[];
 extern const size_t random_shape_count;
 extern const size_t test_shape_count, perf_shape_count, nan_case_count;
 
+const struct op *op_at(size_t number); /* NULL behind the last one */
 const struct op *op_find(const char *name);
 bool op_there(const struct op *op, const struct kernels *k);
 

@@ -1,4 +1,4 @@
-/* Shapes that are drawn: what the sizes mean is said in ops_cases.c. */
+/* Shapes that are drawn: what the sizes mean is said in the files of operations. */
 #include "tests/kernels/ops.h"
 
 static size_t least(size_t a, size_t b)

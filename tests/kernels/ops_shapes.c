@@ -1,4 +1,4 @@
-/* The shapes that the operations are tested and measured at: what the sizes mean is said in ops_cases.c. */
+/* The shapes that the operations are tested and measured at: what the sizes mean is said in the files of operations. */
 #include "tests/kernels/ops.h"
 
 const struct shape test_shapes[] = {

@@ -166,9 +166,9 @@ static int run_missing(void)
 {
     int missing = 0;
     for (size_t b = 0; b < backend_count; b++) {
-        for (size_t i = 0; i < op_count; i++) {
-            if (!op_wanted(ops[i].name) || op_there(&ops[i], backends[b])) continue;
-            printf("missing %-10s %s\n", backends[b]->name, ops[i].name);
+        for (size_t i = 0; op_at(i); i++) {
+            if (!op_wanted(op_at(i)->name) || op_there(op_at(i), backends[b])) continue;
+            printf("missing %-10s %s\n", backends[b]->name, op_at(i)->name);
             missing++;
         }
     }
@@ -176,28 +176,29 @@ static int run_missing(void)
 }
 
 /* A line a backend, then one for each operation that it lacks. A plugin without all of them is not used. */
+static void support_of(const char *name)
+{
+    struct error err, none;
+    char library[64] = "";
+    const struct kernels *k = kernels_find(name, &err), *table = k;
+    const struct kernels_plugin *plugin = k || strcmp(name, "cuda") ? NULL : plugin_load(&none);
+    if (plugin) table = plugin->kernels;
+    size_t count = 0, all = 0;
+    for (; op_at(all); all++)
+        count += table && op_there(op_at(all), table);
+    if (k) kernels_library(k, library, sizeof library);
+    const char *bf16 = !k ? "" : kernels_fast_bf16(k) ? "; bf16 arithmetic" : "; bf16 by rounding";
+    printf("support: %s: %zu of %zu operations%s%s%s\n", name, count, all, k ? "" : "; ", k ? "" : err.text, bf16);
+    if (k) printf("support: %s: matrix products by %s\n", name, library);
+    for (size_t o = 0; table && o < all; o++)
+        if (!op_there(op_at(o), table)) printf("support: %s: no %s\n", name, op_at(o)->name);
+}
+
 static int run_support(void)
 {
-    const char *names[] = {"reference", "cpu", "cuda"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        struct error err, none;
-        char library[64] = "";
-        const struct kernels *k = kernels_find(names[i], &err), *table = k;
-        const struct kernels_plugin *plugin = k || i != 2 ? NULL : plugin_load(&none);
-        if (plugin) table = plugin->kernels;
-        size_t count = 0;
-        for (size_t o = 0; table && o < op_count; o++)
-            count += op_there(&ops[o], table);
-        if (k) kernels_library(k, library, sizeof library);
-        printf("support: %s: %zu of %zu operations%s%s%s\n", names[i], count, op_count, k ? "" : "; ",
-               k ? "" : err.text,
-               k && kernels_fast_bf16(k) ? "; bf16 arithmetic"
-               : k                       ? "; bf16 by rounding"
-                                         : "");
-        if (k) printf("support: %s: matrix products by %s\n", names[i], library);
-        for (size_t o = 0; table && o < op_count; o++)
-            if (!op_there(&ops[o], table)) printf("support: %s: no %s\n", names[i], ops[o].name);
-    }
+    support_of("reference");
+    support_of("cpu");
+    support_of("cuda");
     return 0;
 }
 
