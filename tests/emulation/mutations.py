@@ -20,6 +20,8 @@ MUTATIONS = [
      "sums square_sums"),
     ("cuda.cuh", "int offset = 16; offset > 0; offset /= 2)\n        x = fmaxf", "int offset = 8; offset > 0; offset /= 2)\n"
      "        x = fmaxf", "cross_entropy", "cross_entropy_partial"),
+    ("cuda.cuh", "return __float2bfloat16(x);", "return __ushort_as_bfloat16((unsigned short)(__float_as_uint(x) >> 16));",
+     "elements", "swiglu_forward"),
     ("columns.cuh", "row += COLUMN_WARPS)", "row += COLUMN_WARPS + 1)", "columns", "bias_backward"),
     ("columns.cuh", "= sums.x[n];\n        __syncthreads();", "= sums.x[n];", "columns", "bias_backward"),
     ("columns.cuh", "double sum = sums.add ? sums.out[n][column] : 0;", "double sum = 0;", "norms", "rms_norm_backward"),
