@@ -56,6 +56,15 @@ void collective_abort(struct collective_group *group)
     pthread_mutex_unlock(&group->mutex);
 }
 
+bool collective_aborted(const struct collective *c)
+{
+    if (c->size == 1) return false;
+    pthread_mutex_lock(&c->group->mutex);
+    bool aborted = c->group->aborted;
+    pthread_mutex_unlock(&c->group->mutex);
+    return aborted;
+}
+
 static void pause_briefly(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

@@ -7,6 +7,7 @@
 #ifndef TUNELAW_KERNELS_COLLECTIVE_H
 #define TUNELAW_KERNELS_COLLECTIVE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "io/error.h"
@@ -20,6 +21,9 @@ struct collective {
     struct collective_group *group;
     int rank, size;
 };
+
+/* Whether the gang is aborted: for waits that are not in here. */
+bool collective_aborted(const struct collective *c);
 
 /* x[n] = sum over ranks of x[n], in place. A size of 1 returns at once. 0 or -1 (aborted). */
 int collective_sum(const struct collective *c, size_t n, float *x);

@@ -5,11 +5,16 @@
 
 #include "kernels/cpu/onednn.h"
 #include "kernels/kernels.h"
+#include "kernels/plugin.h"
 
 void kernels_library(const struct kernels *kernels, char *out, size_t size)
 {
     char version[16] = "";
-    if (strcmp(kernels->name, "cpu") != 0) {
+    if (strcmp(kernels->name, "cuda") == 0) {
+        const struct kernels_plugin *plugin = plugin_load(NULL);
+        snprintf(out, size, "%s", "cublaslt");
+        if (plugin && plugin->library) plugin->library(out, size);
+    } else if (strcmp(kernels->name, "cpu") != 0) {
         snprintf(out, size, "%s", "plain");
     } else if (onednn_built()) {
         onednn_version(out, size);

@@ -7,12 +7,15 @@
 
 #define KERNELS_PLUGIN_FILE "libkernels_cuda.so"
 #define KERNELS_PLUGIN_SYMBOL "tunelaw_kernels_plugin"
-#define KERNELS_PLUGIN_ABI 1 /* of this struct */
+#define KERNELS_PLUGIN_ABI 2 /* of this struct */
 
 struct kernels_plugin_device {
     char name[256];
+    char uuid[48];    /* "GPU-..." as in CUDA_VISIBLE_DEVICES */
+    char driver[32];  /* version of the driver, by NVML; "" where that cannot be asked */
     uint64_t memory;  /* bytes */
     int major, minor; /* compute capability */
+    int multiprocessors;
 };
 
 struct kernels_plugin {
@@ -21,8 +24,9 @@ struct kernels_plugin {
     /* The devices of this machine, at most `capacity` of them described: how many there are, or -1 with *err saying
      * why. */
     int (*probe)(struct kernels_plugin_device *devices, int capacity, struct error *err);
-    /* Operations that are not there yet are NULL. */
     const struct kernels *kernels;
+    /* The library behind matrix products, "cublaslt-13.1.0"; "" where it cannot be loaded. Cut at `size`. */
+    void (*library)(char *out, size_t size);
 };
 
 #endif

@@ -132,12 +132,10 @@ void cuda_sums(struct device *device, size_t count, const struct span *spans, bo
         entries[i] = {spans[i].x, spans[i].n, chunks};
         chunks += (spans[i].n + CHUNK - 1) / CHUNK;
     }
+    std::fill(out, out + count, NAN); /* what a device that has failed says */
     const span_entry *there = send(device, entries);
     results room = results_of(device, chunks, count);
-    if (!there || !room.out) {
-        std::fill(out, out + count, NAN);
-        return;
-    }
+    if (!there || !room.out) return;
     launch(device, sum_chunks, grid_of(chunks), THREADS, ROOM, chunks, count, there, squares, room.partials);
     launch(device, join_chunks<span_entry>, grid_of((count + 7) / 8), THREADS, 0, chunks, count, there, room.partials,
            room.out);
@@ -156,12 +154,10 @@ void cuda_adafactor_squares(struct device *device, size_t count, const struct fa
         entries[i] = {t.gradient, t.row, t.column, t.rows, t.columns, rows, chunks, t.row_mean};
         chunks += (t.rows + rows - 1) / rows;
     }
+    std::fill(out, out + count, NAN);
     const factored_entry *there = send(device, entries);
     results room = results_of(device, chunks, count);
-    if (!there || !room.out) {
-        std::fill(out, out + count, NAN);
-        return;
-    }
+    if (!there || !room.out) return;
     launch(device, factored_chunks, grid_of(chunks), THREADS, ROOM, chunks, count, there, gradient_scale,
            room.partials);
     launch(device, join_chunks<factored_entry>, grid_of((count + 7) / 8), THREADS, 0, chunks, count, there,

@@ -1,0 +1,371 @@
+/* Devices and their memory.
+ *
+ * One host thread a device, one stream for all it computes and another for sums over the gang. Nothing waits but
+ * to_host, download, synchronise, and a copy to the device that finds RING bytes of earlier ones still on their way.
+ * Memory is taken when a stage begins; scratch and rings grow in its first steps. The first error stays: what follows
+ * is skipped, and synchronise tells it. */
+#include "kernels/cuda/device.cuh"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace
+{
+
+constexpr size_t RING = (size_t)32 << 20, CONSTANTS = (size_t)8 << 20, ANSWER = (size_t)1 << 20, ALIGNMENT = 256;
+constexpr size_t PIECE = (size_t)1 << 22; /* elements that are converted at a time */
+constexpr int OLDEST_MAJOR = 8;           /* compute capability */
+
+size_t aligned(size_t bytes)
+{
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+int fail(struct error *err, int index, const char *what, cudaError_t code)
+{
+    bool memory = code == cudaErrorMemoryAllocation;
+    cudaGetLastError(); /* what was told is not told again */
+    if (err)
+        snprintf(err->text, sizeof err->text, "device %d: %s: %s: %s (%s)", index,
+                 memory ? "out of memory" : DEVICE_FAILED, what, cudaGetErrorString(code), cudaGetErrorName(code));
+    return -1;
+}
+
+int ring_create(struct ring *ring, size_t size, bool mirrored, int index, struct error *err)
+{
+    ring->size = size;
+    cudaError_t code = cudaMallocHost(reinterpret_cast<void **>(&ring->host), size);
+    if (code == cudaSuccess && mirrored) code = cudaMalloc(reinterpret_cast<void **>(&ring->mirror), size);
+    return code == cudaSuccess ? 0 : fail(err, index, "memory for transfers", code);
+}
+
+void ring_destroy(struct ring *ring)
+{
+    for (const struct ring::use &use : ring->uses)
+        cudaEventDestroy(use.done);
+    for (cudaEvent_t event : ring->spare)
+        cudaEventDestroy(event);
+    cudaFreeHost(ring->host);
+    cudaFree(ring->mirror);
+}
+
+/* The next `bytes` in one piece, at most the ring's size; waits for copies that still leave from there. */
+unsigned char *ring_take(struct device *device, struct ring *ring, size_t bytes)
+{
+    if (ring->head + bytes > ring->size) ring->head = 0;
+    size_t begin = ring->head, end = begin + bytes;
+    while (!ring->uses.empty()) {
+        struct ring::use &oldest = ring->uses.front();
+        bool overlaps = oldest.begin < end && begin < oldest.end;
+        if (!overlaps && cudaEventQuery(oldest.done) == cudaErrorNotReady) break;
+        device_note(device, overlaps ? cudaEventSynchronize(oldest.done) : cudaSuccess);
+        ring->spare.push_back(oldest.done);
+        ring->uses.pop_front();
+    }
+    ring->head = aligned(end);
+    return ring->host + begin;
+}
+
+/* The copy from there has been given to the stream. */
+void ring_given(struct device *device, struct ring *ring, const unsigned char *place, size_t bytes)
+{
+    cudaEvent_t event = nullptr;
+    if (ring->spare.empty()) {
+        device_note(device, cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    } else {
+        event = ring->spare.front();
+        ring->spare.pop_front();
+    }
+    if (!event) return;
+    device_note(device, cudaEventRecord(event, device->stream));
+    size_t begin = (size_t)(place - ring->host);
+    ring->uses.push_back({begin, begin + bytes, event});
+}
+
+/* Which GPU an index means. Ranks share GPUs only where a test asks for it. */
+int find_gpu(int index, int *gpu, struct error *err)
+{
+    int count = 0;
+    cudaError_t code = cudaGetDeviceCount(&count);
+    const char *share = getenv("TUNELAW_SHARE_GPU");
+    if (code != cudaSuccess) return fail(err, index, "no usable GPU", code);
+    *gpu = share && strcmp(share, "1") == 0 && count > 0 ? index % count : index;
+    if (*gpu < count) return 0;
+    if (err)
+        snprintf(err->text, sizeof err->text,
+                 "device %d: " DEVICE_FAILED ": this process sees %d GPU%s (TUNELAW_SHARE_GPU=1 lets ranks share one, "
+                 "for tests)",
+                 index, count, count == 1 ? "" : "s");
+    return -1;
+}
+
+int open_gpu(struct device *device, int gpu, struct error *err)
+{
+    cudaDeviceProp properties;
+    cudaError_t code = cudaSetDevice(gpu);
+    if (code == cudaSuccess) code = cudaGetDeviceProperties(&properties, gpu);
+    if (code != cudaSuccess) return fail(err, gpu, "it cannot be used", code);
+    if (properties.major < OLDEST_MAJOR) {
+        if (err)
+            snprintf(err->text, sizeof err->text,
+                     "device %d: " DEVICE_FAILED ": %s has compute capability %d.%d; needed: %d.0 or later", gpu,
+                     properties.name, properties.major, properties.minor, OLDEST_MAJOR);
+        return -1;
+    }
+    device->index = gpu;
+    device->multiprocessors = (unsigned)properties.multiProcessorCount;
+    code = cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
+    if (code == cudaSuccess) code = cudaStreamCreateWithFlags(&device->communication, cudaStreamNonBlocking);
+    if (code == cudaSuccess) code = cudaMallocHost(reinterpret_cast<void **>(&device->answer), ANSWER);
+    if (code != cudaSuccess) return fail(err, gpu, "streams", code);
+    if (ring_create(&device->input, RING, false, gpu, err)) return -1;
+    return ring_create(&device->constants, CONSTANTS, true, gpu, err);
+}
+
+__global__ void from_floats(size_t n, const float *from, bf16 *to)
+{
+    size_t stride = (size_t)gridDim.x * blockDim.x;
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride)
+        to[i] = rounded<bf16>(from[i]);
+}
+
+__global__ void to_floats(size_t n, const bf16 *from, float *to)
+{
+    size_t stride = (size_t)gridDim.x * blockDim.x;
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < n; i += stride)
+        to[i] = number(from[i]);
+}
+
+unsigned grid_of(const struct device *device, size_t n)
+{
+    return (unsigned)std::min((n + 255) / 256, 16 * (size_t)device->multiprocessors);
+}
+
+} // namespace
+
+enum precision device_precision(const struct device *device)
+{
+    return device->precision;
+}
+
+cudaStream_t device_stream(const struct device *device)
+{
+    return device->stream;
+}
+
+unsigned device_multiprocessors(const struct device *device)
+{
+    return device->multiprocessors;
+}
+
+void device_note(struct device *device, cudaError_t code)
+{
+    if (code != cudaSuccess && device->error == cudaSuccess) device->error = code;
+}
+
+void device_fail(struct device *device, const char *what)
+{
+    if (!device_failed(device)) device->also = what;
+}
+
+bool device_failed(const struct device *device)
+{
+    return device->error != cudaSuccess || device->also;
+}
+
+void *device_scratch(struct device *device, size_t bytes)
+{
+    if (device_failed(device)) return nullptr;
+    if (bytes <= device->scratch_bytes) return device->scratch;
+    device_note(device, cudaFree(device->scratch)); /* waits for what still uses it */
+    device->scratch = nullptr;
+    device->scratch_bytes = 0;
+    cudaError_t code = cudaMalloc(&device->scratch, bytes);
+    device_note(device, code);
+    if (code == cudaSuccess) device->scratch_bytes = bytes;
+    return device->scratch;
+}
+
+const void *device_constants(struct device *device, const void *from, size_t bytes)
+{
+    struct ring *ring = &device->constants;
+    if (device_failed(device)) return nullptr;
+    if (bytes > ring->size) { /* a model of some ten thousand tensors: once */
+        struct error none;
+        device_note(device, cudaStreamSynchronize(device->stream));
+        ring_destroy(ring);
+        *ring = {};
+        if (ring_create(ring, 2 * aligned(bytes), true, device->index, &none)) {
+            device_note(device, cudaErrorMemoryAllocation);
+            return nullptr;
+        }
+    }
+    unsigned char *place = ring_take(device, ring, bytes), *mirror = ring->mirror + (place - ring->host);
+    memcpy(place, from, bytes);
+    device_note(device, cudaMemcpyAsync(mirror, place, bytes, cudaMemcpyHostToDevice, device->stream));
+    ring_given(device, ring, place, bytes);
+    return mirror;
+}
+
+struct device *cuda_device_create(int index, int threads, struct error *err)
+{
+    (void)threads; /* of the host */
+    int gpu;
+    if (find_gpu(index, &gpu, err)) return nullptr;
+    struct device *device = new (std::nothrow) struct device();
+    if (!device) {
+        if (err) snprintf(err->text, sizeof err->text, "out of memory");
+        return nullptr;
+    }
+    if (open_gpu(device, gpu, err) || products_create(device, err)) {
+        cuda_device_destroy(device);
+        return nullptr;
+    }
+    return device;
+}
+
+void cuda_device_destroy(struct device *device)
+{
+    if (!device) return;
+    gang_destroy(device);
+    products_destroy(device);
+    ring_destroy(&device->input);
+    ring_destroy(&device->constants);
+    cudaFree(device->scratch);
+    cudaFreeHost(device->answer);
+    if (device->communication) cudaStreamDestroy(device->communication);
+    if (device->stream) cudaStreamDestroy(device->stream);
+    cudaGetLastError();
+    delete device;
+}
+
+void *cuda_allocate(struct device *device, size_t bytes, struct error *err)
+{
+    void *memory = nullptr;
+    size_t size = std::max(bytes, (size_t)1);
+    cudaError_t code = cudaMalloc(&memory, size);
+    if (code == cudaErrorMemoryAllocation) {
+        size_t left = 0, all = 0;
+        cudaGetLastError();
+        cudaMemGetInfo(&left, &all);
+        if (err)
+            snprintf(err->text, sizeof err->text,
+                     "device %d: out of memory: %.1f MiB could not be had, %.1f of %.1f are free", device->index,
+                     (double)bytes / 0x1p20, (double)left / 0x1p20, (double)all / 0x1p20);
+        return nullptr;
+    }
+    if (code == cudaSuccess) code = cudaMemsetAsync(memory, 0, size, device->stream);
+    if (code == cudaSuccess) return memory;
+    fail(err, device->index, "memory", code);
+    cudaFree(memory);
+    return nullptr;
+}
+
+void cuda_release(struct device *device, void *memory)
+{
+    device_note(device, cudaFree(memory)); /* waits for what still uses it */
+}
+
+void cuda_to_device(struct device *device, void *to, const void *from, size_t bytes)
+{
+    for (size_t done = 0; done < bytes && !device_failed(device);) {
+        size_t piece = std::min(bytes - done, device->input.size / 4); /* some on their way while one is filled */
+        unsigned char *place = ring_take(device, &device->input, piece);
+        memcpy(place, static_cast<const unsigned char *>(from) + done, piece);
+        device_note(device, cudaMemcpyAsync(static_cast<unsigned char *>(to) + done, place, piece,
+                                            cudaMemcpyHostToDevice, device->stream));
+        ring_given(device, &device->input, place, piece);
+        done += piece;
+    }
+}
+
+void cuda_to_host(struct device *device, void *to, const void *from, size_t bytes)
+{
+    for (size_t done = 0; done < bytes && !device_failed(device);) {
+        size_t piece = std::min(bytes - done, ANSWER);
+        device_note(device, cudaMemcpyAsync(device->answer, static_cast<const unsigned char *>(from) + done, piece,
+                                            cudaMemcpyDeviceToHost, device->stream));
+        if (device_wait(device)) return;
+        memcpy(static_cast<unsigned char *>(to) + done, device->answer, piece);
+        done += piece;
+    }
+}
+
+int device_wait(struct device *device)
+{
+    cudaError_t code;
+    if (!device->gang) {
+        code = cudaStreamSynchronize(device->stream);
+    } else {
+        while ((code = cudaStreamQuery(device->stream)) == cudaErrorNotReady)
+            if (!gang_alive(device)) break;
+    }
+    device_note(device, code == cudaErrorNotReady ? cudaSuccess : code);
+    return device_failed(device) ? -1 : 0;
+}
+
+int cuda_synchronise(struct device *device, struct error *err)
+{
+    if (!device_failed(device)) device_wait(device);
+    device_note(device, cudaGetLastError());
+    if (!device_failed(device)) return 0;
+    if (device->also) {
+        if (err) snprintf(err->text, sizeof err->text, "device %d: " DEVICE_FAILED ": %s", device->index, device->also);
+        return -1;
+    }
+    return fail(err, device->index, "an operation", device->error);
+}
+
+void cuda_set_precision(struct device *device, enum precision precision)
+{
+    device->precision = precision;
+}
+
+size_t cuda_element_bytes(const struct device *device)
+{
+    return device->precision == PRECISION_BF16 ? sizeof(bf16) : sizeof(float);
+}
+
+void cuda_upload(struct device *device, size_t n, const float *from, real *to)
+{
+    if (device->precision != PRECISION_BF16) {
+        cuda_to_device(device, to, from, n * sizeof(float));
+        return;
+    }
+    for (size_t done = 0; done < n; done += PIECE) {
+        size_t piece = std::min(n - done, PIECE);
+        float *floats = static_cast<float *>(device_scratch(device, piece * sizeof(float)));
+        if (!floats) return;
+        cuda_to_device(device, floats, from + done, piece * sizeof(float));
+        launch(device, from_floats, grid_of(device, piece), 256, 0, piece, floats, as<bf16>(to) + done);
+    }
+}
+
+void cuda_download(struct device *device, size_t n, const real *from, float *to)
+{
+    if (device->precision != PRECISION_BF16) {
+        cuda_to_host(device, to, from, n * sizeof(float));
+        return;
+    }
+    for (size_t done = 0; done < n; done += PIECE) {
+        size_t piece = std::min(n - done, PIECE);
+        float *floats = static_cast<float *>(device_scratch(device, piece * sizeof(float)));
+        if (!floats) return;
+        launch(device, to_floats, grid_of(device, piece), 256, 0, piece, as<bf16>(from) + done, floats);
+        cuda_to_host(device, to + done, floats, piece * sizeof(float));
+    }
+}
+
+void cuda_zero(struct device *device, size_t bytes, void *x)
+{
+    if (bytes) device_note(device, cudaMemsetAsync(x, 0, bytes, device->stream));
+}
+
+void cuda_copy(struct device *device, size_t bytes, const void *x, void *y)
+{
+    if (bytes) device_note(device, cudaMemcpyAsync(y, x, bytes, cudaMemcpyDeviceToDevice, device->stream));
+}

@@ -1,0 +1,53 @@
+/* The device itself, for the files that only a GPU can run: device.cu, matmul.cu, gang.cu. */
+#ifndef TUNELAW_KERNELS_CUDA_DEVICE_CUH
+#define TUNELAW_KERNELS_CUDA_DEVICE_CUH
+
+#include <deque>
+
+#include "kernels/cuda/cuda.cuh"
+
+/* Pinned host memory that copies leave from, used round and round: a place is taken again when its copy is done. With a
+ * mirror in device memory it hands lists to kernels; there the stream keeps the order. */
+struct ring {
+    unsigned char *host, *mirror; /* mirror: NULL without */
+    size_t size, head;
+    struct use {
+        size_t begin, end;
+        cudaEvent_t done;
+    };
+    std::deque<use> uses; /* oldest first */
+    std::deque<cudaEvent_t> spare;
+};
+
+struct products; /* matmul.cu */
+struct gang;     /* gang.cu */
+
+struct device {
+    int index; /* of the GPU */
+    enum precision precision;
+    unsigned multiprocessors;
+    cudaStream_t stream, communication;
+    cudaError_t error; /* the first one */
+    const char *also;  /* what a library said, where CUDA itself said nothing; else NULL */
+    struct ring input, constants;
+    unsigned char *answer; /* pinned, ANSWER bytes: small results */
+    void *scratch;
+    size_t scratch_bytes;
+    struct products *products;
+    struct gang *gang; /* NULL: no sum over ranks yet */
+};
+
+/* A library failed. The text is a constant. */
+void device_fail(struct device *device, const char *what);
+bool device_failed(const struct device *device);
+/* Wait for the stream: 0 or -1. A gang whose other ranks have failed ends the wait. */
+int device_wait(struct device *device);
+
+int products_create(struct device *device, struct error *err);
+void products_destroy(struct device *device);
+void products_library(char *out, size_t size); /* as struct kernels_plugin says */
+void gang_destroy(struct device *device);
+/* false: the gang is broken, and what the stream still waits for will not come; it has been told so. */
+bool gang_alive(struct device *device);
+
+#endif

@@ -1,0 +1,249 @@
+/* Sums over the devices of a gang: by NCCL where every rank has a GPU of its own, else through the host.
+ *
+ * NCCL is loaded at the first sum. The ranks find each other through the host's collectives: rank 0's identity, and
+ * which GPU each has; where any rank cannot use NCCL, all go through the host. NCCL_ALGO and NCCL_PROTO are set to Ring
+ * and Simple, where the environment does not say otherwise, so that sums have one order. TUNELAW_HOST_COLLECTIVES=1:
+ * through the host always.
+ *
+ * A rank that fails aborts the gang (kernels/collective.h). The others may then wait on their stream for a sum that
+ * does not come: whoever waits looks for that, and ends the communicator, which lets the stream go on. */
+#include <nccl.h>
+#include <pthread.h>
+#include <sched.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/libraries.cuh"
+
+namespace
+{
+
+#define NCCL_FILE "libnccl.so.2"
+#define NCCL_FUNCTIONS(X)                                                                                              \
+    X(ncclGetUniqueId)                                                                                                 \
+    X(ncclCommInitRank)                                                                                                \
+    X(ncclCommDestroy)                                                                                                 \
+    X(ncclCommAbort)                                                                                                   \
+    X(ncclCommGetAsyncError)                                                                                           \
+    X(ncclAllReduce)                                                                                                   \
+    X(ncclAllGather)
+
+struct functions {
+#define FIELD(name) decltype(::name) *name;
+    NCCL_FUNCTIONS(FIELD)
+#undef FIELD
+};
+
+struct functions call; /* of the process */
+bool loaded;
+pthread_once_t once = PTHREAD_ONCE_INIT;
+
+void load_once()
+{
+    struct library library = {};
+    setenv("NCCL_ALGO", "Ring", 0);
+    setenv("NCCL_PROTO", "Simple", 0);
+    if (library_open(&library, NCCL_FILE, nullptr)) return;
+#define FIND(name) library_find(&library, #name, &call.name);
+    NCCL_FUNCTIONS(FIND)
+#undef FIND
+    loaded = !library.missing;
+}
+
+bool wanted()
+{
+    const char *host = getenv("TUNELAW_HOST_COLLECTIVES");
+    pthread_once(&once, load_once);
+    return loaded && !(host && strcmp(host, "1") == 0);
+}
+
+} // namespace
+
+struct gang {
+    struct collective collective;
+    ncclComm_t communicator; /* NULL: through the host */
+    cudaEvent_t ready, done; /* of the stream of what is computed, and of the sum beside it */
+    bool beside;             /* a sum is on its way there */
+    std::vector<float> host;
+};
+
+namespace
+{
+
+/* What a rank tells the others, as the words of floats, which the host's gather only copies. */
+struct greeting {
+    ncclUniqueId identity; /* of rank 0 */
+    cudaUUID_t gpu;
+    uint32_t able;
+};
+constexpr size_t WORDS = (sizeof(greeting) + sizeof(float) - 1) / sizeof(float);
+
+/* The same answer on every rank. */
+bool all_able(const std::vector<greeting> &all)
+{
+    for (size_t i = 0; i < all.size(); i++) {
+        if (!all[i].able) return false;
+        for (size_t j = 0; j < i; j++)
+            if (memcmp(&all[i].gpu, &all[j].gpu, sizeof all[i].gpu) == 0) return false;
+    }
+    return true;
+}
+
+/* 0, or -1: a rank has failed. */
+int meet(struct device *device, struct gang *gang)
+{
+    const struct collective *c = &gang->collective;
+    greeting mine = {};
+    cudaDeviceProp properties;
+    mine.able = wanted() && cudaGetDeviceProperties(&properties, device->index) == cudaSuccess;
+    if (mine.able) mine.gpu = properties.uuid;
+    if (mine.able && c->rank == 0 && call.ncclGetUniqueId(&mine.identity)) mine.able = 0;
+    std::vector<float> words(WORDS), others(WORDS * (size_t)c->size);
+    memcpy(words.data(), &mine, sizeof mine);
+    if (collective_gather(c, WORDS, words.data(), others.data())) return -1;
+    std::vector<greeting> all((size_t)c->size);
+    for (size_t i = 0; i < all.size(); i++)
+        memcpy(&all[i], others.data() + i * WORDS, sizeof all[i]);
+    if (!all_able(all)) return 0;
+    if (call.ncclCommInitRank(&gang->communicator, c->size, all[0].identity, c->rank)) {
+        device_fail(device, "NCCL could not join the gang's devices");
+        return -1;
+    }
+    return 0;
+}
+
+/* At the first sum of a stage. */
+struct gang *gang_of(struct device *device, const struct collective *c)
+{
+    if (device->gang) return device->gang;
+    struct gang *gang = new (std::nothrow) struct gang();
+    if (!gang) return nullptr;
+    gang->collective = *c;
+    device_note(device, cudaEventCreateWithFlags(&gang->ready, cudaEventDisableTiming));
+    device_note(device, cudaEventCreateWithFlags(&gang->done, cudaEventDisableTiming));
+    device->gang = gang;
+    return device_failed(device) || meet(device, gang) ? nullptr : gang;
+}
+
+int failed(struct device *device, ncclResult_t result)
+{
+    if (result != ncclSuccess) device_fail(device, "a sum of NCCL over the gang");
+    return result == ncclSuccess ? 0 : -1;
+}
+
+int through_host(struct device *device, struct gang *gang, size_t n, float *floats, real *reals)
+{
+    gang->host.resize(n);
+    float *host = gang->host.data();
+    if (floats)
+        cuda_to_host(device, host, floats, n * sizeof(float));
+    else
+        cuda_download(device, n, reals, host);
+    if (device_failed(device) || collective_sum(&gang->collective, n, host)) return -1;
+    if (floats)
+        cuda_to_device(device, floats, host, n * sizeof(float));
+    else
+        cuda_upload(device, n, host, reals);
+    return 0;
+}
+
+ncclDataType_t storage(const struct device *device)
+{
+    return device->precision == PRECISION_BF16 ? ncclBfloat16 : ncclFloat;
+}
+
+} // namespace
+
+bool gang_alive(struct device *device)
+{
+    struct gang *gang = device->gang;
+    ncclResult_t state = ncclSuccess;
+    sched_yield();
+    if (!gang->communicator) return true;
+    if (!collective_aborted(&gang->collective) &&
+        (call.ncclCommGetAsyncError(gang->communicator, &state) || state == ncclSuccess))
+        return true;
+    call.ncclCommAbort(gang->communicator);
+    gang->communicator = nullptr;
+    device_fail(device, "another device of the gang failed");
+    cudaStreamSynchronize(device->stream); /* the aborted sums have let go of it */
+    return false;
+}
+
+void gang_destroy(struct device *device)
+{
+    struct gang *gang = device->gang;
+    if (!gang) return;
+    if (gang->communicator && (device_failed(device) || collective_aborted(&gang->collective)))
+        call.ncclCommAbort(gang->communicator);
+    else if (gang->communicator)
+        call.ncclCommDestroy(gang->communicator);
+    if (gang->ready) cudaEventDestroy(gang->ready);
+    if (gang->done) cudaEventDestroy(gang->done);
+    delete gang;
+    device->gang = nullptr;
+}
+
+int cuda_sum_ranks(struct device *device, const struct collective *c, size_t n, real *x)
+{
+    if (c->size == 1 || n == 0) return 0;
+    struct gang *gang = gang_of(device, c);
+    if (!gang) return -1;
+    if (!gang->communicator) return through_host(device, gang, n, nullptr, x);
+    return failed(device, call.ncclAllReduce(x, x, n, storage(device), ncclSum, gang->communicator, device->stream));
+}
+
+int cuda_sum_ranks_floats(struct device *device, const struct collective *c, size_t n, float *x)
+{
+    if (c->size == 1 || n == 0) return 0;
+    struct gang *gang = gang_of(device, c);
+    if (!gang) return -1;
+    if (!gang->communicator) return through_host(device, gang, n, x, nullptr);
+    return failed(device, call.ncclAllReduce(x, x, n, ncclFloat, ncclSum, gang->communicator, device->stream));
+}
+
+int cuda_sum_ranks_begin(struct device *device, const struct collective *c, size_t n, real *x)
+{
+    if (c->size == 1 || n == 0) return 0;
+    struct gang *gang = gang_of(device, c);
+    if (!gang) return -1;
+    if (!gang->communicator) return through_host(device, gang, n, nullptr, x);
+    device_note(device, cudaEventRecord(gang->ready, device->stream));
+    device_note(device, cudaStreamWaitEvent(device->communication, gang->ready, 0));
+    ncclResult_t result =
+        call.ncclAllReduce(x, x, n, storage(device), ncclSum, gang->communicator, device->communication);
+    device_note(device, cudaEventRecord(gang->done, device->communication));
+    gang->beside = true;
+    return failed(device, result);
+}
+
+int cuda_sum_ranks_end(struct device *device, const struct collective *c)
+{
+    (void)c;
+    struct gang *gang = device->gang;
+    if (!gang || !gang->beside) return 0;
+    device_note(device, cudaStreamWaitEvent(device->stream, gang->done, 0));
+    gang->beside = false;
+    return device_failed(device) ? -1 : 0;
+}
+
+int cuda_gather_ranks(struct device *device, const struct collective *c, size_t n, const float *x, float *all)
+{
+    if (c->size == 1) {
+        cuda_copy(device, n * sizeof(float), x, all);
+        return 0;
+    }
+    struct gang *gang = gang_of(device, c);
+    if (!gang) return -1;
+    if (gang->communicator)
+        return failed(device, call.ncclAllGather(x, all, n, ncclFloat, gang->communicator, device->stream));
+    std::vector<float> mine(n), everyone(n * (size_t)c->size);
+    cuda_to_host(device, mine.data(), x, n * sizeof(float));
+    if (device_failed(device) || collective_gather(c, n, mine.data(), everyone.data())) return -1;
+    cuda_to_device(device, all, everyone.data(), everyone.size() * sizeof(float));
+    return 0;
+}
