@@ -277,7 +277,7 @@ static struct pass pass_begin(struct model *model, const struct batch *batch)
     k->to_device(model->device, model->labels, batch->labels, batch->targets * sizeof *batch->labels);
     k->to_device(model->device, model->offsets, batch->offsets, (batch->sequences + 1) * sizeof *batch->offsets);
     return (struct pass){.tokens = batch->tokens,
-                         .attention = {.sequences = {batch->sequences, model->offsets, batch->longest},
+                         .attention = {.sequences = {batch->sequences, model->offsets, batch->longest, batch->tokens},
                                        .heads = model->shard.heads.count,
                                        .kv_heads = model->shard.kv_heads.count,
                                        .head_width = model->config.head_width,

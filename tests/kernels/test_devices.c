@@ -38,7 +38,7 @@ static int setup(const struct kernels *k, struct device *d, int number, float *b
 static void compute(const struct kernels *k, struct device *d, float *b[6])
 {
     uint32_t offsets[] = {0, 40, TOKENS}, kv_head_of[HEADS] = {0, 1};
-    struct attention attention = {.sequences = {2, offsets, 56},
+    struct attention attention = {.sequences = {2, offsets, 56, TOKENS},
                                   .heads = HEADS,
                                   .kv_heads = HEADS,
                                   .head_width = WIDTH,

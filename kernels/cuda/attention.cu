@@ -1,0 +1,207 @@
+/* Attention forward, in the manner of FlashAttention-2 (Dao 2023): no scores in memory.
+ *
+ * In bf16 with heads of whole 16 bytes up to 256 wide: a block of four warps takes 64 queries of a head, each warp 16,
+ * and goes over the keys 64 at a time, with the softmax's maximum and sum as it goes, scores and sums in fp32. Else,
+ * and in fp32, a warp takes one query and goes over the keys one by one. FLOPs: 4 D for each query and key it sees.
+ * Bytes: Q and out once; K and V once for each 64 queries, or for each query. Sequences up to 2^31 tokens, 10^5 in a
+ * batch. */
+#include <algorithm>
+
+#include "kernels/cuda/attention.cuh"
+
+namespace
+{
+
+constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
+
+/* The softmax of a lane's two rows so far: maxima in units of log2, sums of this lane's columns alone. */
+struct softmax {
+    float maximum[2], sum[2];
+};
+
+__device__ inline float quad_max(float x)
+{
+    x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 1));
+    return fmaxf(x, __shfl_xor_sync(ALL_LANES, x, 2));
+}
+
+__device__ inline float quad_sum(float x)
+{
+    x += __shfl_xor_sync(ALL_LANES, x, 1);
+    return x + __shfl_xor_sync(ALL_LANES, x, 2);
+}
+
+/* Scores (times log2 e) become exponentials, and what was summed before is scaled to the new maximum. */
+template <int D> __device__ inline void absorb(float s[8][4], softmax *state, float out[D / 8][4])
+{
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        float highest = state->maximum[half];
+        for (int j = 0; j < 8; j++)
+            highest = fmaxf(highest, fmaxf(s[j][2 * half], s[j][2 * half + 1]));
+        highest = quad_max(highest);
+        float base = highest > -INFINITY ? highest : 0.0f; /* nothing seen yet */
+        float factor = exp2f(state->maximum[half] - base), sum = state->sum[half] * factor;
+        for (int j = 0; j < 8; j++)
+            for (int i = 2 * half; i < 2 * half + 2; i++) {
+                s[j][i] = exp2f(s[j][i] - base);
+                sum += s[j][i];
+            }
+        for (int i = 0; i < D / 8; i++) {
+            out[i][2 * half] *= factor;
+            out[i][2 * half + 1] *= factor;
+        }
+        state->maximum[half] = highest;
+        state->sum[half] = sum;
+    }
+}
+
+/* 64 keys: those from `first`, of `count`, that a query sees: causal, where its row is not below. */
+template <int D>
+__device__ inline void attend_tile(const bf16 *q, const bf16 *k, const bf16 *v, size_t first, size_t count, bool causal,
+                                   size_t first_query, float scale, softmax *state, float out[D / 8][4])
+{
+    float s[8][4];
+    unsigned row = threadIdx.x / 32 * 16;
+    multiply_rows<D>(q, row, k, s);
+    for (int j = 0; j < 8; j++)
+        for (int i = 0; i < 4; i++) {
+            size_t key = first + 8 * (unsigned)j + fragment_column(i), query = first_query + row + fragment_row(i);
+            s[j][i] = key < count && (!causal || key <= query) ? s[j][i] * scale : -INFINITY;
+        }
+    absorb<D>(s, state, out);
+    multiply_columns<D>(s, v, out);
+}
+
+/* All keys of a source, tile by tile. */
+template <int D>
+__device__ inline void attend_source(const rows_of<bf16> &keys, const rows_of<bf16> &values, size_t count, bool causal,
+                                     size_t first_query, size_t width, float scale, const bf16 *q, bf16 *k, bf16 *v,
+                                     softmax *state, float out[D / 8][4])
+{
+    for (size_t first = 0; first < count; first += TILE) {
+        __syncthreads(); /* the tile before is done with */
+        load_tile<D>(keys, first, count, width, k);
+        load_tile<D>(values, first, count, width, v);
+        __syncthreads();
+        attend_tile<D>(q, k, v, first, count, causal, first_query, scale, state, out);
+    }
+}
+
+template <int D>
+__global__ void __launch_bounds__(TILE_THREADS)
+    attend_tiles(heads h, float scale, const bf16 *q, const bf16 *k, const bf16 *v, bf16 *out, float *lse)
+{
+    bf16 *tile_q = reinterpret_cast<bf16 *>(shared_memory), *tile_k = tile_q + tile_elements<D>,
+         *tile_v = tile_k + tile_elements<D>;
+    size_t head = blockIdx.y, g = h.kv_head_of[head], first_query = (size_t)blockIdx.x * TILE;
+    for (size_t s = blockIdx.z; s < h.sequences; s += gridDim.z) {
+        sequence here = sequence_of(h, s);
+        if (first_query >= here.length) continue;
+        size_t last = first_query + TILE < here.length ? first_query + TILE : here.length;
+        softmax state = {{-INFINITY, -INFINITY}, {0, 0}};
+        float sums[D / 8][4] = {};
+        __syncthreads();
+        load_tile<D>(head_rows(q, here.begin, h.query_heads, head, h.width), first_query, here.length, h.width, tile_q);
+        if (here.prefix.length)
+            attend_source<D>(prefix_rows<bf16>(here.prefix.k, here.prefix, g, h.width),
+                             prefix_rows<bf16>(here.prefix.v, here.prefix, g, h.width), here.prefix.length, false,
+                             first_query, h.width, scale * LOG2_E, tile_q, tile_k, tile_v, &state, sums);
+        attend_source<D>(head_rows(k, here.begin, h.kv_heads, g, h.width),
+                         head_rows(v, here.begin, h.kv_heads, g, h.width), last, true, first_query, h.width,
+                         scale * LOG2_E, tile_q, tile_k, tile_v, &state, sums);
+        unsigned row = threadIdx.x / 32 * 16;
+        for (int half = 0; half < 2; half++) {
+            float sum = quad_sum(state.sum[half]);
+            size_t query = first_query + row + fragment_row(2 * half);
+            if (query >= here.length) continue;
+            size_t at = (here.begin + query) * h.query_heads + head;
+            if (threadIdx.x % 4 == 0) lse[at] = state.maximum[half] * LN_2 + logf(sum);
+            for (int i = 0; i < D / 8; i++) {
+                unsigned column = 8 * (unsigned)i + fragment_column(0);
+                if (column >= h.width) continue;
+                uint32_t pair = pack(sums[i][2 * half] / sum, sums[i][2 * half + 1] / sum);
+                *reinterpret_cast<uint32_t *>(out + at * h.width + column) = pair;
+            }
+        }
+    }
+}
+
+/* One query's view of a source of keys, in a warp. */
+template <typename T>
+__device__ inline void attend_rows(const rows_of<T> &keys, const rows_of<T> &values, size_t count, size_t width,
+                                   float scale, const float q[LANE_WIDTHS], float *maximum, float *sum,
+                                   float out[LANE_WIDTHS])
+{
+    for (size_t j = 0; j < count; j++) {
+        float score = scale * row_dot(q, keys.x + j * keys.stride, width), highest = fmaxf(*maximum, score);
+        float factor = expf(*maximum - highest), p = expf(score - highest);
+        *sum = *sum * factor + p;
+        for (int i = 0; i < LANE_WIDTHS; i++)
+            out[i] *= factor;
+        add_row(p, values.x + j * values.stride, width, out);
+        *maximum = highest;
+    }
+}
+
+template <typename T>
+__global__ void __launch_bounds__(ROW_THREADS)
+    attend_queries(heads h, float scale, const T *q, const T *k, const T *v, T *out, float *lse)
+{
+    size_t head = blockIdx.y, g = h.kv_head_of[head];
+    size_t query = (size_t)blockIdx.x * ROW_WARPS + threadIdx.x / 32;
+    for (size_t s = blockIdx.z; s < h.sequences; s += gridDim.z) {
+        sequence here = sequence_of(h, s);
+        if (query >= here.length) continue; /* the whole warp */
+        float own[LANE_WIDTHS], sums[LANE_WIDTHS] = {}, maximum = -INFINITY, sum = 0;
+        size_t at = (here.begin + query) * h.query_heads + head;
+        load_row(q + at * h.width, h.width, own);
+        if (here.prefix.length)
+            attend_rows(prefix_rows<T>(here.prefix.k, here.prefix, g, h.width),
+                        prefix_rows<T>(here.prefix.v, here.prefix, g, h.width), here.prefix.length, h.width, scale, own,
+                        &maximum, &sum, sums);
+        attend_rows(head_rows(k, here.begin, h.kv_heads, g, h.width), head_rows(v, here.begin, h.kv_heads, g, h.width),
+                    query + 1, h.width, scale, own, &maximum, &sum, sums);
+        for (int i = 0; i < LANE_WIDTHS; i++)
+            sums[i] /= sum;
+        store_row(sums, h.width, out + at * h.width);
+        if (threadIdx.x % 32 == 0) lse[at] = maximum + logf(sum);
+    }
+}
+
+/* Prefixes lie as the keys do (kernels.h). */
+bool tiles_fit(const struct device *device, const struct attention *shape, const real *q, const real *k, const real *v,
+               const real *out)
+{
+    return takes_tiles(device, shape->head_width) && whole_vectors(q) && whole_vectors(k) && whole_vectors(v) &&
+           whole_vectors(out);
+}
+
+} // namespace
+
+void cuda_attention_forward(struct device *device, const struct attention *shape, const real *q, const real *k,
+                            const real *v, real *out, float *lse)
+{
+    const struct sequences *sequences = &shape->sequences;
+    float scale = 1.0f / sqrtf((float)shape->head_width);
+    unsigned count = (unsigned)std::min(sequences->count, (size_t)65535), heads = (unsigned)shape->heads;
+    if (sequences->count == 0 || sequences->longest == 0) return;
+    if (shape->head_width > 32 * LANE_WIDTHS) {
+        device_note(device, cudaErrorInvalidValue);
+        return;
+    }
+    if (tiles_fit(device, shape, q, k, v, out)) {
+        with_width(shape->head_width, [&](auto width) {
+            constexpr int D = decltype(width)::value;
+            launch(device, attend_tiles<D>, dim3(blocks_for(sequences->longest, TILE), heads, count), TILE_THREADS,
+                   3 * tile_elements<D> * sizeof(bf16), heads_of(shape), scale, as<bf16>(q), as<bf16>(k), as<bf16>(v),
+                   as<bf16>(out), lse);
+        });
+        return;
+    }
+    with_storage(device, [&](auto zero) {
+        using T = decltype(zero);
+        launch(device, attend_queries<T>, dim3(blocks_for(sequences->longest, ROW_WARPS), heads, count), ROW_THREADS, 0,
+               heads_of(shape), scale, as<T>(q), as<T>(k), as<T>(v), as<T>(out), lse);
+    });
+}

@@ -1,0 +1,224 @@
+/* What the attention kernels share: where a head's keys and values lie, and tiles of them in shared memory. */
+#ifndef TUNELAW_KERNELS_CUDA_ATTENTION_CUH
+#define TUNELAW_KERNELS_CUDA_ATTENTION_CUH
+
+#include "kernels/cuda/mma.cuh"
+
+/* struct attention as kernels take it. */
+struct heads {
+    size_t sequences, query_heads, kv_heads, width;
+    const uint32_t *offsets, *kv_head_of;
+    const struct attention_prefix *prefixes; /* NULL: none */
+};
+
+inline heads heads_of(const struct attention *shape)
+{
+    return {shape->sequences.count,   shape->heads,      shape->kv_heads, shape->head_width,
+            shape->sequences.offsets, shape->kv_head_of, shape->prefixes};
+}
+
+/* A sequence: its rows, and what comes before them. */
+struct sequence {
+    size_t begin, length;
+    struct attention_prefix prefix; /* length 0: none */
+};
+
+__device__ inline sequence sequence_of(const heads &h, size_t s)
+{
+    sequence sequence = {h.offsets[s], h.offsets[s + 1] - h.offsets[s], {}};
+    if (h.prefixes) sequence.prefix = h.prefixes[s];
+    return sequence;
+}
+
+/* Rows of one head of an array [rows][heads][width], or of a prefix: row i lies at x + i * stride. */
+template <typename T> struct rows_of {
+    const T *x;
+    size_t stride;
+};
+
+template <typename T>
+__device__ inline rows_of<T> head_rows(const T *x, size_t begin, size_t heads, size_t head, size_t width)
+{
+    return {x + (begin * heads + head) * width, heads * width};
+}
+
+template <typename T>
+__device__ inline rows_of<T> prefix_rows(const real *x, const struct attention_prefix &prefix, size_t head,
+                                         size_t width)
+{
+    return {reinterpret_cast<const T *>(x) + head * width, prefix.stride};
+}
+
+/* Query heads that read key/value head g are [first, last): kv_head_of ascends. */
+__device__ inline void readers(const heads &h, size_t g, size_t *first, size_t *last)
+{
+    for (*first = 0; *first < h.query_heads && h.kv_head_of[*first] < g;)
+        ++*first;
+    for (*last = *first; *last < h.query_heads && h.kv_head_of[*last] == g;)
+        ++*last;
+}
+
+/* ---- tiles for tensor cores: TILE rows of a head, in bf16, zeros behind the width and the last row ---- */
+
+constexpr unsigned TILE = 64, TILE_WARPS = 4, TILE_THREADS = 32 * TILE_WARPS;
+
+/* Rows are padded by 16 bytes, so that eight of them lie in different banks. */
+template <int D> constexpr size_t tile_stride = D + 8;
+template <int D> constexpr size_t tile_elements = TILE *tile_stride<D>;
+
+/* Rows first .. first+63 of `from`, of which `count` exist. width is a multiple of 8, all rows 16-byte aligned. */
+template <int D>
+__device__ inline void load_tile(const rows_of<bf16> &from, size_t first, size_t count, size_t width, bf16 *tile)
+{
+    constexpr unsigned CHUNKS = D / 8;
+    for (unsigned i = threadIdx.x; i < TILE * CHUNKS; i += TILE_THREADS) {
+        unsigned row = i / CHUNKS, column = i % CHUNKS * 8;
+        vector<bf16> chunk = {};
+        if (first + row < count && column < width)
+            chunk = *reinterpret_cast<const vector<bf16> *>(from.x + (first + row) * from.stride + column);
+        *reinterpret_cast<vector<bf16> *>(tile + row * tile_stride<D> + column) = chunk;
+    }
+}
+
+/* A of 16 rows from `row`, columns from `column`. */
+template <int D> __device__ inline void fragment_a(const bf16 *tile, unsigned row, unsigned column, uint32_t a[4])
+{
+    unsigned lane = threadIdx.x % 32;
+    ldmatrix_x4(a, tile + (row + lane % 16) * tile_stride<D> + column + lane / 16 * 8);
+}
+
+/* B of a product with the tile's transpose: two fragments, of rows row .. row+15 as columns, inner columns from
+ * `column`. */
+template <int D>
+__device__ inline void fragments_of_rows(const bf16 *tile, unsigned row, unsigned column, uint32_t b[4])
+{
+    unsigned lane = threadIdx.x % 32;
+    ldmatrix_x4(b, tile + (row + lane % 8 + lane / 16 * 8) * tile_stride<D> + column + lane / 8 % 2 * 8);
+}
+
+/* B of a product with the tile itself: two fragments, inner rows row .. row+15, of columns column .. column+15. */
+template <int D>
+__device__ inline void fragments_of_columns(const bf16 *tile, unsigned row, unsigned column, uint32_t b[4])
+{
+    unsigned lane = threadIdx.x % 32;
+    ldmatrix_x4_transposed(b, tile + (row + lane % 16) * tile_stride<D> + column + lane / 16 * 8);
+}
+
+/* s[8 tiles of 8 columns] = (16 rows of x from `row`) times (the 64 rows of y)^T */
+template <int D> __device__ inline void multiply_rows(const bf16 *x, unsigned row, const bf16 *y, float s[8][4])
+{
+    for (int j = 0; j < 8; j++)
+        for (int i = 0; i < 4; i++)
+            s[j][i] = 0;
+#pragma unroll
+    for (unsigned column = 0; column < D; column += 16) {
+        uint32_t a[4];
+        fragment_a<D>(x, row, column, a);
+#pragma unroll
+        for (int j = 0; j < 8; j += 2) {
+            uint32_t b[4];
+            fragments_of_rows<D>(y, 8 * (unsigned)j, column, b);
+            mma_16x8x16(s[j], a, b);
+            mma_16x8x16(s[j + 1], a, b + 2);
+        }
+    }
+}
+
+/* sum[D / 8 tiles] += p (16 rows, 64 columns, as multiply_rows leaves it) times the tile's 64 rows */
+template <int D> __device__ inline void multiply_columns(const float p[8][4], const bf16 *tile, float sum[D / 8][4])
+{
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        const uint32_t a[4] = {pack(p[2 * j][0], p[2 * j][1]), pack(p[2 * j][2], p[2 * j][3]),
+                               pack(p[2 * j + 1][0], p[2 * j + 1][1]), pack(p[2 * j + 1][2], p[2 * j + 1][3])};
+#pragma unroll
+        for (int i = 0; i < D / 8; i += 2) {
+            uint32_t b[4];
+            fragments_of_columns<D>(tile, 16 * (unsigned)j, 8 * (unsigned)i, b);
+            mma_16x8x16(sum[i], a, b);
+            mma_16x8x16(sum[i + 1], a, b + 2);
+        }
+    }
+}
+
+/* Place of element i of a lane's fragment of 16 x 8: row and column. */
+__device__ inline unsigned fragment_row(int i)
+{
+    return threadIdx.x % 32 / 4 + (unsigned)(i / 2) * 8;
+}
+
+__device__ inline unsigned fragment_column(int i)
+{
+    return threadIdx.x % 4 * 2 + (unsigned)(i % 2);
+}
+
+/* Whether the tensor cores' kernels take it: bf16 rows of whole 16 bytes. */
+inline bool takes_tiles(const struct device *device, size_t width)
+{
+    return device_precision(device) == PRECISION_BF16 && width % 8 == 0 && width <= 256;
+}
+
+inline bool whole_vectors(const void *x)
+{
+    return reinterpret_cast<uintptr_t>(x) % 16 == 0;
+}
+
+/* body(std::integral_constant<int, D>) with the smallest D that holds the width. */
+template <typename Body> void with_width(size_t width, Body body)
+{
+    if (width <= 32)
+        body(std::integral_constant<int, 32>());
+    else if (width <= 64)
+        body(std::integral_constant<int, 64>());
+    else if (width <= 128)
+        body(std::integral_constant<int, 128>());
+    else
+        body(std::integral_constant<int, 256>());
+}
+
+/* ---- the general kernels: a warp a row, any width up to LANE_WIDTHS * 32 ---- */
+
+constexpr unsigned ROW_WARPS = 4, ROW_THREADS = 32 * ROW_WARPS;
+constexpr int LANE_WIDTHS = 16; /* numbers of a row that a lane holds */
+
+/* A lane's numbers of a row: columns lane, lane + 32, ... */
+template <typename T> __device__ inline void load_row(const T *row, size_t width, float x[LANE_WIDTHS])
+{
+#pragma unroll
+    for (int i = 0; i < LANE_WIDTHS; i++) {
+        size_t column = threadIdx.x % 32 + 32 * (size_t)i;
+        x[i] = column < width ? number(row[column]) : 0.0f;
+    }
+}
+
+/* To all lanes of the warp. */
+template <typename T> __device__ inline float row_dot(const float x[LANE_WIDTHS], const T *row, size_t width)
+{
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < LANE_WIDTHS; i++) {
+        size_t column = threadIdx.x % 32 + 32 * (size_t)i;
+        if (column < width) sum += x[i] * number(row[column]);
+    }
+    return warp_sum(sum);
+}
+
+template <typename T> __device__ inline void add_row(float factor, const T *row, size_t width, float x[LANE_WIDTHS])
+{
+#pragma unroll
+    for (int i = 0; i < LANE_WIDTHS; i++) {
+        size_t column = threadIdx.x % 32 + 32 * (size_t)i;
+        if (column < width) x[i] += factor * number(row[column]);
+    }
+}
+
+template <typename T> __device__ inline void store_row(const float x[LANE_WIDTHS], size_t width, T *row)
+{
+#pragma unroll
+    for (int i = 0; i < LANE_WIDTHS; i++) {
+        size_t column = threadIdx.x % 32 + 32 * (size_t)i;
+        if (column < width) row[column] = rounded<T>(x[i]);
+    }
+}
+
+#endif
