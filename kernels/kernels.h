@@ -60,8 +60,7 @@ struct sequences {
 };
 
 /* Keys and values before the tokens of a sequence, which all its queries see: those of key/value head g at place t lie
- * at [t * stride + g * head_width], in device memory, aligned as the tokens' own are (to 16 bytes where those are, and
- * stride with them). Sequences may share them. */
+ * at [t * stride + g * head_width], in device memory. Sequences may share them. */
 struct attention_prefix {
     size_t length, stride;
     const real *k, *v;

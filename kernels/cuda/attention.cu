@@ -1,6 +1,6 @@
 /* Attention forward, in the manner of FlashAttention-2 (Dao 2023): no scores in memory.
  *
- * In bf16 with heads of whole 16 bytes up to 256 wide: a block of four warps takes 64 queries of a head, each warp 16,
+ * In bf16 with heads up to 256 wide: a block of four warps takes 64 queries of a head, each warp 16,
  * and goes over the keys 64 at a time, with the softmax's maximum and sum as it goes, scores and sums in fp32. Else,
  * and in fp32, a warp takes one query and goes over the keys one by one. FLOPs: 4 D for each query and key it sees.
  * Bytes: Q and out once; K and V once for each 64 queries, or for each query. Sequences up to 2^31 tokens, 10^5 in a
@@ -119,9 +119,7 @@ __global__ void __launch_bounds__(TILE_THREADS)
             if (threadIdx.x % 4 == 0) lse[at] = state.maximum[half] * LN_2 + logf(sum);
             for (int i = 0; i < D / 8; i++) {
                 unsigned column = 8 * (unsigned)i + fragment_column(0);
-                if (column >= h.width) continue;
-                uint32_t pair = pack(sums[i][2 * half] / sum, sums[i][2 * half + 1] / sum);
-                *reinterpret_cast<uint32_t *>(out + at * h.width + column) = pair;
+                store_pair(out + at * h.width, column, h.width, sums[i][2 * half] / sum, sums[i][2 * half + 1] / sum);
             }
         }
     }
@@ -169,14 +167,6 @@ __global__ void __launch_bounds__(ROW_THREADS)
     }
 }
 
-/* Prefixes lie as the keys do (kernels.h). */
-bool tiles_fit(const struct device *device, const struct attention *shape, const real *q, const real *k, const real *v,
-               const real *out)
-{
-    return takes_tiles(device, shape->head_width) && whole_vectors(q) && whole_vectors(k) && whole_vectors(v) &&
-           whole_vectors(out);
-}
-
 } // namespace
 
 void cuda_attention_forward(struct device *device, const struct attention *shape, const real *q, const real *k,
@@ -190,7 +180,7 @@ void cuda_attention_forward(struct device *device, const struct attention *shape
         device_note(device, cudaErrorInvalidValue);
         return;
     }
-    if (tiles_fit(device, shape, q, k, v, out)) {
+    if (takes_tiles(device, shape->head_width)) {
         with_width(shape->head_width, [&](auto width) {
             constexpr int D = decltype(width)::value;
             launch(device, attend_tiles<D>, dim3(blocks_for(sequences->longest, TILE), heads, count), TILE_THREADS,

@@ -66,15 +66,19 @@ constexpr unsigned TILE = 64, TILE_WARPS = 4, TILE_THREADS = 32 * TILE_WARPS;
 template <int D> constexpr size_t tile_stride = D + 8;
 template <int D> constexpr size_t tile_elements = TILE *tile_stride<D>;
 
-/* Rows first .. first+63 of `from`, of which `count` exist. width is a multiple of 8, all rows 16-byte aligned. */
+/* Rows first .. first+63 of `from`, of which `count` exist: 16 bytes at a time where all rows allow it. */
 template <int D>
 __device__ inline void load_tile(const rows_of<bf16> &from, size_t first, size_t count, size_t width, bf16 *tile)
 {
     constexpr unsigned CHUNKS = D / 8;
+    bool whole = reinterpret_cast<uintptr_t>(from.x) % 16 == 0 && from.stride % 8 == 0 && width % 8 == 0;
     for (unsigned i = threadIdx.x; i < TILE * CHUNKS; i += TILE_THREADS) {
         unsigned row = i / CHUNKS, column = i % CHUNKS * 8;
         vector<bf16> chunk = {};
-        if (first + row < count && column < width)
+        if (first + row < count && column < width && !whole)
+            for (unsigned j = 0; j < 8 && column + j < width; j++)
+                chunk.x[j] = from.x[(first + row) * from.stride + column + j];
+        else if (first + row < count && column < width)
             chunk = *reinterpret_cast<const vector<bf16> *>(from.x + (first + row) * from.stride + column);
         *reinterpret_cast<vector<bf16> *>(tile + row * tile_stride<D> + column) = chunk;
     }
@@ -152,15 +156,22 @@ __device__ inline unsigned fragment_column(int i)
     return threadIdx.x % 4 * 2 + (unsigned)(i % 2);
 }
 
-/* Whether the tensor cores' kernels take it: bf16 rows of whole 16 bytes. */
-inline bool takes_tiles(const struct device *device, size_t width)
+/* A lane's two neighbours of a row of `width`, from `column`, which is even. */
+__device__ inline void store_pair(bf16 *row, unsigned column, size_t width, float low, float high)
 {
-    return device_precision(device) == PRECISION_BF16 && width % 8 == 0 && width <= 256;
+    bf16 *at = row + column;
+    if (column + 1 < width && reinterpret_cast<uintptr_t>(at) % 4 == 0) {
+        *reinterpret_cast<uint32_t *>(at) = pack(low, high);
+        return;
+    }
+    if (column < width) at[0] = rounded<bf16>(low);
+    if (column + 1 < width) at[1] = rounded<bf16>(high);
 }
 
-inline bool whole_vectors(const void *x)
+/* Whether the tensor cores' kernels take it. */
+inline bool takes_tiles(const struct device *device, size_t width)
 {
-    return reinterpret_cast<uintptr_t>(x) % 16 == 0;
+    return device_precision(device) == PRECISION_BF16 && width <= 256;
 }
 
 /* body(std::integral_constant<int, D>) with the smallest D that holds the width. */

@@ -102,8 +102,8 @@ template <int D> __global__ void __launch_bounds__(TILE_THREADS) query_tiles(bac
                 size_t query = first_query + row + fragment_row(2 * half);
                 unsigned column = 8 * (unsigned)i + fragment_column(0);
                 if (query >= here.length || column >= h.width) continue;
-                *reinterpret_cast<uint32_t *>(dq + ((here.begin + query) * h.query_heads + head) * h.width + column) =
-                    pack(sum[i][2 * half], sum[i][2 * half + 1]);
+                store_pair(dq + ((here.begin + query) * h.query_heads + head) * h.width, column, h.width,
+                           sum[i][2 * half], sum[i][2 * half + 1]);
             }
     }
 }
@@ -191,8 +191,7 @@ __global__ void __launch_bounds__(TILE_THREADS) key_tiles_kernel(backward<bf16> 
             keys_head<D, keys, values>(b, here, head, true, first_key, here.length, t, sum_k, sum_v);
         auto place = [&](bf16 *x) {
             return [=](size_t key, unsigned column, float low, float high) {
-                *reinterpret_cast<uint32_t *>(x + ((here.begin + key) * h.kv_heads + g) * h.width + column) =
-                    pack(low, high);
+                store_pair(x + ((here.begin + key) * h.kv_heads + g) * h.width, column, h.width, low, high);
             };
         };
         if (keys) store_keys<D>(first_key, here.length, h.width, sum_k, place(dk));
@@ -221,7 +220,7 @@ template <int D, bool keys, bool values> __global__ void __launch_bounds__(TILE_
             return [=](size_t key, unsigned column, float low, float high) {
                 float *at = x + key * p.stride + g * h.width + column;
                 at[0] += low;
-                at[1] += high;
+                if (column + 1 < h.width) at[1] += high;
             };
         };
         if (keys && p.dk) store_keys<D>(first_key, p.length, h.width, sum_k, place(p.dk));
@@ -380,10 +379,6 @@ void cuda_attention_backward(struct device *device, const struct attention *shap
                              real *dv)
 {
     size_t rows = shape->sequences.tokens * shape->heads;
-    bool tiles = takes_tiles(device, shape->head_width);
-    for (const real *x :
-         {q, k, v, dout, static_cast<const real *>(dq), static_cast<const real *>(dk), static_cast<const real *>(dv)})
-        tiles = tiles && whole_vectors(x);
     if (rows == 0) return;
     if (shape->head_width > 32 * LANE_WIDTHS) {
         device_note(device, cudaErrorInvalidValue);
@@ -399,7 +394,7 @@ void cuda_attention_backward(struct device *device, const struct attention *shap
         float scale = 1.0f / sqrtf((float)shape->head_width);
         backward<T> b = {heads_of(shape), scale, as<T>(q), as<T>(k), as<T>(v), as<T>(dout), lse, dots};
         if constexpr (std::is_same<T, bf16>::value) {
-            if (tiles) {
+            if (takes_tiles(device, shape->head_width)) {
                 run_tiles(device, shape, b, as<T>(dq), as<T>(dk), as<T>(dv));
                 return;
             }

@@ -83,7 +83,7 @@ void run_sequences(struct run *run, size_t count, size_t tokens, size_t heads, s
         size_t head = h < 1 ? 0 : (h * kv_heads + 1) / heads;
         kv_head_of[h] = (uint32_t)(head < kv_heads ? head : kv_heads - 1);
     }
-    run->attention = (struct attention){.sequences = {.count = count, .longest = longest},
+    run->attention = (struct attention){.sequences = {.count = count, .longest = longest, .tokens = tokens},
                                         .heads = heads,
                                         .kv_heads = kv_heads,
                                         .head_width = head_width};
