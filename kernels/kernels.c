@@ -19,7 +19,7 @@ static const struct kernels *find_cuda(struct error *err)
     }
     const char *missing = kernels_missing(plugin->kernels);
     if (missing) {
-        error_set(err, "the plugin has no complete set of operations yet (%s is missing)", missing);
+        error_set(err, "the plugin has no complete set of operations (%s is missing)", missing);
         goto failed;
     }
     return plugin->kernels;

@@ -51,5 +51,10 @@ __attribute__((constructor)) static void fill(void)
     operations.synchronise = synchronise;
 }
 
+static void library(char *out, size_t size)
+{
+    snprintf(out, size, "%s", "fake");
+}
+
 __attribute__((visibility("default")))
-const struct kernels_plugin tunelaw_kernels_plugin = {KERNELS_PLUGIN_ABI, KERNELS_ABI, probe, &operations};
+const struct kernels_plugin tunelaw_kernels_plugin = {KERNELS_PLUGIN_ABI, KERNELS_ABI, probe, &operations, library};
