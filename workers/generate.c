@@ -292,7 +292,8 @@ static int read_prompts(struct generator *g, const struct batch *prompts, struct
 {
     struct model *model = g->model;
     struct pass pass = {.tokens = prompts->tokens, .attention = heads_of(model)};
-    pass.attention.sequences = (struct sequences){prompts->sequences, model->offsets, prompts->longest, prompts->tokens};
+    pass.attention.sequences =
+        (struct sequences){prompts->sequences, model->offsets, prompts->longest, prompts->tokens};
     model->kernels->to_device(model->device, model->ids, prompts->ids, prompts->tokens * sizeof *prompts->ids);
     model->kernels->to_device(model->device, model->positions, prompts->positions,
                               prompts->tokens * sizeof *prompts->positions);
