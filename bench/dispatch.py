@@ -11,6 +11,7 @@ import glob
 import json
 import os
 import re
+import resource
 import shutil
 import statistics
 import struct
@@ -92,8 +93,10 @@ def start(folder, config, dir, ranks=4, **more):
 
 
 def run(folder, config, points, ranks=4, **more):
-    """Stages per second from the first assignment to the last commit, as the run's own log tells."""
+    """Stages per second from the first assignment to the last commit, as the run's own log tells; microseconds of CPU a stage, user and system, of all
+    processes from mpirun's start to its end."""
     dir = f'{folder}/run'
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = start(folder, config, dir, ranks, **more)
     said = process.communicate()[0]
     if process.returncode != 0 or f'{points} points: {points} done' not in said:
@@ -101,7 +104,9 @@ def run(folder, config, points, ranks=4, **more):
     with open(f'{dir}/logs/stages.jsonl') as f:
         finished = [json.loads(line)['finished'] for line in f]
     shutil.rmtree(dir)
-    return (len(finished) - 1) / (max(finished) - min(finished))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = [1e6 * (getattr(after, name) - getattr(before, name)) / points for name in ('ru_utime', 'ru_stime')]
+    return (len(finished) - 1) / (max(finished) - min(finished)), cpu
 
 
 def dask(tasks):
@@ -162,7 +167,9 @@ def main(folder):
     peers = []
     for _ in range(options.rounds):
         for sync in (False, True):
-            rates[sync].append(run(folder, big, options.points, sync=sync))
+            rate, cpu = run(folder, big, options.points, sync=sync)
+            rates[sync].append(rate)
+            print(f'{"" if sync else "no "}sync: {rate:.0f} stages/s, CPU of a stage {cpu[0]:.0f} us user + {cpu[1]:.0f} us system', flush=True)
         try:
             peers.append(dask(options.peer_tasks))
         except ImportError:

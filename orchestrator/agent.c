@@ -21,6 +21,7 @@
 #include "workers/model.h"
 #include "workers/worker.h"
 
+#define KILLS_INTERVAL 1.0
 #define EXIT_GRACE 5.0 /* seconds that a worker has to leave when it is told to */
 
 /* CPUs of this host that are ours: in a Slurm job those of the job, even where nothing keeps us from the others. */
@@ -177,6 +178,15 @@ static int send_failures(struct agent *agent, struct message_assign *jobs, uint3
     return 0;
 }
 
+/* The host's kills for want of memory: the file costs more than handing out a stage, so it is read once a second. */
+static uint64_t recent_kills(struct agent *agent)
+{
+    double now = clock_elapsed();
+    if (agent->kills_read > 0.0 && now - agent->kills_read < KILLS_INTERVAL) return agent->memory_kills;
+    agent->kills_read = now;
+    return agent->memory_kills = host_memory_kills();
+}
+
 /* Hand stages to a worker on their devices, NULL: a new one. Takes the assignment. */
 static int hand_over(struct agent *agent, struct pending *assignment, struct worker *worker, struct error *err)
 {
@@ -195,7 +205,7 @@ static int hand_over(struct agent *agent, struct pending *assignment, struct wor
         assignment->jobs = NULL;
         worker->heard = clock_elapsed();
         worker->timed_out = worker->killed = false;
-        worker->memory_kills = host_memory_kills();
+        worker->memory_kills = recent_kills(agent);
         /* a failure here means that the worker has died: its socket will say so */
         frame_send(worker->socket, FRAME_STAGE, assignment->text, assignment->size, &why);
     }
@@ -450,6 +460,7 @@ static int worker_ended(struct agent *agent, size_t index, int status, struct er
     if (result == 0 && worker->state == WORKER_BUSY) {
         char reason[STORE_MESSAGE];
         bool memory = ran_out_of_memory(worker, status);
+        agent->kills_read = 0.0; /* what has happened by now is not the next stage's */
         describe_end(worker, status, memory, reason, sizeof reason);
         result = send_failures(agent, worker->jobs, worker->job_count,
                                worker->timed_out ? STORE_TIMED_OUT

@@ -17,7 +17,7 @@ struct worker {
     uint32_t job_count, jobs_left;
     double heard; /* when it last said something; or was told to leave */
     bool timed_out, killed;
-    uint64_t memory_kills; /* of the host, when the stage began */
+    uint64_t memory_kills; /* of the host, when the stage began, or up to a second before */
     unsigned char *buffer; /* bytes of an unfinished frame */
     size_t used, capacity;
 };
@@ -45,6 +45,8 @@ struct agent {
     size_t count, capacity;
     struct pending *pending; /* in the order in which they came */
     uint32_t next_number;
+    uint64_t memory_kills; /* of the host, as last looked at, */
+    double kills_read;     /* and when */
     bool stopping, looked_at_lock;
     struct pollfd *polls;
 };

@@ -30,6 +30,7 @@
 /* Seconds between looks for messages, which cannot be waited for together with sockets; shortly after one, an answer is
  * to be expected. */
 #define POLL_MPI 2e-3
+#define POLL_MASTER 0.001 /* the same of rank 0, to whom the others speak first */
 #define POLL_TALKING 1e-4
 #define TALKING 5e-3
 #define POLL_ALONE 0.2
@@ -323,7 +324,8 @@ static double patience(const struct transport *transport, double talked)
 {
     if (transport_waiting(transport)) return 0;
     if (!transport->mpi) return POLL_ALONE;
-    return clock_elapsed() - talked < TALKING ? POLL_TALKING : POLL_MPI;
+    if (clock_elapsed() - talked < TALKING) return POLL_TALKING;
+    return transport->rank == 0 ? POLL_MASTER : POLL_MPI;
 }
 
 static int loop(struct transport *transport, struct run *run, struct agent *agent, struct error *err)

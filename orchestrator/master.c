@@ -1,6 +1,7 @@
 /* The master: from the plan to committed rows. Stages become ready when their parent is complete, go to agents, come
  * back as outcomes. */
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "io/log.h"
@@ -39,7 +40,9 @@ struct master *master_create(const struct sweep *sweep, const struct plan *plan,
     master->nodes = calloc(ranks, sizeof *master->nodes);
     master->node_info = calloc(ranks, sizeof *master->node_info);
     master->scratch = calloc(1, sizeof *master->scratch);
-    if (!master->stages || !master->nodes || !master->node_info || !master->scratch) {
+    master->attempts = malloc((plan->point_count + 1) * sizeof *master->attempts);
+    if (master->attempts) memset(master->attempts, 0xff, (plan->point_count + 1) * sizeof *master->attempts);
+    if (!master->attempts || !master->stages || !master->nodes || !master->node_info || !master->scratch) {
         error_set(err, "out of memory");
         goto failed;
     }
@@ -73,6 +76,7 @@ void master_destroy(struct master *master)
     free(master->child_first);
     free(master->children);
     free(master->committed);
+    free(master->attempts);
     for (int r = 0; master->nodes && r < master->transport->size; r++)
         schedule_node_free(&master->nodes[r]);
     free(master->nodes);

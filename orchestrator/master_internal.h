@@ -90,6 +90,8 @@ struct master_packs {
     size_t count;
 };
 
+#define ATTEMPTS_UNKNOWN UINT32_MAX
+
 struct master {
     const struct sweep *sweep;
     const struct plan *plan;
@@ -102,6 +104,7 @@ struct master {
     struct master_stage *stages;
     uint32_t *child_first, *children; /* children of stage s: children[child_first[s] .. child_first[s+1]-1] */
     unsigned char *committed;         /* [rows of the store] */
+    uint32_t *attempts; /* [points] of /state rows that are known to hold no message; ATTEMPTS_UNKNOWN: read the row */
     struct losses *losses;
     struct master_reference *references; /* [of the plan] */
     size_t references_open;              /* neither known nor hopeless */

@@ -11,13 +11,15 @@
 int master_set_state(struct master *master, uint32_t point, enum store_status status, double progress, bool new_attempt,
                      const char *message, struct error *err)
 {
-    struct store_state state;
-    if (store_read_state(master->store, point, &state, err) != 0) return -1;
+    struct store_state state = {.attempts = master->attempts[point]};
+    bool known = state.attempts != ATTEMPTS_UNKNOWN;
+    if (!known && store_read_state(master->store, point, &state, err) != 0) return -1;
     state.status = (uint32_t)status;
     state.attempts += new_attempt ? 1 : 0;
     state.updated = clock_wall();
     state.progress = progress;
     if (message) store_field(state.message, sizeof state.message, message);
+    master->attempts[point] = state.message[0] ? ATTEMPTS_UNKNOWN : state.attempts;
     return store_set_state(master->store, point, &state, err);
 }
 

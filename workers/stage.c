@@ -11,30 +11,7 @@
 #include <string.h>
 
 #include "workers/names.h"
-
-enum field_type {
-    FIELD_U32,
-    FIELD_U64,
-    FIELD_REAL,
-    FIELD_BOOL,
-    FIELD_TEXT,
-    FIELD_DIGEST,
-    FIELD_NAME,
-    FIELD_OBJECT,
-    FIELD_LIST
-};
-
-struct field {
-    const char *key;
-    enum field_type type;
-    size_t offset;
-    size_t size;                /* FIELD_TEXT: of the array */
-    uint64_t low, high;         /* FIELD_U32 */
-    const char *(*name)(int);   /* FIELD_NAME: of an enumeration */
-    int (*find)(const char *);  /* FIELD_NAME */
-    const struct field *fields; /* FIELD_OBJECT, of an element of FIELD_LIST; ends with a NULL key */
-    size_t count, stride;       /* FIELD_LIST: offset of the uint32_t that counts, bytes of an element; high: of them */
-};
+#include "workers/stage_text.h"
 
 #define U32(struct_, member, low_, high_)                                                                              \
     {                                                                                                                  \
@@ -283,75 +260,9 @@ static const struct field stage_fields[] = {
     {.key = NULL},
 };
 
-/* JSON integers are signed: a number above 2^63 - 1 travels as a string of digits. */
-static json_t *encode_u64(uint64_t value)
-{
-    if (value <= INT64_MAX) return json_integer((json_int_t)value);
-    char digits[24];
-    snprintf(digits, sizeof digits, "%" PRIu64, value);
-    return json_string(digits);
-}
-
-static json_t *encode_object(const struct field *fields, const char *base);
-
-/* `base`: of the struct that the list is in. */
-static json_t *encode_list(const struct field *field, const char *base)
-{
-    json_t *list = json_array();
-    uint32_t count = *(const uint32_t *)(base + field->count);
-    for (uint32_t i = 0; list && i < count; i++) {
-        if (json_array_append_new(list, encode_object(field->fields, base + field->offset + i * field->stride)) != 0) {
-            json_decref(list);
-            return NULL;
-        }
-    }
-    return list;
-}
-
-static json_t *encode_field(const struct field *field, const char *base)
-{
-    const char *at = base + field->offset;
-    switch (field->type) {
-    case FIELD_U32:
-        return json_integer(*(const uint32_t *)at);
-    case FIELD_U64:
-        return encode_u64(*(const uint64_t *)at);
-    case FIELD_REAL:
-        return json_real(*(const double *)at);
-    case FIELD_BOOL:
-        return json_boolean(*(const bool *)at);
-    case FIELD_TEXT:
-        return json_string(at);
-    case FIELD_DIGEST:
-        return json_string(((const struct digest *)at)->hex);
-    case FIELD_NAME:
-        return json_string(field->name(*(const int *)at));
-    case FIELD_OBJECT:
-        return encode_object(field->fields, at);
-    case FIELD_LIST:
-        return encode_list(field, base);
-    }
-    return NULL;
-}
-
-static json_t *encode_object(const struct field *fields, const char *base)
-{
-    json_t *object = json_object();
-    for (const struct field *field = fields; object && field->key; field++) {
-        if (json_object_set_new(object, field->key, encode_field(field, base)) != 0) {
-            json_decref(object);
-            return NULL;
-        }
-    }
-    return object;
-}
-
 char *stage_encode(const struct stage *stage)
 {
-    json_t *object = encode_object(stage_fields, (const char *)stage);
-    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(object);
-    return text;
+    return stage_text_write(stage_fields, stage);
 }
 
 static int decode_u32(const struct field *field, const json_t *value, char *at, struct error *err)
@@ -482,6 +393,8 @@ static int check(const struct stage *stage, struct error *err)
 
 int stage_decode(const char *text, size_t size, struct stage *stage, struct error *err)
 {
+    memset(stage, 0, sizeof *stage);
+    if (stage_text_read(stage_fields, text, size, stage)) return check(stage, err) ? error_prefix(err, "stage") : 0;
     json_error_t where;
     json_t *object = json_loadb(text, size, JSON_REJECT_DUPLICATES, &where);
     memset(stage, 0, sizeof *stage);
