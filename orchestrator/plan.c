@@ -267,7 +267,7 @@ static struct plan_stage finetune_stage(const struct builder *b, const struct gr
         .degree = shape->degree,
         .first_step = first,
         .last_step = last,
-        .flops = plan_finetune_flops(task, model, &method, &stretch),
+        .flops = plan_finetune_flops(task, model, &method, &whole, first, last),
         .evaluation_flops = plan_evaluation_flops(task, model, &method, &whole, validations(&whole, first, last), test),
         .bytes = shape->bytes,
         .recompute = shape->recompute};
@@ -318,7 +318,7 @@ static void add_point(struct builder *b, size_t index)
     stage->identity =
         identity_point(&base.identity, &text, &recipe, sweep->examples[at->examples], sweep->seeds[at->seed]);
     fill_point(b, at, stage, &base, &plan->points[index]);
-    plan->flops_alone += plan_finetune_flops(task, model, &method, &recipe) + base.flops;
+    plan->flops_alone += plan_finetune_flops(task, model, &method, &recipe, 0, recipe.steps) + base.flops;
     plan->stage_of_point[index] = (uint32_t)plan->stage_count++;
 }
 
@@ -512,7 +512,8 @@ void plan_stage_describe(const struct plan *plan, size_t index, const char *dir,
     out->first_step = from->first_step;
     out->last_step = from->last_step;
     out->flops = out->prefix.hex[0] && from->kind == STAGE_FINETUNE
-                     ? plan_finetune_flops(&sweep->tasks[from->task], &out->model, &out->method, &out->recipe)
+                     ? plan_finetune_flops(&sweep->tasks[from->task], &out->model, &out->method, &out->recipe, 0,
+                                           out->recipe.steps)
                      : from->flops;
     out->predicted_bytes = from->bytes * from->degree;
     snprintf(out->backend, sizeof out->backend, "%s", resources->backend);

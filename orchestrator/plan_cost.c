@@ -115,12 +115,13 @@ static double examples_flops(const struct model_config *model, const struct meth
 }
 
 double plan_finetune_flops(const struct sweep_task *task, const struct model_config *model,
-                           const struct method_config *method, const struct recipe *recipe)
+                           const struct method_config *method, const struct recipe *recipe, uint64_t first,
+                           uint64_t last)
 {
-    if (!recipe->steps) return 0.0;
+    if (last <= first) return 0.0;
     struct example mean = mean_example(task, SPLIT_TRAIN, method, recipe->sequence_length);
-    double count = (double)recipe->steps * recipe->batch;
-    return cost_training_flops(model, method, 0, recipe->steps, count * mean.length, count * mean.targets, mean.length);
+    double count = (double)(last - first) * recipe->batch;
+    return cost_training_flops(model, method, first, last, count * mean.length, count * mean.targets, mean.length);
 }
 
 double plan_finetune_recompute(const struct sweep_task *task, const struct model_config *model,

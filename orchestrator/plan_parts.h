@@ -35,10 +35,11 @@ double plan_evaluation_operations(const struct sweep *sweep, const struct sweep_
                                   const struct model_config *model, const struct method_config *method,
                                   const struct recipe *recipe, double validations, bool test);
 
-/* FLOPs of training: pretraining steps (first, last]; finetuning recipe->steps. */
+/* FLOPs of training steps (first, last]: which they are matters where more and more of the model is trained. */
 double plan_pretrain_flops(const struct sweep *sweep, const struct model_config *model, uint64_t first, uint64_t last);
 double plan_finetune_flops(const struct sweep_task *task, const struct model_config *model,
-                           const struct method_config *method, const struct recipe *recipe);
+                           const struct method_config *method, const struct recipe *recipe, uint64_t first,
+                           uint64_t last);
 /* FLOPs that recomputation adds to these. */
 double plan_pretrain_recompute(const struct sweep *sweep, const struct model_config *model, uint64_t first,
                                uint64_t last);

@@ -183,6 +183,39 @@ static void what_is_computed_makes_the_identity(void **state)
 }
 
 /* Sizes whose training begins alike train the beginning once; the points are what they are without. */
+/* Gradual unfreezing trains more and more of the model: what points share and what each ends with cost together what a
+ * point alone would. */
+static void parts_of_unfreezing_cost_the_whole(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.finetune =
+        "finetune = { examples = [ 18, 21, 40 ]; sequence_length = 32; batch = 4; epochs = 2.0; max_steps = 15; "
+        "seeds = [ 1 ]; schedule = \"constant\"; order = \"stream\"; evaluation_steps = 2; share = true; };";
+    t.methods = "methods = ( { name = \"unfreeze\"; thaw_steps = 3; learning_rates = [ 1e-3 ]; } );";
+    struct sweep *shared_sweep = sweep_make(&t);
+    char *alone_text = strdup(t.finetune), *word = strstr(alone_text, "share = true");
+    memcpy(word, "share=false ", strlen("share = true"));
+    t.finetune = alone_text;
+    struct sweep *alone_sweep = sweep_make(&t);
+    struct plan *shared = make(shared_sweep), *alone = make(alone_sweep);
+    size_t with_prefix = 0;
+    for (size_t i = 0; i < shared->point_count; i++) {
+        uint32_t at = shared->stage_of_point[i];
+        double flops = 0;
+        with_prefix += shared->stages[at].first_step > 0;
+        for (; at != PLAN_NONE && shared->stages[at].kind != STAGE_PRETRAIN; at = shared->stages[at].parent)
+            flops += shared->stages[at].flops;
+        near(flops, alone->stages[alone->stage_of_point[i]].flops);
+    }
+    assert_true(with_prefix > 0);
+    plan_destroy(shared);
+    plan_destroy(alone);
+    sweep_destroy(shared_sweep);
+    sweep_destroy(alone_sweep);
+    free(alone_text);
+}
+
 static void finetuning_sizes_share_their_beginning(void **state)
 {
     (void)state;
@@ -559,6 +592,7 @@ int main(void)
         cmocka_unit_test(what_is_computed_makes_the_identity),
         cmocka_unit_test(token_counts_that_no_point_needs_are_passed_over),
         cmocka_unit_test(finetuning_sizes_share_their_beginning),
+        cmocka_unit_test(parts_of_unfreezing_cost_the_whole),
         cmocka_unit_test(paths_are_the_longest_chains),
         cmocka_unit_test(memory_decides_the_devices),
         cmocka_unit_test(devices_grow_with_the_model),
