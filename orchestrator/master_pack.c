@@ -7,13 +7,13 @@
 
 #include "io/log.h"
 #include "orchestrator/master_internal.h"
+#include "orchestrator/pack.h"
 #include "workers/batch.h"
 #include "workers/model.h"
 #include "workers/probe.h"
 
 #define GAIN 1.1       /* of the rate of matrix products, below which points are not packed */
 #define NEARLY 0.95    /* of the best rate, for the narrowest pack */
-#define WIDEST 16      /* that is chosen by measuring */
 #define MOST_ROWS 1024 /* of a point: so many rows are enough alone */
 
 void master_packs_free(struct master_packs *packs)
@@ -42,7 +42,7 @@ static int measure(const struct sweep *sweep, const struct model_config *model, 
     size_t rows = rows_of(sweep, method);
     *width = 1;
     if (rows > MOST_ROWS) return 0;
-    for (uint32_t w = 1; w <= WIDEST; w *= 2, widths++) {
+    for (uint32_t w = 1; w <= PACK_WIDEST; w *= 2, widths++) {
         if (probe_products(sweep->resources.backend, model->width, w * rows, &rates[widths], err)) return -1;
         best = fmax(best, rates[widths]);
     }
@@ -70,40 +70,14 @@ static int choose_widths(struct master *master, struct error *err)
     return 0;
 }
 
-/* 0: two stages may be in one pack. */
-static int compare_groups(const struct plan *plan, const struct plan_stage *a, const struct plan_stage *b)
-{
-    int base = memcmp(plan->points[a->point].base, plan->points[b->point].base, sizeof plan->points->base);
-    if (base) return base;
-    if (a->model != b->model) return a->model < b->model ? -1 : 1;
-    if (a->task != b->task) return a->task < b->task ? -1 : 1;
-    if (a->degree != b->degree) return a->degree < b->degree ? -1 : 1;
-    return a->recompute - b->recompute;
-}
-
-static int compare(const void *x, const void *y, void *context)
-{
-    const struct plan *plan = context;
-    uint32_t i = *(const uint32_t *)x, j = *(const uint32_t *)y;
-    const struct plan_stage *a = &plan->stages[i], *b = &plan->stages[j];
-    int group = compare_groups(plan, a, b);
-    if (group) return group;
-    if (a->seconds > b->seconds || a->seconds < b->seconds) return a->seconds > b->seconds ? -1 : 1;
-    return i < j ? -1 : 1;
-}
-
 static uint32_t width_of(const struct master *master, const struct plan_stage *stage)
 {
     return master->packs.widths[stage->model * master->sweep->method_count + stage->method];
 }
 
-/* Points that go on from a shared beginning are trained alone: few have one in common. */
 static bool may_pack(const struct master *master, const struct plan_stage *stage)
 {
-    const struct plan *plan = master->plan;
-    bool shares = stage->parent != PLAN_NONE && plan->stages[stage->parent].kind == STAGE_PREFIX;
-    return stage->kind == STAGE_FINETUNE && !shares && stage->last_step > stage->first_step &&
-           width_of(master, stage) > 1;
+    return pack_is_possible(master->plan, stage) && width_of(master, stage) > 1;
 }
 
 int master_packs_open(struct master *master, struct error *err)
@@ -119,7 +93,7 @@ int master_packs_open(struct master *master, struct error *err)
     memset(packs->place, 0xff, (plan->stage_count + 1) * sizeof *packs->place);
     for (uint32_t i = 0; i < plan->stage_count; i++)
         if (may_pack(master, &plan->stages[i])) packs->order[packs->count++] = i;
-    qsort_r(packs->order, packs->count, sizeof *packs->order, compare, (void *)plan);
+    qsort_r(packs->order, packs->count, sizeof *packs->order, pack_compare, (void *)plan);
     for (size_t i = 0; i < packs->count; i++)
         packs->place[packs->order[i]] = (uint32_t)i;
     return 0;
@@ -142,20 +116,13 @@ static bool may_join(const struct master *master, uint32_t index)
            master_parent_complete(master, index);
 }
 
-/* What grows with each: memory (as if each had its base), and seconds to the end or the first checkpoint. */
-struct load {
-    double bytes, seconds;
-};
-
-static bool fits(const struct master *master, struct load *load, uint32_t index, double seconds_left)
+/* One more, if the device's memory is enough and the time to the end or the first checkpoint. */
+static bool fits(const struct master *master, struct pack_load *load, uint32_t index, double seconds_left)
 {
-    const struct plan_stage *stage = &master->plan->stages[index];
-    const struct sweep_resources *resources = &master->sweep->resources;
-    struct load with = {load->bytes + (double)stage->bytes, load->seconds + stage->seconds};
-    double checkpoint = resources->checkpoint_seconds;
-    double seconds = checkpoint > 0 ? fmin(checkpoint, with.seconds) : with.seconds;
-    if (resources->device_bytes && with.bytes > (double)resources->device_bytes) return false;
-    if (seconds > seconds_left) return false;
+    struct pack_load with = *load;
+    double checkpoint = master->sweep->resources.checkpoint_seconds;
+    if (!pack_add(master->plan, &with, &master->plan->stages[index])) return false;
+    if ((checkpoint > 0 ? fmin(checkpoint, with.seconds) : with.seconds) > seconds_left) return false;
     *load = with;
     return true;
 }
@@ -166,14 +133,14 @@ size_t master_packs_gather(const struct master *master, uint32_t lead, double se
     const struct master_packs *packs = &master->packs;
     const struct plan *plan = master->plan;
     const struct plan_stage *first = &plan->stages[lead];
-    struct load load = {(double)first->bytes, first->seconds};
+    struct pack_load load = {(double)first->bytes, first->seconds};
     size_t count = 1;
     members[0] = lead;
     if (!packs->count || packs->place[lead] == PLAN_NONE || !may_join(master, lead)) return 1;
     size_t most = widest_now(master, first), begin = packs->place[lead], end = begin + 1;
-    while (begin > 0 && compare_groups(plan, &plan->stages[packs->order[begin - 1]], first) == 0)
+    while (begin > 0 && pack_compare_groups(plan, &plan->stages[packs->order[begin - 1]], first) == 0)
         begin--;
-    while (end < packs->count && compare_groups(plan, &plan->stages[packs->order[end]], first) == 0)
+    while (end < packs->count && pack_compare_groups(plan, &plan->stages[packs->order[end]], first) == 0)
         end++;
     /* those as long as the lead first: they end together */
     for (size_t i = packs->place[lead] + 1, n = end - begin; n > 1 && count < most; n--, i++) {

@@ -4,6 +4,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "orchestrator/pack.h"
 #include "orchestrator/plan.h"
 
 static int write_object(json_t *object, const char *before, FILE *out)
@@ -94,12 +95,35 @@ static int write_head(const struct plan *plan, size_t devices, FILE *out)
     return rc;
 }
 
+static json_t *pack_object(const struct plan *plan, const struct pack_list *list, size_t index)
+{
+    struct pack_cost cost = pack_cost(plan, list, index);
+    json_t *stages = json_array();
+    for (size_t i = list->first[index]; i < list->first[index + 1]; i++)
+        json_array_append_new(stages, json_string(plan->stages[list->order[i]].identity.hex));
+    return json_pack("{s:o, s:f, s:f, s:f}", "stages", stages, "flops", cost.flops, "bytes", cost.bytes, "seconds",
+                     cost.seconds);
+}
+
+/* None where nothing packs. */
+static int write_packs(const struct plan *plan, size_t devices, FILE *out)
+{
+    struct pack_list list;
+    int rc = pack_plan(plan, devices, &list);
+    fputs("],\n\"packs\": [", out);
+    for (size_t i = 0; !rc && i < list.count; i++)
+        rc = write_object(pack_object(plan, &list, i), i ? ",\n" : "\n", out);
+    pack_list_free(&list);
+    return rc;
+}
+
 int plan_print_json(const struct plan *plan, size_t devices, FILE *out)
 {
     int rc = write_head(plan, devices, out);
     fputs(",\n\"stages\": [", out);
     for (size_t i = 0; i < plan->stage_count && !rc; i++)
         rc = write_object(stage_object(plan, &plan->stages[i]), i ? ",\n" : "\n", out);
+    if (!rc) rc = write_packs(plan, devices, out);
     fputs("],\n\"points\": [", out);
     for (size_t i = 0; i < plan->point_count && !rc; i++)
         rc = write_object(point_object(plan, i), i ? ",\n" : "\n", out);

@@ -4,8 +4,10 @@
 #include <string.h>
 
 #include "orchestrator/grid.h"
+#include "orchestrator/pack.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/quantity.h"
+#include "orchestrator/share.h"
 
 static void print_uints(FILE *out, const char *name, const uint64_t *values, size_t count)
 {
@@ -156,33 +158,99 @@ static void print_finetuning(const struct plan *plan, enum stage_kind wanted, FI
     free(groups);
 }
 
+/* Packs of one group: how many, of how many points, and the largest cost of one. */
+static void print_pack_row(const struct plan *plan, const struct pack_list *list, size_t begin, size_t end, FILE *out)
+{
+    const struct sweep *sweep = plan->sweep;
+    const struct plan_stage *lead = &plan->stages[list->order[list->first[begin]]];
+    char tokens[32], a[32], b[32], c[32], label[48];
+    struct pack_cost largest = {0};
+    for (size_t i = begin; i < end; i++) {
+        struct pack_cost cost = pack_cost(plan, list, i);
+        if (cost.flops > largest.flops) largest.flops = cost.flops;
+        if (cost.bytes > largest.bytes) largest.bytes = cost.bytes;
+        if (cost.seconds > largest.seconds) largest.seconds = cost.seconds;
+    }
+    snprintf(label, sizeof label, "from %s",
+             quantity_number((double)plan->points[lead->point].pretrain_tokens, tokens));
+    fprintf(out, "%-10s%-16.15s%-12s%8zu%10zu%10s%12s%9" PRIu32 "%12s", "pack", sweep->models[lead->model].name, label,
+            end - begin, list->first[end] - list->first[begin], quantity_number(largest.flops, a),
+            quantity_bytes(largest.bytes, b), lead->degree, quantity_time(largest.seconds, c));
+    const char *task = task_label(sweep, lead->task);
+    fprintf(out, task ? "  %s\n" : "\n", task);
+}
+
+/* Points that are trained in one pass, base by base, were all points of a base ready at once. */
+static void print_packs(const struct plan *plan, size_t devices, FILE *out)
+{
+    struct pack_list list;
+    if (plan->sweep->resources.pack == 1 || pack_plan(plan, devices, &list)) return;
+    bool measured = plan->sweep->resources.pack == SWEEP_PACK_AUTO;
+    if (list.count)
+        fprintf(out, "\n%-10s%-16s%-12s%8s%10s%10s%12s%9s%12s%s\n", measured ? "at most" : "packs", "model", "base",
+                "packs", "points", "FLOPs", "memory", "devices", "time", plan->sweep->task_count > 1 ? "  task" : "");
+    for (size_t begin = 0, end; begin < list.count; begin = end) {
+        const struct plan_stage *lead = &plan->stages[list.order[list.first[begin]]];
+        for (end = begin + 1;
+             end < list.count && !pack_compare_groups(plan, lead, &plan->stages[list.order[list.first[end]]]);)
+            end++;
+        print_pack_row(plan, &list, begin, end, out);
+    }
+    pack_list_free(&list);
+}
+
 struct plan_forecast plan_forecast(const struct plan *plan, size_t devices)
 {
     struct plan_forecast forecast = {0};
+    double busy = 0.0;
     for (size_t i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = &plan->stages[i];
         uint64_t gang = stage->bytes * stage->degree;
         forecast.device_seconds += stage->seconds * stage->degree;
+        busy += stage->seconds * stage->degree * (stage->share ? (double)stage->share / SHARE_WHOLE : 1.0);
         if (stage->path_seconds > forecast.longest_seconds) forecast.longest_seconds = stage->path_seconds;
         if (stage->bytes > forecast.largest_bytes) forecast.largest_bytes = stage->bytes;
         if (gang > forecast.largest_gang_bytes) forecast.largest_gang_bytes = gang;
         if (stage->degree > forecast.widest) forecast.widest = stage->degree;
     }
-    double share = forecast.device_seconds / (double)(devices ? devices : 1);
+    double share = busy / (double)(devices ? devices : 1);
     forecast.seconds = share > forecast.longest_seconds ? share : forecast.longest_seconds;
     return forecast;
+}
+
+/* What the plan comes to: stages, what sharing saves, memory, time. */
+static void print_totals(const struct plan *plan, size_t devices, FILE *out)
+{
+    struct plan_forecast forecast = plan_forecast(plan, devices);
+    char a[32], b[32], c[32], d[32];
+    size_t pretraining = 0, prefixes = 0, recomputed = 0, sharing = 0;
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        pretraining += stage->kind == STAGE_PRETRAIN;
+        prefixes += stage->kind == STAGE_PREFIX;
+        recomputed += stage->recompute;
+        sharing += stage->share && stage->share < SHARE_WHOLE;
+    }
+    fprintf(out, "\n%zu stages: %zu of pretraining", plan->stage_count, pretraining);
+    if (prefixes) fprintf(out, " and %zu of finetuning", prefixes);
+    fprintf(out, ", shared by %zu points\n", plan->point_count);
+    fprintf(out, "FLOPs of training: %s; %s if every point trained its own prefix: sharing saves %.0f %%\n",
+            quantity_number(plan->flops, a), quantity_number(plan->flops_alone, b),
+            plan->flops_alone > 0.0 ? 100.0 * (1.0 - plan->flops / plan->flops_alone) : 0.0);
+    if (recomputed)
+        fprintf(out, "activations of %zu stages are computed again in the backward pass: %s FLOPs beside these\n",
+                recomputed, quantity_number(plan->recompute_flops, a));
+    if (sharing) fprintf(out, "%zu stages may share a device with others\n", sharing);
+    fprintf(out, "memory of the largest stage: %s on one device\n", quantity_bytes((double)forecast.largest_bytes, c));
+    fprintf(out, "predicted time on %zu device%s: %s", devices, devices == 1 ? "" : "s",
+            quantity_time(forecast.seconds, d));
+    fprintf(out, " (longest chain of stages %s, all stages one after another %s)\n",
+            quantity_time(forecast.longest_seconds, a), quantity_time(forecast.device_seconds, b));
 }
 
 void plan_print(const struct plan *plan, size_t devices, FILE *out)
 {
     const struct sweep *sweep = plan->sweep;
-    struct plan_forecast forecast = plan_forecast(plan, devices);
-    char a[32], b[32], c[32], d[32];
-    size_t pretraining = 0, prefixes = 0;
-    for (size_t i = 0; i < plan->stage_count; i++) {
-        pretraining += plan->stages[i].kind == STAGE_PRETRAIN;
-        prefixes += plan->stages[i].kind == STAGE_PREFIX;
-    }
     fprintf(out, "sweep %s: %zu points, plan %.12s\n", sweep->name, plan->point_count, plan->identity.hex);
     for (size_t i = 0; i < sweep->task_count; i++)
         fprintf(out, "data %s (task %s, vocabulary %zu, digest %.12s)\n", sweep->tasks[i].dataset, sweep->tasks[i].name,
@@ -195,23 +263,8 @@ void plan_print(const struct plan *plan, size_t devices, FILE *out)
     print_pretraining(plan, out);
     print_finetuning(plan, STAGE_PREFIX, out);
     print_finetuning(plan, STAGE_FINETUNE, out);
-    fprintf(out, "\n%zu stages: %zu of pretraining", plan->stage_count, pretraining);
-    if (prefixes) fprintf(out, " and %zu of finetuning", prefixes);
-    fprintf(out, ", shared by %zu points\n", plan->point_count);
-    fprintf(out, "FLOPs of training: %s; %s if every point trained its own prefix: sharing saves %.0f %%\n",
-            quantity_number(plan->flops, a), quantity_number(plan->flops_alone, b),
-            plan->flops_alone > 0.0 ? 100.0 * (1.0 - plan->flops / plan->flops_alone) : 0.0);
-    size_t recomputed = 0;
-    for (size_t i = 0; i < plan->stage_count; i++)
-        recomputed += plan->stages[i].recompute;
-    if (recomputed)
-        fprintf(out, "activations of %zu stages are computed again in the backward pass: %s FLOPs beside these\n",
-                recomputed, quantity_number(plan->recompute_flops, a));
-    fprintf(out, "memory of the largest stage: %s on one device\n", quantity_bytes((double)forecast.largest_bytes, c));
-    fprintf(out, "predicted time on %zu device%s: %s", devices, devices == 1 ? "" : "s",
-            quantity_time(forecast.seconds, d));
-    fprintf(out, " (longest chain of stages %s, all stages one after another %s)\n",
-            quantity_time(forecast.longest_seconds, a), quantity_time(forecast.device_seconds, b));
+    print_packs(plan, devices, out);
+    print_totals(plan, devices, out);
 }
 
 void plan_print_points(const struct plan *plan, FILE *out)

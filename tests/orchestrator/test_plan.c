@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "orchestrator/pack.h"
 #include "orchestrator/plan.h"
 #include "orchestrator/simulate.h"
 #include "tests/orchestrator/sweep_fixture.h"
@@ -183,6 +184,53 @@ static void what_is_computed_makes_the_identity(void **state)
 }
 
 /* Sizes whose training begins alike train the beginning once; the points are what they are without. */
+/* Packs are of one base and task, no wider than is asked for and than memory and devices allow; each point that packs
+ * is in one of them. */
+static void packs_hold_every_point_once(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.tail = "resources = { backend = \"reference\"; pack = 4; };";
+    struct sweep *sweep = sweep_make(&t);
+    struct plan *plan = make(sweep);
+    size_t possible = 0, widest = 0;
+    for (size_t i = 0; i < plan->stage_count; i++)
+        possible += pack_is_possible(plan, &plan->stages[i]);
+    assert_true(possible > 0);
+    for (int round = 0; round < 3; round++) { /* enough of all; memory for two; more devices than points */
+        struct pack_list list;
+        size_t devices = round == 2 ? 1000 : 1;
+        if (round == 1) sweep->resources.device_bytes = 2 * plan_forecast(plan, 1).largest_bytes;
+        unsigned char *seen = calloc(plan->stage_count, 1);
+        double flops = 0, wanted = 0;
+        assert_int_equal(pack_plan(plan, devices, &list), 0);
+        assert_int_equal(list.first[list.count], possible);
+        widest = 0;
+        for (size_t k = 0; k < list.count; k++) {
+            size_t width = list.first[k + 1] - list.first[k];
+            const struct plan_stage *lead = &plan->stages[list.order[list.first[k]]];
+            struct pack_cost cost = pack_cost(plan, &list, k);
+            assert_true(width >= 1 && width <= 4);
+            widest = width > widest ? width : widest;
+            if (round == 1) assert_true(width == 1 || cost.bytes <= (double)sweep->resources.device_bytes);
+            flops += cost.flops;
+            for (size_t i = list.first[k]; i < list.first[k + 1]; i++) {
+                const struct plan_stage *stage = &plan->stages[list.order[i]];
+                assert_int_equal(pack_compare_groups(plan, lead, stage), 0);
+                assert_memory_equal(plan->points[lead->point].base, plan->points[stage->point].base, DIGEST_HEX);
+                assert_int_equal(seen[list.order[i]]++, 0);
+                wanted += stage->flops;
+            }
+        }
+        near(flops, wanted);
+        if (round != 1) assert_int_equal(widest, round == 0 ? 4 : 1);
+        pack_list_free(&list);
+        free(seen);
+    }
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+}
+
 /* Gradual unfreezing trains more and more of the model: what points share and what each ends with cost together what a
  * point alone would. */
 static void parts_of_unfreezing_cost_the_whole(void **state)
@@ -592,6 +640,7 @@ int main(void)
         cmocka_unit_test(what_is_computed_makes_the_identity),
         cmocka_unit_test(token_counts_that_no_point_needs_are_passed_over),
         cmocka_unit_test(finetuning_sizes_share_their_beginning),
+        cmocka_unit_test(packs_hold_every_point_once),
         cmocka_unit_test(parts_of_unfreezing_cost_the_whole),
         cmocka_unit_test(paths_are_the_longest_chains),
         cmocka_unit_test(memory_decides_the_devices),
