@@ -62,15 +62,15 @@ static int compare_gain(const void *a, const void *b)
     return (x->gain < y->gain) - (x->gain > y->gain);
 }
 
-static void collect(const struct plan *plan, const struct store_point *like, const char *method, struct cells *cells)
+static void collect(const struct plan *plan, const double *seconds, const struct store_point *like, const char *method,
+                    struct cells *cells)
 {
     cells->count = 0;
     for (size_t i = 0; i < plan->point_count; i++) {
         const struct store_point *point = &plan->points[i];
         if (!plan_table_holds(point, method) || strncmp(point->task, like->task, sizeof like->task)) continue;
         struct cell *cell = &cells->items[cells->count++];
-        *cell =
-            (struct cell){.seed = point->seed, .seconds = fmax(plan->stages[plan->stage_of_point[i]].seconds, 1e-9)};
+        *cell = (struct cell){.seed = point->seed, .seconds = seconds[i]};
         plan_table_axes(plan, point, cell->x);
     }
     qsort(cells->items, cells->count, sizeof *cells->items, compare_cells);
@@ -191,6 +191,7 @@ struct asking {
     const struct plan *plan;
     const struct identify_options *options;
     const struct analysis *earlier; /* NULL: none */
+    double *seconds;                /* [points] */
     struct cells cells;
     struct table table;
     bool several_tasks;
@@ -248,7 +249,7 @@ static void identify_methods(struct asking *asking)
                    !strncmp(plan->points[j].method, point->method, method_bytes);
         if (seen) continue;
         store_text(method, sizeof method, point->method, sizeof point->method);
-        collect(plan, point, method, &asking->cells);
+        collect(plan, asking->seconds, point, method, &asking->cells);
         if (!asking->cells.count) continue;
         identify_law(asking, point, method, law_find("joint", NULL));
         for (size_t k = 0; k < fit->law_count; k++)
@@ -262,7 +263,8 @@ static int ask(struct asking *asking, struct error *err)
     if (!options->json) {
         fprintf(asking->out,
                 "what this grid will tell of the joint law of each method%s, if a loss is known to %g %%\n"
-                "gain: growth of the log determinant of the Fisher information; seconds: the finetuning alone\n",
+                "gain: growth of the log determinant of the Fisher information; seconds: the finetuning, of what is "
+                "shared a part\n",
                 asking->plan->sweep->fit.law_count ? " and of the sweep file's laws" : "", 100 * options->noise);
         identify_methods(asking);
         return fflush(asking->out) || ferror(asking->out) ? error_set_errno(err, "standard output") : 0;
@@ -288,9 +290,11 @@ int plan_identify(const struct plan *plan, const struct identify_options *option
     asking.cells.items = calloc(plan->point_count + 1, sizeof *asking.cells.items);
     asking.table.points = calloc(plan->point_count + 1, sizeof *asking.table.points);
     asking.table.more = calloc(ROOM, sizeof *asking.table.more);
-    int result = asking.cells.items && asking.table.points && asking.table.more
+    asking.seconds = plan_table_seconds(plan);
+    int result = asking.seconds && asking.cells.items && asking.table.points && asking.table.more
                      ? ask(&asking, err)
                      : error_set(err, "out of memory for the preflight of %zu points", plan->point_count);
+    free(asking.seconds);
     free(asking.cells.items);
     free(asking.table.points);
     free(asking.table.more);

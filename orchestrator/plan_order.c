@@ -11,6 +11,7 @@
 #define NOISE 0.005 /* of a loss between seeds, as `plan --identify` takes it */
 
 struct method_points {
+    const double *seconds; /* [of the plan's points] */
     struct preflight_point *points;
     uint32_t *indices; /* of the points in the plan */
     size_t *order;
@@ -26,7 +27,7 @@ static void collect(const struct plan *plan, const char *task, const char *metho
         const struct store_point *point = &plan->points[i];
         if (!plan_table_holds(point, method) || strncmp(point->task, task, sizeof point->task) != 0) continue;
         struct preflight_point *row = &table->points[table->count];
-        *row = (struct preflight_point){.seconds = fmax(plan->stages[plan->stage_of_point[i]].seconds, 1e-9)};
+        *row = (struct preflight_point){.seconds = table->seconds[i]};
         plan_table_axes(plan, point, row->x);
         for (size_t axis = 0; axis < LAW_AXES; axis++)
             if (row->x[axis] != table->points[0].x[axis]) table->varies[axis] = true;
@@ -54,10 +55,12 @@ static int order_method(struct plan *plan, const char *task, const char *method,
 
 int plan_order_by_information(struct plan *plan, struct error *err)
 {
-    struct method_points table = {.points = calloc(plan->point_count + 1, sizeof *table.points),
+    double *seconds = plan_table_seconds(plan);
+    struct method_points table = {.seconds = seconds,
+                                  .points = calloc(plan->point_count + 1, sizeof *table.points),
                                   .indices = calloc(plan->point_count + 1, sizeof *table.indices),
                                   .order = calloc(plan->point_count + 1, sizeof *table.order)};
-    int rc = table.points && table.indices && table.order ? 0 : error_set(err, "out of memory");
+    int rc = seconds && table.points && table.indices && table.order ? 0 : error_set(err, "out of memory");
     for (size_t i = 0; i < plan->stage_count; i++)
         plan->stages[i].priority = 0.0;
     const struct sweep *sweep = plan->sweep;
@@ -80,6 +83,7 @@ int plan_order_by_information(struct plan *plan, struct error *err)
             plan->stages[stage->parent].priority = fmax(plan->stages[stage->parent].priority, stage->priority);
     }
     free(tails);
+    free(seconds);
     free(table.points);
     free(table.indices);
     free(table.order);

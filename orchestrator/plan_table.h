@@ -13,4 +13,9 @@ void plan_table_axes(const struct plan *plan, const struct store_point *point, d
 /* Finetuned with this method, and not held out: it will be fitted. */
 bool plan_table_holds(const struct store_point *point, const char *method);
 
+/* [points] predicted seconds of finetuning, at least 1e-9: of the point's own stage, and of each beginning that it
+ * shares an equal part with the other points that go on from it: their sum is that of the stages. The caller frees;
+ * NULL: out of memory. */
+double *plan_table_seconds(const struct plan *plan);
+
 #endif

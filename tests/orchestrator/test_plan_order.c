@@ -109,6 +109,42 @@ static void the_first_part_tells_more(void **state)
     sweep_destroy(b);
 }
 
+/* What points share costs each a part: together as much as the stages, and a point that goes on from a beginning that
+ * only it needs as much as it would alone. */
+static void points_pay_for_what_they_share(void **state)
+{
+    (void)state;
+    struct sweep_text t = grid("resources = { backend = \"reference\"; order = \"information\"; };");
+    t.methods = "methods = ( { name = \"full\"; learning_rates = [ 1e-3 ]; } );";
+    t.finetune =
+        "finetune = { examples = [ 10, 15, 20, 30, 40 ]; sequence_length = 32; batch = 4; epochs = 1.0; seeds = [ 1 ]; "
+        "schedule = \"constant\"; order = \"stream\"; evaluation_steps = 1; share = true; };";
+    struct sweep *sweep = sweep_make(&t);
+    struct plan *plan = make(sweep);
+    double *seconds = plan_table_seconds(plan), sum = 0, stages = 0, shared = 0;
+    assert_non_null(seconds);
+    for (size_t i = 0; i < plan->point_count; i++) {
+        double alone = 0, own = plan->stages[plan->stage_of_point[i]].seconds;
+        sum += seconds[i];
+        for (uint32_t at = plan->stage_of_point[i]; plan->stages[at].kind != STAGE_PRETRAIN;
+             at = plan->stages[at].parent)
+            alone += plan->stages[at].seconds;
+        assert_true(seconds[i] >= own && seconds[i] <= alone * (1 + 1e-12));
+        shared += seconds[i] > own * (1 + 1e-9);
+    }
+    for (size_t i = 0; i < plan->stage_count; i++)
+        if (plan->stages[i].kind != STAGE_PRETRAIN) stages += plan->stages[i].seconds;
+    assert_true(shared > 0);
+    assert_true(fabs(sum - stages) <= 1e-9 * stages);
+    for (size_t i = 0; i < plan->stage_count; i++) { /* a beginning is as urgent as the most urgent point below it */
+        uint32_t parent = plan->stages[i].parent;
+        if (parent != PLAN_NONE) assert_true(plan->stages[parent].priority >= plan->stages[i].priority);
+    }
+    free(seconds);
+    plan_destroy(plan);
+    sweep_destroy(sweep);
+}
+
 static void an_unknown_order_is_refused(void **state)
 {
     (void)state;
@@ -120,6 +156,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_part_tells_more),
+        cmocka_unit_test(points_pay_for_what_they_share),
         cmocka_unit_test(an_unknown_order_is_refused),
     };
     return cmocka_run_group_tests(tests, sweep_setup, temporary_remove);
