@@ -30,7 +30,7 @@
 /* Seconds between looks for messages, which cannot be waited for together with sockets; shortly after one, an answer is
  * to be expected. */
 #define POLL_MPI 2e-3
-#define POLL_MASTER 0.001 /* the same of rank 0, to whom the others speak first */
+#define POLL_MASTER 1.25e-3 /* the same of rank 0, to whom the others speak first */
 #define POLL_TALKING 1e-4
 #define TALKING 5e-3
 #define POLL_ALONE 0.2
