@@ -2,7 +2,7 @@
  *
  * In bf16 with heads up to 256 wide: a block of four warps takes 64 queries of a head, each warp 16,
  * and goes over the keys 64 at a time, with the softmax's maximum and sum as it goes, scores and sums in fp32. Else,
- * and in fp32, a warp takes one query and goes over the keys one by one. FLOPs: 4 D for each query and key it sees.
+ * and in fp32, a warp takes one query and goes over the keys 32 at a time. FLOPs: 4 D for each query and key it sees.
  * Bytes: Q and out once; K and V once for each 64 queries, or for each query. Sequences up to 2^31 tokens, 10^5 in a
  * batch. */
 #include <algorithm>
@@ -125,19 +125,26 @@ __global__ void __launch_bounds__(TILE_THREADS)
     }
 }
 
-/* One query's view of a source of keys, in a warp. */
+/* One query's view of a source of keys, in a warp: 32 keys at a time, a lane a score. */
 template <typename T>
 __device__ inline void attend_rows(const rows_of<T> &keys, const rows_of<T> &values, size_t count, size_t width,
-                                   float scale, const float q[LANE_WIDTHS], float *maximum, float *sum,
+                                   float scale, const row_room &room, float *maximum, float *sum,
                                    float out[LANE_WIDTHS])
 {
-    for (size_t j = 0; j < count; j++) {
-        float score = scale * row_dot(q, keys.x + j * keys.stride, width), highest = fmaxf(*maximum, score);
-        float factor = expf(*maximum - highest), p = expf(score - highest);
-        *sum = *sum * factor + p;
+    unsigned lane = threadIdx.x % 32;
+    for (size_t first = 0; first < count; first += 32) {
+        size_t mine = first + lane, here = count - first < 32 ? count - first : 32;
+        float score = mine < count ? scale * lane_dot(room.first, keys.x + mine * keys.stride, width) : -INFINITY;
+        float highest = fmaxf(*maximum, warp_max(score));
+        float factor = expf(*maximum - highest), p = mine < count ? expf(score - highest) : 0.0f;
+        *sum = *sum * factor + warp_sum(p);
+        room.p[lane] = p;
         for (int i = 0; i < LANE_WIDTHS; i++)
             out[i] *= factor;
-        add_row(p, values.x + j * values.stride, width, out);
+        __syncwarp();
+        for (size_t j = 0; j < here; j++)
+            add_row(room.p[j], values.x + (first + j) * values.stride, width, out);
+        __syncwarp();
         *maximum = highest;
     }
 }
@@ -146,20 +153,22 @@ template <typename T>
 __global__ void __launch_bounds__(ROW_THREADS)
     attend_queries(heads h, float scale, const T *q, const T *k, const T *v, T *out, float *lse)
 {
+    row_room room = row_room_here(h.width);
     size_t head = blockIdx.y, g = h.kv_head_of[head];
     size_t query = (size_t)blockIdx.x * ROW_WARPS + threadIdx.x / 32;
     for (size_t s = blockIdx.z; s < h.sequences; s += gridDim.z) {
         sequence here = sequence_of(h, s);
         if (query >= here.length) continue; /* the whole warp */
-        float own[LANE_WIDTHS], sums[LANE_WIDTHS] = {}, maximum = -INFINITY, sum = 0;
+        float sums[LANE_WIDTHS] = {}, maximum = -INFINITY, sum = 0;
         size_t at = (here.begin + query) * h.query_heads + head;
-        load_row(q + at * h.width, h.width, own);
+        keep_row(q + at * h.width, h.width, room.first);
+        __syncwarp();
         if (here.prefix.length)
             attend_rows(prefix_rows<T>(here.prefix.k, here.prefix, g, h.width),
-                        prefix_rows<T>(here.prefix.v, here.prefix, g, h.width), here.prefix.length, h.width, scale, own,
-                        &maximum, &sum, sums);
+                        prefix_rows<T>(here.prefix.v, here.prefix, g, h.width), here.prefix.length, h.width, scale,
+                        room, &maximum, &sum, sums);
         attend_rows(head_rows(k, here.begin, h.kv_heads, g, h.width), head_rows(v, here.begin, h.kv_heads, g, h.width),
-                    query + 1, h.width, scale, own, &maximum, &sum, sums);
+                    query + 1, h.width, scale, room, &maximum, &sum, sums);
         for (int i = 0; i < LANE_WIDTHS; i++)
             sums[i] /= sum;
         store_row(sums, h.width, out + at * h.width);
@@ -191,7 +200,7 @@ void cuda_attention_forward(struct device *device, const struct attention *shape
     }
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, attend_queries<T>, dim3(blocks_for(sequences->longest, ROW_WARPS), heads, count), ROW_THREADS, 0,
-               heads_of(shape), scale, as<T>(q), as<T>(k), as<T>(v), as<T>(out), lse);
+        launch(device, attend_queries<T>, dim3(blocks_for(sequences->longest, ROW_WARPS), heads, count), ROW_THREADS,
+               row_bytes(shape->head_width), heads_of(shape), scale, as<T>(q), as<T>(k), as<T>(v), as<T>(out), lse);
     });
 }

@@ -190,36 +190,47 @@ template <typename Body> void with_width(size_t width, Body body)
 /* ---- the general kernels: a warp a row, any width up to LANE_WIDTHS * 32 ---- */
 
 constexpr unsigned ROW_WARPS = 4, ROW_THREADS = 32 * ROW_WARPS;
-constexpr int LANE_WIDTHS = 16; /* numbers of a row that a lane holds */
+constexpr int LANE_WIDTHS = 16; /* numbers of a row that a lane sums */
 
-/* A lane's numbers of a row: columns lane, lane + 32, ... */
-template <typename T> __device__ inline void load_row(const T *row, size_t width, float x[LANE_WIDTHS])
+/* A warp's own rows, and a weight for each of 32 others, in shared memory. */
+struct row_room {
+    float *first, *second, *p, *ds;
+};
+
+inline size_t row_bytes(size_t width)
 {
-#pragma unroll
-    for (int i = 0; i < LANE_WIDTHS; i++) {
-        size_t column = threadIdx.x % 32 + 32 * (size_t)i;
-        x[i] = column < width ? number(row[column]) : 0.0f;
-    }
+    return ROW_WARPS * (2 * width + 64) * sizeof(float);
 }
 
-/* To all lanes of the warp. */
-template <typename T> __device__ inline float row_dot(const float x[LANE_WIDTHS], const T *row, size_t width)
+__device__ inline row_room row_room_here(size_t width)
+{
+    float *mine = reinterpret_cast<float *>(shared_memory) + threadIdx.x / 32 * (2 * width + 64);
+    return {mine, mine + width, mine + 2 * width, mine + 2 * width + 32};
+}
+
+/* To be followed by __syncwarp(). */
+template <typename T> __device__ inline void keep_row(const T *row, size_t width, float *to)
+{
+    for (size_t i = threadIdx.x % 32; i < width; i += 32)
+        to[i] = number(row[i]);
+}
+
+/* Of one lane: each has another row. */
+template <typename T> __device__ inline float lane_dot(const float *own, const T *row, size_t width)
 {
     float sum = 0;
-#pragma unroll
-    for (int i = 0; i < LANE_WIDTHS; i++) {
-        size_t column = threadIdx.x % 32 + 32 * (size_t)i;
-        if (column < width) sum += x[i] * number(row[column]);
-    }
-    return warp_sum(sum);
+    for (size_t i = 0; i < width; i++)
+        sum += own[i] * number(row[i]);
+    return sum;
 }
 
-template <typename T> __device__ inline void add_row(float factor, const T *row, size_t width, float x[LANE_WIDTHS])
+/* x += weight row; a lane has columns lane, lane + 32, ... */
+template <typename T> __device__ inline void add_row(float weight, const T *row, size_t width, float x[LANE_WIDTHS])
 {
 #pragma unroll
     for (int i = 0; i < LANE_WIDTHS; i++) {
         size_t column = threadIdx.x % 32 + 32 * (size_t)i;
-        if (column < width) x[i] += factor * number(row[column]);
+        if (column < width) x[i] += weight * number(row[column]);
     }
 }
 

@@ -228,38 +228,48 @@ template <int D, bool keys, bool values> __global__ void __launch_bounds__(TILE_
     }
 }
 
-/* ---- a warp a row ---- */
+/* ---- a warp a row, 32 others at a time ---- */
 
 template <typename T>
 __device__ inline void query_source(const rows_of<T> &keys, const rows_of<T> &values, size_t count, size_t width,
-                                    float scale, float lse, float dots, const float q[LANE_WIDTHS],
-                                    const float dout[LANE_WIDTHS], float sum[LANE_WIDTHS])
+                                    float scale, float lse, float dots, const row_room &room, float sum[LANE_WIDTHS])
 {
-    for (size_t j = 0; j < count; j++) {
-        float p = expf(scale * row_dot(q, keys.x + j * keys.stride, width) - lse);
-        float ds = p * (row_dot(dout, values.x + j * values.stride, width) - dots) * scale;
-        add_row(ds, keys.x + j * keys.stride, width, sum);
+    unsigned lane = threadIdx.x % 32;
+    for (size_t first = 0; first < count; first += 32) {
+        size_t mine = first + lane, here = count - first < 32 ? count - first : 32;
+        float ds = 0;
+        if (mine < count) {
+            float p = expf(scale * lane_dot(room.first, keys.x + mine * keys.stride, width) - lse);
+            ds = p * (lane_dot(room.second, values.x + mine * values.stride, width) - dots) * scale;
+        }
+        room.ds[lane] = ds;
+        __syncwarp();
+        for (size_t j = 0; j < here; j++)
+            add_row(room.ds[j], keys.x + (first + j) * keys.stride, width, sum);
+        __syncwarp();
     }
 }
 
 template <typename T> __global__ void __launch_bounds__(ROW_THREADS) query_rows(backward<T> b, T *dq)
 {
     const heads &h = b.h;
+    row_room room = row_room_here(h.width);
     size_t head = blockIdx.y, g = h.kv_head_of[head], query = (size_t)blockIdx.x * ROW_WARPS + threadIdx.x / 32;
     for (size_t s = blockIdx.z; s < h.sequences; s += gridDim.z) {
         sequence here = sequence_of(h, s);
         if (query >= here.length) continue; /* the whole warp */
-        float q[LANE_WIDTHS], dout[LANE_WIDTHS], sum[LANE_WIDTHS] = {};
+        float sum[LANE_WIDTHS] = {};
         size_t at = (here.begin + query) * h.query_heads + head;
-        load_row(b.q + at * h.width, h.width, q);
-        load_row(b.dout + at * h.width, h.width, dout);
+        keep_row(b.q + at * h.width, h.width, room.first);
+        keep_row(b.dout + at * h.width, h.width, room.second);
+        __syncwarp();
         if (here.prefix.length)
             query_source(prefix_rows<T>(here.prefix.k, here.prefix, g, h.width),
                          prefix_rows<T>(here.prefix.v, here.prefix, g, h.width), here.prefix.length, h.width, b.scale,
-                         b.lse[at], b.dots[at], q, dout, sum);
+                         b.lse[at], b.dots[at], room, sum);
         query_source(head_rows(b.k, here.begin, h.kv_heads, g, h.width),
                      head_rows(b.v, here.begin, h.kv_heads, g, h.width), query + 1, h.width, b.scale, b.lse[at],
-                     b.dots[at], q, dout, sum);
+                     b.dots[at], room, sum);
         store_row(sum, h.width, dq + at * h.width);
     }
 }
@@ -270,19 +280,31 @@ __device__ inline void key_row(const backward<T> &b, const sequence &here, size_
                                const T *v, float dk[LANE_WIDTHS], float dv[LANE_WIDTHS])
 {
     const heads &h = b.h;
-    float own_k[LANE_WIDTHS], own_v[LANE_WIDTHS];
+    row_room room = row_room_here(h.width);
+    unsigned lane = threadIdx.x % 32;
     size_t first_head, last_head;
     readers(h, g, &first_head, &last_head);
-    load_row(k, h.width, own_k);
-    load_row(v, h.width, own_v);
+    keep_row(k, h.width, room.first);
+    keep_row(v, h.width, room.second);
+    __syncwarp();
     for (size_t head = first_head; head < last_head; head++)
-        for (size_t query = first; query < here.length; query++) {
-            size_t at = (here.begin + query) * h.query_heads + head;
-            const T *q = b.q + at * h.width, *dout = b.dout + at * h.width;
-            float p = expf(b.scale * row_dot(own_k, q, h.width) - b.lse[at]);
-            float ds = p * (row_dot(own_v, dout, h.width) - b.dots[at]) * b.scale;
-            add_row(p, dout, h.width, dv);
-            add_row(ds, q, h.width, dk);
+        for (size_t begin = first; begin < here.length; begin += 32) {
+            size_t count = here.length - begin < 32 ? here.length - begin : 32;
+            float p = 0, ds = 0;
+            if (lane < count) {
+                size_t at = (here.begin + begin + lane) * h.query_heads + head;
+                p = expf(b.scale * lane_dot(room.first, b.q + at * h.width, h.width) - b.lse[at]);
+                ds = p * (lane_dot(room.second, b.dout + at * h.width, h.width) - b.dots[at]) * b.scale;
+            }
+            room.p[lane] = p;
+            room.ds[lane] = ds;
+            __syncwarp();
+            for (size_t j = 0; j < count; j++) {
+                size_t at = ((here.begin + begin + j) * h.query_heads + head) * h.width;
+                add_row(room.p[j], b.dout + at, h.width, dv);
+                add_row(room.ds[j], b.q + at, h.width, dk);
+            }
+            __syncwarp();
         }
 }
 
@@ -365,11 +387,14 @@ void run_tiles(struct device *device, const struct attention *shape, const backw
 template <typename T>
 void run_rows(struct device *device, const struct attention *shape, const backward<T> &b, T *dq, T *dk, T *dv)
 {
-    launch(device, query_rows<T>, grid_of(shape, ROW_WARPS, shape->heads), ROW_THREADS, 0, b, dq);
-    launch(device, key_rows<T>, grid_of(shape, ROW_WARPS, shape->kv_heads), ROW_THREADS, 0, b, dk, dv);
+    launch(device, query_rows<T>, grid_of(shape, ROW_WARPS, shape->heads), ROW_THREADS, row_bytes(shape->head_width), b,
+           dq);
+    launch(device, key_rows<T>, grid_of(shape, ROW_WARPS, shape->kv_heads), ROW_THREADS, row_bytes(shape->head_width),
+           b, dk, dv);
     if (shape->longest_prefix)
         launch(device, prefix_rows_kernel<T>,
-               dim3(blocks_for(shape->longest_prefix, ROW_WARPS), (unsigned)shape->kv_heads), ROW_THREADS, 0, b);
+               dim3(blocks_for(shape->longest_prefix, ROW_WARPS), (unsigned)shape->kv_heads), ROW_THREADS,
+               row_bytes(shape->head_width), b);
 }
 
 } // namespace

@@ -1,5 +1,5 @@
-/* Attention of single queries over cached keys and values: a block a query of a head; each of its warps goes over every
- * fourth row, then they join what they have.
+/* Attention of single queries over cached keys and values: a block a query of a head; its warps take 32 rows in turn,
+ * then join what they have.
  *
  * FLOPs 4 D a row. Bytes: the cache's rows, for each query head that reads them; heads that share a key/value head lie
  * in blocks that run together, so that all but the first find them in the cache. Up to 10^5 rows a query. */
@@ -14,24 +14,24 @@ struct view {
     const uint32_t *counts, *table, *kv_head_of;
 };
 
-/* What a warp leaves for the others: maximum, sum, and its sums of values. */
-__device__ inline float *left_by(unsigned warp, size_t width)
+/* What a warp leaves for the others: maximum, sum, and its sums of values. It lies where the warp's own rows did. */
+__device__ inline const float *left_by(unsigned warp, size_t width)
 {
-    return reinterpret_cast<float *>(shared_memory) + warp * (width + 2);
+    return reinterpret_cast<const float *>(shared_memory) + warp * (2 * width + 64);
 }
 
-/* The first warp joins them, and writes. */
+/* The first warp joins them, and writes. A warp without a row has the maximum -infinity and nothing else. */
 template <typename T> __device__ inline void join(size_t width, T *out)
 {
     float maximum = -INFINITY, sum = 0;
     for (unsigned warp = 0; warp < ROW_WARPS; warp++)
-        maximum = fmaxf(maximum, left_by(warp, width)[0]);
+        maximum = fmaxf(maximum, left_by(warp, width)[2 * width]);
     for (unsigned warp = 0; warp < ROW_WARPS; warp++)
-        sum += left_by(warp, width)[1] * expf(left_by(warp, width)[0] - maximum);
+        sum += left_by(warp, width)[2 * width + 1] * expf(left_by(warp, width)[2 * width] - maximum);
     for (size_t i = threadIdx.x; i < width; i += 32) {
         float value = 0;
         for (unsigned warp = 0; warp < ROW_WARPS; warp++)
-            value += left_by(warp, width)[2 + i] * expf(left_by(warp, width)[0] - maximum);
+            value += left_by(warp, width)[i] * expf(left_by(warp, width)[2 * width] - maximum);
         out[i] = rounded<T>(value / sum);
     }
 }
@@ -40,26 +40,34 @@ template <typename T>
 __global__ void __launch_bounds__(ROW_THREADS)
     attend_cached(view d, float scale, const T *q, const T *keys, const T *values, T *out)
 {
-    size_t query = blockIdx.x, head = blockIdx.y, at = (query * d.heads + head) * d.width;
+    row_room room = row_room_here(d.width);
+    size_t query = blockIdx.x, head = blockIdx.y, at = (query * d.heads + head) * d.width, count = d.counts[query];
     unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    float own[LANE_WIDTHS], sums[LANE_WIDTHS] = {}, maximum = -INFINITY, sum = 0;
-    load_row(q + at, d.width, own);
-    for (size_t j = warp; j < d.counts[query]; j += ROW_WARPS) {
-        size_t row = ((size_t)d.table[query * d.stride + j] * d.kv_heads + d.kv_head_of[head]) * d.width;
-        float score = scale * row_dot(own, keys + row, d.width), highest = fmaxf(maximum, score);
-        float factor = expf(maximum - highest), p = expf(score - highest);
-        sum = sum * factor + p;
+    const uint32_t *rows = d.table + query * d.stride;
+    float sums[LANE_WIDTHS] = {}, maximum = -INFINITY, sum = 0;
+    keep_row(q + at, d.width, room.first);
+    __syncwarp();
+    for (size_t first = 32 * warp; first < count; first += ROW_THREADS) {
+        size_t mine = first + lane, here = count - first < 32 ? count - first : 32;
+        auto place = [&](size_t j) { return ((size_t)rows[j] * d.kv_heads + d.kv_head_of[head]) * d.width; };
+        float score = mine < count ? scale * lane_dot(room.first, keys + place(mine), d.width) : -INFINITY;
+        float highest = fmaxf(maximum, warp_max(score));
+        float factor = expf(maximum - highest), p = mine < count ? expf(score - highest) : 0.0f;
+        sum = sum * factor + warp_sum(p);
+        room.p[lane] = p;
         for (int i = 0; i < LANE_WIDTHS; i++)
             sums[i] *= factor;
-        add_row(p, values + row, d.width, sums);
+        __syncwarp();
+        for (size_t j = 0; j < here; j++)
+            add_row(room.p[j], values + place(first + j), d.width, sums);
+        __syncwarp();
         maximum = highest;
     }
-    float *left = left_by(warp, d.width);
+    store_row(sums, d.width, room.first);
     if (lane == 0) {
-        left[0] = maximum;
-        left[1] = sum;
+        room.p[0] = maximum;
+        room.p[1] = sum;
     }
-    store_row(sums, d.width, left + 2);
     __syncthreads();
     if (warp == 0) join(d.width, out + at);
 }
@@ -78,7 +86,7 @@ void cuda_attention_decode(struct device *device, const struct decode *shape, co
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
         launch(device, attend_cached<T>, dim3((unsigned)shape->queries, (unsigned)shape->heads), ROW_THREADS,
-               ROW_WARPS * (shape->head_width + 2) * sizeof(float), d, 1.0f / sqrtf((float)shape->head_width), as<T>(q),
-               as<T>(keys), as<T>(values), as<T>(out));
+               row_bytes(shape->head_width), d, 1.0f / sqrtf((float)shape->head_width), as<T>(q), as<T>(keys),
+               as<T>(values), as<T>(out));
     });
 }

@@ -168,21 +168,53 @@ bool release_waiting(size_t count)
     return any;
 }
 
-/* 0 .. order.size() - 1 as EMULATION_ORDER says: 0 forwards, 1 backwards, 2 at random, anew each time. */
-void put_in_order(std::vector<size_t> &order)
+int mode()
 {
     static const char *wanted = getenv("EMULATION_ORDER");
     static const int mode = wanted ? atoi(wanted) : FORWARDS;
+    return mode;
+}
+
+/* 0 .. order.size() - 1 as EMULATION_ORDER says: 0 forwards, 1 backwards, 2 at random, anew each time. */
+void put_in_order(std::vector<size_t> &order)
+{
     size_t count = order.size();
     for (size_t i = 0; i < count; i++)
-        order[i] = mode == BACKWARDS ? count - 1 - i : i;
-    for (size_t i = count; mode == RANDOM && i > 1; i--)
+        order[i] = mode() == BACKWARDS ? count - 1 - i : i;
+    for (size_t i = count; mode() == RANDOM && i > 1; i--)
         std::swap(order[i - 1], order[numbers() % i]);
 }
+
+/* In random order warps are held back for some rounds, so that others run ahead of them as far as barriers let them. */
+struct holds {
+    unsigned rounds[THREADS / LANES] = {};
+
+    void next()
+    {
+        for (unsigned &left : rounds) {
+            if (left)
+                left--;
+            else if (numbers() % 8 == 0)
+                left = (unsigned)(numbers() % 64);
+        }
+    }
+
+    /* false: nobody was held */
+    bool release()
+    {
+        bool any = false;
+        for (unsigned &left : rounds) {
+            any = any || left;
+            left = 0;
+        }
+        return any;
+    }
+};
 
 void run_block(size_t count)
 {
     static std::vector<size_t> order;
+    holds held;
     order.resize(count);
     for (size_t i = 0; i < count; i++) {
         fibers[i].waits = state::runnable;
@@ -192,12 +224,14 @@ void run_block(size_t count)
     while (!all(0, count, state::done)) {
         bool ran = false;
         put_in_order(order);
+        if (mode() == RANDOM) held.next();
         for (size_t i : order) {
-            if (fibers[i].waits != state::runnable) continue;
+            if (fibers[i].waits != state::runnable || held.rounds[i / LANES]) continue;
             resume(fibers[i]);
             ran = true;
         }
-        if (!release_waiting(count) && !ran) emulation_fail("threads wait for others that do not come");
+        if (!release_waiting(count) && !ran && !held.release())
+            emulation_fail("threads wait for others that do not come");
     }
 }
 
