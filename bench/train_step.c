@@ -17,6 +17,7 @@
 #include "workers/shard.h"
 
 struct setting {
+    const char *backend;
     struct model_config model;
     struct method_config method;
     struct recipe recipe;
@@ -137,7 +138,7 @@ static int prepare(struct member *m, struct error *err)
     const struct setting *s = m->setting;
     struct batch_capacity capacity = {
         s->batch.tokens, s->batch.sequences, s->batch.targets, s->batch.longest, false, false};
-    m->kernels = kernels_find("cpu", err);
+    m->kernels = kernels_find(s->backend, err);
     if (!m->kernels || shard_of(&s->model, m->collective.rank, m->collective.size, &m->shard, err)) return -1;
     m->device = m->kernels->device_create(m->collective.rank, s->threads, err);
     if (!m->device) return -1;
@@ -289,7 +290,7 @@ static int parse(char **words, struct setting *s, struct error *err)
 static int warm(const struct setting *s, struct error *err)
 {
     enum { N = 64 };
-    const struct kernels *k = kernels_find("cpu", err);
+    const struct kernels *k = kernels_find(s->backend, err);
     struct device *device = k ? k->device_create(0, s->threads, err) : NULL;
     if (!device) return -1;
     k->set_precision(device, s->recipe.precision);
@@ -308,13 +309,14 @@ int main(int argc, char **argv)
 {
     struct error err = {""};
     struct setting setting = {0};
-    if (argc != 16) {
+    if (argc != 16 && argc != 17) {
         fprintf(stderr,
                 "usage: %s LAYERS WIDTH HEADS KV_HEADS HEAD_WIDTH FFN VOCABULARY TIED METHOD SIZE SEQUENCES "
-                "LENGTH DEGREE THREADS PRECISION\n",
+                "LENGTH DEGREE THREADS PRECISION [BACKEND]\n",
                 argv[0]);
         return 1;
     }
+    setting.backend = argc > 16 ? argv[16] : "cpu";
     int result = parse(argv + 1, &setting, &err);
     if (!result) result = warm(&setting, &err);
     setting.before = resident("VmRSS");
