@@ -37,7 +37,7 @@
 
 struct arguments {
     struct command_sweep sweep;
-    const char *shard, *task, *bases, *drain_file;
+    const char *shard, *task, *bases, *drain_file, *backend;
     bool fail_fast, accept_drift;
     double end_time, grace, wait;
 };
@@ -109,6 +109,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case 'b':
         a->bases = arg;
         return 0;
+    case 'B':
+        if (!sweep_backend_known(arg)) argp_error(state, "--backend %s: allowed: " SWEEP_BACKENDS, arg);
+        a->backend = arg;
+        return 0;
     case ARGP_KEY_END:
         if (a->shard && a->task) argp_error(state, "--shard or --array-task, not both");
         return 0;
@@ -132,6 +136,7 @@ static const struct argp_option options[] = {
      "several "
      "tasks need. `tunelaw submit --array` does this",
      0},
+    {"backend", 'B', "NAME", 0, "instead of the sweep file's resources.backend: " SWEEP_BACKENDS, 0},
     {"bases", 'b', "DIR", 0, "take pretrained states from the run directory DIR where this one has none", 0},
     {0}};
 static const struct argp argp = {
@@ -226,6 +231,7 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
                    struct error *err)
 {
     run->sweep = sweep_load(a->sweep.file, err);
+    if (run->sweep && a->backend) sweep_set_backend(run->sweep, a->backend);
     if (!run->sweep || sweep_check_complete(run->sweep, err) != 0 || absolute_paths(run->sweep, err) != 0) return -1;
     double rate;
     if (host_fill_resources(run->sweep, err) != 0) return -1;

@@ -178,6 +178,12 @@ struct sweep {
     char *parameters;        /* every parameter as it was taken, one a line, defaults marked: for the log */
 };
 
+/* Names of resources.backend, and one instead of what the sweep file says: where stages run is no part of what they
+ * are. */
+#define SWEEP_BACKENDS "auto, cpu, cuda, reference"
+bool sweep_backend_known(const char *name);
+void sweep_set_backend(struct sweep *sweep, const char *name);
+
 /* Read and check a sweep file against the data set that it names (vocabulary, number of examples). Errors: FILE:LINE:
  * what, allowed. Nothing is written. From text: `path` is used for messages and for resolving relative paths. NULL with
  * *err. */
