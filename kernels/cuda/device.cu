@@ -53,19 +53,27 @@ void ring_destroy(struct ring *ring)
     cudaFree(ring->mirror);
 }
 
-/* The next `bytes` in one piece, at most the ring's size; waits for copies that still leave from there. */
+/* The first `count` copies are done with. */
+void ring_forget(struct ring *ring, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        ring->spare.push_back(ring->uses.front().done);
+        ring->uses.pop_front();
+    }
+}
+
+/* The next `bytes` in one piece, at most the ring's size; waits for copies that still leave from there. They lie in the
+ * order in which they were given, not by place: behind the last one that is in the way all are done. */
 unsigned char *ring_take(struct device *device, struct ring *ring, size_t bytes)
 {
     if (ring->head + bytes > ring->size) ring->head = 0;
-    size_t begin = ring->head, end = begin + bytes;
-    while (!ring->uses.empty()) {
-        struct ring::use &oldest = ring->uses.front();
-        bool overlaps = oldest.begin < end && begin < oldest.end;
-        if (!overlaps && cudaEventQuery(oldest.done) == cudaErrorNotReady) break;
-        device_note(device, overlaps ? cudaEventSynchronize(oldest.done) : cudaSuccess);
-        ring->spare.push_back(oldest.done);
-        ring->uses.pop_front();
-    }
+    size_t begin = ring->head, end = begin + bytes, in_the_way = 0;
+    for (size_t i = 0; i < ring->uses.size(); i++)
+        if (ring->uses[i].begin < end && begin < ring->uses[i].end) in_the_way = i + 1;
+    if (in_the_way) device_note(device, cudaEventSynchronize(ring->uses[in_the_way - 1].done));
+    ring_forget(ring, in_the_way);
+    while (!ring->uses.empty() && cudaEventQuery(ring->uses.front().done) == cudaSuccess)
+        ring_forget(ring, 1);
     ring->head = aligned(end);
     return ring->host + begin;
 }
@@ -164,6 +172,7 @@ unsigned device_multiprocessors(const struct device *device)
 
 void device_note(struct device *device, cudaError_t code)
 {
+    if (code == cudaErrorNotReady) return; /* what a query says, and the runtime remembers: no error */
     if (code != cudaSuccess && device->error == cudaSuccess) device->error = code;
 }
 
@@ -304,7 +313,7 @@ int device_wait(struct device *device)
         while ((code = cudaStreamQuery(device->stream)) == cudaErrorNotReady)
             if (!gang_alive(device)) break;
     }
-    device_note(device, code == cudaErrorNotReady ? cudaSuccess : code);
+    device_note(device, code);
     return device_failed(device) ? -1 : 0;
 }
 
