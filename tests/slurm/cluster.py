@@ -146,6 +146,15 @@ class Run:
         wait_for(lambda: self.training() or self.ended(), SLOW, lambda: f'training; {self.tell()}')
         assert not self.ended(), f'the sweep has ended before it could be disturbed; {self.tell()}'
 
+    def wait_for_checkpoint(self):
+        """A state of the newest start: without one it is a start without progress, and three of those end a job."""
+        def there():
+            with contextlib.suppress(OSError):
+                with os.scandir(f'{self.dir}/checkpoints') as files:
+                    return any(f.name.endswith('.h5') and f.stat().st_mtime > self.seen for f in files)
+        wait_for(lambda: there() or self.ended(), SLOW, lambda: f'a checkpoint; {self.tell()}')
+        assert not self.ended(), f'the sweep has ended before it could be disturbed; {self.tell()}'
+
     def ended(self):
         return self.cluster.state(self.job) in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMEOUT', 'NODE_FAIL')
 

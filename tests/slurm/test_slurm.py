@@ -63,6 +63,7 @@ class Slurm(unittest.TestCase):
             run.wait_for_training(4)
             self.preempt(run)
             run.wait_for_training(5)
+            run.wait_for_checkpoint()
             lost = self.cluster.nodes_of(run.job)[0]  # the script, mpirun and the master are there
             self.cluster.script('node-down', lost)
             run.wait_for_start(6)
