@@ -58,8 +58,8 @@ class Slurm(unittest.TestCase):
             self.cluster.slurm('scontrol', 'requeue', run.job)  # by an administrator: no warning
             run.wait_for_training(2)
             self.warn(run)
-            run.wait_for_start(3)
-            self.warn(run)  # mpirun is still starting
+            run.wait_for_training(3)
+            self.warn(run)
             run.wait_for_training(4)
             self.preempt(run)
             run.wait_for_training(5)
