@@ -5,8 +5,6 @@
  * and in fp32, a warp takes one query and goes over the keys 32 at a time. FLOPs: 4 D for each query and key it sees.
  * Bytes: Q and out once; K and V once for each 64 queries, or for each query. Sequences up to 2^31 tokens, 10^5 in a
  * batch. */
-#include <algorithm>
-
 #include "kernels/cuda/attention.cuh"
 
 namespace
@@ -125,30 +123,6 @@ __global__ void __launch_bounds__(TILE_THREADS)
     }
 }
 
-/* One query's view of a source of keys, in a warp: 32 keys at a time, a lane a score. */
-template <typename T>
-__device__ inline void attend_rows(const rows_of<T> &keys, const rows_of<T> &values, size_t count, size_t width,
-                                   float scale, const row_room &room, float *maximum, float *sum,
-                                   float out[LANE_WIDTHS])
-{
-    unsigned lane = threadIdx.x % 32;
-    for (size_t first = 0; first < count; first += 32) {
-        size_t mine = first + lane, here = count - first < 32 ? count - first : 32;
-        float score = mine < count ? scale * lane_dot(room.first, keys.x + mine * keys.stride, width) : -INFINITY;
-        float highest = fmaxf(*maximum, warp_max(score));
-        float factor = expf(*maximum - highest), p = mine < count ? expf(score - highest) : 0.0f;
-        *sum = *sum * factor + warp_sum(p);
-        room.p[lane] = p;
-        for (int i = 0; i < LANE_WIDTHS; i++)
-            out[i] *= factor;
-        __syncwarp();
-        for (size_t j = 0; j < here; j++)
-            add_row(room.p[j], values.x + (first + j) * values.stride, width, out);
-        __syncwarp();
-        *maximum = highest;
-    }
-}
-
 template <typename T>
 __global__ void __launch_bounds__(ROW_THREADS)
     attend_queries(heads h, float scale, const T *q, const T *k, const T *v, T *out, float *lse)
@@ -159,20 +133,20 @@ __global__ void __launch_bounds__(ROW_THREADS)
     for (size_t s = blockIdx.z; s < h.sequences; s += gridDim.z) {
         sequence here = sequence_of(h, s);
         if (query >= here.length) continue; /* the whole warp */
-        float sums[LANE_WIDTHS] = {}, maximum = -INFINITY, sum = 0;
+        row_softmax state = {-INFINITY, 0, {}};
         size_t at = (here.begin + query) * h.query_heads + head;
         keep_row(q + at * h.width, h.width, room.first);
         __syncwarp();
         if (here.prefix.length)
             attend_rows(prefix_rows<T>(here.prefix.k, here.prefix, g, h.width),
-                        prefix_rows<T>(here.prefix.v, here.prefix, g, h.width), here.prefix.length, h.width, scale,
-                        room, &maximum, &sum, sums);
+                        prefix_rows<T>(here.prefix.v, here.prefix, g, h.width), 0, 32, here.prefix.length, h.width,
+                        scale, room, &state);
         attend_rows(head_rows(k, here.begin, h.kv_heads, g, h.width), head_rows(v, here.begin, h.kv_heads, g, h.width),
-                    query + 1, h.width, scale, room, &maximum, &sum, sums);
+                    0, 32, query + 1, h.width, scale, room, &state);
         for (int i = 0; i < LANE_WIDTHS; i++)
-            sums[i] /= sum;
-        store_row(sums, h.width, out + at * h.width);
-        if (threadIdx.x % 32 == 0) lse[at] = maximum + logf(sum);
+            state.values[i] /= state.sum;
+        store_row(state.values, h.width, out + at * h.width);
+        if (threadIdx.x % 32 == 0) lse[at] = state.maximum + logf(state.sum);
     }
 }
 
@@ -181,18 +155,12 @@ __global__ void __launch_bounds__(ROW_THREADS)
 void cuda_attention_forward(struct device *device, const struct attention *shape, const real *q, const real *k,
                             const real *v, real *out, float *lse)
 {
-    const struct sequences *sequences = &shape->sequences;
-    float scale = 1.0f / sqrtf((float)shape->head_width);
-    unsigned count = (unsigned)std::min(sequences->count, (size_t)65535), heads = (unsigned)shape->heads;
-    if (sequences->count == 0 || sequences->longest == 0) return;
-    if (shape->head_width > 32 * LANE_WIDTHS) {
-        device_note(device, cudaErrorInvalidValue);
-        return;
-    }
+    float scale = score_scale(shape->head_width);
+    if (shape->sequences.tokens == 0 || !width_fits(device, shape->head_width)) return;
     if (takes_tiles(device, shape->head_width)) {
         with_width(shape->head_width, [&](auto width) {
             constexpr int D = decltype(width)::value;
-            launch(device, attend_tiles<D>, dim3(blocks_for(sequences->longest, TILE), heads, count), TILE_THREADS,
+            launch(device, attend_tiles<D>, grid_of(shape, TILE, shape->heads), TILE_THREADS,
                    3 * tile_elements<D> * sizeof(bf16), heads_of(shape), scale, as<bf16>(q), as<bf16>(k), as<bf16>(v),
                    as<bf16>(out), lse);
         });
@@ -200,7 +168,7 @@ void cuda_attention_forward(struct device *device, const struct attention *shape
     }
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, attend_queries<T>, dim3(blocks_for(sequences->longest, ROW_WARPS), heads, count), ROW_THREADS,
+        launch(device, attend_queries<T>, grid_of(shape, ROW_WARPS, shape->heads), ROW_THREADS,
                row_bytes(shape->head_width), heads_of(shape), scale, as<T>(q), as<T>(k), as<T>(v), as<T>(out), lse);
     });
 }

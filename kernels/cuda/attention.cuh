@@ -34,6 +34,11 @@ __device__ inline sequence sequence_of(const heads &h, size_t s)
 template <typename T> struct rows_of {
     const T *x;
     size_t stride;
+
+    __device__ const T *operator()(size_t i) const
+    {
+        return x + i * stride;
+    }
 };
 
 template <typename T>
@@ -241,6 +246,56 @@ template <typename T> __device__ inline void store_row(const float x[LANE_WIDTHS
         size_t column = threadIdx.x % 32 + 32 * (size_t)i;
         if (column < width) row[column] = rounded<T>(x[i]);
     }
+}
+
+/* A softmax over rows, as far as a warp has come: a lane has columns lane, lane + 32, ... of the sums of values. */
+struct row_softmax {
+    float maximum, sum, values[LANE_WIDTHS];
+};
+
+/* Rows first, first + step, ... up to `count`, 32 from each, a lane a score; room.first holds the query. keys(j),
+ * values(j): where row j lies. */
+template <typename Rows>
+__device__ inline void attend_rows(const Rows &keys, const Rows &values, size_t first, size_t step, size_t count,
+                                   size_t width, float scale, const row_room &room, row_softmax *state)
+{
+    unsigned lane = threadIdx.x % 32;
+    for (; first < count; first += step) {
+        size_t mine = first + lane, here = count - first < 32 ? count - first : 32;
+        float score = mine < count ? scale * lane_dot(room.first, keys(mine), width) : -INFINITY;
+        float highest = fmaxf(state->maximum, warp_max(score));
+        float factor = expf(state->maximum - highest), p = mine < count ? expf(score - highest) : 0.0f;
+        state->sum = state->sum * factor + warp_sum(p);
+        room.p[lane] = p;
+        for (int i = 0; i < LANE_WIDTHS; i++)
+            state->values[i] *= factor;
+        __syncwarp();
+        for (size_t j = 0; j < here; j++)
+            add_row(room.p[j], values(first + j), width, state->values);
+        __syncwarp();
+        state->maximum = highest;
+    }
+}
+
+/* ---- the host ---- */
+
+/* A grid of tiles or rows of the longest sequence, heads, sequences. */
+inline dim3 grid_of(const struct attention *shape, unsigned each, size_t heads)
+{
+    size_t sequences = shape->sequences.count < 65535 ? shape->sequences.count : 65535;
+    return dim3(blocks_for(shape->sequences.longest, each), (unsigned)heads, (unsigned)sequences);
+}
+
+/* false: heads are too wide for any kernel, which the device keeps as its error. */
+inline bool width_fits(struct device *device, size_t width)
+{
+    if (width > 32 * LANE_WIDTHS) device_note(device, cudaErrorInvalidValue);
+    return width <= 32 * LANE_WIDTHS;
+}
+
+inline float score_scale(size_t width)
+{
+    return 1.0f / sqrtf((float)width);
 }
 
 #endif

@@ -7,8 +7,6 @@
  * wider than 128 compute dk and dv one after the other, for want of registers. Bytes: as forward, each way.
  *
  * Gradients of prefixes are summed sequence by sequence: a block a key/value head and 64 places, or a warp a place. */
-#include <algorithm>
-
 #include "kernels/cuda/attention.cuh"
 
 namespace
@@ -351,13 +349,6 @@ template <typename T> __global__ void __launch_bounds__(ROW_THREADS) prefix_rows
 
 /* ---- the host ---- */
 
-/* Grids: tiles or rows of the longest sequence, heads, sequences. */
-dim3 grid_of(const struct attention *shape, unsigned each, size_t heads)
-{
-    return dim3(blocks_for(shape->sequences.longest, each), (unsigned)heads,
-                (unsigned)std::min(shape->sequences.count, (size_t)65535));
-}
-
 template <int D, bool keys, bool values>
 void run_keys(struct device *device, const struct attention *shape, const backward<bf16> &b, bf16 *dk, bf16 *dv)
 {
@@ -404,20 +395,15 @@ void cuda_attention_backward(struct device *device, const struct attention *shap
                              real *dv)
 {
     size_t rows = shape->sequences.tokens * shape->heads;
-    if (rows == 0) return;
-    if (shape->head_width > 32 * LANE_WIDTHS) {
-        device_note(device, cudaErrorInvalidValue);
-        return;
-    }
+    if (rows == 0 || !width_fits(device, shape->head_width)) return;
     float *dots = static_cast<float *>(device_scratch(device, rows * sizeof(float)));
     if (!dots) return;
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        size_t blocks = (rows + ROW_WARPS - 1) / ROW_WARPS;
-        launch(device, dot_rows<T>, (unsigned)std::min(blocks, (size_t)1 << 20), ROW_THREADS, 0, rows,
+        launch(device, dot_rows<T>, blocks_of((rows + ROW_WARPS - 1) / ROW_WARPS), ROW_THREADS, 0, rows,
                shape->head_width, as<T>(out), as<T>(dout), dots);
-        float scale = 1.0f / sqrtf((float)shape->head_width);
-        backward<T> b = {heads_of(shape), scale, as<T>(q), as<T>(k), as<T>(v), as<T>(dout), lse, dots};
+        backward<T> b = {
+            heads_of(shape), score_scale(shape->head_width), as<T>(q), as<T>(k), as<T>(v), as<T>(dout), lse, dots};
         if constexpr (std::is_same<T, bf16>::value) {
             if (takes_tiles(device, shape->head_width)) {
                 run_tiles(device, shape, b, as<T>(dq), as<T>(dk), as<T>(dv));

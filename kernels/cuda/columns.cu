@@ -34,18 +34,12 @@ __global__ void __launch_bounds__(THREADS)
         }
 }
 
-bool aligned(const void *x)
-{
-    return reinterpret_cast<uintptr_t>(x) % 16 == 0;
-}
-
 template <typename T, typename F>
 void columns(struct device *device, size_t rows, size_t width, const T *x, const float *numbers, T *y, F f)
 {
     if (rows == 0 || width == 0) return;
-    size_t most = 32 * (size_t)device_multiprocessors(device);
-    unsigned blocks = (unsigned)(rows < most ? rows : most);
-    if (width % vector<T>::size == 0 && aligned(x) && aligned(y))
+    unsigned blocks = blocks_to_stride(device, rows, 1, 32);
+    if (width % vector<T>::size == 0 && whole_vectors(x) && whole_vectors(y))
         launch(device, by_column_vectors<T, F>, blocks, THREADS, 0, rows, width / vector<T>::size,
                reinterpret_cast<const vector<T> *>(x), numbers, reinterpret_cast<vector<T> *>(y), f);
     else

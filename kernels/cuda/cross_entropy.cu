@@ -11,17 +11,6 @@ namespace
 constexpr unsigned THREADS = 256;
 constexpr size_t DEPTH = 8, ROOM = 32 * sizeof(double);
 
-__device__ inline float block_max(float x, float *room)
-{
-    unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    x = warp_max(x);
-    if (lane == 0) room[warp] = x;
-    __syncthreads();
-    x = warp_max(lane < warps ? room[lane] : -INFINITY);
-    __syncthreads();
-    return x;
-}
-
 /* To the block: the sum over a row of exp(x - maximum), and, where it is wanted, of x. */
 template <typename T>
 __device__ inline double row_sums(const T *row, size_t n, float maximum, double *logits, double *room)
@@ -104,11 +93,6 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-unsigned grid_of(size_t rows)
-{
-    return (unsigned)(rows < 0x7fffffff ? rows : 0x7fffffff);
-}
-
 } // namespace
 
 void cuda_cross_entropy_partial(struct device *device, size_t rows, size_t vocabulary, size_t first, const real *logits,
@@ -116,7 +100,7 @@ void cuda_cross_entropy_partial(struct device *device, size_t rows, size_t vocab
 {
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, partial_sums<T>, grid_of(rows), THREADS, ROOM, rows, vocabulary, first, as<T>(logits), targets,
+        launch(device, partial_sums<T>, blocks_of(rows), THREADS, ROOM, rows, vocabulary, first, as<T>(logits), targets,
                partial);
     });
 }
@@ -127,7 +111,7 @@ void cuda_cross_entropy_finish(struct device *device, size_t rows, size_t vocabu
 {
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, finish<T>, grid_of(rows), THREADS, 0, rows, vocabulary, first, devices, partials, targets, total,
-               smoothing, scale, as<T>(logits), loss);
+        launch(device, finish<T>, blocks_of(rows), THREADS, 0, rows, vocabulary, first, devices, partials, targets,
+               total, smoothing, scale, as<T>(logits), loss);
     });
 }

@@ -85,6 +85,25 @@ inline unsigned blocks_for(size_t n, size_t each)
     return (unsigned)((n + each - 1) / each);
 }
 
+/* A block each, as many as a grid can have: kernels stride on. */
+inline unsigned blocks_of(size_t n)
+{
+    return (unsigned)(n < 0x7fffffff ? n : 0x7fffffff);
+}
+
+/* Blocks for kernels that stride on: one for `each` of n, up to some on every multiprocessor. */
+inline unsigned blocks_to_stride(const struct device *device, size_t n, size_t each, size_t multiple)
+{
+    size_t wanted = (n + each - 1) / each, most = multiple * (size_t)device_multiprocessors(device);
+    return (unsigned)(wanted < most ? wanted : most);
+}
+
+/* An array may be read as vectors of 16 bytes. */
+inline bool whole_vectors(const void *x)
+{
+    return reinterpret_cast<uintptr_t>(x) % 16 == 0;
+}
+
 /* ---- the device's side ---- */
 
 /* The dynamic shared memory of a block, all there is. */
@@ -139,17 +158,28 @@ __device__ inline float warp_max(float x)
     return x;
 }
 
-/* The sum over a block of x of each thread, in a fixed order, to all threads. room[32] in shared memory, free before
- * and after. blockDim.x is a multiple of 32, the block has one dimension; every thread calls it. */
-template <typename Number> __device__ inline Number block_sum(Number x, Number *room)
+/* What `fold` makes of a warp's values, made of a block's, in a fixed order, to all threads; none: a value that adds
+ * nothing. room[32] in shared memory, free before and after. blockDim.x is a multiple of 32, the block has one
+ * dimension; every thread calls it. */
+template <typename Value, typename Fold> __device__ inline Value block_fold(Value x, Value none, Value *room, Fold fold)
 {
     unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    x = warp_sum(x);
+    x = fold(x);
     if (lane == 0) room[warp] = x;
     __syncthreads();
-    x = warp_sum(lane < warps ? room[lane] : Number(0));
+    x = fold(lane < warps ? room[lane] : none);
     __syncthreads();
     return x;
+}
+
+template <typename Number> __device__ inline Number block_sum(Number x, Number *room)
+{
+    return block_fold(x, Number(0), room, [](Number y) { return warp_sum(y); });
+}
+
+__device__ inline float block_max(float x, float *room)
+{
+    return block_fold(x, -INFINITY, room, [](float y) { return warp_max(y); });
 }
 
 /* ---- the operations: cuda_NAME is the table's NAME ---- */

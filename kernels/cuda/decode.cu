@@ -14,6 +14,18 @@ struct view {
     const uint32_t *counts, *table, *kv_head_of;
 };
 
+/* The rows of the cache that a query sees, of one key/value head. */
+template <typename T> struct cached_rows {
+    const T *x;
+    const uint32_t *rows;
+    size_t kv_heads, head, width;
+
+    __device__ const T *operator()(size_t j) const
+    {
+        return x + (rows[j] * kv_heads + head) * width;
+    }
+};
+
 /* What a warp leaves for the others: maximum, sum, and its sums of values. It lies where the warp's own rows did. */
 __device__ inline const float *left_by(unsigned warp, size_t width)
 {
@@ -42,31 +54,18 @@ __global__ void __launch_bounds__(ROW_THREADS)
 {
     row_room room = row_room_here(d.width);
     size_t query = blockIdx.x, head = blockIdx.y, at = (query * d.heads + head) * d.width, count = d.counts[query];
-    unsigned warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    unsigned warp = threadIdx.x / 32;
     const uint32_t *rows = d.table + query * d.stride;
-    float sums[LANE_WIDTHS] = {}, maximum = -INFINITY, sum = 0;
+    const cached_rows<T> k = {keys, rows, d.kv_heads, d.kv_head_of[head], d.width},
+                         v = {values, rows, d.kv_heads, d.kv_head_of[head], d.width};
+    row_softmax state = {-INFINITY, 0, {}};
     keep_row(q + at, d.width, room.first);
     __syncwarp();
-    for (size_t first = 32 * warp; first < count; first += ROW_THREADS) {
-        size_t mine = first + lane, here = count - first < 32 ? count - first : 32;
-        auto place = [&](size_t j) { return ((size_t)rows[j] * d.kv_heads + d.kv_head_of[head]) * d.width; };
-        float score = mine < count ? scale * lane_dot(room.first, keys + place(mine), d.width) : -INFINITY;
-        float highest = fmaxf(maximum, warp_max(score));
-        float factor = expf(maximum - highest), p = mine < count ? expf(score - highest) : 0.0f;
-        sum = sum * factor + warp_sum(p);
-        room.p[lane] = p;
-        for (int i = 0; i < LANE_WIDTHS; i++)
-            sums[i] *= factor;
-        __syncwarp();
-        for (size_t j = 0; j < here; j++)
-            add_row(room.p[j], values + place(first + j), d.width, sums);
-        __syncwarp();
-        maximum = highest;
-    }
-    store_row(sums, d.width, room.first);
-    if (lane == 0) {
-        room.p[0] = maximum;
-        room.p[1] = sum;
+    attend_rows(k, v, 32 * warp, ROW_THREADS, count, d.width, scale, room, &state);
+    store_row(state.values, d.width, room.first);
+    if (threadIdx.x % 32 == 0) {
+        room.p[0] = state.maximum;
+        room.p[1] = state.sum;
     }
     __syncthreads();
     if (warp == 0) join(d.width, out + at);
@@ -79,14 +78,11 @@ void cuda_attention_decode(struct device *device, const struct decode *shape, co
 {
     const view d = {shape->stride, shape->heads, shape->kv_heads,  shape->head_width,
                     shape->counts, shape->table, shape->kv_head_of};
-    if (shape->head_width > 32 * LANE_WIDTHS) {
-        device_note(device, cudaErrorInvalidValue);
-        return;
-    }
+    if (!width_fits(device, shape->head_width)) return;
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
         launch(device, attend_cached<T>, dim3((unsigned)shape->queries, (unsigned)shape->heads), ROW_THREADS,
-               row_bytes(shape->head_width), d, 1.0f / sqrtf((float)shape->head_width), as<T>(q), as<T>(keys),
-               as<T>(values), as<T>(out));
+               row_bytes(shape->head_width), d, score_scale(shape->head_width), as<T>(q), as<T>(keys), as<T>(values),
+               as<T>(out));
     });
 }

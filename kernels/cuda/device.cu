@@ -148,11 +148,6 @@ __global__ void to_floats(size_t n, const bf16 *from, float *to)
         to[i] = number(from[i]);
 }
 
-unsigned grid_of(const struct device *device, size_t n)
-{
-    return (unsigned)std::min((n + 255) / 256, 16 * (size_t)device->multiprocessors);
-}
-
 } // namespace
 
 enum precision device_precision(const struct device *device)
@@ -350,7 +345,8 @@ void cuda_upload(struct device *device, size_t n, const float *from, real *to)
         float *floats = static_cast<float *>(device_scratch(device, piece * sizeof(float)));
         if (!floats) return;
         cuda_to_device(device, floats, from + done, piece * sizeof(float));
-        launch(device, from_floats, grid_of(device, piece), 256, 0, piece, floats, as<bf16>(to) + done);
+        launch(device, from_floats, blocks_to_stride(device, piece, 256, 16), 256, 0, piece, floats,
+               as<bf16>(to) + done);
     }
 }
 
@@ -364,7 +360,8 @@ void cuda_download(struct device *device, size_t n, const real *from, float *to)
         size_t piece = std::min(n - done, PIECE);
         float *floats = static_cast<float *>(device_scratch(device, piece * sizeof(float)));
         if (!floats) return;
-        launch(device, to_floats, grid_of(device, piece), 256, 0, piece, as<bf16>(from) + done, floats);
+        launch(device, to_floats, blocks_to_stride(device, piece, 256, 16), 256, 0, piece, as<bf16>(from) + done,
+               floats);
         cuda_to_host(device, to + done, floats, piece * sizeof(float));
     }
 }

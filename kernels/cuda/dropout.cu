@@ -56,10 +56,9 @@ void cuda_dropout(struct device *device, const struct dropout *how, size_t rows,
     double threshold = how->rate * 4294967296.0;
     uint64_t least = (uint64_t)threshold + ((double)(uint64_t)threshold < threshold); /* word < rate 2^32 */
     size_t here = (how->first_column + width + 3) / 4 - how->first_column / 4, n = rows * here;
-    size_t most = 16 * (size_t)device_multiprocessors(device), wanted = (n + THREADS - 1) / THREADS;
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, drop<T>, (unsigned)(wanted < most ? wanted : most), THREADS, 0, *how, least,
+        launch(device, drop<T>, blocks_to_stride(device, n, THREADS, 16), THREADS, 0, *how, least,
                (float)(1 / (1 - how->rate)), (uint64_t)((how->total + 3) / 4), here, rows, width, as<T>(x), add,
                as<T>(y));
     });

@@ -18,32 +18,22 @@ template <typename T, typename F> __global__ void elementwise(size_t n, F f)
         f(i);
 }
 
-bool aligned(const void *x)
-{
-    return reinterpret_cast<uintptr_t>(x) % 16 == 0;
-}
-
-unsigned grid_of(const struct device *device, size_t n)
-{
-    size_t most = 16 * (size_t)device_multiprocessors(device), wanted = (n + THREADS - 1) / THREADS;
-    return (unsigned)(wanted < most ? wanted : most);
-}
-
 /* f on chunks of vectors where all arrays allow, else on single elements. */
 template <typename T, template <typename, int> class F, typename... Arrays>
 void run(struct device *device, size_t n, float factor, Arrays... arrays)
 {
     constexpr int size = vector<T>::size;
     bool whole = n % size == 0;
-    bool addresses[] = {aligned(arrays)...};
+    bool addresses[] = {whole_vectors(arrays)...};
     for (bool address : addresses)
         whole = whole && address;
     if (whole) {
         F<T, size> f{factor, arrays...};
-        launch(device, elementwise<T, F<T, size>>, grid_of(device, n / size), THREADS, 0, n / size, f);
+        launch(device, elementwise<T, F<T, size>>, blocks_to_stride(device, n / size, THREADS, 16), THREADS, 0,
+               n / size, f);
     } else {
         F<T, 1> f{factor, arrays...};
-        launch(device, elementwise<T, F<T, 1>>, grid_of(device, n), THREADS, 0, n, f);
+        launch(device, elementwise<T, F<T, 1>>, blocks_to_stride(device, n, THREADS, 16), THREADS, 0, n, f);
     }
 }
 

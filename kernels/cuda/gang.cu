@@ -135,25 +135,44 @@ int failed(struct device *device, ncclResult_t result)
     return result == ncclSuccess ? 0 : -1;
 }
 
-int through_host(struct device *device, struct gang *gang, size_t n, float *floats, real *reals)
+/* Numbers of either kind. */
+struct numbers {
+    float *floats;
+    real *reals;
+};
+
+int through_host(struct device *device, struct gang *gang, size_t n, numbers x)
 {
     gang->host.resize(n);
     float *host = gang->host.data();
-    if (floats)
-        cuda_to_host(device, host, floats, n * sizeof(float));
+    if (x.floats)
+        cuda_to_host(device, host, x.floats, n * sizeof(float));
     else
-        cuda_download(device, n, reals, host);
+        cuda_download(device, n, x.reals, host);
     if (device_failed(device) || collective_sum(&gang->collective, n, host)) return -1;
-    if (floats)
-        cuda_to_device(device, floats, host, n * sizeof(float));
+    if (x.floats)
+        cuda_to_device(device, x.floats, host, n * sizeof(float));
     else
-        cuda_upload(device, n, host, reals);
+        cuda_upload(device, n, host, x.reals);
     return 0;
 }
 
-ncclDataType_t storage(const struct device *device)
+/* On the device's stream; or on that of communication, beside it, from what it has done so far. */
+int sum(struct device *device, const struct collective *c, size_t n, numbers x, cudaStream_t stream)
 {
-    return device->precision == PRECISION_BF16 ? ncclBfloat16 : ncclFloat;
+    if (c->size == 1 || n == 0) return 0;
+    struct gang *gang = gang_of(device, c);
+    if (!gang) return -1;
+    if (!gang->communicator) return through_host(device, gang, n, x);
+    bool beside = stream != device->stream;
+    ncclDataType_t type = x.reals && device->precision == PRECISION_BF16 ? ncclBfloat16 : ncclFloat;
+    void *address = x.floats ? static_cast<void *>(x.floats) : static_cast<void *>(x.reals);
+    if (beside) device_note(device, cudaEventRecord(gang->ready, device->stream));
+    if (beside) device_note(device, cudaStreamWaitEvent(stream, gang->ready, 0));
+    ncclResult_t result = call.ncclAllReduce(address, address, n, type, ncclSum, gang->communicator, stream);
+    if (beside) device_note(device, cudaEventRecord(gang->done, stream));
+    gang->beside = gang->beside || beside;
+    return failed(device, result);
 }
 
 } // namespace
@@ -190,35 +209,17 @@ void gang_destroy(struct device *device)
 
 int cuda_sum_ranks(struct device *device, const struct collective *c, size_t n, real *x)
 {
-    if (c->size == 1 || n == 0) return 0;
-    struct gang *gang = gang_of(device, c);
-    if (!gang) return -1;
-    if (!gang->communicator) return through_host(device, gang, n, nullptr, x);
-    return failed(device, call.ncclAllReduce(x, x, n, storage(device), ncclSum, gang->communicator, device->stream));
+    return sum(device, c, n, {nullptr, x}, device->stream);
 }
 
 int cuda_sum_ranks_floats(struct device *device, const struct collective *c, size_t n, float *x)
 {
-    if (c->size == 1 || n == 0) return 0;
-    struct gang *gang = gang_of(device, c);
-    if (!gang) return -1;
-    if (!gang->communicator) return through_host(device, gang, n, x, nullptr);
-    return failed(device, call.ncclAllReduce(x, x, n, ncclFloat, ncclSum, gang->communicator, device->stream));
+    return sum(device, c, n, {x, nullptr}, device->stream);
 }
 
 int cuda_sum_ranks_begin(struct device *device, const struct collective *c, size_t n, real *x)
 {
-    if (c->size == 1 || n == 0) return 0;
-    struct gang *gang = gang_of(device, c);
-    if (!gang) return -1;
-    if (!gang->communicator) return through_host(device, gang, n, nullptr, x);
-    device_note(device, cudaEventRecord(gang->ready, device->stream));
-    device_note(device, cudaStreamWaitEvent(device->communication, gang->ready, 0));
-    ncclResult_t result =
-        call.ncclAllReduce(x, x, n, storage(device), ncclSum, gang->communicator, device->communication);
-    device_note(device, cudaEventRecord(gang->done, device->communication));
-    gang->beside = true;
-    return failed(device, result);
+    return sum(device, c, n, {nullptr, x}, device->communication);
 }
 
 int cuda_sum_ranks_end(struct device *device, const struct collective *c)

@@ -272,13 +272,12 @@ void product(struct device *device, const struct matmul_arguments &p)
 {
     if (p.m == 0 || p.n == 0 || device_failed(device)) return;
     if (p.k == 0) {
-        unsigned grid = (unsigned)(p.m < 65536 ? p.m : 65536);
         if (p.c_floats)
-            launch(device, scale_rows<float>, grid, 256, 0, p.m, p.n, p.beta, p.c_floats, p.ldc);
+            launch(device, scale_rows<float>, blocks_of(p.m), 256, 0, p.m, p.n, p.beta, p.c_floats, p.ldc);
         else
             with_storage(device, [&](auto zero) {
                 using T = decltype(zero);
-                launch(device, scale_rows<T>, grid, 256, 0, p.m, p.n, p.beta, as<T>(p.c), p.ldc);
+                launch(device, scale_rows<T>, blocks_of(p.m), 256, 0, p.m, p.n, p.beta, as<T>(p.c), p.ldc);
             });
         return;
     }

@@ -108,12 +108,6 @@ template <typename T, bool centred> struct gain_terms {
     }
 };
 
-template <bool block_wide> unsigned grid_of(const struct device *device, size_t rows)
-{
-    size_t teams = block_wide ? rows : (rows + WARPS - 1) / WARPS, most = 8 * (size_t)device_multiprocessors(device);
-    return (unsigned)(teams < most ? teams : most);
-}
-
 /* body(std::true_type or std::false_type): whether a row has a block. */
 template <typename Body> void with_team(size_t width, Body body)
 {
@@ -131,9 +125,9 @@ void forward(struct device *device, size_t rows, size_t width, float epsilon, co
         using T = decltype(zero);
         with_team(width, [&](auto wide) {
             constexpr bool block_wide = decltype(wide)::value;
-            launch(device, norm_forward<T, block_wide, centred>, grid_of<block_wide>(device, rows), THREADS,
-                   32 * sizeof(float), rows, width, epsilon, as<T>(residual), as<T>(x), gain, bias, as<T>(y), mean,
-                   rstd);
+            launch(device, norm_forward<T, block_wide, centred>,
+                   blocks_to_stride(device, rows, block_wide ? 1 : WARPS, 8), THREADS, 32 * sizeof(float), rows, width,
+                   epsilon, as<T>(residual), as<T>(x), gain, bias, as<T>(y), mean, rstd);
         });
     });
 }
@@ -147,8 +141,9 @@ void backward(struct device *device, size_t rows, size_t width, const real *x, c
         using T = decltype(zero);
         with_team(width, [&](auto wide) {
             constexpr bool block_wide = decltype(wide)::value;
-            launch(device, norm_backward<T, block_wide, centred>, grid_of<block_wide>(device, rows), THREADS,
-                   32 * sizeof(float), rows, width, as<T>(x), gain, mean, rstd, as<T>(dy), as<T>(dx));
+            launch(device, norm_backward<T, block_wide, centred>,
+                   blocks_to_stride(device, rows, block_wide ? 1 : WARPS, 8), THREADS, 32 * sizeof(float), rows, width,
+                   as<T>(x), gain, mean, rstd, as<T>(dy), as<T>(dx));
         });
         if (dgain || dbias)
             sum_columns<2>(device, rows, width, gain_terms<T, centred>{width, as<T>(x), as<T>(dy), mean, rstd},

@@ -1,7 +1,7 @@
 /* Steps of the optimisers, for all tensors of a model in one launch.
  *
  * Bytes a weight: AdamW 28 and 2 for the rounding, SGD 20 or 12 and 2, Adafactor 12 and 2. */
-#include <algorithm>
+#include <cmath>
 
 #include "kernels/cuda/tensors.cuh"
 
@@ -10,11 +10,6 @@ namespace
 
 constexpr unsigned THREADS = 256;
 constexpr size_t CHUNK = 1 << 14;
-
-unsigned grid_of(size_t blocks)
-{
-    return (unsigned)std::min(blocks, (size_t)1 << 30);
-}
 
 struct update_entry {
     float *value;
@@ -84,7 +79,7 @@ void run(struct device *device, size_t count, const struct update *tensors, floa
     if (!there) return;
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, step_all<T, Step>, grid_of(chunks), THREADS, 0, chunks, count, there, step);
+        launch(device, step_all<T, Step>, blocks_of(chunks), THREADS, 0, chunks, count, there, step);
     });
 }
 
@@ -113,7 +108,7 @@ __global__ void __launch_bounds__(THREADS)
         const factored_entry &t = entry_of(entries, count, chunk);
         size_t first = (chunk - t.first_chunk) * t.rows_of_chunk, last = min(first + t.rows_of_chunk, t.rows);
         for (size_t r = first; r < last; r++) {
-            float factor = t.row ? gradient_scale / sqrtf(t.row[r] / t.row_mean) : gradient_scale;
+            float factor = row_factor(t.row, r, t.row_mean, gradient_scale);
             for (size_t c = threadIdx.x; c < t.columns; c += blockDim.x) {
                 size_t i = r * t.columns + c;
                 float value = t.value[i];
@@ -144,8 +139,7 @@ void cuda_sgd(struct device *device, size_t count, const struct update *tensors,
 void cuda_moving_average(struct device *device, size_t n, float rest, float factor, float offset, const float *x,
                          float *average)
 {
-    size_t blocks = (n + THREADS - 1) / THREADS, most = 16 * (size_t)device_multiprocessors(device);
-    launch(device, move, (unsigned)std::min(blocks, most), THREADS, 0, n, rest, factor, offset, x, average);
+    launch(device, move, blocks_to_stride(device, n, THREADS, 16), THREADS, 0, n, rest, factor, offset, x, average);
 }
 
 void cuda_adafactor(struct device *device, size_t count, const struct factored *tensors, float gradient_scale)
@@ -154,7 +148,7 @@ void cuda_adafactor(struct device *device, size_t count, const struct factored *
     size_t chunks = 0;
     for (size_t i = 0; i < count; i++) {
         const struct factored &t = tensors[i];
-        size_t rows = t.columns ? std::max(CHUNK / t.columns, (size_t)1) : 1;
+        size_t rows = rows_of_chunk(t.columns, CHUNK);
         entries[i] = {t.value,   t.gradient, t.row,  t.column,   t.rounded, t.rows,
                       t.columns, rows,       chunks, t.row_mean, t.rate,    t.decay};
         chunks += (t.rows + rows - 1) / rows;
@@ -164,6 +158,6 @@ void cuda_adafactor(struct device *device, size_t count, const struct factored *
     if (!there) return;
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, factored_all<T>, grid_of(chunks), THREADS, 0, chunks, count, there, gradient_scale);
+        launch(device, factored_all<T>, blocks_of(chunks), THREADS, 0, chunks, count, there, gradient_scale);
     });
 }

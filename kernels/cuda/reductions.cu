@@ -51,20 +51,21 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-unsigned grid_of(size_t blocks)
+/* out[i] = the sum of entry i, to the host; chunk_sums(entries, partials) launches what sums the chunks. What a device
+ * that has failed says is NaN. */
+template <typename Entry, typename Launch>
+void reduce(struct device *device, const std::vector<Entry> &entries, size_t chunks, double *out, Launch chunk_sums)
 {
-    return (unsigned)std::min(blocks, (size_t)1 << 20);
-}
-
-/* Room for the chunks' sums and the entries' results; NULL after an error. */
-struct results {
-    double *partials, *out;
-};
-
-results results_of(struct device *device, size_t chunks, size_t count)
-{
-    double *room = static_cast<double *>(device_scratch(device, (chunks + count) * sizeof(double)));
-    return {room, room ? room + chunks : nullptr};
+    size_t count = entries.size();
+    std::fill(out, out + count, NAN);
+    if (count == 0) return;
+    const Entry *there = send(device, entries);
+    double *partials = static_cast<double *>(device_scratch(device, (chunks + count) * sizeof(double)));
+    if (!there || !partials) return;
+    chunk_sums(there, partials);
+    launch(device, join_chunks<Entry>, blocks_of((count + 7) / 8), THREADS, 0, chunks, count, there, partials,
+           partials + chunks);
+    cuda_to_host(device, out, partials + chunks, count * sizeof(double));
 }
 
 struct factored_entry {
@@ -83,7 +84,7 @@ __global__ void __launch_bounds__(THREADS)
         size_t first = (chunk - t.first_chunk) * t.rows_of_chunk, last = min(first + t.rows_of_chunk, t.rows);
         double sum = 0;
         for (size_t r = first; r < last; r++) {
-            float factor = t.row ? gradient_scale / sqrtf(t.row[r] / t.row_mean) : gradient_scale;
+            float factor = row_factor(t.row, r, t.row_mean, gradient_scale);
             for (size_t c = threadIdx.x; c < t.columns; c += blockDim.x) {
                 float step = factor * t.gradient[r * t.columns + c] / sqrtf(t.column[c]);
                 sum += (double)step * step;
@@ -127,19 +128,13 @@ void cuda_sums(struct device *device, size_t count, const struct span *spans, bo
 {
     std::vector<span_entry> entries(count);
     size_t chunks = 0;
-    if (count == 0) return;
     for (size_t i = 0; i < count; i++) {
         entries[i] = {spans[i].x, spans[i].n, chunks};
         chunks += (spans[i].n + CHUNK - 1) / CHUNK;
     }
-    std::fill(out, out + count, NAN); /* what a device that has failed says */
-    const span_entry *there = send(device, entries);
-    results room = results_of(device, chunks, count);
-    if (!there || !room.out) return;
-    launch(device, sum_chunks, grid_of(chunks), THREADS, ROOM, chunks, count, there, squares, room.partials);
-    launch(device, join_chunks<span_entry>, grid_of((count + 7) / 8), THREADS, 0, chunks, count, there, room.partials,
-           room.out);
-    cuda_to_host(device, out, room.out, count * sizeof(double));
+    reduce(device, entries, chunks, out, [&](const span_entry *there, double *partials) {
+        launch(device, sum_chunks, blocks_of(chunks), THREADS, ROOM, chunks, count, there, squares, partials);
+    });
 }
 
 void cuda_adafactor_squares(struct device *device, size_t count, const struct factored *tensors, float gradient_scale,
@@ -147,28 +142,22 @@ void cuda_adafactor_squares(struct device *device, size_t count, const struct fa
 {
     std::vector<factored_entry> entries(count);
     size_t chunks = 0;
-    if (count == 0) return;
     for (size_t i = 0; i < count; i++) {
         const struct factored &t = tensors[i];
-        size_t rows = t.columns ? std::max(CHUNK / t.columns, (size_t)1) : 1;
+        size_t rows = rows_of_chunk(t.columns, CHUNK);
         entries[i] = {t.gradient, t.row, t.column, t.rows, t.columns, rows, chunks, t.row_mean};
         chunks += (t.rows + rows - 1) / rows;
     }
-    std::fill(out, out + count, NAN);
-    const factored_entry *there = send(device, entries);
-    results room = results_of(device, chunks, count);
-    if (!there || !room.out) return;
-    launch(device, factored_chunks, grid_of(chunks), THREADS, ROOM, chunks, count, there, gradient_scale,
-           room.partials);
-    launch(device, join_chunks<factored_entry>, grid_of((count + 7) / 8), THREADS, 0, chunks, count, there,
-           room.partials, room.out);
-    cuda_to_host(device, out, room.out, count * sizeof(double));
+    reduce(device, entries, chunks, out, [&](const factored_entry *there, double *partials) {
+        launch(device, factored_chunks, blocks_of(chunks), THREADS, ROOM, chunks, count, there, gradient_scale,
+               partials);
+    });
 }
 
 void cuda_square_sums(struct device *device, size_t rows, size_t columns, float scale, const float *x, float *row_sums,
                       float *column_sums)
 {
-    if (row_sums) launch(device, row_squares, grid_of(rows), THREADS, ROOM, rows, columns, scale, x, row_sums);
+    if (row_sums) launch(device, row_squares, blocks_of(rows), THREADS, ROOM, rows, columns, scale, x, row_sums);
     if (column_sums)
         sum_columns<1>(device, rows, columns, scaled_square{columns, scale, x}, ::column_sums<1>{{column_sums}, false});
 }

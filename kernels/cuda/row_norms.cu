@@ -18,12 +18,6 @@ __device__ inline size_t row_step()
     return (size_t)gridDim.x * WARPS;
 }
 
-unsigned grid_of(const struct device *device, size_t rows)
-{
-    size_t blocks = (rows + WARPS - 1) / WARPS, most = 8 * (size_t)device_multiprocessors(device);
-    return (unsigned)(blocks < most ? blocks : most);
-}
-
 /* sums[row] = sum of f(row, column) over columns from `begin` on. A warp's lanes have the same row. */
 template <typename F>
 __global__ void __launch_bounds__(THREADS) row_sums(size_t rows, size_t begin, size_t width, F f, float *sums)
@@ -102,7 +96,7 @@ void cuda_row_squares(struct device *device, size_t rows, size_t width, size_t s
 {
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, row_sums<square<T>>, grid_of(device, rows), THREADS, 0, rows, shared, width,
+        launch(device, row_sums<square<T>>, blocks_to_stride(device, rows, WARPS, 8), THREADS, 0, rows, shared, width,
                square<T>{width, as<T>(x)}, squares);
     });
 }
@@ -112,8 +106,8 @@ void cuda_row_norm_forward(struct device *device, size_t rows, size_t width, siz
 {
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, scale_rows<T>, grid_of(device, rows), THREADS, 0, rows, width, (float)total, epsilon, as<T>(x),
-               gain, squares, as<T>(y), rstd);
+        launch(device, scale_rows<T>, blocks_to_stride(device, rows, WARPS, 8), THREADS, 0, rows, width, (float)total,
+               epsilon, as<T>(x), gain, squares, as<T>(y), rstd);
     });
 }
 
@@ -122,7 +116,7 @@ void cuda_row_norm_dots(struct device *device, size_t rows, size_t width, const 
 {
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, row_sums<dot<T>>, grid_of(device, rows), THREADS, 0, rows, 0, width,
+        launch(device, row_sums<dot<T>>, blocks_to_stride(device, rows, WARPS, 8), THREADS, 0, rows, 0, width,
                dot<T>{width, as<T>(x), as<T>(dy), gain}, dots);
     });
 }
@@ -137,7 +131,7 @@ void cuda_row_norm_backward(struct device *device, size_t rows, size_t width, si
         if (dgain)
             sum_columns<1>(device, rows, width, gain_term<T>{width, as<T>(x), as<T>(dy), rstd},
                            column_sums<1>{{dgain}, true});
-        launch(device, back<T>, grid_of(device, rows), THREADS, 0, rows, width, shared, (float)total, as<T>(x), gain,
-               rstd, dots, as<T>(dy), as<T>(dx));
+        launch(device, back<T>, blocks_to_stride(device, rows, WARPS, 8), THREADS, 0, rows, width, shared, (float)total,
+               as<T>(x), gain, rstd, dots, as<T>(dy), as<T>(dx));
     });
 }

@@ -11,12 +11,6 @@ namespace
 
 constexpr unsigned THREADS = 256, WARPS = THREADS / 32;
 
-unsigned grid_of(const struct device *device, size_t n, size_t each)
-{
-    size_t blocks = (n + each - 1) / each, most = 16 * (size_t)device_multiprocessors(device);
-    return (unsigned)(blocks < most ? blocks : most);
-}
-
 /* A block a row: out[row] = in[from(row)], zeros where that is NULL; U: an element, or 16 bytes of them. */
 template <typename U, typename F>
 __global__ void __launch_bounds__(THREADS) copy_rows(size_t rows, size_t width, F from, U *out)
@@ -49,11 +43,6 @@ template <typename U> struct gathered {
         return x + (size_t)rows[row] * width;
     }
 };
-
-bool aligned(const void *x)
-{
-    return reinterpret_cast<uintptr_t>(x) % 16 == 0;
-}
 
 template <typename T> const vector<T> *vectors(const T *x)
 {
@@ -152,8 +141,8 @@ void cuda_embedding_forward(struct device *device, size_t tokens, size_t width, 
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
         constexpr size_t each = vector<T>::size;
-        unsigned grid = grid_of(device, tokens, 1);
-        if (width % each == 0 && aligned(table) && aligned(prompt) && aligned(out)) {
+        unsigned grid = blocks_to_stride(device, tokens, 1, 16);
+        if (width % each == 0 && whole_vectors(table) && whole_vectors(prompt) && whole_vectors(out)) {
             embedded<vector<T>> from = {ids, first, count, vectors(as<T>(table)), vectors(as<T>(prompt))};
             launch(device, copy_rows<vector<T>, embedded<vector<T>>>, grid, THREADS, 0, tokens, width / each, from,
                    reinterpret_cast<vector<T> *>(out));
@@ -172,7 +161,8 @@ void cuda_embedding_backward(struct device *device, size_t tokens, size_t width,
     if (tokens == 0 || width == 0) return;
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, add_runs<T>, dim3(grid_of(device, tokens, WARPS), (unsigned)(columns < 65535 ? columns : 65535)),
+        launch(device, add_runs<T>,
+               dim3(blocks_to_stride(device, tokens, WARPS, 16), (unsigned)(columns < 65535 ? columns : 65535)),
                THREADS, 0, tokens, width, ids, order, first, count, as<T>(dout), dtable, dprompt);
     });
 }
@@ -182,8 +172,8 @@ void cuda_gather_rows(struct device *device, size_t count, size_t width, const u
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
         constexpr size_t each = vector<T>::size;
-        unsigned grid = grid_of(device, count, 1);
-        if (width % each == 0 && aligned(x) && aligned(out)) {
+        unsigned grid = blocks_to_stride(device, count, 1, 16);
+        if (width % each == 0 && whole_vectors(x) && whole_vectors(out)) {
             gathered<vector<T>> from = {rows, vectors(as<T>(x))};
             launch(device, copy_rows<vector<T>, gathered<vector<T>>>, grid, THREADS, 0, count, width / each, from,
                    reinterpret_cast<vector<T> *>(out));
@@ -199,7 +189,8 @@ void cuda_scatter_rows(struct device *device, size_t count, size_t width, const 
 {
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, scatter<T>, grid_of(device, count, 1), THREADS, 0, count, width, rows, as<T>(dout), as<T>(dx));
+        launch(device, scatter<T>, blocks_to_stride(device, count, 1, 16), THREADS, 0, count, width, rows, as<T>(dout),
+               as<T>(dx));
     });
 }
 
@@ -220,8 +211,8 @@ void cuda_rotary(struct device *device, size_t tokens, size_t heads, size_t head
     if (!there) return;
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, turn<T>, grid_of(device, tokens, 1), THREADS, 2 * half * sizeof(float), tokens, heads,
-               head_width, half, there, positions, inverse ? -1.0f : 1.0f, as<T>(x));
+        launch(device, turn<T>, blocks_to_stride(device, tokens, 1, 16), THREADS, 2 * half * sizeof(float), tokens,
+               heads, head_width, half, there, positions, inverse ? -1.0f : 1.0f, as<T>(x));
     });
 }
 
@@ -230,8 +221,8 @@ void cuda_split_heads(struct device *device, size_t tokens, size_t heads, size_t
 {
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, split<T>, grid_of(device, tokens * heads * head_width, THREADS), THREADS, 0, tokens * heads,
-               head_width, as<T>(qkv), as<T>(q), as<T>(k), as<T>(v));
+        launch(device, split<T>, blocks_to_stride(device, tokens * heads * head_width, THREADS, 16), THREADS, 0,
+               tokens * heads, head_width, as<T>(qkv), as<T>(q), as<T>(k), as<T>(v));
     });
 }
 
@@ -240,7 +231,7 @@ void cuda_merge_heads(struct device *device, size_t tokens, size_t heads, size_t
 {
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, merge<T>, grid_of(device, tokens * heads * head_width, THREADS), THREADS, 0, tokens * heads,
-               head_width, as<T>(q), as<T>(k), as<T>(v), as<T>(qkv));
+        launch(device, merge<T>, blocks_to_stride(device, tokens * heads * head_width, THREADS, 16), THREADS, 0,
+               tokens * heads, head_width, as<T>(q), as<T>(k), as<T>(v), as<T>(qkv));
     });
 }

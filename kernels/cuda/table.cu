@@ -4,7 +4,7 @@
 namespace
 {
 
-struct kernels table()
+constexpr struct kernels table()
 {
     struct kernels kernels = {};
     kernels.abi = KERNELS_ABI;

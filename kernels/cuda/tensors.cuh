@@ -23,6 +23,18 @@ template <typename Entry> __device__ inline const Entry &entry_of(const Entry *e
     return entries[low];
 }
 
+/* Whole rows of a matrix in a chunk of so many elements: at least one. */
+inline size_t rows_of_chunk(size_t columns, size_t elements)
+{
+    return columns && columns < elements ? elements / columns : 1;
+}
+
+/* What a row's gradients are multiplied by in Adafactor; row NULL: there is no factor of rows. */
+__device__ inline float row_factor(const float *row, size_t r, float row_mean, float gradient_scale)
+{
+    return row ? gradient_scale / sqrtf(row[r] / row_mean) : gradient_scale;
+}
+
 /* The list on its way to the device. NULL after an error. */
 template <typename Entry> const Entry *send(struct device *device, const std::vector<Entry> &entries)
 {

@@ -32,14 +32,7 @@ __device__ inline candidate warp_first(candidate x)
 
 __device__ inline candidate block_first(candidate x, candidate *room)
 {
-    const candidate none = {-INFINITY, INT32_MAX};
-    unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    x = warp_first(x);
-    if (lane == 0) room[warp] = x;
-    __syncthreads();
-    x = warp_first(lane < warps ? room[lane] : none);
-    __syncthreads();
-    return x;
+    return block_fold(x, candidate{-INFINITY, INT32_MAX}, room, [](candidate y) { return warp_first(y); });
 }
 
 template <typename T>
@@ -81,7 +74,7 @@ void cuda_top_k(struct device *device, size_t rows, size_t vocabulary, size_t fi
 {
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
-        launch(device, largest<T>, (unsigned)(rows < 65536 ? rows : 65536), THREADS, 32 * sizeof(double), rows,
-               vocabulary, (int32_t)first, k, as<T>(logits), values, ids, sums);
+        launch(device, largest<T>, blocks_of(rows), THREADS, 32 * sizeof(double), rows, vocabulary, (int32_t)first, k,
+               as<T>(logits), values, ids, sums);
     });
 }
