@@ -258,3 +258,28 @@ void cuda_linear(struct device *device, size_t rows, size_t n, size_t k, const r
         put(device, y, i, gelu == GELU_NONE ? sum : gelu_of(sum, gelu));
     }
 }
+
+namespace
+{
+
+struct device *create_bf16(int index, int threads, struct error *err)
+{
+    struct device *device = cuda_device_create(index, threads, err);
+    if (device) cuda_set_precision(device, PRECISION_BF16);
+    return device;
+}
+
+struct kernels renamed(struct device *(*create)(int, int, struct error *))
+{
+    struct kernels kernels = kernels_cuda;
+    kernels.name = "emulated";
+    kernels.device_create = create;
+    return kernels;
+}
+
+} // namespace
+
+/* The emulated device, and one that computes in bf16 from the start. */
+extern "C" const struct kernels kernels_emulated, kernels_emulated_bf16;
+const struct kernels kernels_emulated = renamed(cuda_device_create);
+const struct kernels kernels_emulated_bf16 = renamed(create_bf16);

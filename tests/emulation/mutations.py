@@ -15,7 +15,7 @@ from pathlib import Path
 # file of kernels/cuda, text there (once), what it becomes, file to compile, operations
 MUTATIONS = [
     # what all share
-    ("cuda.cuh", "room[lane] : Number(0)", "room[0] : Number(0)", "norms", "rms_norm_forward"),
+    ("cuda.cuh", "room[lane] : none", "room[0] : none", "norms", "rms_norm_forward"),
     ("cuda.cuh", "if (lane == 0) room[warp] = x;\n    __syncthreads();", "if (lane == 0) room[warp] = x;", "reductions",
      "sums square_sums"),
     ("cuda.cuh", "int offset = 16; offset > 0; offset /= 2)\n        x = fmaxf", "int offset = 8; offset > 0; offset /= 2)\n"
@@ -33,24 +33,24 @@ MUTATIONS = [
     ("attention.cu", "__syncthreads(); /* the tile before is done with */", "", "attention", "bf16 attention_forward"),
     ("attention.cu", "!causal || key <= query", "!causal || key < query + 2", "attention", "bf16 attention_forward"),
     ("attention.cu", "out[i][2 * half + 1] *= factor;", "", "attention", "bf16 attention_forward"),
-    ("attention.cu", "query + 1, h.width, scale, room", "query, h.width, scale, room", "attention",
+    ("attention.cu", "0, 32, query + 1,", "0, 32, query,", "attention",
      "fp32 attention_forward"),
     ("attention_backward.cu", "t.dots[8 * (unsigned)j + fragment_column(i)]", "t.dots[fragment_column(i)]",
      "attention_backward", "bf16 attention_backward"),
     ("attention_backward.cu", "at[0] += low;", "at[0] = low;", "attention_backward", "bf16 attention_backward"),
     ("attention_backward.cu", "room.ds[lane] = ds;\n            __syncwarp();", "room.ds[lane] = ds;",
      "attention_backward", "fp32 attention_backward"),
-    ("decode.cu", "first += ROW_THREADS", "first += 32", "decode", "attention_decode"),
+    ("decode.cu", "32 * warp, ROW_THREADS", "32 * warp, 32", "decode", "attention_decode"),
     ("decode.cu", "    __syncthreads();\n    if (warp == 0)", "    if (warp == 0)", "decode", "attention_decode"),
     ("columns.cu", "numbers[i * vector<T>::size + j]", "numbers[i + j]", "columns", "scale_columns bias_forward"),
     ("columns.cu", "rounded<T>(add ? number(dx[at]) + back : back)", "rounded<T>(back)", "columns",
      "scale_columns_backward"),
-    ("columns.cu", "width % vector<T>::size == 0 && aligned(x)", "width % vector<T>::size == 0", "columns",
+    ("columns.cu", "width % vector<T>::size == 0 && whole_vectors(x)", "width % vector<T>::size == 0", "columns",
      "scale_columns bias_forward"),
     ("cross_entropy.cu", "d * 4 * rows;\n        sum +=", "d * 3 * rows;\n        sum +=", "cross_entropy",
      "cross_entropy_finish"),
     ("cross_entropy.cu", "(size_t)at < vocabulary", "(size_t)at <= vocabulary", "cross_entropy", "cross_entropy_partial"),
-    ("cross_entropy.cu", "if (lane == 0) room[warp] = x;\n    __syncthreads();", "if (lane == 0) room[warp] = x;",
+    ("cuda.cuh", "if (lane == 0) room[warp] = x;\n    __syncthreads();", "if (lane == 0) room[warp] = x;",
      "cross_entropy", "cross_entropy_partial"),
     ("dropout.cu", "(how.first_row + row) * blocks", "row * blocks", "dropout", "dropout"),
     ("dropout.cu", "if (column >= width) continue;", "if (column > width) continue;", "dropout", "dropout"),
@@ -75,7 +75,7 @@ MUTATIONS = [
     ("rows.cu", "(size_t)id >= first + count) return nullptr", "(size_t)id > first + count) return nullptr", "rows",
      "embedding_forward"),
     ("top_k.cu", "a.value == b.value && a.id < b.id", "a.value == b.value && a.id > b.id", "top_k", "top_k"),
-    ("top_k.cu", "room[warp] = x;\n    __syncthreads();", "room[warp] = x;", "top_k", "top_k"),
+    ("cuda.cuh", "room[warp] = x;\n    __syncthreads();", "room[warp] = x;", "top_k", "top_k"),
 ]
 
 

@@ -4,7 +4,7 @@
 #include "workers/gang.h"
 #include "workers/optimiser.h"
 
-extern const struct kernels kernels_emulated; /* tests/emulation */
+extern const struct kernels kernels_emulated, kernels_emulated_bf16; /* tests/emulation */
 
 static const int tested[] = {0, 2, 5}; /* of the variants: with biases, OLMo 2, GPT-NeoX */
 enum { TESTED = sizeof tested / sizeof *tested };
@@ -12,19 +12,9 @@ enum { TESTED = sizeof tested / sizeof *tested };
 static const struct collective alone = {NULL, 0, 1};
 static const struct recipe recipe = {.optimiser = OPTIMISER_ADAMW, .beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8};
 
-/* The emulated device with a precision from the start, as a worker has it. */
-static struct device *create_bf16(int index, int threads, struct error *err)
+static const struct kernels *emulated(enum precision precision)
 {
-    struct device *device = kernels_emulated.device_create(index, threads, err);
-    if (device) kernels_emulated.set_precision(device, PRECISION_BF16);
-    return device;
-}
-
-static struct kernels emulated(enum precision precision)
-{
-    struct kernels kernels = kernels_emulated;
-    if (precision == PRECISION_BF16) kernels.device_create = create_bf16;
-    return kernels;
+    return precision == PRECISION_BF16 ? &kernels_emulated_bf16 : &kernels_emulated;
 }
 
 static struct rank rank_on(const struct kernels *kernels, const struct model_config *config,
@@ -73,10 +63,9 @@ static void compare(const struct model_config *config, const struct method_confi
                     const char *what, enum precision precision, double loss_bound, double gradient_bound)
 {
     struct error err = {""};
-    const struct kernels kernels = emulated(precision);
     const struct batch_capacity capacity = capacity_of(batch);
     struct rank oracle = rank_on(kernels_find("reference", &err), config, method, &capacity);
-    struct rank r = rank_on(&kernels, config, method, &capacity);
+    struct rank r = rank_on(emulated(precision), config, method, &capacity);
     double expected = loss_of(&oracle, batch), loss = loss_of(&r, batch);
     if (!(fabs(loss - expected) <= loss_bound * fabs(expected)))
         fail_msg("%s: the loss is %.8g, expected %.8g", what, loss, expected);
@@ -142,14 +131,14 @@ static void step_of(const struct model_config *config, const struct method_confi
                     const char *what)
 {
     static const enum optimiser_kind kinds[] = {OPTIMISER_ADAMW, OPTIMISER_SGD, OPTIMISER_ADAFACTOR};
-    const struct kernels kernels = emulated(PRECISION_BF16);
     const struct batch_capacity capacity = capacity_of(batch);
     for (int i = 0; i < 3 && method->kind != METHOD_NONE; i++) {
         struct error err = {""};
         struct rank r;
         struct recipe own = recipe;
         own.optimiser = kinds[i];
-        if (rank_create_with(&r, &kernels, &alone, config, method, &capacity, &own, &err)) fail_msg("%s", err.text);
+        if (rank_create_with(&r, &kernels_emulated_bf16, &alone, config, method, &capacity, &own, &err))
+            fail_msg("%s", err.text);
         randomise(r.parameters);
         double before = gradients_of(&r, batch, 0.02F), norm; /* of step 3: all layers are thawed */
         if (parameters_gradient_norm(r.parameters, &norm, &err) ||
@@ -180,7 +169,7 @@ static void memory_of(const struct model_config *config, const struct method_con
                       const char *what)
 {
     struct error err = {""};
-    struct kernels kernels = emulated(PRECISION_BF16);
+    struct kernels kernels = kernels_emulated_bf16;
     const struct batch_capacity capacity = capacity_of(batch);
     struct memory two, four;
     kernels.allocate = count_bytes;
@@ -233,9 +222,8 @@ static int half(void *context, const struct collective *collective, struct error
 static void two_ranks(const struct model_config *config, const struct method_config *method, const struct batch *batch,
                       const char *what)
 {
-    const struct kernels kernels = emulated(PRECISION_BF16);
     if (method->kind == METHOD_NONE) return;
-    struct pair one = {&kernels, config, method, batch, NAN, NAN}, two = one;
+    struct pair one = {&kernels_emulated_bf16, config, method, batch, NAN, NAN}, two = one;
     struct error err = {""};
     if (gang_run(1, half, &one, &err) || gang_run(2, half, &two, &err)) fail_msg("%s: %s", what, err.text);
     if (!(fabs(two.loss - one.loss) < 0.02 * one.loss) || !(fabs(two.norm - one.norm) < 0.05 * one.norm))
