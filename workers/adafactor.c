@@ -126,8 +126,8 @@ static int averages(struct parameters *parameters, uint64_t step, float scale, s
 {
     for (size_t i = 0; i < parameters->count; i++)
         if (steps(&parameters->list[i])) sum_squares(parameters, &parameters->list[i], scale);
-    if (parameters->partial_sums && parameters->kernels->sum_ranks_floats(parameters->device, &parameters->collective,
-                                                                          parameters->partial_sums, parameters->sums))
+    if (parameters->kernels->sum_ranks_floats(parameters->device, &parameters->collective, parameters->partial_sums,
+                                              parameters->sums))
         return sum_failed(err);
     for (size_t i = 0; i < parameters->count; i++)
         if (steps(&parameters->list[i]))

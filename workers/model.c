@@ -7,32 +7,29 @@
 
 #include "workers/model_parts.h"
 
+static int told(int failed, struct error *err)
+{
+    return failed ? error_set(err, "another device of the gang failed") : 0;
+}
+
 int model_sum(const struct model *model, size_t n, real *x, struct error *err)
 {
-    if (model->collective.size > 1 && model->kernels->sum_ranks(model->device, &model->collective, n, x))
-        return error_set(err, "another device of the gang failed");
-    return 0;
+    return told(model->kernels->sum_ranks(model->device, &model->collective, n, x), err);
 }
 
 int model_sum_begin(const struct model *model, size_t n, real *x, struct error *err)
 {
-    if (model->collective.size > 1 && model->kernels->sum_ranks_begin(model->device, &model->collective, n, x))
-        return error_set(err, "another device of the gang failed");
-    return 0;
+    return told(model->kernels->sum_ranks_begin(model->device, &model->collective, n, x), err);
 }
 
 int model_sum_end(const struct model *model, struct error *err)
 {
-    if (model->collective.size > 1 && model->kernels->sum_ranks_end(model->device, &model->collective))
-        return error_set(err, "another device of the gang failed");
-    return 0;
+    return told(model->kernels->sum_ranks_end(model->device, &model->collective), err);
 }
 
 int model_sum_floats(const struct model *model, size_t n, float *x, struct error *err)
 {
-    if (model->collective.size > 1 && model->kernels->sum_ranks_floats(model->device, &model->collective, n, x))
-        return error_set(err, "another device of the gang failed");
-    return 0;
+    return told(model->kernels->sum_ranks_floats(model->device, &model->collective, n, x), err);
 }
 
 /* A norm's tensors; `layer` as "LAYERS.NUMBER.", or "". */
@@ -136,7 +133,6 @@ static int upload_shapes(struct model *model, struct error *err)
         for (size_t s = 0; s < sequences; s++)
             prefixes[s] = model->layers[i].prefix;
         k->to_device(model->device, model->prefixes + i * sequences, prefixes, sequences * sizeof *prefixes);
-        status = k->synchronise(model->device, err); /* before the list changes */
     }
     if (!status) status = k->synchronise(model->device, err);
     free(kv_head_of);
@@ -176,8 +172,8 @@ struct model *model_create_pack(const struct model_config *config, const struct 
     if (arena_allocate(&workspace, model->kernels, model->device, err)) goto fail;
     model->workspace_arena = workspace.base;
     model_layout(model, &activations, &workspace);
-    model->order_room = calloc(3 * model->capacity.tokens, sizeof *model->order_room);
-    if (!model->order_room) {
+    if (model->training) model->order_room = calloc(3 * model->capacity.tokens, sizeof *model->order_room);
+    if (model->training && !model->order_room) {
         error_set(err, "out of memory");
         goto fail;
     }

@@ -49,15 +49,21 @@ static bool plain(const struct model *model, const struct linear *linear)
     return true;
 }
 
+static struct layer_product product_of(const struct linear *linear, enum linear_gelu gelu)
+{
+    return (struct layer_product){.weight = linear->weight->matrix,
+                                  .bias = linear->adds_bias ? linear->bias->value : NULL,
+                                  .gelu = gelu,
+                                  .n = linear->out,
+                                  .k = linear->in};
+}
+
 void linear_forward(const struct model *model, const struct linear *linear, size_t tokens, const real *x, real *y)
 {
     struct segment all;
     const struct segment *segments;
     size_t count = segments_of(model, tokens, &all, &segments);
-    struct layer_product product = {.weight = linear->weight->matrix,
-                                    .bias = linear->adds_bias ? linear->bias->value : NULL,
-                                    .n = linear->out,
-                                    .k = linear->in};
+    const struct layer_product product = product_of(linear, GELU_NONE);
     const real *input = x;
     if (linear->changes_input) { /* such methods are not in packs: all rows are theirs */
         struct method_context context = model_context(model);
@@ -79,11 +85,7 @@ void linear_gelu_forward(const struct model *model, const struct linear *linear,
         return;
     }
     size_t count = segments_of(model, tokens, &all, &segments);
-    struct layer_product product = {.weight = linear->weight->matrix,
-                                    .bias = linear->adds_bias ? linear->bias->value : NULL,
-                                    .gelu = approximate ? GELU_TANH : GELU_ERF,
-                                    .n = linear->out,
-                                    .k = linear->in};
+    const struct layer_product product = product_of(linear, approximate ? GELU_TANH : GELU_ERF);
     segments_linear(model, segments, count, &product, x, before, y);
 }
 
