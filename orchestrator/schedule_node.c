@@ -3,6 +3,11 @@
 
 #include "orchestrator/schedule_node.h"
 
+static bool is_free(const struct schedule_device *device)
+{
+    return !device->lost && device->used == 0;
+}
+
 /* Counts of a node whose devices have changed. */
 static void count(struct schedule_node *node)
 {
@@ -10,11 +15,10 @@ static void count(struct schedule_node *node)
     node->devices = node->free = node->gap = node->shared = 0;
     for (uint32_t d = 0; d < node->size; d++) {
         const struct schedule_device *device = &node->device[d];
-        bool is_free = !device->lost && device->used == 0;
         node->devices += !device->lost;
-        node->free += is_free;
-        node->shared += !device->lost && !is_free && device->used < SHARE_WHOLE;
-        run = is_free ? run + 1 : 0;
+        node->free += is_free(device);
+        node->shared += !device->lost && !is_free(device) && device->used < SHARE_WHOLE;
+        run = is_free(device) ? run + 1 : 0;
         if (run > node->gap) node->gap = run;
     }
 }
@@ -65,12 +69,12 @@ static uint32_t best_gap(const struct schedule_node *node, uint32_t degree, uint
 {
     uint32_t least = 0;
     for (uint32_t d = 0, run = 0; d <= node->size; d++) {
-        bool is_free = d < node->size && !node->device[d].lost && node->device[d].used == 0;
-        if (!is_free && run >= degree && (!least || run < least)) {
+        bool here = d < node->size && is_free(&node->device[d]);
+        if (!here && run >= degree && (!least || run < least)) {
             least = run;
             *first = degree > 1 ? d - run : d - 1;
         }
-        run = is_free ? run + 1 : 0;
+        run = here ? run + 1 : 0;
     }
     return least;
 }
