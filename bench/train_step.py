@@ -39,11 +39,12 @@ LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 
 class Ours:
-    """The engine, in a process of its own that waits while it is not asked."""
+    """The engine, in a process of its own that waits while it is not asked. size: LoRA's rank or the prompt's length."""
 
-    def __init__(self, program, shape, method, degree, threads, precision, environment):
+    def __init__(self, program, shape, method, degree, threads, precision, environment, backend="cpu", size=None):
         words = [shape[k] for k in ("layers", "width", "heads", "kv_heads", "head_width", "ffn", "vocabulary")]
-        words += [0, method, SIZES[method], shape["sequences"], shape["length"], degree, threads, precision]
+        words += [0, method, SIZES[method] if size is None else size, shape["sequences"], shape["length"], degree, threads,
+                  precision, backend]
         self.process = subprocess.Popen([program] + [str(w) for w in words], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, env=environment)
 
@@ -60,34 +61,40 @@ class Ours:
 
 
 class Torch:
-    def __init__(self, shape, method, compiled, precision):
-        self.precision = precision
+    def __init__(self, shape, method, compiled, precision, device="cpu", size=None):
+        """Of what is frozen a GPU keeps the precision's type alone, as the engine does there."""
+        self.precision, self.device = precision, device
+        size = SIZES[method] if size is None else size
+        frozen = torch.bfloat16 if device != "cpu" and method != "full" and precision == "bf16" else torch.float32
         torch.manual_seed(1)
         config = transformers.LlamaConfig(
             hidden_size=shape["width"], num_hidden_layers=shape["layers"], num_attention_heads=shape["heads"],
             num_key_value_heads=shape["kv_heads"], head_dim=shape["head_width"], intermediate_size=shape["ffn"],
             vocab_size=shape["vocabulary"], tie_word_embeddings=False, use_cache=False, attn_implementation="sdpa")
-        self.model = transformers.LlamaForCausalLM(config).float()
+        self.model = transformers.LlamaForCausalLM(config).to(device=device, dtype=frozen)
         if method != "full":
             import peft
-            adapter = (peft.LoraConfig(r=SIZES[method], lora_alpha=16, lora_dropout=0.0, target_modules=LINEARS,
+            adapter = (peft.LoraConfig(r=size, lora_alpha=16, lora_dropout=0.0, target_modules=LINEARS,
                                        task_type="CAUSAL_LM") if method == "lora" else
-                       peft.PromptTuningConfig(num_virtual_tokens=SIZES[method], task_type="CAUSAL_LM"))
+                       peft.PromptTuningConfig(num_virtual_tokens=size, task_type="CAUSAL_LM"))
             self.model = peft.get_peft_model(self.model, adapter)
         self.model.train()
         self.trained = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, lr=1e-4, weight_decay=0.01, fused=True)
-        self.ids = torch.randint(shape["vocabulary"], (shape["sequences"], shape["length"]))
+        self.ids = torch.randint(shape["vocabulary"], (shape["sequences"], shape["length"]), device=device)
         self.call = torch.compile(self.model, dynamic=False) if compiled else self.model
 
     def autocast(self):
-        return torch.autocast("cpu", dtype=torch.bfloat16) if self.precision == "bf16" else contextlib.nullcontext()
+        return torch.autocast(self.device, dtype=torch.bfloat16) if self.precision == "bf16" else contextlib.nullcontext()
+
+    def loss(self):
+        logits = self.call(input_ids=self.ids).logits[:, -self.ids.shape[1] : -1]
+        return functional.cross_entropy(logits.flatten(0, 1), self.ids[:, 1:].flatten())
 
     def step(self):
         self.optimiser.zero_grad(set_to_none=True)
         with self.autocast():
-            logits = self.call(input_ids=self.ids).logits[:, -self.ids.shape[1] : -1]
-            loss = functional.cross_entropy(logits.flatten(0, 1), self.ids[:, 1:].flatten())
+            loss = self.loss()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimiser.step()

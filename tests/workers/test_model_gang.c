@@ -106,12 +106,15 @@ static void variants_of_the_architecture(void **state)
     }
 }
 
-/* The fast backend against the oracle. */
-static void cpu_backend(void **state)
+static const char *fast = "cpu"; /* --backend NAME: this one's tests alone */
+
+/* A fast backend against the oracle, and its degrees against one device. */
+static void fast_backend(void **state)
 {
     (void)state;
     struct error err = {""};
-    if (!kernels_find("cpu", &err)) {
+    if (!kernels_find(fast, &err)) {
+        if (strcmp(fast, "cpu")) fail_msg("%s", err.text);
         print_message("skipped: %s\n", err.text);
         skip();
     }
@@ -122,10 +125,11 @@ static void cpu_backend(void **state)
             if (!method_fits(method, &config)) continue;
             struct sample *s = sample_default(method, config.vocabulary);
             struct gathered *oracle = gang_train("reference", 1, &config, method, &s->batch, false);
-            struct gathered *one = gang_train("cpu", 1, &config, method, &s->batch, false);
-            struct gathered *many = gang_train("cpu", shapes[i].degree, &config, method, &s->batch, false);
+            struct gathered *one = gang_train(fast, 1, &config, method, &s->batch, false);
+            struct gathered *many = gang_train(fast, shapes[i].degree, &config, method, &s->batch, false);
             assert_same_gradients(one, oracle, 5 * BOUND, shapes[i].what);
             assert_same_gradients(many, oracle, 5 * BOUND, shapes[i].what);
+            assert_same_gradients(many, one, 5 * BOUND, shapes[i].what);
             gathered_destroy(oracle);
             gathered_destroy(one);
             gathered_destroy(many);
@@ -404,7 +408,7 @@ static void memory_makes_sense(void **state)
     assert_non_null(strstr(err.text, "1..40"));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(full_tied),
@@ -412,7 +416,7 @@ int main(void)
         cmocka_unit_test(lora),
         cmocka_unit_test(prompt),
         cmocka_unit_test(variants_of_the_architecture),
-        cmocka_unit_test(cpu_backend),
+        cmocka_unit_test(fast_backend),
         cmocka_unit_test(deterministic),
         cmocka_unit_test(recomputation),
         cmocka_unit_test(dropout),
@@ -421,5 +425,8 @@ int main(void)
         cmocka_unit_test(counted_parameters_are_there),
         cmocka_unit_test(memory_makes_sense),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest of_backend[] = {cmocka_unit_test(fast_backend)};
+    if (argc > 2 && !strcmp(argv[1], "--backend")) fast = argv[2];
+    return strcmp(fast, "cpu") ? cmocka_run_group_tests(of_backend, NULL, NULL)
+                               : cmocka_run_group_tests(tests, NULL, NULL);
 }
