@@ -24,7 +24,7 @@ static int write_tensor(const struct parameters *parameters, const struct folder
     const uint64_t *shape = tensor->shape;
     bool vector = tensor->dimensions == 1;
     struct safetensors_tile whole = {0, vector ? 1 : shape[0], 0, vector ? shape[0] : shape[1]};
-    parameter_read(parameters, p, 0, p->rows * p->columns, staging);
+    if (parameter_read(parameters, p, 0, p->rows * p->columns, staging, err)) return -1;
     return safetensors_writer_put(writer, tensor->name, &whole, staging, err);
 }
 

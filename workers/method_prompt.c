@@ -28,16 +28,15 @@ static int fill_rows(struct parameters *parameters, const struct model_config *m
     size_t width = model->width;
     float *rows = calloc(prompt->rows * width, sizeof *rows);
     if (!rows) return error_set(err, "out of memory: a prompt of %zu tokens", prompt->rows);
-    for (size_t i = 0; i < prompt->rows; i++) {
+    int status = 0;
+    for (size_t i = 0; i < prompt->rows && !status; i++) {
         uint64_t id = ids ? (uint64_t)ids[i % count] : random_below(key, i, model->vocabulary);
         if (id < table->row_first || id >= table->row_first + table->row_count) continue;
-        parameter_read(parameters, table, (id - table->row_first) * width, width, rows + i * width);
+        status = parameter_read(parameters, table, (id - table->row_first) * width, width, rows + i * width, err);
     }
-    int status = collective_sum(&parameters->collective, prompt->rows * width, rows);
-    if (status)
-        error_set(err, "another device of the gang failed");
-    else
-        parameter_write(parameters, prompt, 0, prompt->rows * width, rows);
+    if (!status && collective_sum(&parameters->collective, prompt->rows * width, rows))
+        status = error_set(err, "another device of the gang failed");
+    if (!status) parameter_write(parameters, prompt, 0, prompt->rows * width, rows);
     free(rows);
     return status;
 }

@@ -92,11 +92,12 @@ void parameters_thaw(struct parameters *parameters, uint64_t step);
 int parameters_list(const struct model_config *model, const struct method_config *method, struct parameter **list,
                     size_t *count, struct error *err);
 
-/* Floats of the host into elements first .. first+count-1 of a tensor's held part, and back; complete on return. */
+/* Floats of the host into elements first .. first+count-1 of a tensor's held part. */
 void parameter_write(const struct parameters *parameters, const struct parameter *parameter, size_t first, size_t count,
                      const float *from);
-void parameter_read(const struct parameters *parameters, const struct parameter *parameter, size_t first, size_t count,
-                    float *to);
+/* And back, complete on return: 0, or -1 where the device has failed, and nothing of `to` is to be used. */
+int parameter_read(const struct parameters *parameters, const struct parameter *parameter, size_t first, size_t count,
+                   float *to, struct error *err);
 
 /* Where the optimiser writes what the model reads; NULL where that are the values themselves. */
 static inline real *parameter_rounding(const struct parameter *p)

@@ -25,14 +25,15 @@ void parameter_write(const struct parameters *parameters, const struct parameter
         k->upload(parameters->device, count, from, real_at(p->matrix, parameters->element, first));
 }
 
-void parameter_read(const struct parameters *parameters, const struct parameter *p, size_t first, size_t count,
-                    float *to)
+int parameter_read(const struct parameters *parameters, const struct parameter *p, size_t first, size_t count,
+                   float *to, struct error *err)
 {
     const struct kernels *k = parameters->kernels;
     if (p->value)
         k->to_host(parameters->device, to, p->value + first, count * sizeof *to);
     else
         k->download(parameters->device, count, real_at(p->matrix, parameters->element, first), to);
+    return k->synchronise(parameters->device, err);
 }
 
 static enum moment_form form_of(const struct parameter *p, int kind)
@@ -154,10 +155,13 @@ static int put_tensor(const struct parameters *parameters, const struct paramete
     tile.name = name.text;
     size_t first = form == MOMENT_COLUMNS ? 0 : (p->owned_first - p->row_first) * tile.column_count;
     size_t size = tile.row_count * tile.column_count;
-    if (kind == 0)
-        parameter_read(parameters, p, first, size, staging);
-    else
-        parameters->kernels->to_host(parameters->device, staging, moment_of(p, kind) + first, size * sizeof *staging);
+    if (kind == 0) {
+        if (parameter_read(parameters, p, first, size, staging, err)) return -1;
+    } else {
+        const struct kernels *k = parameters->kernels;
+        k->to_host(parameters->device, staging, moment_of(p, kind) + first, size * sizeof *staging);
+        if (k->synchronise(parameters->device, err)) return -1; /* nothing of a failed device is kept */
+    }
     return checkpoint_writer_put(writer, &tile, staging, err);
 }
 

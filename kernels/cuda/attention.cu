@@ -157,7 +157,7 @@ void cuda_attention_forward(struct device *device, const struct attention *shape
 {
     float scale = score_scale(shape->head_width);
     if (shape->sequences.tokens == 0 || !width_fits(device, shape->head_width)) return;
-    if (takes_tiles(device, shape->head_width)) {
+    if (takes_tiles(device, shape->head_width, 3, 0)) {
         with_width(shape->head_width, [&](auto width) {
             constexpr int D = decltype(width)::value;
             launch(device, attend_tiles<D>, grid_of(shape, TILE, shape->heads), TILE_THREADS,

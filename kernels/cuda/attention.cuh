@@ -173,12 +173,6 @@ __device__ inline void store_pair(bf16 *row, unsigned column, size_t width, floa
     if (column + 1 < width) at[1] = rounded<bf16>(high);
 }
 
-/* Whether the tensor cores' kernels take it. */
-inline bool takes_tiles(const struct device *device, size_t width)
-{
-    return device_precision(device) == PRECISION_BF16 && width <= 256;
-}
-
 /* body(std::integral_constant<int, D>) with the smallest D that holds the width. */
 template <typename Body> void with_width(size_t width, Body body)
 {
@@ -190,6 +184,15 @@ template <typename Body> void with_width(size_t width, Body body)
         body(std::integral_constant<int, 128>());
     else
         body(std::integral_constant<int, 256>());
+}
+
+/* Whether the tensor cores' kernels take it: so many tiles and `more` bytes must fit into a block's shared memory. */
+inline bool takes_tiles(const struct device *device, size_t width, size_t tiles, size_t more)
+{
+    if (device_precision(device) != PRECISION_BF16 || width > 256) return false;
+    size_t bytes = 0;
+    with_width(width, [&](auto room) { bytes = tiles * tile_elements<decltype(room)::value> * sizeof(bf16) + more; });
+    return bytes <= device_shared_bytes(device);
 }
 
 /* ---- the general kernels: a warp a row, any width up to LANE_WIDTHS * 32 ---- */

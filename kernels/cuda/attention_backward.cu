@@ -119,7 +119,8 @@ template <int D> __device__ inline key_tiles key_tiles_here()
     return {k, k + tile_elements<D>, k + 2 * tile_elements<D>, k + 3 * tile_elements<D>, lse, lse + TILE};
 }
 
-template <int D> constexpr size_t key_bytes = 4 * tile_elements<D> * sizeof(bf16) + 2 * TILE * sizeof(float);
+constexpr size_t KEY_NUMBERS = 2 * TILE * sizeof(float); /* lse and dots of a tile of queries */
+template <int D> constexpr size_t key_bytes = 4 * tile_elements<D> * sizeof(bf16) + KEY_NUMBERS;
 
 /* The queries of one head of a sequence, from the first tile with one that sees a key: dk, dv += (16 keys a warp). */
 template <int D, bool keys, bool values>
@@ -405,7 +406,7 @@ void cuda_attention_backward(struct device *device, const struct attention *shap
         backward<T> b = {
             heads_of(shape), score_scale(shape->head_width), as<T>(q), as<T>(k), as<T>(v), as<T>(dout), lse, dots};
         if constexpr (std::is_same<T, bf16>::value) {
-            if (takes_tiles(device, shape->head_width)) {
+            if (takes_tiles(device, shape->head_width, 4, KEY_NUMBERS)) {
                 run_tiles(device, shape, b, as<T>(dq), as<T>(dk), as<T>(dv));
                 return;
             }

@@ -37,6 +37,7 @@ void *device_scratch(struct device *device, size_t bytes);
  * the call returns, ordered with the stream, valid until the next but one call. NULL after an error. */
 const void *device_constants(struct device *device, const void *from, size_t bytes);
 unsigned device_multiprocessors(const struct device *device);
+size_t device_shared_bytes(const struct device *device); /* the most that a block can have */
 
 /* kernel<<<grid, block, shared>>>(args...) on the device's stream. */
 template <typename... Parameters, typename... Arguments>

@@ -53,6 +53,49 @@ void ring_destroy(struct ring *ring)
     cudaFree(ring->mirror);
 }
 
+/* Wait for a stream, or for an event of it: a gang whose other ranks have failed ends the wait, and fails the device.
+ */
+cudaError_t finish(cudaStream_t stream)
+{
+    return cudaStreamSynchronize(stream);
+}
+
+cudaError_t finish(cudaEvent_t event)
+{
+    return cudaEventSynchronize(event);
+}
+
+cudaError_t query(cudaStream_t stream)
+{
+    return cudaStreamQuery(stream);
+}
+
+cudaError_t query(cudaEvent_t event)
+{
+    return cudaEventQuery(event);
+}
+
+template <typename Awaited> void wait_for(struct device *device, Awaited awaited)
+{
+    cudaError_t code;
+    if (!device->gang) {
+        code = finish(awaited);
+    } else {
+        while ((code = query(awaited)) == cudaErrorNotReady)
+            if (!gang_alive(device)) break;
+    }
+    device_note(device, code);
+}
+
+/* Nothing is on its way any more, whatever has failed: before memory goes, which would wait where no gang can end it.
+ */
+void settle(struct device *device)
+{
+    if (!device_failed(device)) wait_for(device, device->stream);
+    if (!device_failed(device) && device->gang) wait_for(device, device->communication);
+    if (device_failed(device)) gang_abort(device);
+}
+
 /* The first `count` copies are done with. */
 void ring_forget(struct ring *ring, size_t count)
 {
@@ -70,7 +113,7 @@ unsigned char *ring_take(struct device *device, struct ring *ring, size_t bytes)
     size_t begin = ring->head, end = begin + bytes, in_the_way = 0;
     for (size_t i = 0; i < ring->uses.size(); i++)
         if (ring->uses[i].begin < end && begin < ring->uses[i].end) in_the_way = i + 1;
-    if (in_the_way) device_note(device, cudaEventSynchronize(ring->uses[in_the_way - 1].done));
+    if (in_the_way) wait_for(device, ring->uses[in_the_way - 1].done);
     ring_forget(ring, in_the_way);
     while (!ring->uses.empty() && cudaEventQuery(ring->uses.front().done) == cudaSuccess)
         ring_forget(ring, 1);
@@ -126,6 +169,7 @@ int open_gpu(struct device *device, int gpu, struct error *err)
     }
     device->index = gpu;
     device->multiprocessors = (unsigned)properties.multiProcessorCount;
+    device->shared_bytes = properties.sharedMemPerBlockOptin;
     code = cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
     if (code == cudaSuccess) code = cudaStreamCreateWithFlags(&device->communication, cudaStreamNonBlocking);
     if (code == cudaSuccess) code = cudaMallocHost(reinterpret_cast<void **>(&device->answer), ANSWER);
@@ -165,6 +209,11 @@ unsigned device_multiprocessors(const struct device *device)
     return device->multiprocessors;
 }
 
+size_t device_shared_bytes(const struct device *device)
+{
+    return device->shared_bytes;
+}
+
 void device_note(struct device *device, cudaError_t code)
 {
     if (code == cudaErrorNotReady) return; /* what a query says, and the runtime remembers: no error */
@@ -185,7 +234,8 @@ void *device_scratch(struct device *device, size_t bytes)
 {
     if (device_failed(device)) return nullptr;
     if (bytes <= device->scratch_bytes) return device->scratch;
-    device_note(device, cudaFree(device->scratch)); /* waits for what still uses it */
+    settle(device);
+    device_note(device, cudaFree(device->scratch));
     device->scratch = nullptr;
     device->scratch_bytes = 0;
     cudaError_t code = cudaMalloc(&device->scratch, bytes);
@@ -200,7 +250,7 @@ const void *device_constants(struct device *device, const void *from, size_t byt
     if (device_failed(device)) return nullptr;
     if (bytes > ring->size) { /* a model of some ten thousand tensors: once */
         struct error none;
-        device_note(device, cudaStreamSynchronize(device->stream));
+        settle(device);
         ring_destroy(ring);
         *ring = {};
         if (ring_create(ring, 2 * aligned(bytes), true, device->index, &none)) {
@@ -271,7 +321,8 @@ void *cuda_allocate(struct device *device, size_t bytes, struct error *err)
 
 void cuda_release(struct device *device, void *memory)
 {
-    device_note(device, cudaFree(memory)); /* waits for what still uses it */
+    settle(device); /* something may still use it */
+    device_note(device, cudaFree(memory));
 }
 
 void cuda_to_device(struct device *device, void *to, const void *from, size_t bytes)
@@ -301,14 +352,7 @@ void cuda_to_host(struct device *device, void *to, const void *from, size_t byte
 
 int device_wait(struct device *device)
 {
-    cudaError_t code;
-    if (!device->gang) {
-        code = cudaStreamSynchronize(device->stream);
-    } else {
-        while ((code = cudaStreamQuery(device->stream)) == cudaErrorNotReady)
-            if (!gang_alive(device)) break;
-    }
-    device_note(device, code);
+    wait_for(device, device->stream);
     return device_failed(device) ? -1 : 0;
 }
 

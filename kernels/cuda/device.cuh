@@ -26,6 +26,7 @@ struct device {
     int index; /* of the GPU */
     enum precision precision;
     unsigned multiprocessors;
+    size_t shared_bytes; /* of a block, at most */
     cudaStream_t stream, communication;
     cudaError_t error; /* the first one */
     const char *also;  /* what a library said, where CUDA itself said nothing; else NULL */
@@ -47,7 +48,9 @@ int products_create(struct device *device, struct error *err);
 void products_destroy(struct device *device);
 void products_library(char *out, size_t size); /* as struct kernels_plugin says */
 void gang_destroy(struct device *device);
-/* false: the gang is broken, and what the stream still waits for will not come; it has been told so. */
+/* false: the gang is broken; what the stream still waited for was given up, and the device has failed. */
 bool gang_alive(struct device *device);
+/* Give up what the streams wait for from other ranks, for good. For a device that has failed. */
+void gang_abort(struct device *device);
 
 #endif

@@ -42,11 +42,16 @@ struct functions call; /* of the process */
 bool loaded;
 pthread_once_t once = PTHREAD_ONCE_INIT;
 
+/* When the plugin is loaded: later other threads may be reading the environment. */
+__attribute__((constructor)) void fix_order()
+{
+    setenv("NCCL_ALGO", "Ring", 0);
+    setenv("NCCL_PROTO", "Simple", 0);
+}
+
 void load_once()
 {
     struct library library = {};
-    setenv("NCCL_ALGO", "Ring", 0);
-    setenv("NCCL_PROTO", "Simple", 0);
     if (library_open(&library, NCCL_FILE, nullptr)) return;
 #define FIND(name) library_find(&library, #name, &call.name);
     NCCL_FUNCTIONS(FIND)
@@ -184,23 +189,29 @@ bool gang_alive(struct device *device)
     sched_yield();
     if (!gang->communicator) return true;
     if (!collective_aborted(&gang->collective) &&
-        (call.ncclCommGetAsyncError(gang->communicator, &state) || state == ncclSuccess))
+        call.ncclCommGetAsyncError(gang->communicator, &state) == ncclSuccess && state == ncclSuccess)
         return true;
+    device_fail(device, "another device of the gang failed");
+    gang_abort(device);
+    return false;
+}
+
+void gang_abort(struct device *device)
+{
+    struct gang *gang = device->gang;
+    if (!gang || !gang->communicator) return;
     call.ncclCommAbort(gang->communicator);
     gang->communicator = nullptr;
-    device_fail(device, "another device of the gang failed");
-    cudaStreamSynchronize(device->stream); /* the aborted sums have let go of it */
-    return false;
+    cudaStreamSynchronize(device->communication); /* the sums that were given up have let go of them */
+    cudaStreamSynchronize(device->stream);
 }
 
 void gang_destroy(struct device *device)
 {
     struct gang *gang = device->gang;
     if (!gang) return;
-    if (gang->communicator && (device_failed(device) || collective_aborted(&gang->collective)))
-        call.ncclCommAbort(gang->communicator);
-    else if (gang->communicator)
-        call.ncclCommDestroy(gang->communicator);
+    if (device_failed(device) || collective_aborted(&gang->collective)) gang_abort(device);
+    if (gang->communicator) call.ncclCommDestroy(gang->communicator);
     if (gang->ready) cudaEventDestroy(gang->ready);
     if (gang->done) cudaEventDestroy(gang->done);
     delete gang;

@@ -6,7 +6,8 @@
  * One algorithm a shape, the first one that the library's heuristics offer without a reduction over parts of the inner
  * dimension; no timing, so that a run's bytes do not depend on another's load. Where rows are tokens (A not transposed)
  * the algorithm is that for TOKENS rows, whatever their number: a tile of C is then computed in the same way however
- * many there are. Products of fp32 are fp32, not TF32. */
+ * many there are; where the inner dimension is tokens (A transposed) that for TOKENS of them. One that refuses the
+ * number there is gives way to that for this number. Products of fp32 are fp32, not TF32. */
 #include <cublasLt.h>
 #include <cublas_v2.h>
 
@@ -60,7 +61,7 @@ struct functions {
 /* What an algorithm is chosen by. No padding: it is hashed and compared as bytes. */
 struct shape {
     uint64_t m, n, k, lda, ldb, ldc;
-    uint32_t trans_a, trans_b, floats, epilogue, align_a, align_b, align_c, aux_align;
+    uint32_t trans_a, trans_b, types, epilogue, align_a, align_b, align_c, aux_align;
 };
 
 struct hash {
@@ -126,19 +127,20 @@ void *destination(const struct matmul_arguments &p)
     return p.c_floats ? static_cast<void *>(p.c_floats) : static_cast<void *>(p.c);
 }
 
-shape shape_of(const task &t)
+/* tokens: how many rows, or how long an inner dimension, the algorithm is chosen for. */
+shape shape_of(const struct device *device, const task &t, size_t tokens)
 {
     const struct matmul_arguments &p = t.p;
     shape s = {};
-    s.m = p.trans_a ? p.m : TOKENS;
+    s.m = p.trans_a ? p.m : tokens;
     s.n = p.n;
-    s.k = p.k;
+    s.k = p.trans_a ? tokens : p.k;
     s.lda = p.lda;
     s.ldb = p.ldb;
     s.ldc = p.ldc;
     s.trans_a = p.trans_a;
     s.trans_b = p.trans_b;
-    s.floats = p.c_floats != nullptr;
+    s.types = (uint32_t)(p.c_floats != nullptr) | (uint32_t)(storage(device) == CUDA_R_16BF) << 1;
     s.epilogue = (uint32_t)t.epilogue;
     s.align_a = alignment(p.a);
     s.align_b = alignment(p.b);
@@ -182,8 +184,8 @@ struct description {
     }
 };
 
-/* m: rows of C, those of the task or those that an algorithm is chosen for. */
-void describe(const struct device *device, const task &t, size_t m, description *d)
+/* m: rows of C, k: the inner dimension, those of the task or those that an algorithm is chosen for. */
+void describe(const struct device *device, const task &t, size_t m, size_t k, description *d)
 {
     const struct matmul_arguments &p = t.p;
     cublasOperation_t first = p.trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, second = p.trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
@@ -200,8 +202,8 @@ void describe(const struct device *device, const task &t, size_t m, description 
         d->set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, static_cast<void *>(t.before));
         d->set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, (int64_t)p.n);
     }
-    d->layout(&d->first, type, p.trans_b ? p.k : p.n, p.trans_b ? p.n : p.k, p.ldb);
-    d->layout(&d->second, type, p.trans_a ? m : p.k, p.trans_a ? p.k : m, p.lda);
+    d->layout(&d->first, type, p.trans_b ? k : p.n, p.trans_b ? p.n : k, p.ldb);
+    d->layout(&d->second, type, p.trans_a ? m : k, p.trans_a ? k : m, p.lda);
     d->layout(&d->result, out, p.n, m, p.ldc);
 }
 
@@ -231,31 +233,40 @@ choice ask(const struct products *products, const shape &s, const description &d
     return {good && found > 0 && result.state == CUBLAS_STATUS_SUCCESS, result.algo};
 }
 
-const choice &choose(struct device *device, const task &t)
+const choice &choose(struct device *device, const task &t, size_t tokens)
 {
     struct products *products = device->products;
-    shape s = shape_of(t);
+    shape s = shape_of(device, t, tokens);
     auto known = products->choices.find(s);
     if (known != products->choices.end()) return known->second;
     description d(products->call);
-    describe(device, t, s.m, &d);
+    describe(device, t, s.m, s.k, &d);
     return products->choices.emplace(s, ask(products, s, d)).first->second;
+}
+
+/* With the algorithm for so many tokens; what is refused has not been begun. */
+cublasStatus_t multiply_as(struct device *device, const task &t, size_t tokens)
+{
+    struct products *products = device->products;
+    const struct matmul_arguments &p = t.p;
+    const choice &chosen = choose(device, t, tokens);
+    description d(products->call);
+    if (!chosen.found) return CUBLAS_STATUS_NOT_SUPPORTED;
+    describe(device, t, p.m, p.k, &d);
+    if (!d.good) return CUBLAS_STATUS_NOT_SUPPORTED;
+    void *c = destination(p);
+    return products->call.cublasLtMatmul(products->lt, d.operation, &p.alpha, p.b, d.first, p.a, d.second, &p.beta, c,
+                                         d.result, c, d.result, &chosen.algorithm, products->workspace, WORKSPACE,
+                                         device->stream);
 }
 
 /* false: the library has no algorithm for it, and nothing was done. */
 bool multiply(struct device *device, const task &t)
 {
-    struct products *products = device->products;
-    const struct matmul_arguments &p = t.p;
-    const choice &chosen = choose(device, t);
-    description d(products->call);
-    if (!chosen.found) return false;
-    describe(device, t, p.m, &d);
-    if (!d.good) return false;
-    void *c = destination(p);
-    cublasStatus_t status = products->call.cublasLtMatmul(
-        products->lt, d.operation, &p.alpha, p.b, d.first, p.a, d.second, &p.beta, c, d.result, c, d.result,
-        &chosen.algorithm, products->workspace, WORKSPACE, device->stream);
+    cublasStatus_t status = multiply_as(device, t, TOKENS);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE)
+        status = multiply_as(device, t, t.p.trans_a ? t.p.k : t.p.m);
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
     if (status != CUBLAS_STATUS_SUCCESS) device_fail(device, "a matrix product of cuBLASLt was refused");
     return true;
 }
@@ -374,7 +385,15 @@ int products_create(struct device *device, struct error *err)
     LT_FUNCTIONS(FIND)
 #undef FIND
     cudaError_t code = cudaMalloc(&products->workspace, WORKSPACE);
-    if (library.missing || code != cudaSuccess || products->call.cublasLtCreate(&products->lt)) {
+    if (code != cudaSuccess) {
+        bool memory = code == cudaErrorMemoryAllocation;
+        cudaGetLastError();
+        if (err)
+            snprintf(err->text, sizeof err->text, "device %d: %s: the workspace of matrix products: %s", device->index,
+                     memory ? "out of memory" : DEVICE_FAILED, cudaGetErrorString(code));
+        return -1;
+    }
+    if (library.missing || products->call.cublasLtCreate(&products->lt)) {
         if (err)
             snprintf(err->text, sizeof err->text, "device %d: " DEVICE_FAILED ": " LT_FILE " %s%s", device->index,
                      library.missing ? "lacks " : "cannot be used", library.missing ? library.missing : "");

@@ -100,6 +100,11 @@ unsigned device_multiprocessors(const struct device *)
     return 3; /* few and odd: more work than blocks at small sizes */
 }
 
+size_t device_shared_bytes(const struct device *)
+{
+    return emulated_shared_bytes();
+}
+
 /* NaN at each call: nobody may count on what was there. */
 void *device_scratch(struct device *device, size_t bytes)
 {

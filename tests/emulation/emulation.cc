@@ -24,6 +24,13 @@ constexpr size_t SHARED_MOST = 227 * 1024, CANARY = 1024;
 
 alignas(128) unsigned char shared_memory[SHARED_MOST + CANARY];
 
+size_t emulated_shared_bytes()
+{
+    static const char *wanted = getenv("EMULATION_SHARED");
+    static const size_t bytes = wanted ? std::min((size_t)atol(wanted), SHARED_MOST) : SHARED_MOST;
+    return bytes;
+}
+
 namespace
 {
 
@@ -241,7 +248,7 @@ void check_launch(dim3 grid, dim3 block, size_t shared)
     if (threads == 0 || threads > THREADS || block.z > 64) emulation_fail("a block of that size cannot be launched");
     if (grid.x == 0 || grid.x > 0x7fffffffu || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535)
         emulation_fail("a grid of that size cannot be launched");
-    if (shared > SHARED_MOST) emulation_fail("more shared memory than a block can have");
+    if (shared > emulated_shared_bytes()) emulation_fail("more shared memory than a block can have");
 }
 
 void run_grid(dim3 grid, size_t count, size_t shared)

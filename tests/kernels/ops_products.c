@@ -41,8 +41,8 @@ CALL(matmul_floats_call)
                      (tb ? P(2) : P(1)) + P(4), P(3) & 4 ? 0.3f : 0, F(2), P(1));
 }
 
-/* m, n, k of the first product, transposes; how many: each has a row more than the one before, every third has C as
- * floats */
+/* m, n, k of the first product, transposes, of which of them C is floats: every third, none, all; each has a row more
+ * than the one before */
 enum { GROUP = 7 };
 SETUP(matmul_group_setup)
 {
@@ -71,7 +71,7 @@ CALL(matmul_group_call)
                                                 .beta = (float)(i % 2),
                                                 .a = AT(0, i * most * P(2)),
                                                 .b = AT(1, i * P(1) * P(2))};
-        if (i % 3)
+        if (P(4) == 0 ? i % 3 : P(4) == 1)
             products[i].c = AT(2, i * most * P(1));
         else
             products[i].c_floats = F(3) + i * most * P(1);

@@ -308,7 +308,8 @@ static inline void gather_tile(struct gathered *g, const struct rank *r, const s
     struct tensor *t = gathered_tensor(g, p);
     size_t n = p->row_count * p->column_count;
     float *value = malloc(n * sizeof(float)), *gradient = calloc(n, sizeof(float));
-    parameter_read(r->parameters, p, 0, n, value);
+    struct error err = {""};
+    if (parameter_read(r->parameters, p, 0, n, value, &err)) fail_msg("%s", err.text);
     if (p->gradient) r->kernels->to_host(r->device, gradient, p->gradient, n * sizeof(float));
     for (size_t i = 0; i < p->row_count; i++) {
         for (size_t j = 0; j < p->column_count; j++) {

@@ -26,7 +26,8 @@ static double slope(struct rank *r, const struct parameter *p, const float *dire
 {
     size_t n = p->row_count * p->column_count;
     float *value = malloc(n * sizeof *value), *moved = malloc(n * sizeof *moved);
-    parameter_read(r->parameters, p, 0, n, value);
+    struct error err = {""};
+    if (parameter_read(r->parameters, p, 0, n, value, &err)) fail_msg("%s", err.text);
     double slopes[2];
     for (int i = 0; i < 2; i++) {
         float step = (i ? 0.005f : 0.01f) / (float)fmax(1, fabs(expected) / (dropping ? 5 : 20));

@@ -384,6 +384,45 @@ static void other_files_are_refused(void **state)
     shards_destroy(&wider);
 }
 
+/* A device that fails at one of its answers. */
+static int answers_left;
+
+static int synchronise_failing(struct device *device, struct error *err)
+{
+    (void)device;
+    return answers_left-- > 0 ? 0 : error_set(err, DEVICE_FAILED ": it is gone");
+}
+
+/* Whichever answer it is: what was read does not reach the file. */
+static void nothing_of_a_failed_device_is_saved(void **state)
+{
+    (void)state;
+    struct model_config config = uneven_model(true);
+    struct method_config lora = method_lora_config();
+    struct shards adapter = shards_create(1, &config, &lora, true);
+    const struct kernels *whole = adapter.ranks[0]->kernels;
+    struct kernels failing = *whole;
+    failing.synchronise = synchronise_failing;
+    adapter.ranks[0]->kernels = &failing;
+    size_t trained = 0;
+    for (size_t i = 0; i < adapter.ranks[0]->count; i++)
+        trained += adapter.ranks[0]->list[i].trainable;
+    for (size_t answers = 0; answers <= 3 * trained; answers++) {
+        struct error err = {""};
+        struct checkpoint_header header = {.stage = "0123", .step = 7};
+        struct checkpoint_writer *writer =
+            checkpoint_writer_create(temporary_path("failed.h5"), &header, NULL, 0, &err);
+        if (!writer || parameters_declare(adapter.ranks[0], writer, true, &err)) fail_msg("%s", err.text);
+        answers_left = (int)answers;
+        int status = parameters_put(adapter.ranks[0], writer, true, &err);
+        checkpoint_writer_destroy(writer);
+        assert_int_equal(status, answers < 3 * trained ? -1 : 0); /* value and two moments each */
+        if (status) assert_non_null(strstr(err.text, "it is gone"));
+    }
+    adapter.ranks[0]->kernels = whole;
+    shards_destroy(&adapter);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -396,6 +435,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(checkpoints_of_any_degree, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(base_into_a_method, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(other_files_are_refused, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(nothing_of_a_failed_device_is_saved, temporary_create, temporary_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
