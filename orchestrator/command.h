@@ -8,6 +8,7 @@
 #include "io/error.h"
 
 int command_plan(int argc, char **argv);
+int command_bench(int argc, char **argv);
 int command_run(int argc, char **argv);
 int command_submit(int argc, char **argv);
 int command_cancel(int argc, char **argv);

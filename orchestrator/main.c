@@ -48,6 +48,7 @@ static int command_worker(int argc, char **argv)
 static const struct command commands[] = {
     {"data", command_data, "turn text into a tokenised data set"},
     {"plan", command_plan, "print the points of a sweep, the stages they share, and their cost"},
+    {"bench", command_bench, "what this machine can do, and what a sweep would cost on it"},
     {"run", command_run, "run a sweep, or go on with one"},
     {"submit", command_submit, "hand a sweep to Slurm"},
     {"cancel", command_cancel, "end the Slurm job of a sweep, after a checkpoint"},

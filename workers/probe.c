@@ -62,23 +62,23 @@ static int measure(const struct kernels *kernels, enum precision precision, int 
 /* No handler of a signal runs meanwhile: one that runs during oneDNN's sgemm (2.6.3, AVX-512) leaves a damaged heap; of
  * runs that were told to drain in their first second 4 in 10 died of it. Threads that begin here never take a signal.
  */
-static int probe(const struct kernels *kernels, enum precision precision, int threads, const size_t size[3],
-                 double least, double *rate, struct error *err)
+int probe_matmul(const char *backend, enum precision precision, int threads, const size_t size[3], double least,
+                 double *rate, struct error *err)
 {
+    const struct kernels *kernels = kernels_find(backend, err);
     sigset_t all, before;
+    if (!kernels) return error_prefix(err, "cannot measure the speed of a device");
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     int rc = measure(kernels, precision, threads, size, least, rate, err);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rc;
+    return rc ? error_prefix(err, "cannot measure the speed of a device") : 0;
 }
 
 int probe_rate(const char *backend, enum precision precision, uint32_t threads, double *rate, struct error *err)
 {
     static const size_t middling[3] = {512, 256, 256};
-    const struct kernels *kernels = kernels_find(backend, err);
-    if (!kernels || probe(kernels, precision, (int)threads, middling, PROBE_SECONDS, rate, err))
-        return error_prefix(err, "cannot measure the speed of a device");
+    if (probe_matmul(backend, precision, (int)threads, middling, PROBE_SECONDS, rate, err)) return -1;
     *rate *= EFFICIENCY;
     return 0;
 }
@@ -86,8 +86,5 @@ int probe_rate(const char *backend, enum precision precision, uint32_t threads, 
 int probe_products(const char *backend, size_t width, size_t rows, double *rate, struct error *err)
 {
     const size_t size[3] = {rows, width, width};
-    const struct kernels *kernels = kernels_find(backend, err);
-    if (!kernels || probe(kernels, PRECISION_FP32, 1, size, PRODUCTS_SECONDS, rate, err))
-        return error_prefix(err, "cannot measure the speed of a device");
-    return 0;
+    return probe_matmul(backend, PRECISION_FP32, 1, size, PRODUCTS_SECONDS, rate, err);
 }

@@ -17,13 +17,15 @@
 #include "io/log.h"
 #include "workers/model.h"
 #include "workers/stage_files.h"
+#include "workers/trial.h"
 
 struct worker {
     int fd;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    char *text; /* a stage that waits to be run */
+    char *text; /* a stage that waits to be run, or a trial */
     size_t size;
+    uint32_t type;    /* FRAME_STAGE or FRAME_TRIAL */
     bool busy, leave; /* leave: FRAME_EXIT, or the socket is closed */
     volatile int stop;
     struct stage *stages; /* [count] that run */
@@ -34,13 +36,14 @@ struct worker {
 };
 
 /* A stage has come. false: it came while another runs, which no agent of this build does. */
-static bool accept_stage(struct worker *worker, void *payload, size_t size)
+static bool accept_stage(struct worker *worker, uint32_t type, void *payload, size_t size)
 {
     pthread_mutex_lock(&worker->mutex);
     bool free_for_it = !worker->busy && !worker->text;
     if (free_for_it) {
         worker->text = payload;
         worker->size = size;
+        worker->type = type;
         worker->stop = 0;
         pthread_cond_signal(&worker->changed);
     }
@@ -67,11 +70,12 @@ static void *reader_main(void *argument)
         size_t size;
         struct error err;
         int got = frame_receive(worker->fd, &type, &payload, &size, &err);
-        if (got <= 0 || (type == FRAME_STAGE && !accept_stage(worker, payload, size))) {
+        bool work = type == FRAME_STAGE || type == FRAME_TRIAL;
+        if (got <= 0 || (work && !accept_stage(worker, type, payload, size))) {
             leave(worker, true);
             return NULL;
         }
-        if (type == FRAME_STAGE) continue; /* the payload is taken */
+        if (work) continue; /* the payload is taken */
         free(payload);
         if (type == FRAME_DRAIN) worker->stop = 1;
         if (type == FRAME_EXIT) {
@@ -198,6 +202,22 @@ static void run_frame(struct worker *worker, const char *text, size_t size)
     restore(worker, saved);
 }
 
+/* Measure, in place of a stage. */
+static void run_trial(const char *payload, size_t size, struct trial *trial)
+{
+    struct trial_request request;
+    struct stage stage;
+    struct error err = {""};
+    *trial = (struct trial){.steps = 0};
+    if (size < sizeof request) _exit(1); /* nobody of this build sends such */
+    memcpy(&request, payload, sizeof request);
+    bool products = size == sizeof request;
+    if (products ? trial_products(&request, trial, &err)
+                 : stage_decode(payload + sizeof request, size - sizeof request, &stage, &err) ||
+                       trial_stage(&stage, request.seconds, trial, &err))
+        error_shorten(trial->message, sizeof trial->message, err.text);
+}
+
 /* Before the outcome is sent: the next stage may come right after it. */
 static void become_free(struct worker *worker)
 {
@@ -226,6 +246,13 @@ static int run_stages(struct worker *worker)
     size_t size;
     for (char *text; result == 0 && (text = wait_for_stage(worker, &size)); free(text)) {
         struct error err;
+        if (worker->type == FRAME_TRIAL) {
+            struct trial trial;
+            run_trial(text, size, &trial);
+            become_free(worker);
+            result = frame_send(worker->fd, FRAME_TRIAL, &trial, sizeof trial, &err);
+            continue;
+        }
         run_frame(worker, text, size);
         become_free(worker);
         result = frame_send(worker->fd, FRAME_OUTCOME, worker->last, sizeof *worker->last, &err);

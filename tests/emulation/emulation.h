@@ -26,7 +26,8 @@ extern unsigned char shared_memory[];
 /* body once for each thread of each block. `kernel` is where its code lies, for messages. */
 void emulate(dim3 grid, dim3 block, size_t shared, const void *kernel, const std::function<void()> &body);
 [[noreturn]] void emulation_fail(const char *what);
-/* Shared memory that a block can have: 227 KiB as compute capability 9.0, or EMULATION_SHARED bytes, at most as many. */
+/* Shared memory that a block can have: 227 KiB as compute capability 9.0, or EMULATION_SHARED bytes, at most as many.
+ */
 size_t emulated_shared_bytes();
 
 /* All threads of the block have come: how many of them with `flag`. */

@@ -89,6 +89,47 @@ class Gpus(unittest.TestCase):
         self.place.run(dir)
         self.assertFalse((harness.table(dir, 'results')['committed'] == 0).any())
 
+    def backends(self, dir):
+        """Of the rows that were computed: what they were computed with."""
+        return {c.decode().split(':')[0] for c in harness.table(dir, 'execution')['execution_class'] if c}
+
+    def test_the_backend_is_picked(self):
+        """auto: GPUs where there are some, else cores; --backend overrides the sweep file. The rows are the same bytes but for their class."""
+        with open(self.place.config) as f:
+            text = f.read()
+        with open(self.place.config, 'w') as f:
+            f.write(text.replace('backend = "cuda"', 'backend = "auto"'))
+        gpus = {'CUDA_VISIBLE_DEVICES': '5,3'}
+        for name, more, extra, backend in (('auto', (), gpus, 'cuda'), ('cores', (), {'CUDA_VISIBLE_DEVICES': ''}, 'cpu'),
+                                           ('told', ('--backend', 'cpu'), gpus, 'cpu'), ('gpus', ('--backend', 'cuda'), gpus, 'cuda')):
+            self.place.extra.update(extra)
+            dir = self.place.dir(name)
+            process = self.place.start(dir, more=more)
+            self.assertEqual(process.wait(timeout=240), 0, self.place.output(dir))
+            self.assertEqual(self.backends(dir), {backend}, name)
+            self.assertEqual(os.path.exists(self.log) and set(self.visible().values()) == {'5', '3'}, backend == 'cuda', name)
+            if os.path.exists(self.log):
+                os.unlink(self.log)
+        refused = self.place.call('run', self.place.config, '--backend', 'cuda', '--dir', self.place.dir('none'), check=False,
+                                  env={'CUDA_VISIBLE_DEVICES': ''})
+        self.assertEqual((refused.returncode, refused.stderr), (1, 'tunelaw: cuda: no device\n'))
+        self.assertFalse(os.path.exists(self.place.dir('none')))
+
+    def test_bench_claims_what_it_measures(self):
+        extra = {**self.place.extra, 'CUDA_VISIBLE_DEVICES': '5,3'}
+        found = json.loads(self.place.call('bench', self.place.config, '--seconds', '0.02', '--json', env=extra).stdout)
+        self.assertEqual((found['backend'], found['devices'], found['library']), ('cuda', 2, 'fake'))
+        self.assertEqual(set(self.visible().values()), {'5', '3'}, 'a GPU each')
+        self.place.extra.update(CUDA_VISIBLE_DEVICES='3')
+        process = self.place.start(self.place.dir('run'))
+        harness.wait_for(lambda: harness.kinds_below(process)['worker'], what='a worker')
+        process.send_signal(signal.SIGSTOP)
+        refused = self.place.call('bench', self.place.config, check=False, env=extra)
+        process.send_signal(signal.SIGCONT)
+        self.assertEqual(refused.returncode, 1)
+        self.assertRegex(refused.stderr, r'^tunelaw: GPU 3 is in use by another run on this host')
+        self.assertEqual(process.wait(timeout=240), 0)
+
     def sharing(self, name, resources):
         """The sweep file with more in its resources."""
         path = f'{self.place.folder}/{name}.cfg'

@@ -1,0 +1,141 @@
+/* Cells of a plan, each tried by one of its stages. */
+#include "orchestrator/plan_trials.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "orchestrator/plan_parts.h"
+#include "workers/cost.h"
+
+static uint32_t method_of(const struct plan_stage *stage)
+{
+    return stage->kind == STAGE_PRETRAIN ? PLAN_NONE : stage->method;
+}
+
+static size_t cell_index(const struct plan *plan, const struct plan_stage *stage)
+{
+    uint32_t method = method_of(stage);
+    return stage->model * (1 + plan->sweep->method_count) + (method == PLAN_NONE ? 0 : 1 + method);
+}
+
+/* FLOPs of a training step; of a stage without steps 0. */
+static double step_flops(const struct plan_stage *stage)
+{
+    uint64_t steps = stage->last_step - stage->first_step;
+    return steps ? (stage->flops + stage->recompute_flops) / (double)steps : 0.0;
+}
+
+/* Sums over the stages of every cell that there could be. */
+struct sums {
+    size_t stages;
+    double flops, steps, predicted;
+    uint32_t nearest;
+};
+
+static void sum_cells(const struct plan *plan, struct sums *sums)
+{
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        struct sums *s = &sums[cell_index(plan, stage)];
+        if (s->stages++ == 0) s->nearest = (uint32_t)i;
+        s->flops += stage->flops + stage->recompute_flops;
+        s->steps += (double)(stage->last_step - stage->first_step);
+        s->predicted += stage->seconds * stage->degree;
+    }
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        struct sums *s = &sums[cell_index(plan, &plan->stages[i])];
+        double mean = s->steps > 0.0 ? s->flops / s->steps : 0.0;
+        double here = fabs(step_flops(&plan->stages[i]) - mean),
+               best = fabs(step_flops(&plan->stages[s->nearest]) - mean);
+        if (here < best) s->nearest = (uint32_t)i;
+    }
+}
+
+int plan_trials_find(const struct plan *plan, struct plan_trials *trials, struct error *err)
+{
+    size_t most = plan->sweep->model_count * (1 + plan->sweep->method_count);
+    struct sums *sums = calloc(most + 1, sizeof *sums);
+    *trials = (struct plan_trials){calloc(most + 1, sizeof *trials->cells), 0};
+    if (!sums || !trials->cells) {
+        free(sums);
+        plan_trials_free(trials);
+        return error_set(err, "out of memory");
+    }
+    sum_cells(plan, sums);
+    for (size_t i = 0; i < most; i++) {
+        if (!sums[i].stages) continue;
+        const struct plan_stage *stage = &plan->stages[sums[i].nearest];
+        trials->cells[trials->count++] = (struct trial_cell){.model = stage->model,
+                                                             .method = method_of(stage),
+                                                             .stages = sums[i].stages,
+                                                             .measured = sums[i].nearest,
+                                                             .predicted_device_seconds = sums[i].predicted};
+    }
+    free(sums);
+    return 0;
+}
+
+void plan_trials_free(struct plan_trials *trials)
+{
+    free(trials->cells);
+    *trials = (struct plan_trials){NULL, 0};
+}
+
+int plan_trials_measure(const struct plan *plan, struct trial_cell *cell, const struct trials_host *host,
+                        double seconds, struct error *err)
+{
+    const struct plan_stage *planned = &plan->stages[cell->measured];
+    const struct model_config *model = &plan->sweep->models[cell->model];
+    struct stage stage;
+    plan_stage_describe(plan, cell->measured, "/", 1, &stage); /* nothing is written there */
+    struct trial_request request = {.seconds = seconds, .precision = stage.recipe.precision, .threads = host->threads};
+    char *text = stage_encode(&stage);
+    if (!text) return error_set(err, "out of memory");
+    int result =
+        trials_measure(host, host->devices / planned->degree, planned->degree, &request, text, &cell->trial, err);
+    free(text);
+    return result ? error_prefix(err, "model \"%s\", %s", model->name,
+                                 cell->method == PLAN_NONE ? "pretraining" : method_name(stage.method.kind))
+                  : 0;
+}
+
+/* Seconds a FLOP of evaluation, as plan_evaluation_flops counts them. */
+static double evaluation_pace(const struct plan *plan, const struct trial_cell *cell)
+{
+    const struct trial *t = &cell->trial;
+    struct stage stage;
+    if (!(t->evaluation_sequences > 0.0)) return 0.0;
+    plan_stage_describe(plan, cell->measured, "/", 1, &stage); /* nothing is written there */
+    double flops = cost_flops(&stage.model, &stage.method, false, t->evaluation_tokens, t->evaluation_targets,
+                              t->evaluation_tokens / t->evaluation_sequences);
+    return flops > 0.0 ? t->evaluation_seconds / flops : 0.0;
+}
+
+int plan_trials_apply(struct plan *plan, struct plan_trials *trials, struct error *err)
+{
+    size_t most = plan->sweep->model_count * (1 + plan->sweep->method_count);
+    double *pace = calloc(2 * (most + 1), sizeof *pace); /* seconds a FLOP of training, of evaluation */
+    struct trial_cell **cells = calloc(most + 1, sizeof *cells);
+    int result = pace && cells ? 0 : error_set(err, "out of memory");
+    for (size_t i = 0; i < trials->count && !result; i++) {
+        struct trial_cell *cell = &trials->cells[i];
+        const struct plan_stage *measured = &plan->stages[cell->measured];
+        size_t index = cell_index(plan, measured);
+        double flops = step_flops(measured);
+        cells[index] = cell;
+        cell->device_seconds = 0;
+        pace[2 * index] = flops > 0.0 ? cell->trial.step_seconds / flops : 0.0;
+        pace[2 * index + 1] = evaluation_pace(plan, cell);
+    }
+    for (size_t i = 0; i < plan->stage_count && !result; i++) {
+        struct plan_stage *stage = &plan->stages[i];
+        size_t index = cell_index(plan, stage);
+        stage->seconds =
+            (stage->flops + stage->recompute_flops) * pace[2 * index] + stage->evaluation_flops * pace[2 * index + 1];
+        cells[index]->device_seconds += stage->seconds * stage->degree;
+    }
+    free(pace);
+    free(cells);
+    return result ? -1 : plan_finish(plan, err);
+}

@@ -1,0 +1,26 @@
+/* Trials on this host: workers on its devices, as a run would place them, that measure instead (workers/trial.h).
+ *
+ * All of them measure at once, since that is how a sweep runs: what they share (memory's bandwidth, caches, power)
+ * counts. At full size: 64 workers of a node; a cell of a sweep takes seconds, its models are made once a cell. */
+#ifndef TUNELAW_ORCHESTRATOR_TRIALS_H
+#define TUNELAW_ORCHESTRATOR_TRIALS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "orchestrator/gpus.h"
+#include "orchestrator/launcher.h"
+#include "workers/trial.h"
+
+struct trials_host {
+    struct launcher *launcher; /* borrowed; it has no other workers */
+    const struct gpus *gpus;   /* of this host, claimed; NULL: CPU cores */
+    uint32_t devices, threads; /* of the host, each of so many threads */
+};
+
+/* The request and the text behind it (NULL: none) to `workers` workers of `degree` devices each. *mean: of what they
+ * measured, peak_bytes the largest. -1: one of them could not, or has died; the line says why. */
+int trials_measure(const struct trials_host *host, uint32_t workers, uint32_t degree,
+                   const struct trial_request *request, const char *stage, struct trial *mean, struct error *err);
+
+#endif
