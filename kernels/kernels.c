@@ -41,6 +41,12 @@ const struct kernels *kernels_find(const char *name, struct error *err)
     return NULL;
 }
 
+int kernels_devices(struct kernels_device *devices, int capacity, struct error *err)
+{
+    const struct kernels_plugin *plugin = plugin_load(err);
+    return plugin ? plugin->probe(devices, capacity, err) : -1;
+}
+
 size_t kernels_available(const struct kernels *backends[], size_t capacity)
 {
     const struct kernels *all[] = {&kernels_reference, &kernels_cpu, find_cuda(NULL)};

@@ -352,6 +352,20 @@ struct kernels {
  * ..."). "auto": cuda where there is a device and the plugin has every operation, else cpu. */
 const struct kernels *kernels_find(const char *name, struct error *err);
 
+/* A GPU. */
+struct kernels_device {
+    char name[256];
+    char uuid[48];    /* "GPU-..." as in CUDA_VISIBLE_DEVICES */
+    char driver[32];  /* version of the driver, by NVML; "" where that cannot be asked */
+    uint64_t memory;  /* bytes */
+    int major, minor; /* compute capability */
+    int multiprocessors;
+};
+
+/* The GPUs that this process sees, at most `capacity` of them described: how many there are, or -1 with *err. This
+ * loads the driver, and no device; whoever must outlive a broken driver has it asked by another process. */
+int kernels_devices(struct kernels_device *devices, int capacity, struct error *err);
+
 /* Bytes of a `real` on a backend, by name: 2 for cuda in bf16, else 4. For plans, which load no backend. */
 size_t kernels_element_bytes(const char *name, enum precision precision);
 

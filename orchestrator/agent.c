@@ -158,8 +158,8 @@ static struct worker *start_worker(struct agent *agent, uint32_t first, uint32_t
     uint32_t host_first = agent->host_first + first;
     char gpus[GPUS_TEXT];
     if (agent->gpus && gpus_text(agent->gpus, host_first, count, gpus, err) != 0) return NULL;
-    if (launcher_spawn(agent->launcher, worker.number, host_first * agent->threads, count * agent->threads,
-                       agent->gpus ? gpus : NULL, &worker.socket, err) != 0)
+    if (launcher_spawn(agent->launcher, LAUNCHER_WORKER, worker.number, host_first * agent->threads,
+                       count * agent->threads, agent->gpus ? gpus : NULL, &worker.socket, err) != 0)
         return NULL;
     agent->next_number++;
     agent->workers[agent->count] = worker;

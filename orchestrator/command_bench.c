@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-#include "kernels/kernels.h"
 #include "orchestrator/command.h"
 #include "orchestrator/host.h"
 #include "orchestrator/plan_trials.h"
@@ -37,8 +36,8 @@ struct bench {
     const struct options *options;
     struct trials_host host;
     struct gpus gpus;
-    const struct kernels *kernels;
-    char backend[16], library[STORE_NAME], processor[128];
+    struct probe probe;
+    char processor[128];
     struct product products[PRODUCTS];
     int product_count;
     struct sweep *sweep; /* NULL: none was named */
@@ -103,7 +102,7 @@ static int open_sweep(struct bench *bench, struct error *err)
     if (!bench->sweep || sweep_check_complete(bench->sweep, err)) return -1;
     if (bench->options->backend) sweep_set_backend(bench->sweep, bench->options->backend);
     if (bench->options->devices) bench->sweep->resources.devices = (uint32_t)bench->options->devices;
-    return host_fill_resources(bench->sweep, err);
+    return 0;
 }
 
 /* Backend and devices, as a run would have them; GPUs are claimed, so that no run is disturbed. */
@@ -112,11 +111,12 @@ static int open_host(struct bench *bench, struct error *err)
     const struct sweep_resources *resources = bench->sweep ? &bench->sweep->resources : NULL;
     const char *asked = bench->options->backend ? bench->options->backend : "auto";
     struct trials_host *host = &bench->host;
-    snprintf(bench->backend, sizeof bench->backend, "%s", resources ? resources->backend : asked);
-    bench->kernels = kernels_find(bench->backend, err);
-    if (!bench->kernels) return -1;
-    bool gpus = strcmp(bench->kernels->name, "cuda") == 0;
     host->threads = resources ? resources->threads : 1;
+    if (bench->sweep ? host_probe(bench->sweep, host->launcher, true, &bench->probe, err)
+                     : trials_machine(host->launcher, asked, PRECISION_FP32, 1, false, &bench->probe, err))
+        return -1;
+    if (bench->sweep) host_fill_resources(bench->sweep, &bench->probe);
+    bool gpus = host_has_gpus(&bench->probe);
     host->devices = resources ? resources->devices : (uint32_t)bench->options->devices;
     if (gpus && gpus_find(&bench->gpus, err)) return -1;
     if (gpus) host->gpus = &bench->gpus;
@@ -126,19 +126,21 @@ static int open_host(struct bench *bench, struct error *err)
                          there);
     if (!host->devices) host->devices = there ? there : 1;
     if (gpus && gpus_claim(&bench->gpus, 0, host->devices, 0, "tunelaw bench", err)) return -1;
-    kernels_library(bench->kernels, bench->library, sizeof bench->library);
     name_processor(bench->processor, sizeof bench->processor);
     return 0;
 }
 
-/* FLOP/s of each of so many devices at once; size 0: what the plan counts with. */
+/* FLOP/s of each of so many devices at once. */
 static int measure_rate(struct bench *bench, uint32_t devices, enum precision precision, uint32_t size, double *rate,
                         struct error *err)
 {
     struct trial trial;
-    struct trial_request request = {
-        .seconds = bench->options->seconds / 2, .precision = precision, .threads = bench->host.threads, .size = size};
-    snprintf(request.backend, sizeof request.backend, "%s", bench->backend);
+    struct trial_request request = {.kind = TRIAL_PRODUCTS,
+                                    .seconds = bench->options->seconds / 2,
+                                    .precision = precision,
+                                    .threads = bench->host.threads,
+                                    .size = size};
+    snprintf(request.backend, sizeof request.backend, "%s", bench->probe.backend);
     if (trials_measure(&bench->host, devices, 1, &request, NULL, &trial, err)) return -1;
     *rate = trial.flops_per_second;
     return 0;
@@ -175,9 +177,7 @@ static int simulate_here(const struct bench *bench, double *seconds, struct erro
 
 static int measure_sweep(struct bench *bench, struct error *err)
 {
-    double rate;
-    if (measure_rate(bench, 1, bench->sweep->precision, 0, &rate, err)) return -1;
-    bench->plan = plan_create(bench->sweep, rate, err);
+    bench->plan = plan_create(bench->sweep, bench->probe.rate, err);
     if (!bench->plan || plan_trials_find(bench->plan, &bench->trials, err) ||
         simulate_here(bench, &bench->predicted_seconds, err))
         return -1;
@@ -213,11 +213,16 @@ static double cell_flops_per_second(const struct bench *bench, const struct tria
 static void print_products(const struct bench *bench)
 {
     char alone[QUANTITY_TEXT], together[QUANTITY_TEXT];
+    const struct probe *probe = &bench->probe;
     printf("%s: %" PRIu32 " device%s of backend %s (%s)", bench->processor, bench->host.devices,
-           bench->host.devices == 1 ? "" : "s", bench->kernels->name, bench->library);
+           bench->host.devices == 1 ? "" : "s", probe->backend, probe->library);
     if (!bench->host.gpus)
         printf(", %" PRIu32 " thread%s each", bench->host.threads, bench->host.threads == 1 ? "" : "s");
-    printf(", %.1f GiB of memory\n\nproducts of matrices, FLOP/s of a device:\n", (double)host_memory() / 0x1p30);
+    printf(", %.1f GiB of memory\n", (double)host_memory() / 0x1p30);
+    for (uint32_t i = 0; i < probe->gpus && i < PROBE_DEVICES; i++)
+        printf("  GPU %" PRIu32 ": %s, %.1f GiB, %s, driver %s\n", i, probe->gpu[i].name,
+               (double)probe->gpu[i].memory / 0x1p30, probe->gpu[i].uuid, probe->driver);
+    printf("\nproducts of matrices, FLOP/s of a device:\n");
     printf("  %-9s %-12s %10s %16s\n", "precision", "size", "alone", "all at once");
     for (int i = 0; i < bench->product_count; i++) {
         const struct product *p = &bench->products[i];
@@ -277,7 +282,11 @@ static json_t *cells_json(const struct bench *bench)
 
 static int print_json(const struct bench *bench, struct error *err)
 {
-    json_t *products = json_array();
+    const struct probe *probe = &bench->probe;
+    json_t *products = json_array(), *gpus = json_array();
+    for (uint32_t i = 0; i < probe->gpus && i < PROBE_DEVICES; i++)
+        json_array_append_new(gpus, json_pack("{s:s, s:s, s:I}", "name", probe->gpu[i].name, "uuid", probe->gpu[i].uuid,
+                                              "memory_bytes", (json_int_t)probe->gpu[i].memory));
     for (int i = 0; i < bench->product_count; i++) {
         const struct product *p = &bench->products[i];
         json_array_append_new(products, json_pack("{s:s, s:I, s:f, s:f}", "precision", precision_name(p->precision),
@@ -285,9 +294,9 @@ static int print_json(const struct bench *bench, struct error *err)
                                                   "flops_per_second", p->together));
     }
     json_t *object =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "processor", bench->processor, "backend", bench->kernels->name,
-                  "library", bench->library, "devices", (json_int_t)bench->host.devices, "threads",
-                  (json_int_t)bench->host.threads, "products", products);
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o}", "processor", bench->processor, "backend", probe->backend,
+                  "library", probe->library, "driver", probe->driver, "devices", (json_int_t)bench->host.devices,
+                  "threads", (json_int_t)bench->host.threads, "gpus", gpus, "products", products);
     if (object && bench->sweep) {
         json_object_set_new(object, "cells", cells_json(bench));
         json_object_set_new(object, "predicted_seconds", json_real(bench->predicted_seconds));

@@ -15,7 +15,6 @@
 #include "orchestrator/quantity.h"
 #include "orchestrator/shard.h"
 #include "orchestrator/simulate_print.h"
-#include "workers/probe.h"
 
 struct options {
     const char *file, *dir, *shard, *task;
@@ -124,17 +123,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     }
 }
 
-static int device_rate(const struct sweep *sweep, const struct options *options, double *rate, struct error *err)
-{
-    if (options->gflops > 0.0) {
-        *rate = options->gflops * 1e9;
-        return 0;
-    }
-    if (probe_rate(sweep->resources.backend, sweep->precision, sweep->resources.threads, rate, err))
-        return error_prefix(err, "--rate GFLOPS gives the speed of a device");
-    return 0;
-}
-
 static size_t device_count(const struct sweep *sweep, const struct options *options)
 {
     cpu_set_t set;
@@ -147,12 +135,20 @@ static size_t device_count(const struct sweep *sweep, const struct options *opti
 
 /* As `run` will: how many devices a stage needs depends on it, and who shares one. A fixed number of devices is only
  * warned about, since the plan may be for another machine. */
-static int fill_resources(struct sweep *sweep, struct error *err)
+static int look_at_host(struct sweep *sweep, const struct options *options, double *rate, struct error *err)
 {
     const struct sweep_resources *resources = &sweep->resources;
     bool depends =
         !resources->tensor_parallel || (resources->stages_per_device > 1 && strcmp(resources->backend, "auto") == 0);
-    return depends ? host_fill_resources(sweep, err) : 0;
+    bool measure = options->gflops <= 0.0;
+    struct probe probe;
+    *rate = options->gflops * 1e9;
+    if (!depends && !measure) return 0;
+    if (host_probe(sweep, NULL, measure, &probe, err))
+        return measure ? error_prefix(err, "--rate GFLOPS gives the speed of a device") : -1;
+    if (depends) host_fill_resources(sweep, &probe);
+    if (measure) *rate = probe.rate;
+    return 0;
 }
 
 static void warn_memory(const struct plan *plan, size_t devices)
@@ -233,8 +229,8 @@ int command_plan(int argc, char **argv)
     int rc = -1;
     if (sweep && options.parameters)
         rc = fputs(sweep->parameters, stdout) < 0 || fflush(stdout) ? error_set_errno(&err, "standard output") : 0;
-    else if (sweep && !fill_resources(sweep, &err) && !device_rate(sweep, &options, &rate, &err) &&
-             (plan = plan_create(sweep, rate, &err)) && !narrow(sweep, &plan, &options, &err)) {
+    else if (sweep && !look_at_host(sweep, &options, &rate, &err) && (plan = plan_create(sweep, rate, &err)) &&
+             !narrow(sweep, &plan, &options, &err)) {
         const struct identify_options identify = {options.laws, options.noise, options.json};
         size_t devices = device_count(sweep, &options);
         if (!options.nodes) warn_memory(plan, devices);

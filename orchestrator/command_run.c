@@ -13,7 +13,6 @@
 #include "io/file.h"
 #include "io/log.h"
 #include "io/version.h"
-#include "kernels/kernels.h"
 #include "orchestrator/agent.h"
 #include "orchestrator/command.h"
 #include "orchestrator/drift.h"
@@ -24,7 +23,6 @@
 #include "orchestrator/run_directory.h"
 #include "orchestrator/shard.h"
 #include "orchestrator/transport.h"
-#include "workers/probe.h"
 
 #define EXIT_INCOMPLETE 3 /* drained: points are left, the same command goes on */
 /* Seconds between looks for messages, which cannot be waited for together with sockets; shortly after one, an answer is
@@ -226,19 +224,25 @@ static int absolute_paths(struct sweep *sweep, struct error *err)
     return 0;
 }
 
+static void log_devices(const struct probe *probe)
+{
+    LOG("backend %s, %s", probe->backend, probe->library);
+    for (uint32_t i = 0; i < probe->gpus && i < PROBE_DEVICES; i++)
+        LOG("GPU %u of this host: %s, %.1f GiB, %s, driver %s", i, probe->gpu[i].name,
+            (double)probe->gpu[i].memory / 0x1p30, probe->gpu[i].uuid, probe->driver);
+}
+
 /* Rank 0: read, plan, open the store. Nothing is written before the sweep file has been found good. */
-static int prepare(struct run *run, const struct arguments *a, struct transport *transport, struct message_start *start,
-                   struct error *err)
+static int prepare(struct run *run, const struct arguments *a, struct launcher *launcher, struct transport *transport,
+                   struct message_start *start, struct error *err)
 {
     run->sweep = sweep_load(a->sweep.file, err);
     if (run->sweep && a->backend) sweep_set_backend(run->sweep, a->backend);
     if (!run->sweep || sweep_check_complete(run->sweep, err) != 0 || absolute_paths(run->sweep, err) != 0) return -1;
-    double rate;
-    if (host_fill_resources(run->sweep, err) != 0) return -1;
-    if (probe_rate(run->sweep->resources.backend, run->sweep->precision, run->sweep->resources.threads, &rate, err) !=
-        0)
-        return -1;
-    run->plan = plan_create(run->sweep, rate, err);
+    struct probe probe;
+    if (host_probe(run->sweep, launcher, true, &probe, err) != 0) return -1;
+    host_fill_resources(run->sweep, &probe);
+    run->plan = plan_create(run->sweep, probe.rate, err);
     if (!run->plan) return -1;
     char bases[PATH_MAX];
     if (narrow(run, a, run->dir, run->part, err) != 0 || (a->bases && run_path(a->bases, bases, err) != 0)) return -1;
@@ -249,6 +253,7 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
     if (open_rank_log(start->dir, 0, err) != 0) return -1;
     LOG("%s; %s: %zu points, %zu stages, plan %s", version_string(), a->sweep.file, run->plan->point_count,
         run->plan->stage_count, run->plan->identity.hex);
+    log_devices(&probe);
     struct master_options o = {.dir = run->absolute,
                                .drift = &run->drift,
                                .only = run->array.shared,
@@ -259,15 +264,14 @@ static int prepare(struct run *run, const struct arguments *a, struct transport 
                                .end_time = a->end_time,
                                .grace = a->grace,
                                .signalled = &signalled,
+                               .rows_join = probe.joins,
                                .drain_file = a->drain_file};
     run->master = master_create(run->sweep, run->plan, transport, &o, err);
     if (!run->master || write_parameters(run, start->dir, err) != 0) return -1;
     start->devices = run->sweep->resources.devices;
     start->threads = run->sweep->resources.threads;
-    const struct kernels *kernels = kernels_find(run->sweep->resources.backend, err);
-    if (!kernels) return -1;
     start->device_bytes = run->sweep->resources.stages_per_device > 1 ? run->sweep->resources.device_bytes : 0;
-    start->gpus = strcmp(kernels->name, "cuda") == 0;
+    start->gpus = host_has_gpus(&probe);
     return 0;
 }
 
@@ -384,7 +388,7 @@ static int run_ranks(const struct arguments *a, struct launcher *launcher, struc
 {
     struct message_start start = {.outcome_size = sizeof(struct stage_outcome)};
     store_field(start.version, sizeof start.version, version_string());
-    int prepared = transport->rank == 0 ? prepare(run, a, transport, &start, err) : 0;
+    int prepared = transport->rank == 0 ? prepare(run, a, launcher, transport, &start, err) : 0;
     start.failed = prepared != 0;
     transport_broadcast(transport, &start, sizeof start);
     if (start.failed) return prepared;

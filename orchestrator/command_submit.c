@@ -7,10 +7,10 @@
 
 #include "orchestrator/array.h"
 #include "orchestrator/command.h"
+#include "orchestrator/host.h"
 #include "orchestrator/launcher.h"
 #include "orchestrator/run_directory.h"
 #include "orchestrator/submit.h"
-#include "workers/probe.h"
 
 static size_t count_of(struct argp_state *state, const char *option, const char *text, long most)
 {
@@ -198,11 +198,11 @@ int command_submit(int argc, char **argv)
     if (argp_parse(&argp, argc, argv, 0, NULL, &options)) return 1;
     struct sweep *sweep = sweep_load(options.sweep.file, &err);
     struct plan *plan = NULL;
-    double rate = options.gflops * 1e9;
+    struct probe probe = {.rate = options.gflops * 1e9};
     int rc = -1;
     if (sweep && sweep_check_complete(sweep, &err) == 0 &&
-        (rate > 0 || !probe_rate(sweep->resources.backend, sweep->precision, sweep->resources.threads, &rate, &err)) &&
-        (plan = plan_create(sweep, rate, &err)))
+        (probe.rate > 0 || !host_probe(sweep, NULL, true, &probe, &err)) &&
+        (plan = plan_create(sweep, probe.rate, &err)))
         rc = submit_sweep(&options, sweep, plan, &err);
     plan_destroy(plan);
     sweep_destroy(sweep);

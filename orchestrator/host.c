@@ -7,8 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kernels/kernels.h"
-#include "orchestrator/launcher.h"
+#include "orchestrator/share.h"
+#include "orchestrator/trials.h"
 
 /* The limit in a file of a control group; UINT64_MAX: none ("max", or no such file). */
 static uint64_t group_limit(const char *root, const char *group, const char *name)
@@ -72,15 +72,36 @@ uint64_t host_memory(void)
     return limit < present ? limit : present;
 }
 
-int host_fill_resources(struct sweep *sweep, struct error *err)
+int host_probe(const struct sweep *sweep, struct launcher *launcher, bool measure, struct probe *probe,
+               struct error *err)
+{
+    const struct sweep_resources *resources = &sweep->resources;
+    return trials_machine(launcher, resources->backend, sweep->precision, resources->threads, measure, probe, err);
+}
+
+bool host_has_gpus(const struct probe *probe)
+{
+    return strcmp(probe->backend, "cuda") == 0;
+}
+
+static void fill_gpus(struct sweep_resources *resources, const struct probe *probe)
+{
+    if (resources->operation_seconds <= 0.0) resources->operation_seconds = SWEEP_GPU_OPERATION_SECONDS;
+    resources->process_bytes = SHARE_PROCESS_BYTES;
+    if (resources->device_bytes) return;
+    for (uint32_t i = 0; i < probe->gpus && i < PROBE_DEVICES; i++)
+        if (!resources->device_bytes || probe->gpu[i].memory < resources->device_bytes)
+            resources->device_bytes = probe->gpu[i].memory;
+}
+
+void host_fill_resources(struct sweep *sweep, const struct probe *probe)
 {
     struct sweep_resources *resources = &sweep->resources;
-    const struct kernels *kernels = kernels_find(resources->backend, err);
-    if (!kernels) return -1;
-    bool gpus = strcmp(kernels->name, "cuda") == 0;
-    if (gpus && resources->operation_seconds <= 0.0) resources->operation_seconds = SWEEP_GPU_OPERATION_SECONDS;
-    if (gpus || resources->device_bytes) return 0;
+    if (host_has_gpus(probe)) {
+        fill_gpus(resources, probe);
+        return;
+    }
+    if (resources->device_bytes) return;
     uint32_t devices = resources->devices ? resources->devices : launcher_host_cpus() / resources->threads;
     resources->device_bytes = host_memory() / (devices ? devices : 1);
-    return 0;
 }

@@ -3,10 +3,13 @@
 #ifndef TUNELAW_ORCHESTRATOR_HOST_H
 #define TUNELAW_ORCHESTRATOR_HOST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "io/error.h"
+#include "orchestrator/launcher.h"
 #include "orchestrator/sweep.h"
+#include "workers/probe.h"
 
 /* Bytes that the processes of this host may have together: what is built in, or less where a control group says so. */
 uint64_t host_memory(void);
@@ -15,8 +18,15 @@ uint64_t host_memory(void);
  * included; 0 where the kernel does not say. */
 uint64_t host_memory_kills(void);
 
+/* The backend and the devices of this host for a sweep, told by a worker of `launcher` (NULL: one that is started for
+ * it); with the rate where `measure`. */
+int host_probe(const struct sweep *sweep, struct launcher *launcher, bool measure, struct probe *probe,
+               struct error *err);
+
 /* What the sweep leaves open, by the backend that this host has. On CPU cores resources.device_bytes = this host's
- * memory over its devices, so that the plan refuses a stage that cannot fit; on GPUs resources.operation_seconds. */
-int host_fill_resources(struct sweep *sweep, struct error *err);
+ * memory over its devices, on GPUs that of the smallest, so that the plan refuses a stage that cannot fit; on GPUs also
+ * resources.operation_seconds and resources.process_bytes. */
+void host_fill_resources(struct sweep *sweep, const struct probe *probe);
+bool host_has_gpus(const struct probe *probe);
 
 #endif

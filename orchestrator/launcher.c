@@ -22,7 +22,7 @@
 
 enum request_kind { REQUEST_SPAWN = 1, REQUEST_KILL };
 struct request {
-    uint32_t kind, number, cpu_first, cpu_count;
+    uint32_t kind, what, number, cpu_first, cpu_count;
     char gpus[GPUS_TEXT]; /* "": not said */
 };
 
@@ -112,7 +112,8 @@ static void become_worker(int socket, const struct request *request, pid_t launc
     close_range(WORKER_FD + 1, ~0u, 0);
     char number[16];
     snprintf(number, sizeof number, "%d", WORKER_FD);
-    execl("/proc/self/exe", "tunelaw", "worker", number, (char *)NULL);
+    const char *command = request->what == LAUNCHER_MEASURE ? "measure" : "worker"; /* for whoever looks with ps */
+    execl("/proc/self/exe", "tunelaw", command, number, (char *)NULL);
     _exit(127);
 }
 
@@ -273,12 +274,12 @@ static int send_request(struct launcher *launcher, const struct request *request
     return sent == (ssize_t)sizeof copy ? 0 : error_set_errno(err, "the launcher process is gone");
 }
 
-int launcher_spawn(struct launcher *launcher, uint32_t number, uint32_t cpu_first, uint32_t cpu_count, const char *gpus,
-                   int *socket, struct error *err)
+int launcher_spawn(struct launcher *launcher, enum launcher_what what, uint32_t number, uint32_t cpu_first,
+                   uint32_t cpu_count, const char *gpus, int *socket, struct error *err)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return error_set_errno(err, "socketpair");
-    struct request request = {REQUEST_SPAWN, number, cpu_first, cpu_count, ""};
+    struct request request = {REQUEST_SPAWN, what, number, cpu_first, cpu_count, ""};
     if (gpus) snprintf(request.gpus, sizeof request.gpus, "%s", gpus);
     int result = send_request(launcher, &request, pair[1], err);
     close(pair[1]);
@@ -291,7 +292,7 @@ int launcher_spawn(struct launcher *launcher, uint32_t number, uint32_t cpu_firs
 
 int launcher_kill(struct launcher *launcher, uint32_t number, struct error *err)
 {
-    struct request request = {REQUEST_KILL, number, 0, 0, ""};
+    struct request request = {REQUEST_KILL, LAUNCHER_WORKER, number, 0, 0, ""};
     return send_request(launcher, &request, -1, err);
 }
 

@@ -30,11 +30,13 @@ struct launcher_event {
 /* Fork the launcher. Call before MPI_Init and before any thread. */
 int launcher_start(struct launcher *launcher, struct error *err);
 
+enum launcher_what { LAUNCHER_WORKER, LAUNCHER_MEASURE }; /* `tunelaw worker`, which runs stages; `tunelaw measure` */
+
 /* Ask for a worker `number` (unique in this run) on CPUs cpu_first .. cpu_first+cpu_count-1 of the host's online CPUs
  * (cpu_count 0: all), with gpus as its CUDA_VISIBLE_DEVICES (NULL: the variable stays as it is). *socket is the agent's
  * end, close-on-exec. */
-int launcher_spawn(struct launcher *launcher, uint32_t number, uint32_t cpu_first, uint32_t cpu_count, const char *gpus,
-                   int *socket, struct error *err);
+int launcher_spawn(struct launcher *launcher, enum launcher_what what, uint32_t number, uint32_t cpu_first,
+                   uint32_t cpu_count, const char *gpus, int *socket, struct error *err);
 
 /* Ask that a worker be killed (SIGKILL), if it still lives: never hits a recycled pid. */
 int launcher_kill(struct launcher *launcher, uint32_t number, struct error *err);

@@ -32,14 +32,14 @@ struct command {
     const char *summary; /* NULL: not for people */
 };
 
-/* `tunelaw worker FD`: started by the launcher, with one end of a socket pair */
+/* `tunelaw worker FD`, `tunelaw measure FD`: started by the launcher, with one end of a socket pair */
 static int command_worker(int argc, char **argv)
 {
     char *end = NULL;
     long fd = argc == 2 ? strtol(argv[1], &end, 10) : -1;
     if (fd < 0 || fd > 1 << 20 || *end) {
         struct error err;
-        error_set(&err, "worker: started by `tunelaw run` alone");
+        error_set(&err, "%s: started by other commands alone", argv[0]);
         return command_fail(&err);
     }
     return worker_main((int)fd);
@@ -65,6 +65,7 @@ static const struct command commands[] = {
     {"advise", command_advise, "which method and model for so many examples"},
     {"report", command_report, "write the results and the laws as one HTML page"},
     {"worker", command_worker, NULL},
+    {"measure", command_worker, NULL},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 

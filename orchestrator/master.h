@@ -27,6 +27,7 @@ struct master_options {
     double end_time; /* of the job, seconds since 1970; 0: none. Nothing is started that would not reach a checkpoint */
     double grace;    /* seconds before end_time at which a drain begins */
     const volatile sig_atomic_t *signalled; /* not zero: do not wait for the lock any longer; may be NULL */
+    bool rows_join;         /* the backend's products gain by the rows of several points: packs are tried */
     const char *drain_file; /* drain as soon as it is there: a signal is lost where mpirun is still starting; or NULL */
 };
 

@@ -64,6 +64,8 @@ static int choose_widths(struct master *master, struct error *err)
             *width = sweep->resources.pack;
             if (!method_packs(sweep->methods[i].config.kind) || sweep->generate.max_new_tokens)
                 *width = 1;
+            else if (*width == SWEEP_PACK_AUTO && !master->options.rows_join)
+                *width = 1;
             else if (*width == SWEEP_PACK_AUTO && measure(sweep, &sweep->models[m], &sweep->methods[i], width, err))
                 return -1;
         }

@@ -38,6 +38,7 @@ bool pack_is_possible(const struct plan *plan, const struct plan_stage *stage)
 bool pack_add(const struct plan *plan, struct pack_load *load, const struct plan_stage *stage)
 {
     double bytes = load->bytes + (double)stage->bytes, most = (double)plan->sweep->resources.device_bytes;
+    most -= most > 0 ? (double)plan->sweep->resources.process_bytes : 0;
     if (most > 0.0 && bytes > most) return false;
     *load = (struct pack_load){bytes, load->seconds + stage->seconds};
     return true;

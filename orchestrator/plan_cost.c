@@ -47,7 +47,7 @@ static int shape_at(const struct sweep *sweep, const struct model_config *model,
             add_generation(sweep, model, &capacity, method, recipe, degree, &memory, err))
             return -1;
         *shape = (struct plan_shape){.degree = degree, .bytes = memory_total(&memory), .recompute = recompute};
-        if (!resources->device_bytes || shape->bytes <= resources->device_bytes) return 1;
+        if (!resources->device_bytes || shape->bytes + resources->process_bytes <= resources->device_bytes) return 1;
     }
     return 0;
 }
@@ -70,7 +70,8 @@ int plan_shape(const struct sweep *sweep, const struct model_config *model, cons
                      " devices, more than the %.3g GiB of a device (resources.device_bytes, or the host's memory over "
                      "its devices); allowed: smaller models, batches or sequences, more devices a stage "
                      "(tensor_parallel), fewer devices a host (devices)",
-                     sweep->path, model->name, method_name(method->kind), (double)shape->bytes / 0x1p30, shape->degree,
+                     sweep->path, model->name, method_name(method->kind),
+                     (double)(shape->bytes + resources->process_bytes) / 0x1p30, shape->degree,
                      (double)resources->device_bytes / 0x1p30);
 }
 

@@ -89,7 +89,8 @@ int plan_trials_measure(const struct plan *plan, struct trial_cell *cell, const 
     const struct model_config *model = &plan->sweep->models[cell->model];
     struct stage stage;
     plan_stage_describe(plan, cell->measured, "/", 1, &stage); /* nothing is written there */
-    struct trial_request request = {.seconds = seconds, .precision = stage.recipe.precision, .threads = host->threads};
+    struct trial_request request = {
+        .kind = TRIAL_STAGE, .seconds = seconds, .precision = stage.recipe.precision, .threads = host->threads};
     char *text = stage_encode(&stage);
     if (!text) return error_set(err, "out of memory");
     int result =

@@ -122,6 +122,7 @@ struct sweep_resources {
     uint32_t threads;           /* matmul threads a device, CPU */
     uint32_t devices;           /* devices a node; 0: what the node has (CPU: cores / threads) */
     uint64_t device_bytes;      /* memory of one device; 0: not known */
+    uint64_t process_bytes;     /* of it, of a process beside its arenas, on GPUs: context, libraries' workspaces */
     uint32_t stages_per_device; /* at most, orchestrator/share.h; 1: none shares one */
     double operation_seconds;   /* in which a device waits for an operation to be launched; 0: of the backend */
     uint32_t attempts;          /* of a stage before it is given up, in one run */

@@ -10,6 +10,7 @@
 
 #include "orchestrator/gpus.h"
 #include "orchestrator/launcher.h"
+#include "workers/probe.h"
 #include "workers/trial.h"
 
 struct trials_host {
@@ -17,6 +18,12 @@ struct trials_host {
     const struct gpus *gpus;   /* of this host, claimed; NULL: CPU cores */
     uint32_t devices, threads; /* of the host, each of so many threads */
 };
+
+/* What there is (workers/probe.h), told by a worker: a broken driver ends that alone. measure: with the rate, on
+ * `threads` CPUs. launcher NULL: one is started, and ended; then there must be no other threads. -1: also where the
+ * worker has died, or has not answered for two minutes. */
+int trials_machine(struct launcher *launcher, const char *backend, enum precision precision, uint32_t threads,
+                   bool measure, struct probe *probe, struct error *err);
 
 /* The request and the text behind it (NULL: none) to `workers` workers of `degree` devices each. *mean: of what they
  * measured, peak_bytes the largest. -1: one of them could not, or has died; the line says why. */

@@ -3,6 +3,8 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "io/log.h"
 #include "kernels/kernels.h"
@@ -81,6 +83,35 @@ int probe_rate(const char *backend, enum precision precision, uint32_t threads, 
     if (probe_matmul(backend, precision, (int)threads, middling, PROBE_SECONDS, rate, err)) return -1;
     *rate *= EFFICIENCY;
     return 0;
+}
+
+static int list_gpus(struct probe *probe, struct error *err)
+{
+    struct kernels_device devices[PROBE_DEVICES] = {{.name = ""}};
+    int count = kernels_devices(devices, PROBE_DEVICES, err);
+    if (count < 0) return -1;
+    probe->gpus = (uint32_t)count;
+    memcpy(probe->driver, devices[0].driver, sizeof probe->driver);
+    for (int i = 0; i < count && i < PROBE_DEVICES; i++) {
+        struct probe_gpu *gpu = &probe->gpu[i];
+        snprintf(gpu->name, sizeof gpu->name, "%.*s", (int)sizeof gpu->name - 1, devices[i].name);
+        memcpy(gpu->uuid, devices[i].uuid, sizeof gpu->uuid);
+        gpu->memory = devices[i].memory;
+    }
+    return 0;
+}
+
+int probe_machine(const char *backend, enum precision precision, uint32_t threads, bool measure, struct probe *probe,
+                  struct error *err)
+{
+    memset(probe, 0, sizeof *probe);
+    const struct kernels *kernels = kernels_find(backend, err);
+    if (!kernels) return -1;
+    snprintf(probe->backend, sizeof probe->backend, "%s", kernels->name);
+    kernels_library(kernels, probe->library, sizeof probe->library);
+    probe->joins = kernels_row_join(kernels) != JOIN_NEVER;
+    if (strcmp(kernels->name, "cuda") == 0 && list_gpus(probe, err)) return -1;
+    return measure ? probe_rate(backend, precision, threads, &probe->rate, err) : 0;
 }
 
 int probe_products(const char *backend, size_t width, size_t rows, double *rate, struct error *err)

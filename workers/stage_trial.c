@@ -126,8 +126,6 @@ int trial_stage(const struct stage *stage, double seconds, struct trial *trial, 
 int trial_products(const struct trial_request *request, struct trial *trial, struct error *err)
 {
     const size_t size[3] = {request->size, request->size, request->size};
-    if (request->size == 0)
-        return probe_rate(request->backend, request->precision, request->threads, &trial->flops_per_second, err);
     return probe_matmul(request->backend, request->precision, (int)request->threads, size, request->seconds,
                         &trial->flops_per_second, err);
 }

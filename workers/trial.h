@@ -14,13 +14,20 @@
 #include "kernels/precision.h"
 #include "workers/stage.h"
 
-/* FRAME_TRIAL to a worker of the same build: `stage` is the JSON of a stage behind it, or nothing: matrix products. */
+enum trial_kind {
+    TRIAL_STAGE,    /* the JSON of a stage is behind the request; the answer is a struct trial */
+    TRIAL_PRODUCTS, /* of matrices; a struct trial */
+    TRIAL_MACHINE   /* what there is, and with `seconds` above 0 the rate; a struct probe (workers/probe.h) */
+};
+
+/* FRAME_TRIAL to a worker of the same build. */
 struct trial_request {
+    enum trial_kind kind;
     double seconds; /* to measure for, of training and of evaluation */
     char backend[16];
     enum precision precision;
     uint32_t threads; /* of the host, a device */
-    uint32_t size;    /* of the matrices: [size][size]; 0: the rate of training that probe_rate gives */
+    uint32_t size;    /* of the matrices: [size][size] */
 };
 
 /* The answer. */
@@ -38,7 +45,7 @@ struct trial {
 /* 0, or -1: also where the data set or the weights of a folder are not those of the plan. */
 int trial_stage(const struct stage *stage, double seconds, struct trial *trial, struct error *err);
 
-/* FLOP/s of matrix products, or of training by probe_rate, as the request says. */
+/* FLOP/s of matrix products. */
 int trial_products(const struct trial_request *request, struct trial *trial, struct error *err);
 
 #endif

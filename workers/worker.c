@@ -16,6 +16,7 @@
 #include "io/file.h"
 #include "io/log.h"
 #include "workers/model.h"
+#include "workers/probe.h"
 #include "workers/stage_files.h"
 #include "workers/trial.h"
 
@@ -202,28 +203,36 @@ static void run_frame(struct worker *worker, const char *text, size_t size)
     restore(worker, saved);
 }
 
-/* Measure, in place of a stage. */
-static void run_trial(const char *payload, size_t size, struct trial *trial)
-{
-    struct trial_request request;
-    struct stage stage;
-    struct error err = {""};
-    *trial = (struct trial){.steps = 0};
-    if (size < sizeof request) _exit(1); /* nobody of this build sends such */
-    memcpy(&request, payload, sizeof request);
-    bool products = size == sizeof request;
-    if (products ? trial_products(&request, trial, &err)
-                 : stage_decode(payload + sizeof request, size - sizeof request, &stage, &err) ||
-                       trial_stage(&stage, request.seconds, trial, &err))
-        error_shorten(trial->message, sizeof trial->message, err.text);
-}
-
 /* Before the outcome is sent: the next stage may come right after it. */
 static void become_free(struct worker *worker)
 {
     pthread_mutex_lock(&worker->mutex);
     worker->busy = false;
     pthread_mutex_unlock(&worker->mutex);
+}
+
+/* Measure, in place of a stage, and answer. */
+static int run_trial(struct worker *worker, const char *payload, size_t size)
+{
+    struct trial_request request;
+    struct stage stage;
+    struct trial trial = {.steps = 0};
+    struct probe probe;
+    struct error err = {""};
+    int failed = 0;
+    if (size < sizeof request) _exit(1); /* nobody of this build sends such */
+    memcpy(&request, payload, sizeof request);
+    if (request.kind == TRIAL_STAGE)
+        failed = stage_decode(payload + sizeof request, size - sizeof request, &stage, &err) ||
+                 trial_stage(&stage, request.seconds, &trial, &err);
+    if (request.kind == TRIAL_PRODUCTS) failed = trial_products(&request, &trial, &err);
+    if (request.kind == TRIAL_MACHINE)
+        failed = probe_machine(request.backend, request.precision, request.threads, request.seconds > 0, &probe, &err);
+    bool machine = request.kind == TRIAL_MACHINE;
+    if (failed) error_shorten(machine ? probe.message : trial.message, STORE_MESSAGE, err.text);
+    become_free(worker);
+    return machine ? frame_send(worker->fd, FRAME_TRIAL, &probe, sizeof probe, &err)
+                   : frame_send(worker->fd, FRAME_TRIAL, &trial, sizeof trial, &err);
 }
 
 /* The next stage, or NULL: leave. */
@@ -247,10 +256,7 @@ static int run_stages(struct worker *worker)
     for (char *text; result == 0 && (text = wait_for_stage(worker, &size)); free(text)) {
         struct error err;
         if (worker->type == FRAME_TRIAL) {
-            struct trial trial;
-            run_trial(text, size, &trial);
-            become_free(worker);
-            result = frame_send(worker->fd, FRAME_TRIAL, &trial, sizeof trial, &err);
+            result = run_trial(worker, text, size);
             continue;
         }
         run_frame(worker, text, size);

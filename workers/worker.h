@@ -20,7 +20,7 @@ enum frame_type {
     FRAME_EXIT,      /* agent -> worker: leave */
     FRAME_PROGRESS,  /* worker -> agent: struct stage_progress, at most a few a second */
     FRAME_OUTCOME,   /* worker -> agent: struct stage_outcome; after the last of its stages the worker is free again */
-    FRAME_TRIAL /* to a worker: struct trial_request and the JSON of a stage (workers/trial.h); back: struct trial */
+    FRAME_TRIAL      /* to a worker: struct trial_request and the JSON of a stage (workers/trial.h); back: its answer */
 };
 struct frame_header {
     uint32_t magic; /* 0x574c5531 */

@@ -63,7 +63,7 @@ void driver_version(char *out, unsigned size)
     dlclose(nvml);
 }
 
-int probe(struct kernels_plugin_device *devices, int capacity, struct error *err)
+int probe(struct kernels_device *devices, int capacity, struct error *err)
 {
     int count = 0;
     char driver[sizeof devices->driver];

@@ -9,21 +9,12 @@
 #define KERNELS_PLUGIN_SYMBOL "tunelaw_kernels_plugin"
 #define KERNELS_PLUGIN_ABI 2 /* of this struct */
 
-struct kernels_plugin_device {
-    char name[256];
-    char uuid[48];    /* "GPU-..." as in CUDA_VISIBLE_DEVICES */
-    char driver[32];  /* version of the driver, by NVML; "" where that cannot be asked */
-    uint64_t memory;  /* bytes */
-    int major, minor; /* compute capability */
-    int multiprocessors;
-};
-
 struct kernels_plugin {
     uint32_t plugin_abi;  /* KERNELS_PLUGIN_ABI */
     uint32_t kernels_abi; /* KERNELS_ABI */
     /* The devices of this machine, at most `capacity` of them described: how many there are, or -1 with *err saying
      * why. */
-    int (*probe)(struct kernels_plugin_device *devices, int capacity, struct error *err);
+    int (*probe)(struct kernels_device *devices, int capacity, struct error *err);
     const struct kernels *kernels;
     /* The library behind matrix products, "cublaslt-13.1.0"; "" where it cannot be loaded. Cut at `size`. */
     void (*library)(char *out, size_t size);

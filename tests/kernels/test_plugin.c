@@ -19,7 +19,7 @@ static void plugin_knows_the_devices(void **state)
     struct error err;
     const struct kernels_plugin *plugin = plugin_load(&err);
     if (!plugin) fail_msg("%s", err.text);
-    struct kernels_plugin_device devices[8];
+    struct kernels_device devices[8];
     int count = plugin->probe(devices, 8, &err);
     if (count < 0) print_message("no device: %s\n", err.text);
     if (count < 0) assert_int_not_equal(strlen(err.text), 0);

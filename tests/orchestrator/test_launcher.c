@@ -51,7 +51,7 @@ static int spawn(struct launcher *launcher, uint32_t number, uint32_t cpu_count,
 {
     struct error err;
     int socket;
-    assert_int_equal(launcher_spawn(launcher, number, 0, cpu_count, NULL, &socket, &err), 0);
+    assert_int_equal(launcher_spawn(launcher, LAUNCHER_WORKER, number, 0, cpu_count, NULL, &socket, &err), 0);
     struct launcher_event event = wait_event(launcher);
     assert_int_equal(event.kind, LAUNCHER_SPAWNED);
     assert_int_equal(event.number, number);
@@ -119,7 +119,7 @@ static void workers_die_with_the_agent(void **state)
         struct report report;
         if (launcher_start(&launcher, &err) != 0) _exit(1);
         int socket;
-        if (launcher_spawn(&launcher, 1, 0, 0, NULL, &socket, &err) != 0) _exit(1);
+        if (launcher_spawn(&launcher, LAUNCHER_WORKER, 1, 0, 0, NULL, &socket, &err) != 0) _exit(1);
         if (read(socket, &report, sizeof report) != sizeof report) _exit(1);
         if (write(STDOUT_FILENO, "r", 1) != 1) _exit(1);
         pause();

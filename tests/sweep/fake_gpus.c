@@ -1,5 +1,6 @@
 /* A CUDA plugin for machines without a GPU: what CUDA_VISIBLE_DEVICES lists, computed with the CPU backend. Each device
  * that is made is a line of the file $FAKE_GPUS_LOG: process, its CUDA_VISIBLE_DEVICES, index. For test_gpus.py. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,15 +11,20 @@
 
 static struct kernels operations;
 
-static int probe(struct kernels_plugin_device *devices, int capacity, struct error *err)
+static int probe(struct kernels_device *devices, int capacity, struct error *err)
 {
     (void)err;
-    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES"), *memory = getenv("FAKE_GPUS_MEMORY");
+    if (getenv("FAKE_GPUS_CRASH")) raise(SIGSEGV); /* as a broken driver may */
     int count = visible && *visible ? 1 : 0;
     for (; visible && *visible; visible++)
         count += *visible == ',';
     for (int i = 0; i < count && i < capacity; i++)
-        devices[i] = (struct kernels_plugin_device){.name = "fake", .memory = 1u << 30, .major = 9};
+        devices[i] = (struct kernels_device){.name = "fake",
+                                             .uuid = "GPU-fake",
+                                             .driver = "1.2",
+                                             .memory = memory ? strtoull(memory, NULL, 10) : 1u << 30,
+                                             .major = 9};
     return count;
 }
 

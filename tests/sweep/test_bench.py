@@ -92,7 +92,7 @@ class Bench(unittest.TestCase):
         self.addCleanup(process.stderr.close)
 
         def workers():
-            return [pid for pid, _, words in harness.processes_below(process.pid) if len(words) > 1 and words[1] == 'worker']
+            return [pid for pid, _, words in harness.processes_below(process.pid) if len(words) > 1 and words[1] == 'measure']
         harness.wait_for(workers, what='a worker')
         os.kill(workers()[0], signal.SIGSEGV)
         self.assertEqual(process.wait(timeout=60), 1)

@@ -130,6 +130,45 @@ class Gpus(unittest.TestCase):
         self.assertRegex(refused.stderr, r'^tunelaw: GPU 3 is in use by another run on this host')
         self.assertEqual(process.wait(timeout=240), 0)
 
+    def test_a_driver_that_crashes(self):
+        """It takes the process that looks for GPUs, and nothing else: a line, and nothing on disk."""
+        extra = {**self.place.extra, 'CUDA_VISIBLE_DEVICES': '5,3', 'FAKE_GPUS_CRASH': '1'}
+        with open(self.place.config) as f:
+            text = f.read()
+        for backend in ('cuda', 'auto'):
+            with open(self.place.config, 'w') as f:
+                f.write(text.replace('backend = "cuda"', f'backend = "{backend}"'))
+            for words in (('run', self.place.config, '--dir', self.place.dir('r')), ('bench', self.place.config)):
+                refused = self.place.call(*words, check=False, env=extra)
+                self.assertEqual(refused.returncode, 1)
+                self.assertEqual(refused.stderr, 'tunelaw: the process that measures was ended by signal 11 (Segmentation fault)\n')
+        self.assertFalse(os.path.exists(self.place.dir('r')))
+
+    def test_the_degree_follows_the_memory_of_the_gpus(self):
+        """tensor_parallel = 0, and no device_bytes: what does not fit beside a process on the smallest GPU gets two."""
+        config = self.place.dir('auto.cfg')
+        with open(self.place.config) as f, open(config, 'w') as to:
+            to.write(f.read().replace('tensor_parallel = 1;', 'tensor_parallel = 0; recompute = "never";'))
+        extra = {**self.place.extra, 'CUDA_VISIBLE_DEVICES': '5,3'}
+
+        def degrees(memory):
+            words = ('bench', config, '--seconds', '0.01', '--json')
+            found = json.loads(self.place.call(*words, env={**extra, 'FAKE_GPUS_MEMORY': str(memory)}).stdout)
+            self.assertEqual(found['gpus'], [{'name': 'fake', 'uuid': 'GPU-fake', 'memory_bytes': memory}] * 2)
+            return {(c['model'], c['method']): (c['degree'], c['predicted_bytes']) for c in found['cells']}
+        roomy = degrees(1 << 30)
+        self.assertEqual({degree for degree, _ in roomy.values()}, {1})
+        largest = max(size for _, size in roomy.values())
+        tight = degrees((1 << 29) + largest - 1)  # 512 MiB are counted for the process
+        for cell, (degree, size) in tight.items():
+            self.assertEqual(degree, 2 if roomy[cell][1] == largest else 1, cell)
+        self.place.extra.update(CUDA_VISIBLE_DEVICES='5,3', FAKE_GPUS_MEMORY=str((1 << 29) + largest - 1))
+        dir = self.place.dir('r')
+        self.place.run(dir, config=config)
+        self.assertEqual({c.decode().split(':')[1] for c in harness.table(dir, 'execution')['execution_class'] if c} & {'tp2'}, {'tp2'})
+        with open(f'{dir}/logs/rank-0.log') as f:
+            self.assertRegex(f.read(), r'GPU 1 of this host: fake, 0\.5 GiB, GPU-fake, driver 1\.2')
+
     def sharing(self, name, resources):
         """The sweep file with more in its resources."""
         path = f'{self.place.folder}/{name}.cfg'
@@ -154,7 +193,7 @@ class Gpus(unittest.TestCase):
         wait = 'operation_microseconds = 1000.0;'  # beside it the products of these stages are nothing
         alone = self.sharing('alone', f'device_bytes = 4294967296; {wait}')
         shared = self.sharing('shared', f'stages_per_device = 3; device_bytes = 4294967296; {wait}')
-        small = self.sharing('small', f'stages_per_device = 3; device_bytes = 536870912; {wait}')
+        small = self.sharing('small', f'stages_per_device = 3; device_bytes = 838860800; {wait}')
         self.place.run(self.place.dir('alone'), config=alone)
         self.assertEqual(len(self.visible()), 1 + 1, 'a worker, and the master\'s measurement')
         self.assertEqual(self.most_at_once(self.place.dir('alone')), 1)
