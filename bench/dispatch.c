@@ -84,6 +84,7 @@ static int work(int fd)
 int main(int argc, char **argv)
 {
     if (argc == 3 && !strcmp(argv[1], "worker")) return work(atoi(argv[2]));
+    if (argc == 3 && !strcmp(argv[1], "measure")) return worker_main(atoi(argv[2]));
     if (argc > 2 && !strcmp(argv[1], "run")) return command_run(argc - 1, argv + 1);
     fprintf(stderr, "usage: bench_dispatch run FILE --dir DIR; see bench/dispatch.py\n");
     return 1;

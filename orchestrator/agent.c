@@ -24,15 +24,6 @@
 #define KILLS_INTERVAL 1.0
 #define EXIT_GRACE 5.0 /* seconds that a worker has to leave when it is told to */
 
-/* CPUs of this host that are ours: in a Slurm job those of the job, even where nothing keeps us from the others. */
-static uint32_t host_cpus(void)
-{
-    const char *text = getenv("SLURM_CPUS_ON_NODE");
-    long job = text ? strtol(text, NULL, 10) : 0;
-    uint32_t host = launcher_host_cpus();
-    return job > 0 && job < (long)host ? (uint32_t)job : host;
-}
-
 /* How many devices the host has: 0 with *err where they are not there. */
 static uint32_t count_devices(const struct agent_devices *wanted, uint32_t threads, struct error *err)
 {
@@ -404,8 +395,8 @@ static int worker_read(struct agent *agent, struct worker *worker, struct error 
             worker->buffer = grown;
             worker->capacity = capacity;
         }
-        ssize_t got =
-            recv(worker->socket, worker->buffer + worker->used, worker->capacity - worker->used, MSG_DONTWAIT);
+        size_t room = worker->capacity - worker->used;
+        ssize_t got = recv(worker->socket, worker->buffer + worker->used, room, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) break;
         if (got <= 0) {
@@ -428,6 +419,7 @@ static int worker_read(struct agent *agent, struct worker *worker, struct error 
         }
         memmove(worker->buffer, worker->buffer + at, worker->used - at);
         worker->used -= at;
+        if ((size_t)got < room) break; /* that was all; poll tells of more */
     }
     return 0;
 }

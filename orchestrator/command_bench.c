@@ -112,20 +112,26 @@ static int open_host(struct bench *bench, struct error *err)
     const char *asked = bench->options->backend ? bench->options->backend : "auto";
     struct trials_host *host = &bench->host;
     host->threads = resources ? resources->threads : 1;
-    if (bench->sweep ? host_probe(bench->sweep, host->launcher, true, &bench->probe, err)
-                     : trials_machine(host->launcher, asked, PRECISION_FP32, 1, false, &bench->probe, err))
+    enum precision precision = bench->sweep ? bench->sweep->precision : PRECISION_FP32;
+    if (trials_machine(host->launcher, NULL, resources ? resources->backend : asked, precision, host->threads, false,
+                       &bench->probe, err))
         return -1;
-    if (bench->sweep) host_fill_resources(bench->sweep, &bench->probe);
     bool gpus = host_has_gpus(&bench->probe);
     host->devices = resources ? resources->devices : (uint32_t)bench->options->devices;
     if (gpus && gpus_find(&bench->gpus, err)) return -1;
     if (gpus) host->gpus = &bench->gpus;
-    uint32_t there = gpus ? bench->gpus.count : launcher_host_cpus() / host->threads;
+    uint32_t there = gpus ? bench->gpus.count : host_cpus() / host->threads;
     if (gpus && host->devices > there)
         return error_set(err, "%" PRIu32 " devices are asked for, this host gives %" PRIu32 " GPUs", host->devices,
                          there);
     if (!host->devices) host->devices = there ? there : 1;
     if (gpus && gpus_claim(&bench->gpus, 0, host->devices, 0, "tunelaw bench", err)) return -1;
+    struct probe first; /* of the claimed */
+    if (bench->sweep &&
+        trials_machine(host->launcher, host->gpus, bench->probe.backend, precision, host->threads, true, &first, err))
+        return -1;
+    if (bench->sweep) bench->probe.rate = first.rate;
+    if (bench->sweep) host_fill_resources(bench->sweep, &bench->probe);
     name_processor(bench->processor, sizeof bench->processor);
     return 0;
 }
@@ -207,7 +213,8 @@ static double cell_flops_per_second(const struct bench *bench, const struct tria
     const struct plan_stage *stage = &bench->plan->stages[cell->measured];
     uint64_t steps = stage->last_step - stage->first_step;
     if (!steps || !(cell->trial.step_seconds > 0.0)) return 0.0;
-    return stage->flops / (double)steps / cell->trial.step_seconds / stage->degree;
+    double seconds = cell->trial.step_seconds * (double)steps * stage->degree;
+    return stage->flops / seconds;
 }
 
 static void print_products(const struct bench *bench)
@@ -237,7 +244,8 @@ static void print_products(const struct bench *bench)
 static void print_sweep(const struct bench *bench)
 {
     char a[QUANTITY_TEXT], b[QUANTITY_TEXT], c[QUANTITY_TEXT], d[QUANTITY_TEXT], e[QUANTITY_TEXT];
-    printf("\n%s, a stage of each kind on each device at once; time of one device for all of the kind:\n",
+    printf("\n%s, a stage of each kind on each device at once. Memory of a device as planned; time of one device for "
+           "all of the kind:\n",
            bench->options->file);
     printf("  %-12s %-11s %6s %9s %9s %10s %10s %10s\n", "model", "method", "stages", "tokens/s", "FLOP/s", "memory",
            "planned", "measured");
@@ -267,15 +275,15 @@ static json_t *cells_json(const struct bench *bench)
         const struct trial *t = &cell->trial;
         double tokens = t->step_seconds > 0.0 ? t->step_tokens / t->step_seconds : 0.0;
         double evaluated = t->evaluation_seconds > 0.0 ? t->evaluation_tokens / t->evaluation_seconds : 0.0;
-        json_array_append_new(
-            list,
-            json_pack("{s:s, s:s, s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:f}", "model",
-                      bench->sweep->models[cell->model].name, "method", cell_name(bench, cell), "stages",
-                      (json_int_t)cell->stages, "degree", (json_int_t)stage->degree, "stage", stage->identity.hex,
-                      "step_seconds", t->step_seconds, "tokens_per_second", tokens, "evaluation_tokens_per_second",
-                      evaluated, "flops_per_second", cell_flops_per_second(bench, cell), "predicted_bytes",
-                      (json_int_t)stage->bytes, "peak_bytes", (json_int_t)t->peak_bytes, "predicted_device_seconds",
-                      cell->predicted_device_seconds, "device_seconds", cell->device_seconds));
+        json_t *object = json_pack(
+            "{s:s, s:s, s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:f}", "model",
+            bench->sweep->models[cell->model].name, "method", cell_name(bench, cell), "stages",
+            (json_int_t)cell->stages, "degree", (json_int_t)stage->degree, "stage", stage->identity.hex, "step_seconds",
+            t->step_seconds, "tokens_per_second", tokens, "evaluation_tokens_per_second", evaluated, "flops_per_second",
+            cell_flops_per_second(bench, cell), "predicted_bytes", (json_int_t)(stage->bytes * stage->degree),
+            "predicted_device_seconds", cell->predicted_device_seconds, "device_seconds", cell->device_seconds);
+        if (!bench->host.gpus) json_object_set_new(object, "peak_bytes", json_integer((json_int_t)t->peak_bytes));
+        json_array_append_new(list, object);
     }
     return list;
 }

@@ -138,14 +138,16 @@ static size_t device_count(const struct sweep *sweep, const struct options *opti
 static int look_at_host(struct sweep *sweep, const struct options *options, double *rate, struct error *err)
 {
     const struct sweep_resources *resources = &sweep->resources;
-    bool depends =
-        !resources->tensor_parallel || (resources->stages_per_device > 1 && strcmp(resources->backend, "auto") == 0);
+    bool known = resources->device_bytes && strcmp(resources->backend, "auto") != 0;
+    bool depends = !known && (!resources->tensor_parallel || resources->stages_per_device > 1);
     bool measure = options->gflops <= 0.0;
     struct probe probe;
     *rate = options->gflops * 1e9;
     if (!depends && !measure) return 0;
     if (host_probe(sweep, NULL, measure, &probe, err))
-        return measure ? error_prefix(err, "--rate GFLOPS gives the speed of a device") : -1;
+        return error_prefix(err, depends ? "this host is looked at (resources.device_bytes and backend, and --rate "
+                                           "GFLOPS, say what it has)"
+                                         : "--rate GFLOPS gives the speed of a device");
     if (depends) host_fill_resources(sweep, &probe);
     if (measure) *rate = probe.rate;
     return 0;

@@ -28,7 +28,7 @@
 /* Seconds between looks for messages, which cannot be waited for together with sockets; shortly after one, an answer is
  * to be expected. */
 #define POLL_MPI 2e-3
-#define POLL_MASTER 1.25e-3 /* the same of rank 0, to whom the others speak first */
+#define POLL_MASTER 1.5e-3 /* the same of rank 0, to whom the others speak first */
 #define POLL_TALKING 1e-4
 #define TALKING 5e-3
 #define POLL_ALONE 0.2
@@ -228,7 +228,7 @@ static void log_devices(const struct probe *probe)
 {
     LOG("backend %s, %s", probe->backend, probe->library);
     for (uint32_t i = 0; i < probe->gpus && i < PROBE_DEVICES; i++)
-        LOG("GPU %u of this host: %s, %.1f GiB, %s, driver %s", i, probe->gpu[i].name,
+        LOG("GPU %u that this process sees: %s, %.1f GiB, %s, driver %s", i, probe->gpu[i].name,
             (double)probe->gpu[i].memory / 0x1p30, probe->gpu[i].uuid, probe->driver);
 }
 

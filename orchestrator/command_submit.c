@@ -200,10 +200,10 @@ int command_submit(int argc, char **argv)
     struct plan *plan = NULL;
     struct probe probe = {.rate = options.gflops * 1e9};
     int rc = -1;
-    if (sweep && sweep_check_complete(sweep, &err) == 0 &&
-        (probe.rate > 0 || !host_probe(sweep, NULL, true, &probe, &err)) &&
-        (plan = plan_create(sweep, probe.rate, &err)))
-        rc = submit_sweep(&options, sweep, plan, &err);
+    bool whole = sweep && sweep_check_complete(sweep, &err) == 0;
+    bool known = whole && (probe.rate > 0 || !host_probe(sweep, NULL, true, &probe, &err));
+    if (whole && !known) error_prefix(&err, "--rate GFLOPS gives the speed of a device");
+    if (known && (plan = plan_create(sweep, probe.rate, &err))) rc = submit_sweep(&options, sweep, plan, &err);
     plan_destroy(plan);
     sweep_destroy(sweep);
     return rc ? command_fail(&err) : 0;

@@ -121,7 +121,8 @@ static int open_folder(struct error *err)
     return error_set(err, "%s: belongs to somebody else, or others may write there", path);
 }
 
-static int claim_one(struct gpus *gpus, uint32_t index, int folder, double end, const char *dir, struct error *err)
+static int claim_one(struct gpus *gpus, uint32_t index, int folder, double end, bool waits, const char *dir,
+                     struct error *err)
 {
     const struct timespec pause = {0, LOOK_NS};
     char holder[512] = "";
@@ -134,10 +135,9 @@ static int claim_one(struct gpus *gpus, uint32_t index, int folder, double end, 
         ssize_t got = pread(fd, holder, sizeof holder - 1, 0);
         holder[got > 0 ? strcspn(holder, "\n") : 0] = 0;
         close(fd);
-        return error_set(err,
-                         "GPU %s is in use by another run on this host (%s); give each its own (CUDA_VISIBLE_DEVICES), "
-                         "or wait longer for it (--wait)",
-                         gpus->names[index], holder);
+        return error_set(
+            err, "GPU %s is in use by another run on this host (%s); give each its own (CUDA_VISIBLE_DEVICES)%s",
+            gpus->names[index], holder, waits ? ", or wait longer for it (--wait)" : "");
     }
     int size = snprintf(holder, sizeof holder, "pid %d, %.400s\n", (int)getpid(), dir);
     if (ftruncate(fd, 0) == 0 && pwrite(fd, holder, (size_t)size, 0) < 0) LOG("who has the GPU is not written");
@@ -150,7 +150,7 @@ int gpus_claim(struct gpus *gpus, uint32_t first, uint32_t count, double wait, c
     int folder = open_folder(err), result = folder < 0 ? -1 : 0;
     double end = clock_elapsed() + wait;
     for (uint32_t i = first; i < first + count && result == 0; i++)
-        result = claim_one(gpus, i, folder, end, dir, err);
+        result = claim_one(gpus, i, folder, end, wait > 0, dir, err);
     if (folder >= 0) close(folder);
     return result;
 }

@@ -4,10 +4,10 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "orchestrator/share.h"
 #include "orchestrator/trials.h"
 
 /* The limit in a file of a control group; UINT64_MAX: none ("max", or no such file). */
@@ -66,6 +66,14 @@ uint64_t host_memory_kills(void)
     return kills;
 }
 
+uint32_t host_cpus(void)
+{
+    const char *text = getenv("SLURM_CPUS_ON_NODE");
+    long job = text ? strtol(text, NULL, 10) : 0;
+    uint32_t host = launcher_host_cpus();
+    return job > 0 && job < (long)host ? (uint32_t)job : host;
+}
+
 uint64_t host_memory(void)
 {
     uint64_t present = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), limit = groups_limit();
@@ -76,7 +84,8 @@ int host_probe(const struct sweep *sweep, struct launcher *launcher, bool measur
                struct error *err)
 {
     const struct sweep_resources *resources = &sweep->resources;
-    return trials_machine(launcher, resources->backend, sweep->precision, resources->threads, measure, probe, err);
+    return trials_machine(launcher, NULL, resources->backend, sweep->precision, resources->threads, measure, probe,
+                          err);
 }
 
 bool host_has_gpus(const struct probe *probe)
@@ -87,7 +96,6 @@ bool host_has_gpus(const struct probe *probe)
 static void fill_gpus(struct sweep_resources *resources, const struct probe *probe)
 {
     if (resources->operation_seconds <= 0.0) resources->operation_seconds = SWEEP_GPU_OPERATION_SECONDS;
-    resources->process_bytes = SHARE_PROCESS_BYTES;
     if (resources->device_bytes) return;
     for (uint32_t i = 0; i < probe->gpus && i < PROBE_DEVICES; i++)
         if (!resources->device_bytes || probe->gpu[i].memory < resources->device_bytes)
@@ -97,11 +105,12 @@ static void fill_gpus(struct sweep_resources *resources, const struct probe *pro
 void host_fill_resources(struct sweep *sweep, const struct probe *probe)
 {
     struct sweep_resources *resources = &sweep->resources;
+    sweep_set_backend(sweep, probe->backend);
     if (host_has_gpus(probe)) {
         fill_gpus(resources, probe);
         return;
     }
     if (resources->device_bytes) return;
-    uint32_t devices = resources->devices ? resources->devices : launcher_host_cpus() / resources->threads;
+    uint32_t devices = resources->devices ? resources->devices : host_cpus() / resources->threads;
     resources->device_bytes = host_memory() / (devices ? devices : 1);
 }

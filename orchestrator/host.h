@@ -23,9 +23,12 @@ uint64_t host_memory_kills(void);
 int host_probe(const struct sweep *sweep, struct launcher *launcher, bool measure, struct probe *probe,
                struct error *err);
 
-/* What the sweep leaves open, by the backend that this host has. On CPU cores resources.device_bytes = this host's
- * memory over its devices, on GPUs that of the smallest, so that the plan refuses a stage that cannot fit; on GPUs also
- * resources.operation_seconds and resources.process_bytes. */
+/* CPUs of this host that are ours: in a Slurm job those of the job, even where nothing keeps us from the others. */
+uint32_t host_cpus(void);
+
+/* What the sweep leaves open, its backend among it, by the backend that this host has. On CPU cores
+ * resources.device_bytes = this host's memory over its devices, on GPUs that of the smallest, so that the plan refuses
+ * a stage that cannot fit; on GPUs also resources.operation_seconds. */
 void host_fill_resources(struct sweep *sweep, const struct probe *probe);
 bool host_has_gpus(const struct probe *probe);
 

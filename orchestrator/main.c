@@ -39,7 +39,7 @@ static int command_worker(int argc, char **argv)
     long fd = argc == 2 ? strtol(argv[1], &end, 10) : -1;
     if (fd < 0 || fd > 1 << 20 || *end) {
         struct error err;
-        error_set(&err, "%s: started by other commands alone", argv[0]);
+        error_set(&err, "this command is started by others alone");
         return command_fail(&err);
     }
     return worker_main((int)fd);

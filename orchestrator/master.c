@@ -93,9 +93,12 @@ void master_destroy(struct master *master)
 
 int master_step(struct master *master, struct error *err)
 {
-    if (master_check_store(master, err) != 0 || master_commit(master, err) != 0 ||
-        master_resolve_references(master, err) != 0 || master_watch_time(master, err) != 0 ||
-        master_watch_requests(master, err) != 0 || master_assign(master, master_seconds_left(master), err) != 0)
+    if (master_check_store(master, err) != 0 || master_watch_time(master, err) != 0 ||
+        master_watch_requests(master, err) != 0)
+        return -1;
+    /* devices first, the disk later; then what the rows have made ready */
+    if (master_assign(master, master_seconds_left(master), err) != 0 || master_commit(master, err) != 0 ||
+        master_resolve_references(master, err) != 0 || master_assign(master, master_seconds_left(master), err) != 0)
         return -1;
     master_show(master, false);
     return 0;

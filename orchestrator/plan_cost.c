@@ -56,6 +56,7 @@ int plan_shape(const struct sweep *sweep, const struct model_config *model, cons
                const struct recipe *recipe, bool trains, struct plan_shape *shape, struct error *err)
 {
     const struct sweep_resources *resources = &sweep->resources;
+    bool gpus = resources->process_bytes > 0;
     uint32_t first = resources->tensor_parallel ? resources->tensor_parallel : 1;
     uint32_t last = resources->tensor_parallel ? first : model->heads < 64 ? model->heads : 64;
     for (uint32_t degree = first; degree <= last; degree++) {
@@ -65,14 +66,16 @@ int plan_shape(const struct sweep *sweep, const struct model_config *model, cons
                                 method_name(method->kind), degree);
         if (fits) return 0;
     }
-    return error_set(err,
-                     "%s: model \"%s\" with method %s needs %.3g GiB on each of %" PRIu32
-                     " devices, more than the %.3g GiB of a device (resources.device_bytes, or the host's memory over "
-                     "its devices); allowed: smaller models, batches or sequences, more devices a stage "
-                     "(tensor_parallel), fewer devices a host (devices)",
-                     sweep->path, model->name, method_name(method->kind),
-                     (double)(shape->bytes + resources->process_bytes) / 0x1p30, shape->degree,
-                     (double)resources->device_bytes / 0x1p30);
+    return error_set(
+        err,
+        "%s: model \"%s\" with method %s needs %.3g GiB on each of %" PRIu32
+        " devices, more than the %.3g GiB of a device (%s); allowed: smaller models, batches or sequences, "
+        "more devices a stage (tensor_parallel)%s",
+        sweep->path, model->name, method_name(method->kind), (double)(shape->bytes + resources->process_bytes) / 0x1p30,
+        shape->degree, (double)resources->device_bytes / 0x1p30,
+        gpus ? "resources.device_bytes, or the memory of the smallest GPU"
+             : "resources.device_bytes, or the host's memory over its devices",
+        gpus ? "" : ", fewer devices a host (devices)");
 }
 
 double plan_pretrain_flops(const struct sweep *sweep, const struct model_config *model, uint64_t first, uint64_t last)

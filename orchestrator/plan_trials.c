@@ -101,40 +101,68 @@ int plan_trials_measure(const struct plan *plan, struct trial_cell *cell, const 
                   : 0;
 }
 
-/* Seconds a FLOP of evaluation, as plan_evaluation_flops counts them. */
-static double evaluation_pace(const struct plan *plan, const struct trial_cell *cell)
+/* Device seconds a FLOP of training: of the steps that were timed, since gradual unfreezing begins with cheap ones. */
+static double training_pace(const struct plan *plan, const struct trial_cell *cell, const struct stage *stage)
+{
+    const struct plan_stage *planned = &plan->stages[cell->measured];
+    uint64_t all = stage->last_step - stage->first_step, timed = 1 + (uint64_t)ceil(cell->trial.steps);
+    if (!(cell->trial.step_seconds > 0.0) || !all) return 0.0;
+    double flops = planned->flops / (double)all;
+    if (timed > all) timed = all;
+    if (planned->kind != STAGE_PRETRAIN)
+        flops = plan_finetune_flops(&plan->sweep->tasks[planned->task], &stage->model, &stage->method, &stage->recipe,
+                                    stage->first_step, stage->first_step + timed) /
+                (double)timed;
+    flops += planned->recompute_flops / (double)all;
+    return cell->trial.step_seconds * planned->degree / flops;
+}
+
+/* Device seconds a FLOP of evaluation, as plan_evaluation_flops counts them. */
+static double evaluation_pace(const struct trial_cell *cell, const struct stage *stage)
 {
     const struct trial *t = &cell->trial;
-    struct stage stage;
     if (!(t->evaluation_sequences > 0.0)) return 0.0;
-    plan_stage_describe(plan, cell->measured, "/", 1, &stage); /* nothing is written there */
-    double flops = cost_flops(&stage.model, &stage.method, false, t->evaluation_tokens, t->evaluation_targets,
+    double flops = cost_flops(&stage->model, &stage->method, false, t->evaluation_tokens, t->evaluation_targets,
                               t->evaluation_tokens / t->evaluation_sequences);
-    return flops > 0.0 ? t->evaluation_seconds / flops : 0.0;
+    return flops > 0.0 ? t->evaluation_seconds * stage->degree / flops : 0.0;
+}
+
+/* What is read, not written: texts that are generated token by token go at another pace. */
+static double read_flops(const struct plan *plan, size_t index)
+{
+    const struct plan_stage *planned = &plan->stages[index];
+    const struct sweep *sweep = plan->sweep;
+    struct stage stage;
+    if (!sweep->generate.max_new_tokens || planned->kind != STAGE_FINETUNE) return planned->evaluation_flops;
+    plan_stage_describe(plan, index, "/", 1, &stage);
+    double written =
+        plan_generation_flops(sweep, &sweep->tasks[planned->task], &stage.model, &stage.method, &stage.recipe);
+    return written < planned->evaluation_flops ? planned->evaluation_flops - written : 0.0;
 }
 
 int plan_trials_apply(struct plan *plan, struct plan_trials *trials, struct error *err)
 {
     size_t most = plan->sweep->model_count * (1 + plan->sweep->method_count);
-    double *pace = calloc(2 * (most + 1), sizeof *pace); /* seconds a FLOP of training, of evaluation */
+    double *pace = calloc(2 * (most + 1), sizeof *pace); /* of training, of evaluation */
     struct trial_cell **cells = calloc(most + 1, sizeof *cells);
     int result = pace && cells ? 0 : error_set(err, "out of memory");
     for (size_t i = 0; i < trials->count && !result; i++) {
         struct trial_cell *cell = &trials->cells[i];
-        const struct plan_stage *measured = &plan->stages[cell->measured];
-        size_t index = cell_index(plan, measured);
-        double flops = step_flops(measured);
+        size_t index = cell_index(plan, &plan->stages[cell->measured]);
+        struct stage stage;
+        plan_stage_describe(plan, cell->measured, "/", 1, &stage); /* nothing is written there */
         cells[index] = cell;
         cell->device_seconds = 0;
-        pace[2 * index] = flops > 0.0 ? cell->trial.step_seconds / flops : 0.0;
-        pace[2 * index + 1] = evaluation_pace(plan, cell);
+        pace[2 * index] = training_pace(plan, cell, &stage);
+        pace[2 * index + 1] = evaluation_pace(cell, &stage);
     }
     for (size_t i = 0; i < plan->stage_count && !result; i++) {
         struct plan_stage *stage = &plan->stages[i];
         size_t index = cell_index(plan, stage);
-        stage->seconds =
-            (stage->flops + stage->recompute_flops) * pace[2 * index] + stage->evaluation_flops * pace[2 * index + 1];
-        cells[index]->device_seconds += stage->seconds * stage->degree;
+        double seconds =
+            (stage->flops + stage->recompute_flops) * pace[2 * index] + read_flops(plan, i) * pace[2 * index + 1];
+        cells[index]->device_seconds += seconds;
+        stage->seconds = seconds / stage->degree;
     }
     free(pace);
     free(cells);

@@ -24,9 +24,11 @@ struct model_cost {
     bool cut;
 };
 
+/* Without activations that are computed again: that depends on the devices of a node, and every task must deal alike.
+ */
 static double stage_cost(const struct plan_stage *stage)
 {
-    return stage->flops + stage->recompute_flops + stage->evaluation_flops;
+    return stage->flops + stage->evaluation_flops;
 }
 
 static int compare_models(const void *a, const void *b)

@@ -69,6 +69,7 @@ bool sweep_backend_known(const char *name)
 void sweep_set_backend(struct sweep *sweep, const char *name)
 {
     snprintf(sweep->resources.backend, sizeof sweep->resources.backend, "%s", name);
+    sweep->resources.process_bytes = strcmp(name, "cuda") == 0 ? SHARE_PROCESS_BYTES : 0;
 }
 
 /* Who shares a device is chosen by its memory, which must be known. */
@@ -78,6 +79,7 @@ static void read_sharing(const struct config_group *group, struct sweep_resource
     resources->operation_seconds = 1e-6 * config_take_double_or(group, "operation_microseconds", 0.0, 1e6, 0.0);
     if (resources->operation_seconds <= 0.0 && strcmp(resources->backend, "cuda") == 0)
         resources->operation_seconds = SWEEP_GPU_OPERATION_SECONDS;
+    resources->process_bytes = strcmp(resources->backend, "cuda") == 0 ? SHARE_PROCESS_BYTES : 0;
     if (resources->stages_per_device > 1 && !resources->device_bytes)
         config_fail(group, "stages_per_device", "stages that share a device need device_bytes, its memory");
 }

@@ -1,4 +1,4 @@
-/* Workers that measure: started, asked, heard, ended. */
+/* Processes that measure: started, asked, heard, ended. */
 #include "orchestrator/trials.h"
 
 #include <errno.h>
@@ -10,10 +10,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "io/log.h"
 #include "workers/worker.h"
 
-#define WORKERS 1024
-#define PATIENCE_MS 120000 /* a node of eight GPUs takes some ten seconds for its driver */
+#define MOST 1024
+#define MACHINE_PATIENCE 120.0 /* seconds: a node of eight GPUs takes some ten for its driver */
+#define TRIAL_PATIENCE 1800.0  /* beside those of the measuring: a large model is made, and a step of it may be long */
+#define END_PATIENCE 10.0
+
+struct measurer {
+    uint32_t number;
+    int socket; /* -1: it has closed it */
+    bool heard, ended;
+    int status; /* as waitpid gives it, once it has ended */
+};
 
 static uint32_t next_number(void)
 {
@@ -21,70 +31,159 @@ static uint32_t next_number(void)
     return number--;
 }
 
-static int start(const struct trials_host *host, uint32_t number, uint32_t worker, uint32_t degree, int *socket,
-                 struct error *err)
+static int start(const struct trials_host *host, struct measurer *m, uint32_t place, uint32_t degree, struct error *err)
 {
     char gpus[GPUS_TEXT];
-    if (host->gpus && gpus_text(host->gpus, worker * degree, degree, gpus, err)) return -1;
-    return launcher_spawn(host->launcher, LAUNCHER_MEASURE, number, worker * degree * host->threads,
-                          degree * host->threads, host->gpus ? gpus : NULL, socket, err);
+    *m = (struct measurer){.number = next_number(), .socket = -1};
+    if (host->gpus && gpus_text(host->gpus, place * degree, degree, gpus, err)) return -1;
+    return launcher_spawn(host->launcher, LAUNCHER_MEASURE, m->number, place * degree * host->threads,
+                          degree * host->threads, host->gpus ? gpus : NULL, &m->socket, err);
 }
 
-static int ask(int socket, const struct trial_request *request, const char *stage, struct error *err)
+/* One that has died already is told as that, when the launcher says of what. */
+static int ask(struct measurer *m, const struct trial_request *request, const char *stage, struct error *err)
 {
+    struct error ignored;
     size_t length = stage ? strlen(stage) : 0, size = sizeof *request + length;
     char *payload = malloc(size);
     if (!payload) return error_set(err, "out of memory");
     memcpy(payload, request, sizeof *request);
     if (stage) memcpy(payload + sizeof *request, stage, length);
-    int result = frame_send(socket, FRAME_TRIAL, payload, size, err);
+    frame_send(m->socket, FRAME_TRIAL, payload, size, &ignored);
     free(payload);
-    return result;
+    return 0;
 }
 
-/* How a worker has ended, as waitpid gives it; -1: not within a second, or the launcher does not know. */
-static int status_of(struct launcher *launcher, uint32_t number)
+static void close_socket(struct measurer *m)
 {
-    struct launcher_event event;
-    for (int looks = 0; looks < 100; looks++, usleep(10000))
-        while (launcher_poll(launcher, &event, NULL) > 0)
-            if (event.number == number && event.kind == LAUNCHER_EXITED) return event.status;
-    return -1;
+    if (m->socket >= 0) close(m->socket);
+    m->socket = -1;
 }
 
-static int dead(struct launcher *launcher, uint32_t number, struct error *err)
-{
-    int status = status_of(launcher, number);
-    if (status < 0) return error_set(err, "the process that measures is gone");
-    if (!WIFSIGNALED(status))
-        return error_set(err, "the process that measures has ended with code %d", WEXITSTATUS(status));
-    return error_set(err, "the process that measures was ended by signal %d (%s)", WTERMSIG(status),
-                     strsignal(WTERMSIG(status)));
-}
-
-/* The answer, of so many bytes. */
-static int hear(struct launcher *launcher, uint32_t number, int socket, void *answer, size_t bytes, struct error *err)
+/* Its answer; where there is none it has died, and the launcher will say of what. */
+static int hear(struct measurer *m, void *answer, size_t bytes, struct error *err)
 {
     uint32_t type;
     void *payload;
     size_t size;
-    if (frame_receive(socket, &type, &payload, &size, err) <= 0) return dead(launcher, number, err);
-    bool good = type == FRAME_TRIAL && size == bytes;
-    if (good) memcpy(answer, payload, size);
+    struct error ignored;
+    if (frame_receive(m->socket, &type, &payload, &size, &ignored) <= 0) {
+        close_socket(m);
+        return 0;
+    }
+    m->heard = type == FRAME_TRIAL && size == bytes;
+    if (m->heard) memcpy(answer, payload, size);
     free(payload);
-    return good ? 0 : error_set(err, "a worker answers with something else than it was asked for");
+    return m->heard ? 0 : error_set(err, "a process that measures answers with something else than it was asked for");
 }
 
-static void end(int socket)
+/* All that the launcher has to say: it waits while nobody listens. */
+static int listen_to_launcher(struct launcher *launcher, struct measurer *list, uint32_t count, struct error *err)
+{
+    struct launcher_event event;
+    int got;
+    while ((got = launcher_poll(launcher, &event, err)) > 0)
+        for (uint32_t i = 0; i < count; i++) {
+            if (list[i].number != event.number || event.kind == LAUNCHER_SPAWNED) continue;
+            list[i].ended = true;
+            list[i].status = event.status;
+            if (event.kind == LAUNCHER_FAILED)
+                return error_set(err, "a process that measures could not be started: %s", strerror(event.status));
+        }
+    return got;
+}
+
+static int died(const struct measurer *m, struct error *err)
+{
+    if (!WIFSIGNALED(m->status))
+        return error_set(err, "the process that measures has ended with code %d", WEXITSTATUS(m->status));
+    return error_set(err, "the process that measures was ended by signal %d (%s)", WTERMSIG(m->status),
+                     strsignal(WTERMSIG(m->status)));
+}
+
+/* What is awaited of a process: an answer, or its end. */
+static bool is_awaited(const struct measurer *m, bool ends)
+{
+    return ends ? !m->ended : !m->heard;
+}
+
+/* Until all have answered, or ended: 1; 0 at the end of the patience; -1: one has died, or the launcher has. */
+static int wait_for(const struct trials_host *host, struct measurer *list, uint32_t count, bool ends, void *answers,
+                    size_t bytes, double patience, struct error *err)
+{
+    struct pollfd polls[1 + MOST];
+    double end = clock_elapsed() + patience;
+    for (;;) {
+        uint32_t left = 0;
+        if (listen_to_launcher(host->launcher, list, count, err)) return -1;
+        polls[0] = (struct pollfd){.fd = host->launcher->fd, .events = POLLIN};
+        for (uint32_t i = 0; i < count; i++) {
+            bool awaited = is_awaited(&list[i], ends);
+            left += awaited;
+            if (awaited && list[i].ended) return died(&list[i], err);
+            polls[1 + i] = (struct pollfd){.fd = awaited ? list[i].socket : -1, .events = POLLIN};
+        }
+        if (!left) return 1;
+        if (clock_elapsed() >= end) return 0;
+        if (poll(polls, 1 + count, 1000) < 0 && errno != EINTR) return error_set_errno(err, "poll");
+        for (uint32_t i = 0; i < count && !ends; i++)
+            if (polls[1 + i].revents && hear(&list[i], (unsigned char *)answers + i * bytes, bytes, err)) return -1;
+    }
+}
+
+/* When this returns, what they had is free again. */
+static void end(const struct trials_host *host, struct measurer *list, uint32_t count)
 {
     struct error ignored;
-    frame_send(socket, FRAME_EXIT, NULL, 0, &ignored); /* where that fails it has ended already */
-    close(socket);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!list[i].heard) launcher_kill(host->launcher, list[i].number, &ignored); /* it is in the middle of it */
+        if (list[i].socket >= 0) frame_send(list[i].socket, FRAME_EXIT, NULL, 0, &ignored);
+        close_socket(&list[i]);
+    }
+    for (int force = 0; force < 2; force++) {
+        if (wait_for(host, list, count, true, NULL, 0, END_PATIENCE, &ignored)) return;
+        for (uint32_t i = 0; i < count; i++)
+            if (!list[i].ended) launcher_kill(host->launcher, list[i].number, &ignored);
+    }
+}
+
+/* The request, and the text behind it, to so many processes at once; answers[workers] of `bytes` each. */
+static int exchange(const struct trials_host *host, uint32_t workers, uint32_t degree,
+                    const struct trial_request *request, const char *stage, void *answers, size_t bytes,
+                    double patience, struct error *err)
+{
+    struct measurer *list = calloc(workers, sizeof *list);
+    uint32_t started = 0;
+    int result = list ? 0 : error_set(err, "out of memory");
+    for (; started < workers && !result; started += !result)
+        result = start(host, &list[started], started, degree, err);
+    for (uint32_t i = 0; i < started && !result; i++)
+        result = ask(&list[i], request, stage, err);
+    int got = result ? -1 : wait_for(host, list, started, false, answers, bytes, patience, err);
+    if (got == 0) result = error_set(err, "a process that measures has not answered for %.0f s", patience);
+    if (got < 0) result = -1;
+    if (list) end(host, list, started);
+    free(list);
+    return result;
+}
+
+int trials_machine(struct launcher *launcher, const struct gpus *gpus, const char *backend, enum precision precision,
+                   uint32_t threads, bool measure, struct probe *probe, struct error *err)
+{
+    struct launcher own;
+    struct trial_request request = {
+        .kind = TRIAL_MACHINE, .seconds = measure ? 1 : 0, .precision = precision, .threads = threads};
+    snprintf(request.backend, sizeof request.backend, "%s", backend);
+    if (!launcher && launcher_start(&own, err)) return -1;
+    const struct trials_host host = {launcher ? launcher : &own, gpus, 1, threads};
+    int result = exchange(&host, 1, 1, &request, NULL, probe, sizeof *probe, MACHINE_PATIENCE, err);
+    if (!launcher) launcher_stop(&own);
+    return !result && probe->message[0] ? error_set(err, "%s", probe->message) : result;
 }
 
 static void add(struct trial *mean, const struct trial *trial, double share)
 {
-    mean->steps += trial->steps;
+    mean->steps += share * trial->steps;
     mean->step_seconds += share * trial->step_seconds;
     mean->step_tokens += share * trial->step_tokens;
     mean->evaluation_seconds += share * trial->evaluation_seconds;
@@ -95,62 +194,19 @@ static void add(struct trial *mean, const struct trial *trial, double share)
     if (trial->peak_bytes > mean->peak_bytes) mean->peak_bytes = trial->peak_bytes;
 }
 
-/* One worker, waited for. */
-static int ask_machine(struct launcher *launcher, const struct trial_request *request, struct probe *probe,
-                       struct error *err)
-{
-    const struct trials_host host = {.launcher = launcher, .devices = 1, .threads = request->threads};
-    uint32_t number = next_number();
-    int socket;
-    if (start(&host, number, 0, 1, &socket, err)) return -1;
-    struct pollfd answer = {.fd = socket, .events = POLLIN};
-    int result = ask(socket, request, NULL, err);
-    while (!result && poll(&answer, 1, PATIENCE_MS) <= 0) {
-        if (errno == EINTR) continue;
-        launcher_kill(launcher, number, NULL);
-        result = error_set(err, "no answer for %d s", PATIENCE_MS / 1000);
-    }
-    if (!result) result = hear(launcher, number, socket, probe, sizeof *probe, err);
-    end(socket);
-    if (!result) status_of(launcher, number); /* what it had on a GPU is free again */
-    if (!result && probe->message[0]) result = error_set(err, "%s", probe->message);
-    return result;
-}
-
-int trials_machine(struct launcher *launcher, const char *backend, enum precision precision, uint32_t threads,
-                   bool measure, struct probe *probe, struct error *err)
-{
-    struct launcher own;
-    struct trial_request request = {
-        .kind = TRIAL_MACHINE, .seconds = measure ? 1 : 0, .precision = precision, .threads = threads};
-    snprintf(request.backend, sizeof request.backend, "%s", backend);
-    if (!launcher && launcher_start(&own, err)) return -1;
-    int result = ask_machine(launcher ? launcher : &own, &request, probe, err);
-    if (!launcher) launcher_stop(&own);
-    return result;
-}
-
 int trials_measure(const struct trials_host *host, uint32_t workers, uint32_t degree,
                    const struct trial_request *request, const char *stage, struct trial *mean, struct error *err)
 {
-    int sockets[WORKERS], result = 0;
-    uint32_t numbers[WORKERS], started = 0;
     *mean = (struct trial){.steps = 0};
-    if (workers > WORKERS) return error_set(err, "%" PRIu32 " devices; allowed: up to %d", workers, WORKERS);
+    if (workers > MOST) return error_set(err, "%" PRIu32 " devices; allowed: up to %d", workers, MOST);
+    struct trial *trials = calloc(workers, sizeof *trials);
+    if (!trials) return error_set(err, "out of memory");
+    double patience = TRIAL_PATIENCE + 10 * request->seconds;
+    int result = exchange(host, workers, degree, request, stage, trials, sizeof *trials, patience, err);
     for (uint32_t i = 0; i < workers && !result; i++) {
-        numbers[i] = next_number();
-        result = start(host, numbers[i], i, degree, &sockets[i], err);
-        started += !result;
+        if (trials[i].message[0]) result = error_set(err, "%s", trials[i].message);
+        add(mean, &trials[i], 1.0 / workers);
     }
-    for (uint32_t i = 0; i < started && !result; i++)
-        result = ask(sockets[i], request, stage, err);
-    for (uint32_t i = 0; i < started && !result; i++) {
-        struct trial trial;
-        result = hear(host->launcher, numbers[i], sockets[i], &trial, sizeof trial, err);
-        if (!result && trial.message[0]) result = error_set(err, "%s", trial.message);
-        if (!result) add(mean, &trial, 1.0 / workers);
-    }
-    for (uint32_t i = 0; i < started; i++)
-        end(sockets[i]);
+    free(trials);
     return result;
 }

@@ -7,15 +7,22 @@
 
 #include "workers/worker.h"
 
-static int send_all(int fd, const void *bytes, size_t size, int flags, struct error *err)
+/* Both parts, in one call where the socket has room. */
+static int send_all(int fd, struct iovec parts[2], struct error *err)
 {
-    const char *at = bytes;
-    while (size > 0) {
-        ssize_t sent = send(fd, at, size, MSG_NOSIGNAL | flags);
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    while (message.msg_iovlen > 0) {
+        ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR) continue;
         if (sent < 0) return error_set_errno(err, "cannot send a frame");
-        at += sent;
-        size -= (size_t)sent;
+        while (message.msg_iovlen > 0 && (size_t)sent >= message.msg_iov->iov_len) {
+            sent -= (ssize_t)message.msg_iov->iov_len;
+            message.msg_iov++;
+            message.msg_iovlen--;
+        }
+        if (message.msg_iovlen == 0) break;
+        message.msg_iov->iov_base = (char *)message.msg_iov->iov_base + sent;
+        message.msg_iov->iov_len -= (size_t)sent;
     }
     return 0;
 }
@@ -40,8 +47,8 @@ int frame_send(int fd, uint32_t type, const void *payload, size_t size, struct e
 {
     if (size > FRAME_LIMIT) return error_set(err, "a frame of %zu bytes is above the limit of %u", size, FRAME_LIMIT);
     struct frame_header header = {.magic = FRAME_MAGIC, .type = type, .size = size};
-    if (send_all(fd, &header, sizeof header, size ? MSG_MORE : 0, err)) return -1;
-    return send_all(fd, payload, size, 0, err);
+    struct iovec parts[2] = {{&header, sizeof header}, {(void *)(uintptr_t)payload, size}}; /* it is only read */
+    return send_all(fd, parts, err);
 }
 
 int frame_receive(int fd, uint32_t *type, void **payload, size_t *size, struct error *err)

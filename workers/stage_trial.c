@@ -40,7 +40,7 @@ static int time_steps(struct member *member, double seconds, struct trial *trial
         if (++step > stage->last_step) step = stage->first_step + 1;
         if (trainer_step(&member->trainer, step, &done, err) || synchronise(member, err)) return -1;
         tokens += done.tokens;
-        trial->steps = count;
+        trial->steps = (double)count;
         trial->step_seconds = (clock_elapsed() - start) / (double)count;
         trial->step_tokens = (double)tokens / (double)count;
         if (is_over(member, start, seconds, &over, err)) return -1;

@@ -1,9 +1,9 @@
 /* What this machine's devices do in training, measured in a moment by a worker that is asked for it: training steps and
  * evaluation of a stage of a sweep, without its parent and without writing anything; matrix products.
  *
- * A trial takes memory as the stage itself does, with initial weights in the place of the base's, and the stage's own
- * data. At full size: a 16B model over the devices of a node, one step of which may take longer than the seconds that
- * were asked for: at least two are taken, the first one untimed. */
+ * A trial takes memory as the stage itself does, less the cache of generation, with initial weights in the place of the
+ * base's, and the stage's own data. At full size: a 16B model over the devices of a node, one step of which may take
+ * longer than the seconds that were asked for: at least two are taken, the first one untimed. */
 #ifndef TUNELAW_WORKERS_TRIAL_H
 #define TUNELAW_WORKERS_TRIAL_H
 
@@ -33,7 +33,7 @@ struct trial_request {
 /* The answer. */
 struct trial {
     char message[STORE_MESSAGE]; /* "": it was measured; else why not */
-    uint64_t steps;              /* timed */
+    double steps;                /* timed, of the mean process */
     double step_seconds;         /* mean of them */
     double step_tokens;
     double evaluation_seconds, evaluation_tokens, evaluation_targets, evaluation_sequences; /* of validation, timed;
@@ -42,7 +42,7 @@ struct trial {
     uint64_t peak_bytes;                                                                    /* of the process */
 };
 
-/* 0, or -1: also where the data set or the weights of a folder are not those of the plan. */
+/* 0, or -1: also where the data set is not that of the plan. Folders of weights are not looked at. */
 int trial_stage(const struct stage *stage, double seconds, struct trial *trial, struct error *err);
 
 /* FLOP/s of matrix products. */

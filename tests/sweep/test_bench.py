@@ -37,6 +37,11 @@ class Bench(unittest.TestCase):
             self.assertGreater(product['flops_per_second'], 1e6)
         self.assertNotIn('cells', found)
 
+    def test_many_devices(self):
+        """More processes than the launcher's socket holds news of."""
+        found = json.loads(self.bench('--json', '--seconds', '0.01', '--devices', '40', '--backend', 'cpu').stdout)
+        self.assertEqual(found['devices'], 40)
+
     def test_a_sweep(self):
         before = files_of(self.place.folder)
         found = self.measured(self.place.config)
@@ -52,7 +57,7 @@ class Bench(unittest.TestCase):
             self.assertEqual(cell['tokens_per_second'] > 0, trains)
             self.assertEqual(cell['evaluation_tokens_per_second'] > 0, key[0] != 'pretraining')
             stage = next(s for s in plan['stages'] if s['identity'] == cell['stage'])
-            self.assertEqual(cell['predicted_bytes'], stage['bytes'])
+            self.assertEqual(cell['predicted_bytes'], stage['bytes'] * stage['devices'])
         self.assertAlmostEqual(found['device_seconds'], sum(c['device_seconds'] for c in cells.values()), delta=1e-9)
         self.assertLessEqual(found['device_seconds'] / 2, found['seconds'] * (1 + 1e-9), '2 devices do no more')
         self.assertLessEqual(found['seconds'], found['device_seconds'] * (1 + 1e-9))
@@ -86,16 +91,16 @@ class Bench(unittest.TestCase):
         self.assertIn('data.h5', self.bench(self.place.config, code=1).stderr)
 
     def test_a_worker_that_dies(self):
-        words = [harness.PROGRAM, 'bench', self.place.config, '--seconds', '60']
+        words = [harness.PROGRAM, 'bench', self.place.config, '--seconds', '10']
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=self.place.folder,
                                    env=self.place.environment(), start_new_session=True)
         self.addCleanup(process.stderr.close)
 
         def workers():
             return [pid for pid, _, words in harness.processes_below(process.pid) if len(words) > 1 and words[1] == 'measure']
-        harness.wait_for(workers, what='a worker')
-        os.kill(workers()[0], signal.SIGSEGV)
-        self.assertEqual(process.wait(timeout=60), 1)
+        pair = harness.wait_for(lambda: (lambda found: len(found) == 2 and found)(workers()), what='two that measure at once')
+        os.kill(pair[1], signal.SIGSEGV)
+        self.assertEqual(process.wait(timeout=4), 1, 'the other measures for 5 s')
         self.assertRegex(process.stderr.read(), r'^tunelaw: .*ended by signal 11 \(Segmentation fault\)\n$')
         self.assertEqual(harness.kinds_left(process), [])
 

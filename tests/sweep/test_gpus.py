@@ -167,7 +167,7 @@ class Gpus(unittest.TestCase):
         self.place.run(dir, config=config)
         self.assertEqual({c.decode().split(':')[1] for c in harness.table(dir, 'execution')['execution_class'] if c} & {'tp2'}, {'tp2'})
         with open(f'{dir}/logs/rank-0.log') as f:
-            self.assertRegex(f.read(), r'GPU 1 of this host: fake, 0\.5 GiB, GPU-fake, driver 1\.2')
+            self.assertRegex(f.read(), r'GPU 1 that this process sees: fake, 0\.5 GiB, GPU-fake, driver 1\.2')
 
     def sharing(self, name, resources):
         """The sweep file with more in its resources."""
@@ -195,7 +195,7 @@ class Gpus(unittest.TestCase):
         shared = self.sharing('shared', f'stages_per_device = 3; device_bytes = 4294967296; {wait}')
         small = self.sharing('small', f'stages_per_device = 3; device_bytes = 838860800; {wait}')
         self.place.run(self.place.dir('alone'), config=alone)
-        self.assertEqual(len(self.visible()), 1 + 1, 'a worker, and the master\'s measurement')
+        self.assertEqual(len(self.visible()), 1 + 1, 'a worker, and the process that measures')
         self.assertEqual(self.most_at_once(self.place.dir('alone')), 1)
         os.unlink(self.log)
         self.place.run(self.place.dir('shared'), ranks=2, config=shared)  # a GPU: one rank has none
@@ -219,7 +219,7 @@ class Gpus(unittest.TestCase):
             self.assertLess(shared['makespan_seconds'], 0.8 * alone['makespan_seconds'])
             self.assertGreaterEqual(shared['makespan_seconds'], shared['tight_bound_seconds'])
             self.assertGreaterEqual(shared['makespan_seconds'], alone['makespan_seconds'] / most)
-        no_memory = makespan('stages_per_device = 4; device_bytes = 536870912;')
+        no_memory = makespan('stages_per_device = 4; device_bytes = 838860800;')
         self.assertEqual(no_memory['makespan_seconds'], alone['makespan_seconds'])
         busy = [makespan(f'{text} device_bytes = 4294967296;', 0.0001) for text in ('', 'stages_per_device = 4;')]
         self.assertEqual(busy[0]['makespan_seconds'], busy[1]['makespan_seconds'])
