@@ -25,7 +25,8 @@ int master_count_committed(struct master *master, struct error *err)
 }
 
 /* One line of the log of executed stages. */
-void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node)
+void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node,
+                double finished)
 {
     const struct plan_stage *stage = &master->plan->stages[index];
     dprintf(master->log_fd,
@@ -42,8 +43,7 @@ void master_log(struct master *master, uint32_t index, const struct stage_outcom
             master->sweep->models[stage->model].name,
             stage->kind == STAGE_PRETRAIN ? "pretrain" : method_name(master->sweep->methods[stage->method].config.kind),
             (unsigned long long)(stage->bytes * stage->degree), (unsigned long long)outcome->peak_bytes,
-            outcome->packed ? outcome->packed : 1, node, master->node_info[node].host, clock_wall(),
-            master_eta(master));
+            outcome->packed ? outcome->packed : 1, node, master->node_info[node].host, finished, master_eta(master));
 }
 
 /* A run that was taken for dead (its node was cut off, its lock was lost) sees here that another goes on in its place.
@@ -73,7 +73,7 @@ int master_queue(struct master *master, uint32_t index, uint32_t node, const str
     *row = outcome->row;
     row->index = master->plan->stages[index].point;
     row->execution.epoch = store_epoch(master->store);
-    master->arrivals[master->row_count++] = (struct arrival){index, node, *outcome};
+    master->arrivals[master->row_count++] = (struct arrival){index, node, clock_wall(), *outcome};
     return 0;
 }
 
@@ -102,7 +102,7 @@ int master_commit(struct master *master, struct error *err)
         else
             master->summary.done++;
         master->summary.committed_now++;
-        master_log(master, index, &arrival->outcome, arrival->node);
+        master_log(master, index, &arrival->outcome, arrival->node, arrival->finished);
         stage_cleanup(master_describe(master, index));
         if (master_complete(master, index, err) != 0) return -1;
     }

@@ -57,6 +57,7 @@ struct master_forecast {
 /* How the attempt ended whose row waits for the commit. */
 struct arrival {
     uint32_t stage, node;
+    double finished; /* clock_wall when it arrived */
     struct stage_outcome outcome;
 };
 
@@ -168,7 +169,8 @@ int master_commit(struct master *master, struct error *err);
 /* Into the summary: what earlier runs have committed. */
 int master_count_committed(struct master *master, struct error *err);
 /* A line of the log of executed stages. */
-void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node);
+void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node,
+                double finished);
 /* An error where another run has taken the directory over; looks at most once a second, and when rows wait. */
 int master_check_store(struct master *master, struct error *err);
 

@@ -15,10 +15,9 @@ KILLS, SEED = 5, int(time.time())
 
 def random_victims(rng, process):
     kinds = harness.kinds_below(process)
-    kind = rng.choice(['worker', 'worker', 'agent', 'launcher', 'mpirun', 'all'])
-    if kind == 'all':
-        return kind, [p for pids in kinds.values() for p in pids]
-    return kind, [rng.choice(kinds[kind])] if kinds[kind] else []
+    kinds['all'] = [p for pids in kinds.values() for p in pids]
+    kind = rng.choice([k for k in ('worker', 'worker', 'agent', 'launcher', 'mpirun', 'all') if kinds[k]])
+    return kind, kinds[kind] if kind == 'all' else [rng.choice(kinds[kind])]
 
 
 def wait_for_stages(process, dir, count):
