@@ -24,18 +24,6 @@
 #define KILLS_INTERVAL 1.0
 #define EXIT_GRACE 5.0 /* seconds that a worker has to leave when it is told to */
 
-/* How many devices the host has: 0 with *err where they are not there. */
-static uint32_t count_devices(const struct agent_devices *wanted, uint32_t threads, struct error *err)
-{
-    if (!wanted->gpus) {
-        uint32_t devices = wanted->count ? wanted->count : host_cpus() / threads;
-        return devices ? devices : 1;
-    }
-    if (wanted->count <= wanted->gpus->count) return wanted->count ? wanted->count : wanted->gpus->count;
-    error_set(err, "resources.devices is %u, but this node was given %u GPUs", wanted->count, wanted->gpus->count);
-    return 0;
-}
-
 struct agent *agent_create(struct launcher *launcher, struct transport *transport, const struct agent_devices *wanted,
                            struct error *err)
 {
@@ -44,7 +32,8 @@ struct agent *agent_create(struct launcher *launcher, struct transport *transpor
         error_set(err, "out of memory");
         return NULL;
     }
-    uint32_t threads = wanted->threads ? wanted->threads : 1, devices = count_devices(wanted, threads, err);
+    uint32_t threads = wanted->threads ? wanted->threads : 1,
+             devices = host_devices(wanted->gpus, wanted->count, threads);
     uint64_t rank = (uint64_t)transport->local_rank, ranks = (uint64_t)transport->local_size;
     agent->launcher = launcher;
     agent->transport = transport;
@@ -54,6 +43,8 @@ struct agent *agent_create(struct launcher *launcher, struct transport *transpor
     agent->gpus = wanted->gpus;
     agent->dir = wanted->dir;
     agent->device_bytes = wanted->device_bytes;
+    if (devices == 0)
+        error_set(err, "resources.devices is %u, but this node was given %u GPUs", wanted->count, wanted->gpus->count);
     if (devices == 0 || (wanted->gpus && gpus_claim(wanted->gpus, agent->host_first, agent->devices, wanted->wait,
                                                     wanted->dir, err) != 0)) {
         agent_destroy(agent);

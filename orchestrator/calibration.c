@@ -51,7 +51,7 @@ void calibration_free(struct calibration *c)
 
 static size_t cell_index(const struct calibration *c, const struct plan_stage *stage)
 {
-    return stage->model * c->classes + (stage->kind == STAGE_PRETRAIN ? 0 : 1 + stage->method);
+    return stage->model * c->classes + plan_class(stage);
 }
 
 struct calibration_cell *calibration_cell(struct calibration *c, const struct plan_stage *stage)

@@ -117,14 +117,13 @@ static int open_host(struct bench *bench, struct error *err)
                        &bench->probe, err))
         return -1;
     bool gpus = host_has_gpus(&bench->probe);
-    host->devices = resources ? resources->devices : (uint32_t)bench->options->devices;
+    uint32_t wanted = resources ? resources->devices : (uint32_t)bench->options->devices;
     if (gpus && gpus_find(&bench->gpus, err)) return -1;
     if (gpus) host->gpus = &bench->gpus;
-    uint32_t there = gpus ? bench->gpus.count : host_cpus() / host->threads;
-    if (gpus && host->devices > there)
-        return error_set(err, "%" PRIu32 " devices are asked for, this host gives %" PRIu32 " GPUs", host->devices,
-                         there);
-    if (!host->devices) host->devices = there ? there : 1;
+    host->devices = host_devices(host->gpus, wanted, host->threads);
+    if (!host->devices)
+        return error_set(err, "%" PRIu32 " devices are asked for, this host gives %" PRIu32 " GPUs", wanted,
+                         bench->gpus.count);
     if (gpus && gpus_claim(&bench->gpus, 0, host->devices, 0, "tunelaw bench", err)) return -1;
     struct probe first; /* of the claimed */
     if (bench->sweep &&
@@ -194,9 +193,9 @@ static int measure_sweep(struct bench *bench, struct error *err)
     return simulate_here(bench, &bench->seconds, err);
 }
 
-static const char *cell_name(const struct bench *bench, const struct trial_cell *cell)
+static const char *model_name(const struct bench *bench, const struct trial_cell *cell)
 {
-    return cell->method == PLAN_NONE ? "pretraining" : method_name(bench->sweep->methods[cell->method].config.kind);
+    return bench->sweep->models[bench->plan->stages[cell->measured].model].name;
 }
 
 static double total_device_seconds(const struct bench *bench)
@@ -219,16 +218,15 @@ static double cell_flops_per_second(const struct bench *bench, const struct tria
 
 static void print_products(const struct bench *bench)
 {
-    char alone[QUANTITY_TEXT], together[QUANTITY_TEXT];
+    char alone[QUANTITY_TEXT], together[QUANTITY_TEXT], gpu[HOST_GPU_TEXT];
     const struct probe *probe = &bench->probe;
     printf("%s: %" PRIu32 " device%s of backend %s (%s)", bench->processor, bench->host.devices,
            bench->host.devices == 1 ? "" : "s", probe->backend, probe->library);
     if (!bench->host.gpus)
         printf(", %" PRIu32 " thread%s each", bench->host.threads, bench->host.threads == 1 ? "" : "s");
     printf(", %.1f GiB of memory\n", (double)host_memory() / 0x1p30);
-    for (uint32_t i = 0; i < probe->gpus && i < PROBE_DEVICES; i++)
-        printf("  GPU %" PRIu32 ": %s, %.1f GiB, %s, driver %s\n", i, probe->gpu[i].name,
-               (double)probe->gpu[i].memory / 0x1p30, probe->gpu[i].uuid, probe->driver);
+    for (uint32_t i = 0; i < probe->gpus; i++)
+        printf("  GPU %" PRIu32 ": %s\n", i, host_gpu_text(probe, i, gpu));
     printf("\nproducts of matrices, FLOP/s of a device:\n");
     printf("  %-9s %-12s %10s %16s\n", "precision", "size", "alone", "all at once");
     for (int i = 0; i < bench->product_count; i++) {
@@ -253,8 +251,8 @@ static void print_sweep(const struct bench *bench)
         const struct trial_cell *cell = &bench->trials.cells[i];
         const struct trial *t = &cell->trial;
         bool trains = t->step_seconds > 0.0;
-        printf("  %-12s %-11s %6zu %9s %9s %10s %10s %10s\n", bench->sweep->models[cell->model].name,
-               cell_name(bench, cell), cell->stages,
+        printf("  %-12s %-11s %6zu %9s %9s %10s %10s %10s\n", model_name(bench, cell),
+               plan_trials_name(bench->plan, cell), cell->stages,
                trains ? quantity_number(t->step_tokens / t->step_seconds, a) : "-",
                trains ? quantity_number(cell_flops_per_second(bench, cell), b) : "-",
                quantity_bytes((double)bench->plan->stages[cell->measured].bytes, c),
@@ -276,10 +274,10 @@ static json_t *cells_json(const struct bench *bench)
         double tokens = t->step_seconds > 0.0 ? t->step_tokens / t->step_seconds : 0.0;
         double evaluated = t->evaluation_seconds > 0.0 ? t->evaluation_tokens / t->evaluation_seconds : 0.0;
         json_t *object = json_pack(
-            "{s:s, s:s, s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:f}", "model",
-            bench->sweep->models[cell->model].name, "method", cell_name(bench, cell), "stages",
-            (json_int_t)cell->stages, "degree", (json_int_t)stage->degree, "stage", stage->identity.hex, "step_seconds",
-            t->step_seconds, "tokens_per_second", tokens, "evaluation_tokens_per_second", evaluated, "flops_per_second",
+            "{s:s, s:s, s:I, s:I, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:f}", "model", model_name(bench, cell), "method",
+            plan_trials_name(bench->plan, cell), "stages", (json_int_t)cell->stages, "degree",
+            (json_int_t)stage->degree, "stage", stage->identity.hex, "step_seconds", t->step_seconds,
+            "tokens_per_second", tokens, "evaluation_tokens_per_second", evaluated, "flops_per_second",
             cell_flops_per_second(bench, cell), "predicted_bytes", (json_int_t)(stage->bytes * stage->degree),
             "predicted_device_seconds", cell->predicted_device_seconds, "device_seconds", cell->device_seconds);
         if (!bench->host.gpus) json_object_set_new(object, "peak_bytes", json_integer((json_int_t)t->peak_bytes));
@@ -292,7 +290,7 @@ static int print_json(const struct bench *bench, struct error *err)
 {
     const struct probe *probe = &bench->probe;
     json_t *products = json_array(), *gpus = json_array();
-    for (uint32_t i = 0; i < probe->gpus && i < PROBE_DEVICES; i++)
+    for (uint32_t i = 0; i < probe->gpus; i++)
         json_array_append_new(gpus, json_pack("{s:s, s:s, s:I}", "name", probe->gpu[i].name, "uuid", probe->gpu[i].uuid,
                                               "memory_bytes", (json_int_t)probe->gpu[i].memory));
     for (int i = 0; i < bench->product_count; i++) {

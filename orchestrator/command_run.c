@@ -226,10 +226,10 @@ static int absolute_paths(struct sweep *sweep, struct error *err)
 
 static void log_devices(const struct probe *probe)
 {
+    char text[HOST_GPU_TEXT];
     LOG("backend %s, %s", probe->backend, probe->library);
-    for (uint32_t i = 0; i < probe->gpus && i < PROBE_DEVICES; i++)
-        LOG("GPU %u that this process sees: %s, %.1f GiB, %s, driver %s", i, probe->gpu[i].name,
-            (double)probe->gpu[i].memory / 0x1p30, probe->gpu[i].uuid, probe->driver);
+    for (uint32_t i = 0; i < probe->gpus; i++)
+        LOG("GPU %u that this process sees: %s", i, host_gpu_text(probe, i, text));
 }
 
 /* Rank 0: read, plan, open the store. Nothing is written before the sweep file has been found good. */

@@ -66,7 +66,8 @@ uint64_t host_memory_kills(void)
     return kills;
 }
 
-uint32_t host_cpus(void)
+/* CPUs of this host that are ours: in a Slurm job those of the job, even where nothing keeps us from the others. */
+static uint32_t host_cpus(void)
 {
     const char *text = getenv("SLURM_CPUS_ON_NODE");
     long job = text ? strtol(text, NULL, 10) : 0;
@@ -93,24 +94,35 @@ bool host_has_gpus(const struct probe *probe)
     return strcmp(probe->backend, "cuda") == 0;
 }
 
-static void fill_gpus(struct sweep_resources *resources, const struct probe *probe)
+uint32_t host_devices(const struct gpus *gpus, uint32_t wanted, uint32_t threads)
 {
-    if (resources->operation_seconds <= 0.0) resources->operation_seconds = SWEEP_GPU_OPERATION_SECONDS;
-    if (resources->device_bytes) return;
-    for (uint32_t i = 0; i < probe->gpus && i < PROBE_DEVICES; i++)
-        if (!resources->device_bytes || probe->gpu[i].memory < resources->device_bytes)
-            resources->device_bytes = probe->gpu[i].memory;
+    if (gpus) return wanted > gpus->count ? 0 : wanted ? wanted : gpus->count;
+    uint32_t devices = wanted ? wanted : host_cpus() / threads;
+    return devices ? devices : 1;
+}
+
+const char *host_gpu_text(const struct probe *probe, uint32_t index, char out[HOST_GPU_TEXT])
+{
+    const struct probe_gpu *gpu = &probe->gpu[index];
+    snprintf(out, HOST_GPU_TEXT, "%s, %.1f GiB, %s, driver %s", gpu->name, (double)gpu->memory / 0x1p30, gpu->uuid,
+             probe->driver);
+    return out;
+}
+
+static uint64_t smallest_gpu(const struct probe *probe)
+{
+    uint64_t least = probe->gpus ? probe->gpu[0].memory : 0;
+    for (uint32_t i = 1; i < probe->gpus; i++)
+        if (probe->gpu[i].memory < least) least = probe->gpu[i].memory;
+    return least;
 }
 
 void host_fill_resources(struct sweep *sweep, const struct probe *probe)
 {
     struct sweep_resources *resources = &sweep->resources;
     sweep_set_backend(sweep, probe->backend);
-    if (host_has_gpus(probe)) {
-        fill_gpus(resources, probe);
-        return;
-    }
     if (resources->device_bytes) return;
-    uint32_t devices = resources->devices ? resources->devices : host_cpus() / resources->threads;
-    resources->device_bytes = host_memory() / (devices ? devices : 1);
+    resources->device_bytes = host_has_gpus(probe)
+                                  ? smallest_gpu(probe)
+                                  : host_memory() / host_devices(NULL, resources->devices, resources->threads);
 }

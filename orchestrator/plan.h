@@ -69,6 +69,12 @@ struct plan {
 struct plan *plan_create(const struct sweep *sweep, double rate, struct error *err);
 void plan_destroy(struct plan *plan);
 
+/* The kind of training of a stage, of 1 + method_count of a sweep: 0 pretraining, then finetuning by its methods. */
+static inline size_t plan_class(const struct plan_stage *stage)
+{
+    return stage->kind == STAGE_PRETRAIN ? 0 : 1 + stage->method;
+}
+
 /* The pretraining that a stage builds on, itself or an ancestor; PLAN_NONE: a folder's weights. */
 uint32_t plan_base(const struct plan *plan, uint32_t index);
 

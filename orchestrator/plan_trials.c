@@ -8,15 +8,20 @@
 #include "orchestrator/plan_parts.h"
 #include "workers/cost.h"
 
-static uint32_t method_of(const struct plan_stage *stage)
+static size_t cell_count(const struct plan *plan)
 {
-    return stage->kind == STAGE_PRETRAIN ? PLAN_NONE : stage->method;
+    return plan->sweep->model_count * (1 + plan->sweep->method_count);
 }
 
 static size_t cell_index(const struct plan *plan, const struct plan_stage *stage)
 {
-    uint32_t method = method_of(stage);
-    return stage->model * (1 + plan->sweep->method_count) + (method == PLAN_NONE ? 0 : 1 + method);
+    return stage->model * (1 + plan->sweep->method_count) + plan_class(stage);
+}
+
+const char *plan_trials_name(const struct plan *plan, const struct trial_cell *cell)
+{
+    const struct plan_stage *stage = &plan->stages[cell->measured];
+    return stage->kind == STAGE_PRETRAIN ? "pretraining" : method_name(plan->sweep->methods[stage->method].config.kind);
 }
 
 /* FLOPs of a training step; of a stage without steps 0. */
@@ -54,7 +59,7 @@ static void sum_cells(const struct plan *plan, struct sums *sums)
 
 int plan_trials_find(const struct plan *plan, struct plan_trials *trials, struct error *err)
 {
-    size_t most = plan->sweep->model_count * (1 + plan->sweep->method_count);
+    size_t most = cell_count(plan);
     struct sums *sums = calloc(most + 1, sizeof *sums);
     *trials = (struct plan_trials){calloc(most + 1, sizeof *trials->cells), 0};
     if (!sums || !trials->cells) {
@@ -65,12 +70,8 @@ int plan_trials_find(const struct plan *plan, struct plan_trials *trials, struct
     sum_cells(plan, sums);
     for (size_t i = 0; i < most; i++) {
         if (!sums[i].stages) continue;
-        const struct plan_stage *stage = &plan->stages[sums[i].nearest];
-        trials->cells[trials->count++] = (struct trial_cell){.model = stage->model,
-                                                             .method = method_of(stage),
-                                                             .stages = sums[i].stages,
-                                                             .measured = sums[i].nearest,
-                                                             .predicted_device_seconds = sums[i].predicted};
+        trials->cells[trials->count++] = (struct trial_cell){
+            .stages = sums[i].stages, .measured = sums[i].nearest, .predicted_device_seconds = sums[i].predicted};
     }
     free(sums);
     return 0;
@@ -86,7 +87,6 @@ int plan_trials_measure(const struct plan *plan, struct trial_cell *cell, const 
                         double seconds, struct error *err)
 {
     const struct plan_stage *planned = &plan->stages[cell->measured];
-    const struct model_config *model = &plan->sweep->models[cell->model];
     struct stage stage;
     plan_stage_describe(plan, cell->measured, "/", 1, &stage); /* nothing is written there */
     struct trial_request request = {
@@ -96,9 +96,7 @@ int plan_trials_measure(const struct plan *plan, struct trial_cell *cell, const 
     int result =
         trials_measure(host, host->devices / planned->degree, planned->degree, &request, text, &cell->trial, err);
     free(text);
-    return result ? error_prefix(err, "model \"%s\", %s", model->name,
-                                 cell->method == PLAN_NONE ? "pretraining" : method_name(stage.method.kind))
-                  : 0;
+    return result ? error_prefix(err, "model \"%s\", %s", stage.model.name, plan_trials_name(plan, cell)) : 0;
 }
 
 /* Device seconds a FLOP of training: of the steps that were timed, since gradual unfreezing begins with cheap ones. */
@@ -142,29 +140,25 @@ static double read_flops(const struct plan *plan, size_t index)
 
 int plan_trials_apply(struct plan *plan, struct plan_trials *trials, struct error *err)
 {
-    size_t most = plan->sweep->model_count * (1 + plan->sweep->method_count);
-    double *pace = calloc(2 * (most + 1), sizeof *pace); /* of training, of evaluation */
-    struct trial_cell **cells = calloc(most + 1, sizeof *cells);
-    int result = pace && cells ? 0 : error_set(err, "out of memory");
-    for (size_t i = 0; i < trials->count && !result; i++) {
+    struct trial_cell **cells = calloc(cell_count(plan) + 1, sizeof *cells);
+    if (!cells) return error_set(err, "out of memory");
+    for (size_t i = 0; i < trials->count; i++) {
         struct trial_cell *cell = &trials->cells[i];
-        size_t index = cell_index(plan, &plan->stages[cell->measured]);
         struct stage stage;
         plan_stage_describe(plan, cell->measured, "/", 1, &stage); /* nothing is written there */
-        cells[index] = cell;
+        cells[cell_index(plan, &plan->stages[cell->measured])] = cell;
         cell->device_seconds = 0;
-        pace[2 * index] = training_pace(plan, cell, &stage);
-        pace[2 * index + 1] = evaluation_pace(cell, &stage);
+        cell->training_pace = training_pace(plan, cell, &stage);
+        cell->evaluation_pace = evaluation_pace(cell, &stage);
     }
-    for (size_t i = 0; i < plan->stage_count && !result; i++) {
+    for (size_t i = 0; i < plan->stage_count; i++) {
         struct plan_stage *stage = &plan->stages[i];
-        size_t index = cell_index(plan, stage);
+        struct trial_cell *cell = cells[cell_index(plan, stage)];
         double seconds =
-            (stage->flops + stage->recompute_flops) * pace[2 * index] + read_flops(plan, i) * pace[2 * index + 1];
-        cells[index]->device_seconds += seconds;
+            (stage->flops + stage->recompute_flops) * cell->training_pace + read_flops(plan, i) * cell->evaluation_pace;
+        cell->device_seconds += seconds;
         stage->seconds = seconds / stage->degree;
     }
-    free(pace);
     free(cells);
-    return result ? -1 : plan_finish(plan, err);
+    return plan_finish(plan, err);
 }

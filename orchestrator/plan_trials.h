@@ -12,18 +12,20 @@
 #include "orchestrator/trials.h"
 
 struct trial_cell {
-    uint32_t model;
-    uint32_t method; /* of the sweep; PLAN_NONE: pretraining */
     size_t stages;
-    uint32_t measured; /* index of the stage that is tried: of all with the commonest cost a step */
+    uint32_t measured; /* index of the stage that is tried: a step of it costs what the mean one costs */
     double predicted_device_seconds, device_seconds; /* of its stages: as planned; as measured */
     struct trial trial;
+    double training_pace, evaluation_pace; /* device seconds a FLOP */
 };
 
 struct plan_trials {
     struct trial_cell *cells; /* by model, pretraining first */
     size_t count;
 };
+
+/* "pretraining", or the method. */
+const char *plan_trials_name(const struct plan *plan, const struct trial_cell *cell);
 
 /* The cells of a plan, not measured yet. */
 int plan_trials_find(const struct plan *plan, struct plan_trials *trials, struct error *err);

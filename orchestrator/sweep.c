@@ -57,6 +57,14 @@ static void read_pack(const struct config_group *group, struct sweep_resources *
                     resources->threads);
 }
 
+/* What goes with the backend, and a guess of it where the sweep file does not say. */
+static void follow_backend(struct sweep_resources *resources)
+{
+    bool gpus = strcmp(resources->backend, "cuda") == 0;
+    resources->process_bytes = gpus ? SHARE_PROCESS_BYTES : 0;
+    if (gpus && resources->operation_seconds <= 0.0) resources->operation_seconds = SWEEP_GPU_OPERATION_SECONDS;
+}
+
 static const char *const backends[] = {"auto", "cpu", "cuda", "reference"}; /* SWEEP_BACKENDS */
 
 bool sweep_backend_known(const char *name)
@@ -69,7 +77,7 @@ bool sweep_backend_known(const char *name)
 void sweep_set_backend(struct sweep *sweep, const char *name)
 {
     snprintf(sweep->resources.backend, sizeof sweep->resources.backend, "%s", name);
-    sweep->resources.process_bytes = strcmp(name, "cuda") == 0 ? SHARE_PROCESS_BYTES : 0;
+    follow_backend(&sweep->resources);
 }
 
 /* Who shares a device is chosen by its memory, which must be known. */
@@ -77,9 +85,7 @@ static void read_sharing(const struct config_group *group, struct sweep_resource
 {
     resources->stages_per_device = (uint32_t)config_take_uint_or(group, "stages_per_device", 1, SHARE_MOST, 1);
     resources->operation_seconds = 1e-6 * config_take_double_or(group, "operation_microseconds", 0.0, 1e6, 0.0);
-    if (resources->operation_seconds <= 0.0 && strcmp(resources->backend, "cuda") == 0)
-        resources->operation_seconds = SWEEP_GPU_OPERATION_SECONDS;
-    resources->process_bytes = strcmp(resources->backend, "cuda") == 0 ? SHARE_PROCESS_BYTES : 0;
+    follow_backend(resources);
     if (resources->stages_per_device > 1 && !resources->device_bytes)
         config_fail(group, "stages_per_device", "stages that share a device need device_bytes, its memory");
 }

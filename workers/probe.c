@@ -90,9 +90,9 @@ static int list_gpus(struct probe *probe, struct error *err)
     struct kernels_device devices[PROBE_DEVICES] = {{.name = ""}};
     int count = kernels_devices(devices, PROBE_DEVICES, err);
     if (count < 0) return -1;
-    probe->gpus = (uint32_t)count;
+    probe->gpus = count < PROBE_DEVICES ? (uint32_t)count : PROBE_DEVICES;
     memcpy(probe->driver, devices[0].driver, sizeof probe->driver);
-    for (int i = 0; i < count && i < PROBE_DEVICES; i++) {
+    for (uint32_t i = 0; i < probe->gpus; i++) {
         struct probe_gpu *gpu = &probe->gpu[i];
         snprintf(gpu->name, sizeof gpu->name, "%.*s", (int)sizeof gpu->name - 1, devices[i].name);
         memcpy(gpu->uuid, devices[i].uuid, sizeof gpu->uuid);

@@ -22,7 +22,7 @@ struct probe {
     char library[STORE_NAME];    /* kernels_library */
     bool joins;                  /* rows of several points may go through one product: packs are worth something */
     double rate;                 /* FLOP/s of training, as probe_rate gives; 0: not asked for */
-    uint32_t gpus;               /* that the process sees; the first PROBE_DEVICES of them below */
+    uint32_t gpus;               /* that the process sees, up to PROBE_DEVICES */
     char driver[32];
     struct probe_gpu {
         char name[64], uuid[48];
