@@ -203,6 +203,11 @@ int store_read(const struct store *store, size_t index, struct store_result *res
                struct store_curve *curve, struct error *err);
 int store_read_state(const struct store *store, size_t index, struct store_state *state, struct error *err);
 
+/* attempts[i]: of row i, for all rows in one pass; STORE_ATTEMPTS_UNKNOWN where its state has a message or is damaged
+ * and must be read by itself. */
+#define STORE_ATTEMPTS_UNKNOWN UINT32_MAX
+int store_attempts(const struct store *store, uint32_t *attempts, struct error *err);
+
 /* committed[i] = 1 where row i is committed, 0 where not, for all rows in one pass over the markers alone (no
  * checksums). */
 int store_committed(const struct store *store, unsigned char *committed, struct error *err);
@@ -210,13 +215,14 @@ int store_committed(const struct store *store, unsigned char *committed, struct 
 /* Whether DIR/results.h5 is not the file any more that this store has opened: a run that was taken for dead must end.
  */
 bool store_is_replaced(const struct store *store);
+int store_check_replaced(const struct store *store, struct error *err); /* -1 with *err where it is so */
 
 /* What tells the generation in DIR from every other: the checksum of its first block, which is written once. 0 where it
  * cannot be read. */
 uint64_t store_stamp(const char *dir);
 
 /* Commit a group of rows under one pair of fdatasync. A row that is already committed is an error. On success every row
- * is durable. */
+ * is durable. Another thread may call store_set_state meanwhile, and read. */
 int store_commit(struct store *store, const struct store_row *rows, size_t count, struct error *err);
 
 /* Write the next generation of DIR/results.h5, in which finished rows have other metrics of generated texts: those of

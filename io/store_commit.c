@@ -8,30 +8,51 @@
 #include "io/file.h"
 #include "io/store_internal.h"
 
-static int compare_indices(const void *a, const void *b)
+/* Rows under one write, where they lie side by side. */
+enum { RUN = 64 };
+
+static int compare_rows(const void *a, const void *b)
 {
-    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    size_t x = (*(const struct store_row *const *)a)->index, y = (*(const struct store_row *const *)b)->index;
     return (x > y) - (x < y);
 }
 
-static int group_distinct(const struct store_row *rows, size_t count, struct error *err)
+/* The rows in the order of the file, each once; the caller frees. */
+static const struct store_row **group_sort(const struct store_row *rows, size_t count, struct error *err)
 {
-    size_t *indices = calloc(count, sizeof *indices);
-    if (!indices) return error_set(err, "out of memory");
+    const struct store_row **sorted = calloc(count, sizeof *sorted);
+    if (!sorted) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
     for (size_t i = 0; i < count; i++)
-        indices[i] = rows[i].index;
-    qsort(indices, count, sizeof *indices, compare_indices);
-    int result = 0;
-    for (size_t i = 1; i < count && result == 0; i++)
-        if (indices[i] == indices[i - 1]) result = error_set(err, "row %zu is twice in one commit", indices[i]);
-    free(indices);
-    return result;
+        sorted[i] = &rows[i];
+    qsort(sorted, count, sizeof *sorted, compare_rows);
+    for (size_t i = 1; i < count; i++)
+        if (sorted[i]->index == sorted[i - 1]->index) {
+            error_set(err, "row %zu is twice in one commit", sorted[i]->index);
+            free(sorted);
+            return NULL;
+        }
+    return sorted;
+}
+
+/* The file is ours alone: what its markers say is read once. */
+static int markers_known(struct store *store, struct error *err)
+{
+    if (store->marked) return 0;
+    unsigned char *marked = malloc(store->count + 1);
+    if (!marked) return error_set(err, "out of memory");
+    if (store_markers(store, marked, err) != 0) {
+        free(marked);
+        return -1;
+    }
+    store->marked = marked;
+    return 0;
 }
 
 static int row_allowed(const struct store *store, const struct store_row *row, struct error *err)
 {
-    static const struct store_marker empty;
-    struct store_marker marker;
     if (row->index >= store->count)
         return error_set(err, "%s: there is no row %zu; rows are 0..%zu", store->path, row->index, store->count - 1);
     if (memcmp(row->result.identity, store->points[row->index].identity, DIGEST_HEX) != 0)
@@ -43,10 +64,7 @@ static int row_allowed(const struct store *store, const struct store_row *row, s
     if (row->curve.count > STORE_CURVE)
         return error_set(err, "%s: row %zu: a curve of %llu entries; at most %d fit", store->path, row->index,
                          (unsigned long long)row->curve.count, STORE_CURVE);
-    uint64_t at = store_offset(store, STORE_RESULTS, row->index) + STORE_MARKER_OFFSET;
-    if (file_read_at(store->fd, &marker, sizeof marker, at) != 0)
-        return error_set_errno(err, "%s: cannot read the marker of row %zu", store->path, row->index);
-    if (memcmp(&marker, &empty, sizeof marker) != 0)
+    if (store->marked[row->index])
         return error_set(err, "%s: row %zu (%.*s) is already committed", store->path, row->index, DIGEST_HEX,
                          row->result.identity);
     return 0;
@@ -62,22 +80,57 @@ static void curve_pack(const struct store_row *row, unsigned char *slot)
     store_pack_checked(STORE_CURVES, &curve, slot);
 }
 
-/* Everything but the marker, whose checksum is returned. */
-static int payload_write(const struct store *store, const struct store_row *row, struct store_marker *marker)
+static void execution_pack(const struct store *store, const struct store_row *row, unsigned char *slot)
 {
-    unsigned char slot[STORE_SLOT];
     struct store_execution execution = row->execution;
     execution.epoch = store->epoch;
     store_pack_checked(STORE_EXECUTIONS, &execution, slot);
-    if (store->calls.write_at(store->fd, slot, STORE_EXECUTION_SLOT,
-                              store_offset(store, STORE_EXECUTIONS, row->index)) != 0)
-        return -1;
-    curve_pack(row, slot);
-    if (store->calls.write_at(store->fd, slot, STORE_SLOT, store_offset(store, STORE_CURVES, row->index)) != 0)
-        return -1;
-    frozen_layout_pack(store_specs[STORE_RESULTS].layout, &row->result, slot);
-    *marker = (struct store_marker){.committed = 1, .checksum = checksum_of(slot, STORE_MARKER_OFFSET)};
-    return store->calls.write_at(store->fd, slot, STORE_MARKER_OFFSET, store_offset(store, STORE_RESULTS, row->index));
+}
+
+static int slots_write(const struct store *store, enum store_dataset dataset, size_t index, const unsigned char *slots,
+                       size_t size)
+{
+    return store->calls.write_at(store->fd, slots, size, store_offset(store, dataset, index));
+}
+
+/* Everything of rows side by side but their markers, which are zero and whose checksums go to markers[count]. slots:
+ * room for them. */
+static int payload_write(const struct store *store, const struct store_row *const *rows, size_t count,
+                         unsigned char *slots, struct store_marker *markers)
+{
+    size_t first = rows[0]->index;
+    for (size_t i = 0; i < count; i++)
+        execution_pack(store, rows[i], slots + i * STORE_EXECUTION_SLOT);
+    if (slots_write(store, STORE_EXECUTIONS, first, slots, count * STORE_EXECUTION_SLOT) != 0) return -1;
+    for (size_t i = 0; i < count; i++)
+        curve_pack(rows[i], slots + i * STORE_SLOT);
+    if (slots_write(store, STORE_CURVES, first, slots, count * STORE_SLOT) != 0) return -1;
+    for (size_t i = 0; i < count; i++) {
+        unsigned char *slot = slots + i * STORE_SLOT;
+        frozen_layout_pack(store_specs[STORE_RESULTS].layout, &rows[i]->result, slot);
+        markers[i] = (struct store_marker){.committed = 1, .checksum = checksum_of(slot, STORE_MARKER_OFFSET)};
+    }
+    return slots_write(store, STORE_RESULTS, first, slots, (count - 1) * STORE_SLOT + STORE_MARKER_OFFSET);
+}
+
+/* How many of the rows lie side by side from the first on. */
+static size_t run_of(const struct store_row *const *rows, size_t count)
+{
+    size_t run = 1;
+    while (run < count && run < RUN && rows[run]->index == rows[0]->index + run)
+        run++;
+    return run;
+}
+
+static int payloads_write(const struct store *store, const struct store_row *const *rows, size_t count,
+                          unsigned char *slots, struct store_marker *markers)
+{
+    int result = 0;
+    for (size_t i = 0, run; i < count && result == 0; i += run) {
+        run = run_of(rows + i, count - i);
+        result = payload_write(store, rows + i, run, slots, markers + i);
+    }
+    return result;
 }
 
 static int marker_write(const struct store *store, size_t index, const struct store_marker *marker)
@@ -94,26 +147,40 @@ static int commit_sync(struct store *store)
     return result;
 }
 
+static int sorted_commit(struct store *store, const struct store_row *const *rows, size_t count, struct error *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (row_allowed(store, rows[i], err) != 0) return -1;
+    struct store_marker *markers = calloc(count, sizeof *markers);
+    unsigned char *slots = malloc((count < RUN ? count : RUN) * STORE_SLOT);
+    int result = -1;
+    if (!markers || !slots) {
+        error_set(err, "out of memory");
+    } else {
+        result = payloads_write(store, rows, count, slots, markers);
+        if (result == 0) result = commit_sync(store);
+        for (size_t i = 0; i < count && result == 0; i++) {
+            store->marked[rows[i]->index] = 1;
+            result = marker_write(store, rows[i]->index, &markers[i]);
+        }
+        if (result == 0) result = commit_sync(store);
+        if (result != 0) error_set_errno(err, "%s: cannot commit %zu rows", store->path, count);
+    }
+    free(slots);
+    free(markers);
+    return result;
+}
+
 int store_commit(struct store *store, const struct store_row *rows, size_t count, struct error *err)
 {
     if (!store->writable) return error_set(err, "%s: opened for reading only", store->path);
     if (store->sync_failed)
         return error_set(err, "%s: an earlier sync to the disk failed; nothing more is committed here", store->path);
     if (count == 0) return 0;
-    if (group_distinct(rows, count, err) != 0) return -1;
-    for (size_t i = 0; i < count; i++)
-        if (row_allowed(store, &rows[i], err) != 0) return -1;
-    struct store_marker *markers = calloc(count, sizeof *markers);
-    if (!markers) return error_set(err, "out of memory");
-    int result = 0;
-    for (size_t i = 0; i < count && result == 0; i++)
-        result = payload_write(store, &rows[i], &markers[i]);
-    if (result == 0) result = commit_sync(store);
-    for (size_t i = 0; i < count && result == 0; i++)
-        result = marker_write(store, rows[i].index, &markers[i]);
-    if (result == 0) result = commit_sync(store);
-    if (result != 0) error_set_errno(err, "%s: cannot commit %zu rows", store->path, count);
-    free(markers);
+    if (markers_known(store, err) != 0) return -1;
+    const struct store_row **sorted = group_sort(rows, count, err);
+    int result = sorted ? sorted_commit(store, sorted, count, err) : -1;
+    free(sorted);
     return result;
 }
 

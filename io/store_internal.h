@@ -38,6 +38,8 @@ struct store_marker {
 };
 #define STORE_MARKER_OFFSET (STORE_SLOT - sizeof(struct store_marker))
 
+#define STORE_MARKER_ODD 2 /* neither empty nor one that a commit writes */
+
 /* Rows of the other datasets end with the checksum of what lies before it. */
 #define STORE_EXECUTION_SLOT 512
 #define STORE_STATE_SLOT 256
@@ -57,6 +59,7 @@ struct store {
     bool sync_failed; /* what was written before may not be on the disk, and no later sync says so */
     size_t count;
     uint64_t epoch;
+    unsigned char *marked;            /* [count] by store_markers, at the first commit; NULL: not looked at */
     uint64_t offsets[STORE_DATASETS]; /* of row 0 */
     struct store_point *points;
     char *config, *config_path, *name, *dataset_digest, *shard, *made_by, *provenance, *program_version;
@@ -73,6 +76,9 @@ int store_attributes_read(struct store *store, const struct frozen_block *block,
 
 /* Where row `index` of a dataset lies in the file. */
 uint64_t store_offset(const struct store *store, enum store_dataset dataset, size_t index);
+
+/* marked[i]: 0 where the marker of row i is empty, 1 where the row is committed, else STORE_MARKER_ODD. */
+int store_markers(const struct store *store, unsigned char *marked, struct error *err);
 
 /* A row and its checksum in the last eight bytes of slot[layout->size]. */
 void store_pack_checked(enum store_dataset dataset, const void *row, unsigned char *slot);

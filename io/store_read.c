@@ -160,6 +160,7 @@ void store_close(struct store *store)
     if (store->index) store_index_destroy(*store->index);
     free(store->index);
     if (store->fd >= 0) close(store->fd);
+    free(store->marked);
     free(store->points);
     free(store->config);
     free(store->config_path);
@@ -180,6 +181,12 @@ bool store_is_replaced(const struct store *store)
     if (fstat(store->fd, &mine) != 0) return false;
     if (stat(store->path, &named) != 0) return errno == ENOENT;
     return mine.st_dev != named.st_dev || mine.st_ino != named.st_ino;
+}
+
+int store_check_replaced(const struct store *store, struct error *err)
+{
+    if (!store_is_replaced(store)) return 0;
+    return error_set(err, "%s: another run has taken this directory over; this one ends", store->path);
 }
 
 size_t store_count(const struct store *store)

@@ -1,5 +1,6 @@
 /* Reads rows of an open store: markers alone, whole rows with their checksums, states. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -139,9 +140,10 @@ static size_t skip_holes(const struct store *store, size_t index)
     return row < store->count ? row : store->count;
 }
 
-int store_committed(const struct store *store, unsigned char *committed, struct error *err)
+int store_markers(const struct store *store, unsigned char *marked, struct error *err)
 {
-    memset(committed, 0, store->count);
+    static const struct store_marker empty;
+    memset(marked, 0, store->count);
     size_t i = 0;
     bool seek = true; /* only behind an empty marker: a hole may begin there */
     while (i < store->count) {
@@ -151,9 +153,40 @@ int store_committed(const struct store *store, unsigned char *committed, struct 
         uint64_t offset = store_offset(store, STORE_RESULTS, i) + STORE_MARKER_OFFSET;
         if (file_read_at(store->fd, &marker, sizeof marker, offset) != 0)
             return error_set_errno(err, "%s: cannot read the marker of row %zu", store->path, i);
-        committed[i] = marker.committed == 1;
-        seek = !committed[i];
+        if (memcmp(&marker, &empty, sizeof marker) != 0) marked[i] = marker.committed == 1 ? 1 : STORE_MARKER_ODD;
+        seek = !marked[i];
         i++;
     }
     return 0;
+}
+
+int store_committed(const struct store *store, unsigned char *committed, struct error *err)
+{
+    if (store_markers(store, committed, err) != 0) return -1;
+    for (size_t i = 0; i < store->count; i++)
+        committed[i] = committed[i] == 1;
+    return 0;
+}
+
+int store_attempts(const struct store *store, uint32_t *attempts, struct error *err)
+{
+    static const unsigned char never[STORE_STATE_SLOT];
+    enum { BLOCK = 256 };
+    unsigned char *slots = malloc(BLOCK * STORE_STATE_SLOT);
+    if (!slots) return error_set(err, "out of memory");
+    int result = 0;
+    for (size_t first = 0; first < store->count && result == 0; first += BLOCK) {
+        size_t count = store->count - first < BLOCK ? store->count - first : BLOCK;
+        if (file_read_at(store->fd, slots, count * STORE_STATE_SLOT, store_offset(store, STORE_STATE_ROWS, first)) != 0)
+            result = error_set_errno(err, "%s: cannot read states", store->path);
+        for (size_t i = 0; i < count && result == 0; i++) {
+            const unsigned char *slot = slots + i * STORE_STATE_SLOT;
+            struct store_state state;
+            memcpy(&state, slot, sizeof state);
+            bool right = memcmp(slot, never, sizeof never) == 0 || checksum_right(slot, STORE_STATE_SLOT);
+            attempts[first + i] = right && !state.message[0] ? state.attempts : STORE_ATTEMPTS_UNKNOWN;
+        }
+    }
+    free(slots);
+    return result;
 }

@@ -24,6 +24,8 @@
 #define KILLS_INTERVAL 1.0
 #define EXIT_GRACE 5.0 /* seconds that a worker has to leave when it is told to */
 
+enum { POLLS_BEFORE = 2 }; /* what is waited for besides the workers comes first */
+
 struct agent *agent_create(struct launcher *launcher, struct transport *transport, const struct agent_devices *wanted,
                            struct error *err)
 {
@@ -128,7 +130,7 @@ static struct worker *start_worker(struct agent *agent, uint32_t first, uint32_t
         size_t capacity = agent->capacity ? 2 * agent->capacity : 8;
         struct worker *workers = realloc(agent->workers, capacity * sizeof *workers);
         if (workers) agent->workers = workers;
-        struct pollfd *polls = realloc(agent->polls, (capacity + 1) * sizeof *polls);
+        struct pollfd *polls = realloc(agent->polls, (POLLS_BEFORE + capacity) * sizeof *polls);
         if (polls) agent->polls = polls;
         if (!workers || !polls) {
             error_set(err, "out of memory");
@@ -493,18 +495,20 @@ static int watch(struct agent *agent, struct error *err)
     return 0;
 }
 
-int agent_step(struct agent *agent, double seconds, struct error *err)
+int agent_step(struct agent *agent, double seconds, int wake, struct error *err)
 {
     const struct timespec timeout = {(time_t)seconds, (long)(1e9 * (seconds - floor(seconds)))};
-    struct pollfd launcher_only;
-    struct pollfd *polls = agent->polls ? agent->polls : &launcher_only;
-    polls[0] = (struct pollfd){agent->launcher->fd, POLLIN, 0};
+    struct pollfd without_workers[POLLS_BEFORE];
+    struct pollfd *polls = agent->polls ? agent->polls : without_workers;
     size_t count = agent->count;
+    polls[0] = (struct pollfd){agent->launcher->fd, POLLIN, 0};
+    polls[1] = (struct pollfd){wake, POLLIN, 0}; /* -1 is ignored */
     for (size_t i = 0; i < count; i++)
-        polls[i + 1] = (struct pollfd){agent->workers[i].socket, POLLIN, 0}; /* -1 is ignored */
-    if (ppoll(polls, count + 1, &timeout, NULL) < 0 && errno != EINTR) return error_set_errno(err, "poll");
+        polls[POLLS_BEFORE + i] = (struct pollfd){agent->workers[i].socket, POLLIN, 0};
+    if (ppoll(polls, POLLS_BEFORE + count, &timeout, NULL) < 0 && errno != EINTR) return error_set_errno(err, "poll");
     for (size_t i = 0; i < count; i++)
-        if (polls[i + 1].revents && agent->workers[i].socket >= 0 && worker_read(agent, &agent->workers[i], err) != 0)
+        if (polls[POLLS_BEFORE + i].revents && agent->workers[i].socket >= 0 &&
+            worker_read(agent, &agent->workers[i], err) != 0)
             return -1;
     if (polls[0].revents && launcher_said(agent, err) != 0) return -1;
     return start_pending(agent, err) == 0 ? watch(agent, err) : -1;

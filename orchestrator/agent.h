@@ -35,8 +35,9 @@ void agent_destroy(struct agent *agent);
 /* A message from the master (MESSAGE_ASSIGN, MESSAGE_DRAIN, MESSAGE_STOP). */
 int agent_message(struct agent *agent, int tag, const void *payload, size_t size, struct error *err);
 
-/* Wait so many seconds at most for the launcher and the workers, and deal with what they say. */
-int agent_step(struct agent *agent, double seconds, struct error *err);
+/* Wait so many seconds at most for the launcher and the workers, and deal with what they say. The waiting also ends
+ * when `wake` can be read; -1: nothing else is waited for. */
+int agent_step(struct agent *agent, double seconds, int wake, struct error *err);
 
 /* After MESSAGE_STOP: every worker has left. */
 bool agent_stopped(const struct agent *agent);

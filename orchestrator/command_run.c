@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "io/file.h"
@@ -26,12 +27,14 @@
 
 #define EXIT_INCOMPLETE 3 /* drained: points are left, the same command goes on */
 /* Seconds between looks for messages, which cannot be waited for together with sockets; shortly after one, an answer is
- * to be expected. */
+ * to be expected, or by rank 0 the end of another short stage. */
 #define POLL_MPI 2e-3
 #define POLL_MASTER 1.5e-3 /* the same of rank 0, to whom the others speak first */
 #define POLL_TALKING 1e-4
 #define TALKING 5e-3
+#define TALKING_MASTER 25e-3
 #define POLL_ALONE 0.2
+#define POLL_SLACK 1000 /* ns by which the kernel may be late */
 
 struct arguments {
     struct command_sweep sweep;
@@ -289,16 +292,17 @@ static bool is_for_master(int tag)
     return tag == MESSAGE_HELLO || tag == MESSAGE_PROGRESS || tag == MESSAGE_OUTCOME;
 }
 
-/* Everything that has arrived; *count rises. A drain goes to the agent when the master sent it, to the master when an
- * agent did. */
+/* Everything that has arrived; *count rises by what may be answered. A drain goes to the agent when the master sent it,
+ * to the master when an agent did. */
 static int take_messages(struct transport *transport, struct run *run, struct agent *agent, size_t *count,
                          struct error *err)
 {
     int rank, tag, got;
     void *payload;
     size_t size;
-    for (; (got = transport_receive(transport, &rank, &tag, &payload, &size, err)) > 0; ++*count) {
+    while ((got = transport_receive(transport, &rank, &tag, &payload, &size, err)) > 0) {
         int result;
+        *count += tag != MESSAGE_PROGRESS;
         if (run->master && (is_for_master(tag) || (tag == MESSAGE_DRAIN && rank != 0)))
             result = master_message(run->master, rank, tag, payload, size, err);
         else
@@ -334,14 +338,17 @@ static double patience(const struct transport *transport, double talked)
 {
     if (transport_waiting(transport)) return 0;
     if (!transport->mpi) return POLL_ALONE;
-    if (clock_elapsed() - talked < TALKING) return POLL_TALKING;
-    return transport->rank == 0 ? POLL_MASTER : POLL_MPI;
+    bool master = transport->rank == 0;
+    if (clock_elapsed() - talked < (master ? TALKING_MASTER : TALKING)) return POLL_TALKING;
+    return master ? POLL_MASTER : POLL_MPI;
 }
 
 static int loop(struct transport *transport, struct run *run, struct agent *agent, struct error *err)
 {
     bool told = false, drained = false;
     double talked = 0;
+    int wake = run->master ? master_wake_fd(run->master) : -1;
+    prctl(PR_SET_TIMERSLACK, POLL_SLACK);
     while (!agent_stopped(agent)) {
         size_t messages = 0;
         if (take_messages(transport, run, agent, &messages, err) != 0 || take_losses(transport, run, err) != 0)
@@ -359,7 +366,7 @@ static int loop(struct transport *transport, struct run *run, struct agent *agen
             if (tell_all_to_stop(transport, err) != 0) return -1;
         }
         if (messages + transport_pending(transport) > 0) talked = clock_elapsed();
-        if (agent_step(agent, patience(transport, talked), err) != 0) return -1;
+        if (agent_step(agent, patience(transport, talked), wake, err) != 0) return -1;
     }
     return 0;
 }
@@ -428,6 +435,7 @@ int command_run(int argc, char **argv)
         if (run.looping &&
             transport.size > 1) { /* MPI_Finalize would wait for ranks that wait for this one: let mpirun end the job */
             launcher_stop(&launcher);
+            master_destroy(run.master); /* commits what has arrived */
             fflush(NULL);
             _exit(code);
         }

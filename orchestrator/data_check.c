@@ -1,13 +1,12 @@
 /* The digests of the data sets, computed in a thread of rank 0 while the first stages train. */
 #include "orchestrator/data_check.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "io/log.h"
+#include "orchestrator/thread.h"
 
 struct data_check {
     struct dataset *datasets[SWEEP_TASKS];
@@ -43,17 +42,6 @@ static void *check_main(void *argument)
         result = verify(check->datasets[i], check->paths[i], &check->error);
     atomic_store(&check->verdict, result == 0 ? 1 : -1);
     return NULL;
-}
-
-/* Signals are for the main thread, whose waiting they end. */
-static int start_thread(struct data_check *check)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int result = pthread_create(&check->thread, NULL, check_main, check);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return result;
 }
 
 static void check_free(struct data_check *check)
@@ -101,7 +89,7 @@ struct data_check *data_check_start(const struct sweep_task *tasks, size_t count
     int failed = 0;
     for (size_t i = 0; i < count && !failed; i++)
         failed = open_task(check, &tasks[i], err) != 0;
-    if (!failed && start_thread(check) != 0) failed = error_set(err, "cannot start a thread");
+    failed = failed || thread_start(&check->thread, check_main, check, err) != 0;
     if (!failed) return check;
     check_free(check);
     return NULL;

@@ -160,9 +160,9 @@ uint32_t losses_of(const struct losses *losses, uint32_t stage)
     return losses->flights[stage].lost;
 }
 
-void losses_begin(struct losses *losses, uint32_t stage)
+void losses_begin(struct losses *losses, uint32_t stage, bool first)
 {
-    write_start(losses->file, losses, stage, stamp_of(losses, stage));
+    write_start(losses->file, losses, stage, first ? 0 : stamp_of(losses, stage));
     losses->noted = true;
 }
 

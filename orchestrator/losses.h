@@ -8,6 +8,7 @@
 #ifndef TUNELAW_ORCHESTRATOR_LOSSES_H
 #define TUNELAW_ORCHESTRATOR_LOSSES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "orchestrator/plan.h"
@@ -22,8 +23,9 @@ void losses_close(struct losses *losses);
 /* Runs in a row that have died while this stage was in flight, without a new checkpoint of it. */
 uint32_t losses_of(const struct losses *losses, uint32_t stage);
 
-/* A stage is about to be handed out; its end is known. What has been noted is on disk after losses_sync. */
-void losses_begin(struct losses *losses, uint32_t stage);
+/* A stage is about to be handed out; its end is known. What has been noted is on disk after losses_sync. first: no
+ * attempt of it has ever begun, so that no checkpoint is looked for. */
+void losses_begin(struct losses *losses, uint32_t stage, bool first);
 void losses_end(struct losses *losses, uint32_t stage);
 int losses_sync(struct losses *losses, struct error *err);
 

@@ -40,16 +40,15 @@ struct master *master_create(const struct sweep *sweep, const struct plan *plan,
     master->nodes = calloc(ranks, sizeof *master->nodes);
     master->node_info = calloc(ranks, sizeof *master->node_info);
     master->scratch = calloc(1, sizeof *master->scratch);
-    master->attempts = malloc((plan->point_count + 1) * sizeof *master->attempts);
-    if (master->attempts) memset(master->attempts, 0xff, (plan->point_count + 1) * sizeof *master->attempts);
-    if (!master->attempts || !master->stages || !master->nodes || !master->node_info || !master->scratch) {
+    master->clean_scratch = calloc(1, sizeof *master->clean_scratch);
+    if (!master->stages || !master->nodes || !master->node_info || !master->scratch || !master->clean_scratch) {
         error_set(err, "out of memory");
         goto failed;
     }
     if (master_open_store(master, err) != 0 || !(master->losses = losses_open(options->dir, plan, err)) ||
         master_packs_open(master, err) != 0 || master_list_children(master, err) != 0 ||
         master_find_work(master, err) != 0 || master_count_committed(master, err) != 0 ||
-        master_remove_leftovers(master, err) != 0)
+        master_remove_leftovers(master, err) != 0 || master_commit_start(master, err) != 0)
         goto failed;
     if (master->schedule.count > 0) {
         master->data_check = data_check_start(sweep->tasks, sweep->task_count, err);
@@ -65,6 +64,7 @@ void master_destroy(struct master *master)
 {
     if (!master) return;
     data_check_destroy(master->data_check);
+    committer_stop(master->committer);
     store_close(master->store);
     losses_close(master->losses);
     free(master->references);
@@ -84,9 +84,9 @@ void master_destroy(struct master *master)
     for (size_t i = 0; i < master->running_count; i++)
         if (--master->running[i].seat->left == 0) free(master->running[i].seat);
     free(master->running);
-    free(master->rows);
     free(master->arrivals);
     free(master->scratch);
+    free(master->clean_scratch);
     master_packs_free(&master->packs);
     free(master);
 }
@@ -96,9 +96,8 @@ int master_step(struct master *master, struct error *err)
     if (master_check_store(master, err) != 0 || master_watch_time(master, err) != 0 ||
         master_watch_requests(master, err) != 0)
         return -1;
-    /* devices first, the disk later; then what the rows have made ready */
-    if (master_assign(master, master_seconds_left(master), err) != 0 || master_commit(master, err) != 0 ||
-        master_resolve_references(master, err) != 0 || master_assign(master, master_seconds_left(master), err) != 0)
+    if (master_take_committed(master, err) != 0 || master_resolve_references(master, err) != 0 ||
+        master_assign(master, master_seconds_left(master), err) != 0)
         return -1;
     master_show(master, false);
     return 0;
@@ -106,7 +105,7 @@ int master_step(struct master *master, struct error *err)
 
 bool master_finished(const struct master *master)
 {
-    if (master->running_count > 0 || master->row_count > 0) return false;
+    if (master->running_count > 0 || master->first_arrival < master->arrival_count) return false;
     return master->draining || (master->ready == 0 && master->nodes_present == (size_t)master->transport->size);
 }
 

@@ -49,6 +49,9 @@ int master_lost(struct master *master, int rank, struct error *err);
 /* Commit what has arrived, hand out what is ready, write status.json and the progress line when it is time. */
 int master_step(struct master *master, struct error *err);
 
+/* A descriptor that can be read when master_step has something to do though no message has come: a commit is done. */
+int master_wake_fd(const struct master *master);
+
 /* Checkpoint and stop: nothing new is handed out, running stages end as cut. */
 int master_drain(struct master *master, const char *why, struct error *err);
 

@@ -34,7 +34,7 @@ static int take(struct master *master, uint32_t index, struct master_seat *seat,
     master->ready--;
     stage->attempts++;
     stage->node = seat->at.node;
-    losses_begin(master->losses, index);
+    losses_begin(master->losses, index, point != PLAN_NONE && master->attempts[point] == 0);
     if (add_running(master, index, seat, (uint32_t)packed, err) != 0) return -1;
     seat->left++;
     return point == PLAN_NONE ? 0 : master_set_state(master, point, STORE_RUNNING, 0, true, NULL, err);

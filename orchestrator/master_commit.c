@@ -1,5 +1,5 @@
-/* Rows on their way to the disk: they wait for the next commit, which takes all that have arrived; then the log has
- * them, and what they made useless is removed. */
+/* Results on their way to the disk: from an agent's message to the committer, and back when they are durable; and the
+ * log of executed stages, which has them then. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -7,7 +7,7 @@
 #include "orchestrator/master_internal.h"
 
 #define STORE_INTERVAL 1.0 /* seconds between looks at the store's name */
-#define COMMIT_GROUP 256   /* rows under one pair of fdatasync */
+#define LINE 2048          /* of the log at most: names are shorter */
 
 int master_count_committed(struct master *master, struct error *err)
 {
@@ -24,26 +24,49 @@ int master_count_committed(struct master *master, struct error *err)
     return 0;
 }
 
-/* One line of the log of executed stages. */
-void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node,
-                double finished)
+/* A line of the log of executed stages. */
+static void line_write(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node,
+                       char line[LINE])
 {
     const struct plan_stage *stage = &master->plan->stages[index];
-    dprintf(master->log_fd,
-            "{\"stage\": \"%s\", \"kind\": \"%s\", \"attempt\": %u, \"status\": \"%s\", \"from_step\": %llu, "
-            "\"to_step\": %llu, "
-            "\"steps\": %llu, \"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.6f, "
-            "\"predicted_seconds\": %.6f, \"model\": \"%s\", \"method\": \"%s\", \"predicted_bytes\": %llu, "
-            "\"peak_bytes\": %llu, "
-            "\"packed\": %u, \"rank\": %u, \"host\": \"%s\", \"finished\": %.3f, \"eta_seconds\": %.3f}\n",
-            stage->identity.hex, stage_kind_name(stage->kind), master->stages[index].attempts,
-            store_status_name(outcome->status), (unsigned long long)outcome->resumed_step,
-            (unsigned long long)outcome->end_step, (unsigned long long)(stage->last_step - stage->first_step),
-            (unsigned long long)outcome->recomputed_steps, outcome->flops, outcome->seconds, stage->seconds,
-            master->sweep->models[stage->model].name,
-            stage->kind == STAGE_PRETRAIN ? "pretrain" : method_name(master->sweep->methods[stage->method].config.kind),
-            (unsigned long long)(stage->bytes * stage->degree), (unsigned long long)outcome->peak_bytes,
-            outcome->packed ? outcome->packed : 1, node, master->node_info[node].host, finished, master_eta(master));
+    snprintf(
+        line, LINE,
+        "{\"stage\": \"%s\", \"kind\": \"%s\", \"attempt\": %u, \"status\": \"%s\", \"from_step\": %llu, "
+        "\"to_step\": %llu, "
+        "\"steps\": %llu, \"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.6f, "
+        "\"predicted_seconds\": %.6f, \"model\": \"%s\", \"method\": \"%s\", \"predicted_bytes\": %llu, "
+        "\"peak_bytes\": %llu, "
+        "\"packed\": %u, \"rank\": %u, \"host\": \"%s\", \"finished\": %.3f, \"eta_seconds\": %.3f}\n",
+        stage->identity.hex, stage_kind_name(stage->kind), master->stages[index].attempts,
+        store_status_name(outcome->status), (unsigned long long)outcome->resumed_step,
+        (unsigned long long)outcome->end_step, (unsigned long long)(stage->last_step - stage->first_step),
+        (unsigned long long)outcome->recomputed_steps, outcome->flops, outcome->seconds, stage->seconds,
+        master->sweep->models[stage->model].name,
+        stage->kind == STAGE_PRETRAIN ? "pretrain" : method_name(master->sweep->methods[stage->method].config.kind),
+        (unsigned long long)(stage->bytes * stage->degree), (unsigned long long)outcome->peak_bytes,
+        outcome->packed ? outcome->packed : 1, node, master->node_info[node].host, clock_wall(), master_eta(master));
+}
+
+void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node)
+{
+    char line[LINE];
+    line_write(master, index, outcome, node, line);
+    dprintf(master->log_fd, "%s", line);
+}
+
+/* In the committer's thread, which shares nothing with the master but the plan. */
+static void clean(void *context, uint32_t index)
+{
+    const struct master *master = context;
+    plan_stage_describe(master->plan, index, master->options.dir, 0, master->clean_scratch);
+    master->clean_scratch->generation = master->generation;
+    stage_cleanup(master->clean_scratch);
+}
+
+int master_commit_start(struct master *master, struct error *err)
+{
+    master->committer = committer_start(master->store, master->log_fd, clean, master, err);
+    return master->committer ? 0 : -1;
 }
 
 /* A run that was taken for dead (its node was cut off, its lock was lost) sees here that another goes on in its place.
@@ -51,61 +74,62 @@ void master_log(struct master *master, uint32_t index, const struct stage_outcom
 int master_check_store(struct master *master, struct error *err)
 {
     double now = clock_elapsed();
-    if (master->row_count == 0 && now - master->store_checked < STORE_INTERVAL) return 0;
+    if (now - master->store_checked < STORE_INTERVAL) return 0;
     master->store_checked = now;
-    if (!store_is_replaced(master->store)) return 0;
-    return error_set(err, "%s: another run has taken this directory over; this one ends", master->options.dir);
+    return store_check_replaced(master->store, err);
 }
 
 int master_queue(struct master *master, uint32_t index, uint32_t node, const struct stage_outcome *outcome,
                  struct error *err)
 {
-    if (master->row_count == master->row_capacity) {
-        size_t capacity = master->row_capacity ? 2 * master->row_capacity : 16;
-        struct store_row *rows = realloc(master->rows, capacity * sizeof *rows);
-        if (rows) master->rows = rows;
+    if (master->arrival_count == master->arrival_capacity) {
+        size_t capacity = master->arrival_capacity ? 2 * master->arrival_capacity : 16;
         struct arrival *arrivals = realloc(master->arrivals, capacity * sizeof *arrivals);
-        if (arrivals) master->arrivals = arrivals;
-        if (!rows || !arrivals) return error_set(err, "out of memory");
-        master->row_capacity = capacity;
+        if (!arrivals) return error_set(err, "out of memory");
+        master->arrivals = arrivals;
+        master->arrival_capacity = capacity;
     }
-    struct store_row *row = &master->rows[master->row_count];
-    *row = outcome->row;
-    row->index = master->plan->stages[index].point;
-    row->execution.epoch = store_epoch(master->store);
-    master->arrivals[master->row_count++] = (struct arrival){index, node, clock_wall(), *outcome};
+    char line[LINE];
+    struct store_row row = outcome->row;
+    row.index = master->plan->stages[index].point;
+    row.execution.epoch = store_epoch(master->store);
+    line_write(master, index, outcome, node, line);
+    master->arrivals[master->arrival_count++] = (struct arrival){index, outcome->status};
+    return committer_add(master->committer, &row, line, index, err);
+}
+
+static int take_committed(struct master *master, const struct arrival *arrival, struct error *err)
+{
+    uint32_t point = master->plan->stages[arrival->stage].point;
+    if (master_set_state(master, point, arrival->status, 1, false, NULL, err) != 0) return -1;
+    master->committed[point] = 1;
+    if (arrival->status == STORE_DIVERGED)
+        master->summary.diverged++;
+    else
+        master->summary.done++;
+    master->summary.committed_now++;
+    return master_complete(master, arrival->stage, err);
+}
+
+int master_take_committed(struct master *master, struct error *err)
+{
+    size_t count;
+    if (master->first_arrival == master->arrival_count) return 0;
+    if (!master->committing) {
+        /* 1: the data set is what it was planned as, 0: not known yet, -1: it is not */
+        int known = master->data_check ? data_check_poll(master->data_check, err) : 1;
+        if (known <= 0) return known;
+        committer_open(master->committer);
+        master->committing = true;
+    }
+    if (committer_poll(master->committer, &count, err) != 0) return -1;
+    for (; count > 0; count--)
+        if (take_committed(master, &master->arrivals[master->first_arrival++], err) != 0) return -1;
+    if (master->first_arrival == master->arrival_count) master->first_arrival = master->arrival_count = 0;
     return 0;
 }
 
-/* Commit the rows that have arrived; then, and only then, what they made useless is removed. */
-int master_commit(struct master *master, struct error *err)
+int master_wake_fd(const struct master *master)
 {
-    /* 1: the data set is what it was planned as, 0: not known yet, -1: it is not */
-    int known = master->data_check ? data_check_poll(master->data_check, err) : 1;
-    if (known <= 0) return known;
-    for (size_t first = 0; first < master->row_count; first += COMMIT_GROUP) {
-        size_t count = master->row_count - first < COMMIT_GROUP ? master->row_count - first : COMMIT_GROUP;
-        if (store_commit(master->store, master->rows + first, count, err) != 0) return -1;
-    }
-    /* what the rows made useless may be in use by a run that has taken over in the meantime */
-    if (master->row_count > 0 && master_check_store(master, err) != 0) return -1;
-    for (size_t i = 0; i < master->row_count; i++) {
-        const struct store_row *row = &master->rows[i];
-        const struct arrival *arrival = &master->arrivals[i];
-        uint32_t index = arrival->stage;
-        if (master_set_state(master, (uint32_t)row->index, (enum store_status)row->result.status, 1, false, NULL,
-                             err) != 0)
-            return -1;
-        master->committed[row->index] = 1;
-        if (row->result.status == STORE_DIVERGED)
-            master->summary.diverged++;
-        else
-            master->summary.done++;
-        master->summary.committed_now++;
-        master_log(master, index, &arrival->outcome, arrival->node, arrival->finished);
-        stage_cleanup(master_describe(master, index));
-        if (master_complete(master, index, err) != 0) return -1;
-    }
-    master->row_count = 0;
-    return 0;
+    return committer_fd(master->committer);
 }

@@ -5,6 +5,7 @@
 #define TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
 
 #include "orchestrator/calibration.h"
+#include "orchestrator/committer.h"
 #include "orchestrator/data_check.h"
 #include "orchestrator/losses.h"
 #include "orchestrator/master.h"
@@ -54,11 +55,10 @@ struct master_forecast {
     double end, next; /* next: when it is worked out again */
 };
 
-/* How the attempt ended whose row waits for the commit. */
+/* A result that the committer has. */
 struct arrival {
-    uint32_t stage, node;
-    double finished; /* clock_wall when it arrived */
-    struct stage_outcome outcome;
+    uint32_t stage;
+    enum store_status status;
 };
 
 /* A plan's reference while its candidates run. */
@@ -91,8 +91,6 @@ struct master_packs {
     size_t count;
 };
 
-#define ATTEMPTS_UNKNOWN UINT32_MAX
-
 struct master {
     const struct sweep *sweep;
     const struct plan *plan;
@@ -105,7 +103,7 @@ struct master {
     struct master_stage *stages;
     uint32_t *child_first, *children; /* children of stage s: children[child_first[s] .. child_first[s+1]-1] */
     unsigned char *committed;         /* [rows of the store] */
-    uint32_t *attempts; /* [points] of /state rows that are known to hold no message; ATTEMPTS_UNKNOWN: read the row */
+    uint32_t *attempts;               /* [rows of the store] by store_attempts, and since */
     struct losses *losses;
     struct master_reference *references; /* [of the plan] */
     size_t references_open;              /* neither known nor hopeless */
@@ -116,9 +114,11 @@ struct master {
     size_t nodes_present;
     struct running *running;
     size_t running_count, running_capacity;
-    struct store_row *rows;   /* arrived, not yet committed */
-    struct arrival *arrivals; /* [row_count] what the log says of them */
-    size_t row_count, row_capacity;
+    struct committer *committer;
+    bool committing;             /* the data set is known to be right */
+    struct stage *clean_scratch; /* the committer's thread's */
+    struct arrival *arrivals;    /* [first_arrival .. arrival_count) the committer has, in this order */
+    size_t first_arrival, arrival_count, arrival_capacity;
     struct failure failures[FAILURES_KEPT]; /* a ring: number `failure_count` % FAILURES_KEPT is the next */
     size_t failure_count;
     bool draining, paused;
@@ -161,17 +161,17 @@ int master_resolve_references(struct master *master, struct error *err);
 /* Whether a stage's learning rate is known, as most are in the plan. */
 bool master_rate_known(const struct master *master, uint32_t index);
 
-/* master_commit.c. A result waits for the next commit; commit all that wait, once the data set is known to be the one
- * that was planned with. */
+/* master_commit.c. A result goes to the committer, which begins once the data set is known to be the one that was
+ * planned with; what has been committed is complete. */
+int master_commit_start(struct master *master, struct error *err);
 int master_queue(struct master *master, uint32_t index, uint32_t node, const struct stage_outcome *outcome,
                  struct error *err);
-int master_commit(struct master *master, struct error *err);
+int master_take_committed(struct master *master, struct error *err);
 /* Into the summary: what earlier runs have committed. */
 int master_count_committed(struct master *master, struct error *err);
-/* A line of the log of executed stages. */
-void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node,
-                double finished);
-/* An error where another run has taken the directory over; looks at most once a second, and when rows wait. */
+/* A line of the log of executed stages, of an attempt without a result. */
+void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node);
+/* An error where another run has taken the directory over; looks at most once a second. */
 int master_check_store(struct master *master, struct error *err);
 
 /* master_requests.c. Drain or pause where a file asks for it; drain when the job's time is up. */

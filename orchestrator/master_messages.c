@@ -83,7 +83,7 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     master->nothing_fits = false;
     if (message->lost_device && lose_device(master, node, message->lost_device - 1, err) != 0) return -1;
     bool result = outcome->status == STORE_DONE || (outcome->status == STORE_DIVERGED && stage->point != PLAN_NONE);
-    if (!result || stage->point == PLAN_NONE) master_log(master, index, outcome, node, clock_wall());
+    if (!result || stage->point == PLAN_NONE) master_log(master, index, outcome, node);
     if (result) {
         master_observe(master, stage, outcome);
         return stage->point == PLAN_NONE ? master_complete(master, index, err)
@@ -142,7 +142,7 @@ static int lose_stage(struct master *master, uint32_t index, uint32_t node, stru
     outcome->status = STORE_CRASHED;
     snprintf(outcome->message, sizeof outcome->message, "rank %u on %s was lost", node, master->node_info[node].host);
     land(master, index);
-    master_log(master, index, outcome, node, clock_wall());
+    master_log(master, index, outcome, node);
     int result = master_fail(master, index, outcome, err);
     free(outcome);
     return result;

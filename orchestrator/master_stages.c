@@ -12,14 +12,14 @@ int master_set_state(struct master *master, uint32_t point, enum store_status st
                      const char *message, struct error *err)
 {
     struct store_state state = {.attempts = master->attempts[point]};
-    bool known = state.attempts != ATTEMPTS_UNKNOWN;
+    bool known = state.attempts != STORE_ATTEMPTS_UNKNOWN;
     if (!known && store_read_state(master->store, point, &state, err) != 0) return -1;
     state.status = (uint32_t)status;
     state.attempts += new_attempt ? 1 : 0;
     state.updated = clock_wall();
     state.progress = progress;
     if (message) store_field(state.message, sizeof state.message, message);
-    master->attempts[point] = state.message[0] ? ATTEMPTS_UNKNOWN : state.attempts;
+    master->attempts[point] = state.message[0] ? STORE_ATTEMPTS_UNKNOWN : state.attempts;
     return store_set_state(master->store, point, &state, err);
 }
 
@@ -76,8 +76,11 @@ int master_find_work(struct master *master, struct error *err)
 {
     const struct plan *plan = master->plan;
     master->committed = calloc(store_count(master->store), 1); /* behind the sweep's points: removed ones */
-    if (!master->committed) return error_set(err, "out of memory");
-    if (store_committed(master->store, master->committed, err) != 0) return -1;
+    master->attempts = calloc(store_count(master->store) + 1, sizeof *master->attempts);
+    if (!master->committed || !master->attempts) return error_set(err, "out of memory");
+    if (store_committed(master->store, master->committed, err) != 0 ||
+        store_attempts(master->store, master->attempts, err) != 0)
+        return -1;
     if (master_open_references(master, err) != 0) return -1;
     for (size_t p = 0; p < plan->point_count; p++) {
         if (master->committed[p] || master->options.only) continue;
@@ -211,7 +214,7 @@ static int check_state(struct master *master, uint32_t parent, struct error *err
         master_say(master, "stage %.12s is left as it is: %s", master->plan->stages[parent].identity.hex, why.text);
         return 0;
     }
-    if (store_is_replaced(master->store)) return master_check_store(master, err); /* it is another run's by now */
+    if (store_check_replaced(master->store, err) != 0) return -1; /* the file is another run's by now */
     master_say(master, "stage %.12s runs again: %s", master->plan->stages[parent].identity.hex, why.text);
     snprintf(aside, sizeof aside, "%s.damaged", path);
     if (reason == EBADMSG && rename(path, aside) != 0) return error_set_errno(err, "%s: cannot put it aside", path);

@@ -130,6 +130,57 @@ static void test_results_are_deterministic(void **state)
     free(bytes[1]);
 }
 
+/* Rows that lie side by side go to the disk under one write, others alone: the bytes are the same, in whatever order
+ * they are given. */
+static void test_rows_side_by_side(void **state)
+{
+    enum { COUNT = 200, STRIDE = 77 };
+    struct fixture *fixture = *state;
+    struct store_row *rows = calloc(COUNT, sizeof *rows);
+    size_t count = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        size_t index = i * STRIDE % COUNT;
+        if (index % 90 != 3 && index != 150) rows[count++] = fixture_row(index, index);
+    }
+    fixture_generation(fixture, 0, COUNT);
+    struct store *store = fixture_open(fixture, true);
+    assert_int_equal(store_commit(store, rows, count, &fixture->err), 0);
+    assert_int_equal(store_commit(store, rows, 1, &fixture->err), -1);
+    store_close(store);
+    store = fixture_open(fixture, true);
+    assert_int_equal(store_commit(store, rows + 1, 1, &fixture->err), -1); /* as the file itself says */
+    for (size_t i = 0; i < COUNT; i++) {
+        bool left = i % 90 == 3 || i == 150;
+        assert_int_equal(store_read(store, i, NULL, NULL, NULL, &fixture->err), left ? 0 : 1);
+        if (left) fixture_commit(store, i, i);
+        fixture_check_row(store, i, i);
+    }
+    store_close(store);
+    free(rows);
+}
+
+static void test_attempts(void **state)
+{
+    enum { COUNT = 600 };
+    struct fixture *fixture = *state;
+    uint32_t attempts[COUNT];
+    fixture_generation(fixture, 0, COUNT);
+    struct store *store = fixture_open(fixture, true);
+    for (size_t i = 0; i < COUNT; i += 3) {
+        struct store_state one = {.status = STORE_RUNNING, .attempts = (uint32_t)i + 1};
+        if (i % 2) store_field(one.message, sizeof one.message, "out of memory");
+        assert_int_equal(store_set_state(store, i, &one, &fixture->err), 0);
+    }
+    uint32_t two = 2; /* no longer what its checksum says */
+    assert_int_equal(pwrite(store->fd, &two, 4, (off_t)store_offset(store, STORE_STATE_ROWS, 300) + 4), 4);
+    assert_int_equal(store_attempts(store, attempts, &fixture->err), 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        uint32_t expected = i % 3 ? 0 : i % 2 || i == 300 ? STORE_ATTEMPTS_UNKNOWN : (uint32_t)i + 1;
+        assert_int_equal(attempts[i], expected);
+    }
+    store_close(store);
+}
+
 static void test_state(void **state)
 {
     struct fixture *fixture = *state;
@@ -405,6 +456,8 @@ int main(void)
         TEST(test_amend),
         TEST(test_commit_refuses),
         TEST(test_results_are_deterministic),
+        TEST(test_rows_side_by_side),
+        TEST(test_attempts),
         TEST(test_state),
         TEST(test_generation_keeps_adds_removes),
         TEST(test_damaged_rows_run_again),

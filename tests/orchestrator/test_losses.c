@@ -55,7 +55,7 @@ static void dying_run(uint32_t begun, uint32_t ended)
     struct error err;
     struct losses *losses = open_losses();
     for (uint32_t i = 0; i < STAGES; i++)
-        if (begun & 1u << i) losses_begin(losses, i);
+        if (begun & 1u << i) losses_begin(losses, i, false);
     for (uint32_t i = 0; i < STAGES; i++)
         if (ended & 1u << i) losses_end(losses, i);
     assert_int_equal(losses_sync(losses, &err), 0);
