@@ -50,7 +50,12 @@ int submit_tasks(const struct submit *submit, uint32_t *tasks, struct error *err
     if (recorded != 0) return recorded < 0 ? -1 : tasks_of_record(submit, &record, tasks, err);
     size_t nodes = submit_nodes_wished(submit, submit->plan), jobs = (nodes + SUBMIT_NODES - 1) / SUBMIT_NODES;
     *tasks = options->tasks;
-    if (*tasks == 0 && options->nodes == 0 && jobs > 1) {
+    if (*tasks == 0 && options->nodes == 0 && jobs > 1 && submit->plan->reference_count > 0) {
+        fprintf(options->dry_run ? stderr : stdout,
+                "worth %zu nodes, and one job all the same: rates that are tuned at a reference cell need the whole "
+                "sweep in one run\n",
+                nodes);
+    } else if (*tasks == 0 && options->nodes == 0 && jobs > 1) {
         size_t most = submit->plan->point_count < ARRAY_TASKS ? submit->plan->point_count : ARRAY_TASKS;
         *tasks = (uint32_t)(jobs < most ? jobs : most);
         fprintf(options->dry_run ? stderr : stdout,

@@ -200,6 +200,18 @@ class Arrays(unittest.TestCase):
         one = self.place.call(*submit, '--array', '1')
         self.assertIn('#SBATCH --nodes=32\n', one.stdout)
         self.assertNotIn('#SBATCH --array', one.stdout)
+        with open(config) as f:
+            text = f.read()
+        tokens = re.search(r'tokens = \[ (\d+)', text[text.index('pretrain = '):]).group(1)
+        tuned = f'learning_rates = [ 1e-3, 3e-3 ]; rates = "reference"; reference = {{ model = "s"; pretrain_tokens = {tokens}; examples = 64; }};'
+        text, tunings = re.subn(r'(name = "full"; )learning_rates = [^;]*;', rf'\1{tuned}', text)
+        self.assertEqual(tunings, 1)
+        with open(config, 'w') as f:
+            f.write(text)
+        whole = self.place.call(*submit)  # the candidates' results are the whole sweep's
+        self.assertRegex(whole.stderr, r'worth \d+ nodes, and one job all the same')
+        self.assertIn('#SBATCH --nodes=32\n', whole.stdout)
+        self.assertNotIn('#SBATCH --array', whole.stdout)
         self.assertFalse(os.path.exists(self.place.dir('dry')))
 
     def scenario_refusals(self):
