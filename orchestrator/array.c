@@ -10,6 +10,7 @@
 
 #include "io/checkpoint.h"
 #include "io/file.h"
+#include "orchestrator/rates.h"
 
 static void record_path(const char *dir, const char *suffix, char out[PATH_MAX])
 {
@@ -104,12 +105,37 @@ bool array_trunks_left(const char *dir, const struct plan *plan, const struct sh
         char path[PATH_MAX];
         struct checkpoint_header header;
         struct error ignored;
-        if (!array->shared[i]) continue;
+        if (!array->shared[i] || plan->stages[i].point != PLAN_NONE) continue;
         plan_stage_describe(plan, i, dir, 1, stage);
         stage_state_path(stage, path);
         left = checkpoint_peek(path, &header, &ignored) != 1 || !header.finished;
     }
     free(stage);
+    return left;
+}
+
+static bool has_result(const struct store *store, const struct plan *plan, uint32_t stage)
+{
+    struct error ignored;
+    long row = store_find(store, plan->stages[stage].identity.hex, &ignored);
+    return row >= 0 && store_read(store, (size_t)row, NULL, NULL, NULL, &ignored) == 1;
+}
+
+bool array_candidates_left(const char *dir, const struct plan *plan)
+{
+    struct error ignored;
+    if (plan->reference_count == 0) return false;
+    double *rates = calloc(plan->reference_count, sizeof *rates);
+    struct store *store = store_open(dir, false, &ignored);
+    bool left = !rates || !store || rates_read(dir, plan, rates, &ignored) != 0;
+    for (size_t i = 0; i < plan->reference_count && !left; i++) {
+        const struct plan_reference *reference = &plan->references[i];
+        left = rates[i] <= 0;
+        for (size_t k = 0; k < reference->count && !left; k++)
+            left = !has_result(store, plan, reference->candidates[k]);
+    }
+    store_close(store);
+    free(rates);
     return left;
 }
 

@@ -32,8 +32,10 @@ void array_task_dir(const char *dir, uint32_t task, char out[PATH_MAX]);
 /* Which tasks have points without a result: left[tasks] (from task 1), their number in *count. */
 int array_tasks_left(const char *dir, uint32_t tasks, unsigned char *left, size_t *count, struct error *err);
 
-/* Whether a shared pretraining stage has no end state in the directory yet. */
+/* Whether a shared pretraining stage has no end state in the directory yet; whether a candidate has no result there, or
+ * none was chosen. */
 bool array_trunks_left(const char *dir, const struct plan *plan, const struct shard_array *array);
+bool array_candidates_left(const char *dir, const struct plan *plan);
 
 /* "1-3,7" of left[tasks]; out: 8 bytes a task. */
 void array_list(const unsigned char *left, uint32_t tasks, char *out);

@@ -33,7 +33,7 @@ static const struct argp_option option_list[] = {
     {"dir", 'D', "DIR", 0,
      "Say first what a run in DIR would say of a changed sweep file; exit code 1 where it would stop", 0},
     {"shard", 's', "I/N", 0, "Plan shard I of N alone", 0},
-    {"array-task", 't', "I/N", 0, "Plan task I of an array of N alone; task 0: the trunks that several tasks need", 0},
+    {"array-task", 't', "I/N", 0, "Plan task I of an array of N alone; task 0: what comes before the others", 0},
     {"points", 'p', NULL, 0, "List every point", 0},
     {"parameters", 'P', NULL, 0, "List every parameter as it was taken, defaults marked, and stop", 0},
     {"identify", 'i', NULL, 0,
@@ -186,7 +186,7 @@ static int print(const struct plan *plan, const struct options *options, size_t 
     return fflush(stdout) || ferror(stdout) ? error_set_errno(err, "standard output") : 0;
 }
 
-/* A task of an array as it is once the shared trunks are there, or those trunks. */
+/* A task of an array as it is once what is shared is there, or that alone. */
 static int replace(struct plan **plan, const struct shard *shard, struct error *err)
 {
     struct shard_array array;

@@ -133,12 +133,13 @@ static const struct argp_option options[] = {
      "go on with a changed sweep file though finished points run again as others, or the sweep has another name", 0},
     {"shard", 's', "I/N", 0, "run shard I of N alone, in a run directory of its own (default: runs/NAME.I-of-N)", 0},
     {"array-task", 't', "I/N", 0,
-     "run task I of an array of N alone (default: in runs/NAME/shards/I); task 0, in runs/NAME: the trunks that "
-     "several "
-     "tasks need. `tunelaw submit --array` does this",
+     "run task I of an array of N alone (default: in runs/NAME/shards/I); task 0, in runs/NAME: what comes "
+     "before the others, trunks that several need and candidates of tuned learning rates. `tunelaw submit --array` "
+     "does this",
      0},
     {"backend", 'B', "NAME", 0, "instead of the sweep file's resources.backend: " SWEEP_BACKENDS, 0},
-    {"bases", 'b', "DIR", 0, "take pretrained states from the run directory DIR where this one has none", 0},
+    {"bases", 'b', "DIR", 0,
+     "take pretrained states, and tuned learning rates, from the run directory DIR where this one has none", 0},
     {0}};
 static const struct argp argp = {
     options,

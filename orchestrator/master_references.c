@@ -1,23 +1,12 @@
 /* Learning rates that are tuned at a reference cell: once all candidates of a method have ended, the one with the
  * lowest validation loss gives its rate to the points that wait. What was decided is on disk before a point is handed
  * out, so that a run that goes on decides nothing anew, whatever becomes of a candidate that had failed. */
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "io/file.h"
-#include "io/log.h"
 #include "orchestrator/master_internal.h"
-
-static void path_of(const struct master *master, char path[PATH_MAX + 32])
-{
-    snprintf(path, PATH_MAX + 32, "%s/logs/rates", master->options.dir);
-}
+#include "orchestrator/rates.h"
 
 bool master_rate_known(const struct master *master, uint32_t index)
 {
@@ -30,33 +19,6 @@ static double candidate_rate(const struct master *master, const struct plan_refe
     return plan_stage_rate(master->plan, &master->plan->stages[reference->candidates[i]]);
 }
 
-/* One of the candidates, or nothing. */
-static void take_known(struct master *master, size_t index, double rate)
-{
-    const struct plan_reference *reference = &master->plan->references[index];
-    for (size_t i = 0; i < reference->count; i++)
-        if (candidate_rate(master, reference, i) == rate) master->references[index].rate = rate;
-}
-
-/* A later line of one reference is of a later run, and the same. What a crash has cut short says nothing, and
- * the next one stands behind it. */
-static int read_file(struct master *master, struct error *err)
-{
-    char path[PATH_MAX + 32], line[512], end;
-    double rate, loss;
-    path_of(master, path);
-    FILE *file = fopen(path, "re");
-    if (!file) return errno == ENOENT ? 0 : error_set_errno(err, "%s", path);
-    while (fgets(line, sizeof line, file))
-        for (size_t i = 0; i < master->plan->reference_count; i++)
-            for (char *at = line; (at = strstr(at, master->plan->references[i].identity.hex)); at += DIGEST_HEX)
-                if (sscanf(at + DIGEST_HEX, " %lf valid_loss %lf%c", &rate, &loss, &end) == 3 && end == '\n')
-                    take_known(master, i, rate);
-    int failed = ferror(file);
-    fclose(file);
-    return failed ? error_set(err, "%s: cannot be read", path) : 0;
-}
-
 /* Where the file is gone, a result that waited for a rate has it. */
 static int read_results(struct master *master, struct error *err)
 {
@@ -67,9 +29,23 @@ static int read_results(struct master *master, struct error *err)
             master_rate_known(master, master->plan->stage_of_point[p]))
             continue;
         if (store_read(master->store, p, &result, NULL, NULL, err) < 0) return -1;
-        take_known(master, stage->reference, result.learning_rate);
+        master->references[stage->reference].rate = rates_allowed(master->plan, stage->reference, result.learning_rate);
     }
     return 0;
+}
+
+/* A task of an array has none of the candidates: they ended before it. */
+static int check_known(const struct master *master, size_t index, struct error *err)
+{
+    const struct plan_reference *reference = &master->plan->references[index];
+    const char *bases = master->options.bases;
+    if (master->references[index].rate > 0 || reference->count > 0) return 0;
+    return error_set(err,
+                     "the learning rate of method %s, task %s, is tuned by task 0 of the array, and %s%s has none: run "
+                     "`tunelaw run FILE --array-task 0/N`, and give its directory with --bases",
+                     method_name(master->sweep->methods[reference->method].config.kind),
+                     master->sweep->tasks[reference->task].name, bases ? bases : "no other directory",
+                     bases ? "/logs/rates" : "");
 }
 
 int master_open_references(struct master *master, struct error *err)
@@ -77,26 +53,20 @@ int master_open_references(struct master *master, struct error *err)
     size_t count = master->plan->reference_count;
     if (!count) return 0;
     master->references = calloc(count, sizeof *master->references);
-    if (!master->references) return error_set(err, "out of memory");
-    if (read_file(master, err) != 0 || read_results(master, err) != 0) return -1;
-    for (size_t i = 0; i < count; i++)
+    double *rates = calloc(count, sizeof *rates);
+    int result = master->references && rates ? 0 : error_set(err, "out of memory");
+    if (result == 0 && master->options.bases) result = rates_read(master->options.bases, master->plan, rates, err);
+    if (result == 0) result = rates_read(master->options.dir, master->plan, rates, err);
+    for (size_t i = 0; i < count && result == 0; i++)
+        master->references[i].rate = rates[i];
+    free(rates);
+    if (result != 0 || read_results(master, err) != 0) return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (check_known(master, i, err) != 0) return -1;
         master->references_open += master->references[i].rate <= 0;
+    }
     master->candidate_ended = true;
     return 0;
-}
-
-static int write_rate(struct master *master, const struct plan_reference *reference, double rate, double loss,
-                      struct error *err)
-{
-    char path[PATH_MAX + 32];
-    path_of(master, path);
-    int fd = file_open_write(path, O_APPEND);
-    if (fd < 0) return error_set_errno(err, "%s", path);
-    int failed =
-        dprintf(fd, "%s %.17g valid_loss %.17g\n", reference->identity.hex, rate, loss) < 0 || fdatasync(fd) != 0;
-    if (failed) error_set_errno(err, "%s", path);
-    close(fd);
-    return failed ? -1 : 0;
 }
 
 static bool have_ended(const struct master *master, const struct plan_reference *reference)
@@ -188,7 +158,7 @@ int master_resolve_references(struct master *master, struct error *err)
         if (choose(master, reference, &rate, &loss, err) != 0) return -1;
         master->references_open--;
         tell(master, reference, rate, loss);
-        if (rate > 0 && write_rate(master, reference, rate, loss, err) != 0) return -1;
+        if (rate > 0 && rates_write(master->options.dir, reference, rate, loss, err) != 0) return -1;
         known->rate = rate;
         known->hopeless = !(rate > 0);
         if ((known->hopeless ? skip(master, i, err) : release(master, i, err)) != 0) return -1;

@@ -58,12 +58,13 @@ int master_list_children(struct master *master, struct error *err)
 static int need(struct master *master, uint32_t index, struct error *err)
 {
     while (index != PLAN_NONE && master->stages[index].state == STAGE_UNNEEDED) {
-        bool finished;
-        if (master_state_finished(master, index, &finished, err) != 0) return -1;
+        const struct plan_stage *stage = &master->plan->stages[index];
+        bool finished = stage->point != PLAN_NONE && master->committed[stage->point];
+        if (stage->point == PLAN_NONE && master_state_finished(master, index, &finished, err) != 0) return -1;
         master->stages[index].state = finished ? STAGE_COMPLETE : STAGE_WAITING;
         if (!finished)
-            index = master->plan->stages[index].parent;
-        else if (master->plan->stages[index].kind == STAGE_PREFIX)
+            index = stage->parent;
+        else if (stage->kind == STAGE_PREFIX)
             index = plan_base(master->plan, index);
         else
             return 0;

@@ -115,7 +115,7 @@ static void write_status(struct master *master)
 
 static const char *unit(const struct master *master)
 {
-    return master->options.only ? "shared pretraining stages" : "points";
+    return master->options.only ? "stages that the tasks share" : "points";
 }
 
 static void print_line(struct master *master)

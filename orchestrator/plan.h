@@ -46,8 +46,8 @@ struct plan_reference {
     struct digest identity; /* of its candidates' identities */
     uint32_t method, task;  /* of the cell */
     uint32_t *candidates;   /* stages, by ascending learning rate */
-    size_t count;
-    double tail; /* seconds of the longest chain that waits for it */
+    size_t count;           /* 0: they are in another part of the sweep, which comes before this one */
+    double tail;            /* seconds of the longest chain that waits for it */
 };
 
 struct plan {
@@ -82,8 +82,9 @@ uint32_t plan_base(const struct plan *plan, uint32_t index);
  * learning rate of a stage that waits for a reference is 0: the master fills it in. */
 void plan_stage_describe(const struct plan *plan, size_t index, const char *dir, uint32_t attempt, struct stage *out);
 
-/* Whether a stage waits for the candidates of its reference; the learning rate of one of them. */
+/* Whether a stage waits for the candidates of its reference, or is one of them; the learning rate of one of them. */
 bool plan_is_tuned(const struct plan_stage *stage);
+bool plan_is_candidate(const struct plan_stage *stage);
 double plan_stage_rate(const struct plan *plan, const struct plan_stage *stage);
 
 /* What the plan asks of so many devices. seconds: a lower bound, the larger of the longest chain and of all work shared

@@ -73,11 +73,16 @@ static void print_references(const struct plan *plan, FILE *out)
     const struct sweep *sweep = plan->sweep;
     for (size_t i = 0; i < plan->reference_count; i++) {
         const struct plan_reference *reference = &plan->references[i];
+        fprintf(out, "%s%s, task %s: ", i ? "" : "\n", method_name(sweep->methods[reference->method].config.kind),
+                sweep->tasks[reference->task].name);
+        if (reference->count == 0) {
+            fprintf(out, "the learning rate is tuned by task 0\n");
+            continue;
+        }
         const struct store_point *cell = &plan->points[plan->stages[reference->candidates[0]].point];
         char tokens[32];
-        fprintf(out, "%s%s, task %s: the best of %zu learning rates at model %s, %s tokens, ", i ? "" : "\n",
-                method_name(sweep->methods[reference->method].config.kind), sweep->tasks[reference->task].name,
-                reference->count, sweep->models[plan->stages[reference->candidates[0]].model].name,
+        fprintf(out, "the best of %zu learning rates at model %s, %s tokens, ", reference->count,
+                sweep->models[plan->stages[reference->candidates[0]].model].name,
                 quantity_number((double)cell->pretrain_tokens, tokens));
         if (cell->pet_size) fprintf(out, "size %" PRIu64 ", ", cell->pet_size);
         fprintf(out, "%" PRIu64 " examples, seed %" PRIu64 "\n", cell->finetune_examples, cell->seed);

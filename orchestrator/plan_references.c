@@ -10,6 +10,11 @@ bool plan_is_tuned(const struct plan_stage *stage)
     return stage->rate == GRID_TUNED;
 }
 
+bool plan_is_candidate(const struct plan_stage *stage)
+{
+    return stage->reference != PLAN_NONE && !plan_is_tuned(stage);
+}
+
 double plan_stage_rate(const struct plan *plan, const struct plan_stage *stage)
 {
     return plan_is_tuned(stage) ? 0.0 : plan->sweep->methods[stage->method].learning_rates[stage->rate];

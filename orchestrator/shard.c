@@ -129,13 +129,14 @@ static void deal(const struct plan *plan, const struct trunk *trunk, uint32_t *o
     }
 }
 
-int shard_check(const struct plan *plan, struct error *err)
+/* Points wait for others, of which a shard that shares nothing does not know. */
+static int check_references(const struct plan *plan, struct error *err)
 {
     if (!plan->reference_count) return 0;
     return error_set(err,
                      "%s: methods[%" PRIu32
-                     "].rates: a learning rate that is tuned at a reference cell needs the whole sweep in "
-                     "one run; allowed with shards and arrays: \"per_cell\"",
+                     "].rates: a learning rate that is tuned at a reference cell needs the whole sweep in one run, or "
+                     "an array; allowed with shards: \"per_cell\"",
                      plan->sweep->path, plan->references[0].method);
 }
 
@@ -176,6 +177,30 @@ static double prefix_flops(const struct plan *plan, uint32_t index)
     return flops;
 }
 
+/* The candidates that are kept. */
+static int move_references(const struct plan *from, const uint32_t *moved, struct plan *to, struct error *err)
+{
+    if (to != from) {
+        to->references = calloc(from->reference_count + 1, sizeof *to->references);
+        if (!to->references) return error_set(err, "out of memory");
+    }
+    for (size_t i = 0; i < from->reference_count; i++) {
+        const struct plan_reference reference = from->references[i];
+        struct plan_reference *kept = &to->references[i];
+        if (to != from) {
+            *kept = reference;
+            kept->candidates = calloc(reference.count + 1, sizeof *kept->candidates);
+            to->reference_count = i + 1;
+            if (!kept->candidates) return error_set(err, "out of memory");
+        }
+        kept->count = 0;
+        for (size_t k = 0; k < reference.count; k++)
+            if (moved[reference.candidates[k]] != PLAN_NONE)
+                kept->candidates[kept->count++] = moved[reference.candidates[k]];
+    }
+    return 0;
+}
+
 int shard_compact(const struct plan *from, const uint32_t *of, uint32_t index, const unsigned char *keep,
                   struct plan *to, struct error *err)
 {
@@ -199,10 +224,11 @@ int shard_compact(const struct plan *from, const uint32_t *of, uint32_t index, c
         to->points[points++] = from->points[p];
         to->flops_alone += prefix_flops(to, stage);
     }
+    int result = move_references(from, moved, to, err);
     free(moved);
     to->stage_count = stages;
     to->point_count = points;
-    return 0;
+    return result;
 }
 
 static int select_points(struct plan *plan, const uint32_t *of, uint32_t index, struct error *err)
@@ -218,7 +244,6 @@ static int select_points(struct plan *plan, const uint32_t *of, uint32_t index, 
 int shard_select(struct plan *plan, const struct shard *shard, struct error *err)
 {
     if (shard->index == 0) return 0;
-    if (shard_check(plan, err)) return -1;
     if (shard->array) {
         struct shard_array array;
         if (shard_array_deal(plan, shard->count, &array, err)) return -1;
@@ -226,6 +251,7 @@ int shard_select(struct plan *plan, const struct shard *shard, struct error *err
         shard_array_free(&array);
         return result;
     }
+    if (check_references(plan, err)) return -1;
     uint32_t *of = calloc(plan->point_count + 1, sizeof *of);
     if (!of) return error_set(err, "out of memory");
     int result = shard_assign(plan, shard->count, of, err);

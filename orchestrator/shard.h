@@ -6,8 +6,9 @@
  * a shard trains its trunk no further than its own points need. Balanced by FLOPs.
  *
  * The tasks of an array see one another's files: a trunk that several tasks need is trained once, before them, as task
- * 0. A model that alone costs more than an even share is therefore cut, its points are dealt one by one, the costliest
- * first, each to the task with the least to do; another model goes whole, trunk and points, to one task. */
+ * 0, which also computes the candidates of learning rates that are tuned at a reference cell. A model that alone costs
+ * more than an even share is therefore cut, its points are dealt one by one, the costliest first, each to the task with
+ * the least to do; another model goes whole, trunk and points, to one task. */
 #ifndef TUNELAW_ORCHESTRATOR_SHARD_H
 #define TUNELAW_ORCHESTRATOR_SHARD_H
 
@@ -15,7 +16,7 @@
 
 struct shard {
     uint32_t index, count; /* 1 .. count; count 0: the whole sweep */
-    bool array;            /* a task of an array; its index 0: the trunks that several tasks need */
+    bool array;            /* a task of an array; its index 0: what comes before the others */
 };
 
 /* "2/4"; of an array also "0/4". */
@@ -36,14 +37,14 @@ int shard_select(struct plan *plan, const struct shard *shard, struct error *err
 /* How the tasks of an array share a sweep. 10^5 points for 10^3 tasks are dealt in a tenth of a second. */
 struct shard_array {
     uint32_t count;
-    uint32_t *of;          /* [points] the task, 1..count; every task has some */
-    unsigned char *shared; /* [stages] 1: pretraining that several tasks need */
+    uint32_t *of;          /* [points] the task, 1..count; every task has some; 0: a candidate */
+    unsigned char *shared; /* [stages] 1: task 0's: pretraining that several tasks need, candidates with theirs */
     size_t shared_count;
 };
 int shard_array_deal(const struct plan *plan, uint32_t count, struct shard_array *out, struct error *err);
 void shard_array_free(struct shard_array *array);
 
-/* The plan of one task once the shared trunks are there: they cost nothing. Of index 0: those trunks alone, no point.
+/* The plan of one task once the shared trunks are there: they cost nothing. Of index 0: the shared stages alone.
  * NULL with *err. */
 struct plan *shard_array_plan(const struct plan *whole, const struct shard_array *array, uint32_t index,
                               struct error *err);

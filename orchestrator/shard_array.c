@@ -1,5 +1,5 @@
-/* Plan -> the tasks of an array: who computes which point, and which trunks are trained before all of them. Longest
- * processing time first, over whole models and over the points of models that are too large for one task. */
+/* Plan -> the tasks of an array: who computes which point, and what is trained before all of them. Longest processing
+ * time first, over whole models and over the points of models that are too large for one task. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +64,7 @@ static size_t count_costs(const struct plan *plan, bool together, struct model_c
     for (size_t i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = &plan->stages[i];
         struct model_cost *model = &models[stage->model];
+        if (plan_is_candidate(stage)) continue;
         model->all += stage_cost(stage);
         if (stage->kind == STAGE_PRETRAIN) model->trunk += stage_cost(stage);
         model->points += stage->point != PLAN_NONE;
@@ -106,7 +107,9 @@ static size_t make_pieces(const struct plan *plan, const struct model_cost *mode
         cost[family_of(plan, i, together)] += stage_cost(&plan->stages[i]);
     for (uint32_t i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = &plan->stages[i];
-        if (!cut[stage->model] || stage->kind == STAGE_PRETRAIN || family_of(plan, i, together) != i) continue;
+        if (!cut[stage->model] || stage->kind == STAGE_PRETRAIN || plan_is_candidate(stage) ||
+            family_of(plan, i, together) != i)
+            continue;
         if (together || stage->kind == STAGE_FINETUNE) pieces[count++] = (struct piece){cost[i], PLAN_NONE, i};
     }
     qsort(pieces, count, sizeof *pieces, compare_pieces);
@@ -156,20 +159,30 @@ static void give_out(const struct piece *pieces, size_t piece_count, struct load
     }
 }
 
+/* What comes before the tasks is shared, with what it builds on. */
+static void share(const struct plan *plan, uint32_t index, struct shard_array *out)
+{
+    for (; index != PLAN_NONE && !out->shared[index]; index = plan->stages[index].parent) {
+        out->shared[index] = 1;
+        out->shared_count++;
+    }
+}
+
 /* The points of whole models, and the trunks that more than one task needs. */
 static void finish(const struct plan *plan, const uint32_t *task_of_model, const uint32_t *task_of_family,
                    bool together, const unsigned char *cut, uint32_t *first, struct shard_array *out)
 {
     for (size_t p = 0; p < plan->point_count; p++) {
         uint32_t stage = plan->stage_of_point[p], model = plan->stages[stage].model;
+        if (plan_is_candidate(&plan->stages[stage])) continue;
         out->of[p] = cut[model] ? task_of_family[family_of(plan, stage, together)] : task_of_model[model];
         if (first[model] == 0) first[model] = out->of[p];
         if (first[model] != out->of[p]) first[model] = PLAN_NONE;
     }
-    for (size_t i = 0; i < plan->stage_count; i++) {
+    for (uint32_t i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = &plan->stages[i];
-        out->shared[i] = stage->kind == STAGE_PRETRAIN && first[stage->model] == PLAN_NONE;
-        out->shared_count += out->shared[i];
+        bool trunk = stage->kind == STAGE_PRETRAIN && first[stage->model] == PLAN_NONE;
+        if (trunk || plan_is_candidate(stage)) share(plan, i, out);
     }
 }
 
@@ -179,17 +192,20 @@ static bool has_families(const struct plan *plan, uint32_t count)
 {
     size_t families = 0;
     for (uint32_t i = 0; i < plan->stage_count; i++)
-        families += plan->stages[i].kind != STAGE_PRETRAIN && family_of(plan, i, true) == i;
+        families += plan->stages[i].kind != STAGE_PRETRAIN && !plan_is_candidate(&plan->stages[i]) &&
+                    family_of(plan, i, true) == i;
     return families >= count;
 }
 
 int shard_array_deal(const struct plan *plan, uint32_t count, struct shard_array *out, struct error *err)
 {
     *out = (struct shard_array){.count = count};
-    if (shard_check(plan, err)) return -1;
-    if (count > plan->point_count)
-        return error_set(err, "%" PRIu32 " tasks, but the sweep has %zu points: some would have none", count,
-                         plan->point_count);
+    size_t points = plan->point_count;
+    for (size_t i = 0; i < plan->reference_count; i++)
+        points -= plan->references[i].count;
+    if (count > points)
+        return error_set(err, "%" PRIu32 " tasks, but the sweep has %zu points%s: some would have none", count, points,
+                         points < plan->point_count ? " beside the candidates of reference cells" : "");
     size_t models = plan->sweep->model_count;
     struct model_cost *costs = calloc(models, sizeof *costs);
     struct piece *pieces = calloc(plan->stage_count + 1, sizeof *pieces);

@@ -12,7 +12,4 @@ void shard_mark_stages(const struct plan *plan, const uint32_t *of, uint32_t ind
 int shard_compact(const struct plan *from, const uint32_t *of, uint32_t index, const unsigned char *keep,
                   struct plan *to, struct error *err);
 
-/* -1: points wait for others, of which only one run knows. */
-int shard_check(const struct plan *plan, struct error *err);
-
 #endif

@@ -50,12 +50,7 @@ int submit_tasks(const struct submit *submit, uint32_t *tasks, struct error *err
     if (recorded != 0) return recorded < 0 ? -1 : tasks_of_record(submit, &record, tasks, err);
     size_t nodes = submit_nodes_wished(submit, submit->plan), jobs = (nodes + SUBMIT_NODES - 1) / SUBMIT_NODES;
     *tasks = options->tasks;
-    if (*tasks == 0 && options->nodes == 0 && jobs > 1 && submit->plan->reference_count > 0) {
-        fprintf(options->dry_run ? stderr : stdout,
-                "worth %zu nodes, and one job all the same: rates that are tuned at a reference cell need the whole "
-                "sweep in one run\n",
-                nodes);
-    } else if (*tasks == 0 && options->nodes == 0 && jobs > 1) {
+    if (*tasks == 0 && options->nodes == 0 && jobs > 1) {
         size_t most = submit->plan->point_count < ARRAY_TASKS ? submit->plan->point_count : ARRAY_TASKS;
         *tasks = (uint32_t)(jobs < most ? jobs : most);
         fprintf(options->dry_run ? stderr : stdout,
@@ -134,7 +129,8 @@ static int plan_parts(const struct submit *submit, uint32_t tasks, struct parts 
         array_tasks_left(submit->dir, tasks, parts->left, &parts->left_count, err))
         return -1;
     array_list(parts->left, tasks, parts->list);
-    parts->train = parts->left_count > 0 && array_trunks_left(submit->dir, submit->plan, &parts->deal);
+    parts->train = array_candidates_left(submit->dir, submit->plan) ||
+                   (parts->left_count > 0 && array_trunks_left(submit->dir, submit->plan, &parts->deal));
     parts->trunks.points = parts->deal.shared_count;
     parts->trunks.tasks = parts->tasks.tasks = tasks;
     parts->tasks.task_list = parts->list;
@@ -156,11 +152,14 @@ static void print_parts(const struct submit *submit, const struct parts *parts, 
             parts->most);
     if (parts->left_count < parts->deal.count)
         fprintf(out, "; run: %s", parts->left_count ? parts->list : "none, all points have a result");
+    const char *what = submit->plan->reference_count
+                           ? "stages that several tasks need (pretraining, candidates of rates)"
+                           : "pretraining stages that several tasks need";
     if (parts->train) {
-        fprintf(out, "\n  before: %zu pretraining stages that several tasks need; ", parts->deal.shared_count);
+        fprintf(out, "\n  before: %zu %s; ", parts->deal.shared_count, what);
         submit_print_request(&parts->trunks, out);
     } else if (parts->deal.shared_count > 0) {
-        fprintf(out, "\n  the %zu pretraining stages that several tasks need are there", parts->deal.shared_count);
+        fprintf(out, "\n  the %zu %s are there", parts->deal.shared_count, what);
     }
     fprintf(out, "\n  each task: ");
     submit_print_request(&parts->tasks, out);
@@ -171,12 +170,14 @@ static void print_parts(const struct submit *submit, const struct parts *parts, 
 static int print_scripts(const struct parts *parts)
 {
     const struct slurm_job *jobs[] = {&parts->trunks, &parts->tasks, &parts->merge};
-    static const char *const after[] = {"", " with --dependency=afterok:TRUNKS", " with --dependency=afterany:ARRAY"};
-    bool submitted[] = {parts->train, parts->left_count > 0, true};
+    bool tasks = parts->left_count > 0, submitted[] = {parts->train, tasks, true};
+    const char *const after[] = {"", parts->train ? " with --dependency=afterok:TRUNKS" : "",
+                                 tasks          ? " with --dependency=afterany:ARRAY"
+                                 : parts->train ? " with --dependency=afterany:TRUNKS"
+                                                : ""};
     for (size_t i = 0; i < 3; i++) {
         if (!submitted[i]) continue;
-        printf("### %s/slurm/%s, submitted%s\n", jobs[i]->dir, slurm_script_name(jobs[i]->kind),
-               submitted[i - (i > 0)] ? after[i] : "");
+        printf("### %s/slurm/%s, submitted%s\n", jobs[i]->dir, slurm_script_name(jobs[i]->kind), after[i]);
         if (slurm_script_write(jobs[i], stdout)) return -1;
         putchar('\n');
     }
@@ -213,9 +214,9 @@ static int submit_parts(const struct submit *submit, const struct parts *parts, 
     snprintf(dependency, sizeof dependency, "afterok:%s", record->trunks);
     if (result == 0 && parts->left_count > 0)
         result = submit_script(&parts->tasks, parts->train ? dependency : NULL, record->array, err);
-    snprintf(dependency, sizeof dependency, "afterany:%s", record->array);
-    if (result == 0)
-        result = submit_script(&parts->merge, parts->left_count > 0 ? dependency : NULL, record->merge, err);
+    const char *before = parts->left_count > 0 ? record->array : record->trunks;
+    snprintf(dependency, sizeof dependency, "afterany:%s", before);
+    if (result == 0) result = submit_script(&parts->merge, before[0] ? dependency : NULL, record->merge, err);
     if (result == 0) result = array_write(submit->dir, record, err);
     if (result == 0) return 0;
     char *ids[] = {record->merge, record->array, record->trunks};

@@ -242,7 +242,7 @@ static void mistakes_in_references(void **state)
             "1) is not in the grid");
 }
 
-static void only_whole_sweeps(void **state)
+static void no_shards(void **state)
 {
     (void)state;
     struct error err = {""};
@@ -251,10 +251,57 @@ static void only_whole_sweeps(void **state)
     struct plan *plan = plan_of(sweep);
     struct shard shard = {.index = 1, .count = 2};
     assert_int_equal(shard_select(plan, &shard, &err), -1);
-    assert_non_null(strstr(err.text,
-                           "a.cfg: methods[1].rates: a learning rate that is tuned at a reference cell needs the "
-                           "whole sweep in one run; allowed with shards and arrays: \"per_cell\""));
+    assert_non_null(strstr(err.text, "a.cfg: methods[1].rates: a learning rate that is tuned at a reference cell needs "
+                                     "the whole sweep in one run, or an array; allowed with shards: \"per_cell\""));
     plan_destroy(plan);
+    sweep_destroy(sweep);
+}
+
+/* Of an array task 0 has the candidates, with the trunks that they build on; the others have every other point once,
+ * with the identities of the whole sweep, and no candidate is left to wait for. */
+static void task_0_has_the_candidates(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct sweep_text t = with(tuned);
+    struct sweep *sweep = sweep_make(&t);
+    struct plan *whole = plan_of(sweep);
+    for (uint32_t count = 1; count <= whole->point_count - 3; count++) {
+        struct shard_array array;
+        size_t points = 0;
+        if (shard_array_deal(whole, count, &array, &err) != 0) fail_msg("%s", err.text);
+        for (size_t i = 0; i < whole->stage_count; i++) {
+            const struct plan_stage *stage = &whole->stages[i];
+            if (stage->point != PLAN_NONE) assert_int_equal(array.shared[i], plan_is_candidate(stage));
+            if (array.shared[i] && stage->parent != PLAN_NONE) assert_true(array.shared[stage->parent]);
+        }
+        for (uint32_t index = 0; index <= count; index++) {
+            struct plan *task = shard_array_plan(whole, &array, index, &err);
+            if (!task) fail_msg("%s", err.text);
+            assert_int_equal(task->reference_count, 1);
+            assert_int_equal(task->references[0].count, index ? 0 : 3);
+            assert_string_equal(task->references[0].identity.hex, whole->references[0].identity.hex);
+            for (size_t k = 0; k < task->references[0].count; k++)
+                assert_true(plan_is_candidate(&task->stages[task->references[0].candidates[k]]));
+            for (size_t p = 0; p < task->point_count; p++)
+                assert_int_equal(plan_is_candidate(&task->stages[task->stage_of_point[p]]), index == 0);
+            assert_true(task->point_count > 0);
+            points += task->point_count;
+            plan_destroy(task);
+            /* as a run of that task selects them */
+            struct plan *selected = plan_of(sweep);
+            struct shard shard = {.index = index, .count = count, .array = true};
+            if (shard_select(selected, &shard, &err) != 0) fail_msg("%s", err.text);
+            assert_int_equal(selected->references[0].count, index ? 0 : 3);
+            plan_destroy(selected);
+        }
+        assert_int_equal(points, whole->point_count);
+        shard_array_free(&array);
+    }
+    struct shard_array array;
+    assert_int_equal(shard_array_deal(whole, (uint32_t)whole->point_count - 2, &array, &err), -1);
+    assert_non_null(strstr(err.text, "beside the candidates of reference cells: some would have none"));
+    plan_destroy(whole);
     sweep_destroy(sweep);
 }
 
@@ -267,7 +314,8 @@ int main(void)
         cmocka_unit_test(the_cell_is_the_centre_unless_it_is_named),
         cmocka_unit_test(tasks_may_share_a_cell),
         cmocka_unit_test(mistakes_in_references),
-        cmocka_unit_test(only_whole_sweeps),
+        cmocka_unit_test(no_shards),
+        cmocka_unit_test(task_0_has_the_candidates),
     };
     return cmocka_run_group_tests(tests, sweep_setup, temporary_remove);
 }

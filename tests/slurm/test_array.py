@@ -208,10 +208,9 @@ class Arrays(unittest.TestCase):
         self.assertEqual(tunings, 1)
         with open(config, 'w') as f:
             f.write(text)
-        whole = self.place.call(*submit)  # the candidates' results are the whole sweep's
-        self.assertRegex(whole.stderr, r'worth \d+ nodes, and one job all the same')
-        self.assertIn('#SBATCH --nodes=32\n', whole.stdout)
-        self.assertNotIn('#SBATCH --array', whole.stdout)
+        split = self.place.call(*submit)
+        self.assertRegex(split.stderr, r'before: \d+ stages that several tasks need \(pretraining, candidates of rates\)')
+        self.assertIn('#SBATCH --array', split.stdout)
         self.assertFalse(os.path.exists(self.place.dir('dry')))
 
     def scenario_refusals(self):

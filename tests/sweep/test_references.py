@@ -1,5 +1,6 @@
 """Learning rates that are tuned at a reference cell: the best candidate's is used everywhere, the points are those that a sweep with this rate has,
 a run that was killed goes on to the same bytes, and what was decided stays decided."""
+import json
 import os
 import re
 import time
@@ -133,6 +134,33 @@ class References(unittest.TestCase):
             place.run(other, config=config)
             added = {r['learning_rate'] for key, r in rows(other) if key[0] == 'full' and key[3] == 128}
             self.assertEqual(added, {1e-4})
+
+    def test_an_array_has_the_candidates_in_task_0(self):
+        """Merged, the tasks give the bytes of one run; before task 0 has decided, the others say what they wait for."""
+        with Place() as place:
+            config, parent = tuned(place, 'tuned.cfg', '3e-3, 1e-4, 1e-2'), place.dir('parent')
+            place.run(place.dir('whole'), config=config)
+            tasks = [place.dir(f'parent/shards/{i}') for i in (1, 2)]
+            early = place.call('run', config, '--dir', tasks[0], '--array-task', '1/2', '--bases', parent, check=False)
+            self.assertEqual(early.returncode, 1)
+            self.assertIn('the learning rate of method full, task small, is tuned by task 0 of the array, and ' + parent + '/logs/rates has none', early.stderr)
+            planned = json.loads(place.call('plan', config, '--array-task', '0/2', '--json').stdout)
+            self.assertEqual(sum(s['kind'] == 'finetune' for s in planned['stages']), 3)
+            self.assertIn('full, task small: the learning rate is tuned by task 0', place.call('plan', config, '--array-task', '1/2').stdout)
+
+            first = place.call('run', config, '--dir', parent, '--array-task', '0/2')
+            self.assertRegex(first.stdout, r'full, task small: learning rate \S+, the best of 3 at the reference cell')
+            self.assertEqual({s['stage'] for s in harness.executed(parent)}, {s['identity'] for s in planned['stages']})
+            self.assertIn('0 left', place.call('run', config, '--dir', parent, '--array-task', '0/2').stdout)
+            for i, dir in enumerate(tasks):
+                place.call('run', config, '--dir', dir, '--array-task', f'{i + 1}/2', '--bases', parent)
+                self.assertNotIn(True, [key[0] == 'full' and key[4] > 0 for key, _ in rows(dir)])
+            ran = [s['stage'] for dir in (parent, *tasks) for s in harness.executed(dir)]
+            self.assertEqual(len(ran), len(set(ran)))
+            place.call('merge', '--complete', parent, *tasks)
+            results = [{bytes(r['identity']): bytes(r) for r in harness.table(dir, 'results')} for dir in (parent, place.dir('whole'))]
+            self.assertEqual(*results)
+            place.call('verify', parent)
 
     def test_a_candidate_that_diverges_loses(self):
         with Place() as place:
