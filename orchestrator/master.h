@@ -20,7 +20,8 @@ struct master_options {
     const char *dir;              /* absolute run directory; exists, with checkpoints/ and logs/ */
     bool fail_fast;               /* the first point given up drains the sweep */
     struct drift_question *drift; /* answered once before; asked again under the lock. Names the shard, too */
-    const unsigned char *only;    /* [stages] 1: these are run, and nothing else; NULL: the points and all that they need */
+    const unsigned char
+        *only;          /* [stages] 1: these are run, and nothing else; NULL: the points and all that they need */
     const char *bases;  /* absolute; a run directory whose end states of pretraining are taken; NULL: there is none */
     bool progress_line; /* a line that rewrites itself on stderr; otherwise plain lines on stdout */
     double lock_wait;   /* seconds to wait for another run of DIR to end */
