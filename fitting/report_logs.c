@@ -21,11 +21,11 @@ static void add_stage(struct run_record *record, const json_t *line)
     struct run_stages *stages = &record->stages[strcmp(kind, "pretrain") ? RUN_FINETUNE : RUN_PRETRAIN];
     double steps = number_of(line, "to_step") - number_of(line, "from_step");
     record->has_stages = true;
-    stages->recomputed_steps += number_of(line, "recomputed_steps");
     stages->steps += steps > 0 ? steps : 0;
     stages->flops += number_of(line, "flops");
     if (!strcmp(status, "done") || !strcmp(status, "diverged")) {
         stages->completed++;
+        stages->recomputed_steps += number_of(line, "repeated_steps"); /* of all attempts, those that died as well */
         stages->seconds += number_of(line, "seconds");
     } else {
         stages->ended++;

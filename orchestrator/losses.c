@@ -13,6 +13,7 @@
 #include "io/file.h"
 
 struct flight {
+    bool open; /* its end is not known */
     uint32_t lost;
     long long stamp; /* of the checkpoint with which the last of them began, in ns; 0: there was none */
 };
@@ -90,7 +91,7 @@ static void read_line(struct losses *losses, const char *line)
     if (line[0] == '-') *flight = (struct flight){0};
     if (line[0] != '+') return;
     bool same = flight->lost && flight->stamp == stamp;
-    *flight = (struct flight){same ? flight->lost + 1 : 1, stamp};
+    *flight = (struct flight){true, same ? flight->lost + 1 : 1, stamp};
 }
 
 static int read_file(struct losses *losses, struct error *err)
@@ -111,19 +112,25 @@ static void write_start(FILE *file, const struct losses *losses, uint32_t stage,
     fprintf(file, "+%s %lld\n", identity(losses, stage), stamp);
 }
 
-/* What still counts, in a new file in the place of the old one; a stage that has checkpointed since does not. */
-static int write_anew(struct losses *losses, struct error *err)
+/* A stage that has checkpointed since does not count. */
+static void forget_progress(struct losses *losses)
+{
+    for (uint32_t i = 0; i < losses->plan->stage_count; i++) {
+        struct flight *flight = &losses->flights[i];
+        if (flight->lost && flight->stamp != stamp_of(losses, i)) *flight = (struct flight){.open = true};
+    }
+}
+
+/* What still counts, in a new file in the place of the old one. */
+int losses_start(struct losses *losses, struct error *err)
 {
     struct file_draft draft;
     char path[PATH_MAX + 32];
     path_of(losses->dir, path);
     if (file_draft_open(&draft, path, 0666, err) != 0) return -1;
-    for (uint32_t i = 0; i < losses->plan->stage_count; i++) {
-        struct flight *flight = &losses->flights[i];
-        if (flight->lost && flight->stamp != stamp_of(losses, i)) *flight = (struct flight){0};
-        for (uint32_t n = 0; n < flight->lost; n++)
-            write_start(draft.file, losses, i, flight->stamp);
-    }
+    for (uint32_t i = 0; i < losses->plan->stage_count; i++)
+        for (uint32_t n = 0; n < losses->flights[i].lost; n++)
+            write_start(draft.file, losses, i, losses->flights[i].stamp);
     if (file_draft_publish(&draft, true, err) != 0) return -1;
     int fd = file_open_write(path, O_APPEND);
     losses->file = fd >= 0 ? fdopen(fd, "a") : NULL;
@@ -141,9 +148,17 @@ struct losses *losses_open(const char *dir, const struct plan *plan, struct erro
         return NULL;
     }
     *losses = (struct losses){.dir = dir, .plan = plan};
-    if (sort(losses, err) == 0 && read_file(losses, err) == 0 && write_anew(losses, err) == 0) return losses;
+    if (sort(losses, err) == 0 && read_file(losses, err) == 0) {
+        forget_progress(losses);
+        return losses;
+    }
     losses_close(losses);
     return NULL;
+}
+
+bool losses_open_flight(const struct losses *losses, uint32_t stage)
+{
+    return losses->flights[stage].open;
 }
 
 void losses_close(struct losses *losses)
@@ -169,6 +184,7 @@ void losses_begin(struct losses *losses, uint32_t stage, bool first)
 void losses_end(struct losses *losses, uint32_t stage)
 {
     losses->flights[stage] = (struct flight){0};
+    if (!losses->file) return;                               /* before losses_start */
     fprintf(losses->file, "-%s\n", identity(losses, stage)); /* lost with the run, it counts as a loss: no harm */
 }
 

@@ -15,10 +15,15 @@
 
 struct losses;
 
-/* Read DIR/logs/flights, write it anew. dir and plan are borrowed. A line that is damaged is passed over. The caller
- * holds the directory's lock. NULL with *err. */
+/* Read DIR/logs/flights. dir and plan are borrowed. A line that is damaged is passed over. The caller holds the
+ * directory's lock. NULL with *err. */
 struct losses *losses_open(const char *dir, const struct plan *plan, struct error *err);
+/* Write the file anew with what still counts: before anything is noted. */
+int losses_start(struct losses *losses, struct error *err);
 void losses_close(struct losses *losses);
+
+/* Whether a stage's end was not known when the last run ended, and losses_end has not been called since. */
+bool losses_open_flight(const struct losses *losses, uint32_t stage);
 
 /* Runs in a row that have died while this stage was in flight, without a new checkpoint of it. */
 uint32_t losses_of(const struct losses *losses, uint32_t stage);

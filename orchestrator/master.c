@@ -48,6 +48,7 @@ struct master *master_create(const struct sweep *sweep, const struct plan *plan,
     if (master_open_store(master, err) != 0 || !(master->losses = losses_open(options->dir, plan, err)) ||
         master_packs_open(master, err) != 0 || master_list_children(master, err) != 0 ||
         master_find_work(master, err) != 0 || master_count_committed(master, err) != 0 ||
+        master_log_open(master, err) != 0 || losses_start(master->losses, err) != 0 ||
         master_remove_leftovers(master, err) != 0 || master_commit_start(master, err) != 0)
         goto failed;
     if (master->schedule.count > 0) {

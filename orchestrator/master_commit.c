@@ -1,5 +1,4 @@
-/* Results on their way to the disk: from an agent's message to the committer, and back when they are durable; and the
- * log of executed stages, which has them then. */
+/* Results on their way to the disk: from an agent's message to the committer, and back when they are durable. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -7,7 +6,6 @@
 #include "orchestrator/master_internal.h"
 
 #define STORE_INTERVAL 1.0 /* seconds between looks at the store's name */
-#define LINE 2048          /* of the log at most: names are shorter */
 
 int master_count_committed(struct master *master, struct error *err)
 {
@@ -22,36 +20,6 @@ int master_count_committed(struct master *master, struct error *err)
     }
     master->summary.points = master->plan->point_count;
     return 0;
-}
-
-/* A line of the log of executed stages. */
-static void line_write(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node,
-                       char line[LINE])
-{
-    const struct plan_stage *stage = &master->plan->stages[index];
-    snprintf(
-        line, LINE,
-        "{\"stage\": \"%s\", \"kind\": \"%s\", \"attempt\": %u, \"status\": \"%s\", \"from_step\": %llu, "
-        "\"to_step\": %llu, "
-        "\"steps\": %llu, \"recomputed_steps\": %llu, \"flops\": %.17g, \"seconds\": %.6f, "
-        "\"predicted_seconds\": %.6f, \"model\": \"%s\", \"method\": \"%s\", \"predicted_bytes\": %llu, "
-        "\"peak_bytes\": %llu, "
-        "\"packed\": %u, \"rank\": %u, \"host\": \"%s\", \"finished\": %.3f, \"eta_seconds\": %.3f}\n",
-        stage->identity.hex, stage_kind_name(stage->kind), master->stages[index].attempts,
-        store_status_name(outcome->status), (unsigned long long)outcome->resumed_step,
-        (unsigned long long)outcome->end_step, (unsigned long long)(stage->last_step - stage->first_step),
-        (unsigned long long)outcome->recomputed_steps, outcome->flops, outcome->seconds, stage->seconds,
-        master->sweep->models[stage->model].name,
-        stage->kind == STAGE_PRETRAIN ? "pretrain" : method_name(master->sweep->methods[stage->method].config.kind),
-        (unsigned long long)(stage->bytes * stage->degree), (unsigned long long)outcome->peak_bytes,
-        outcome->packed ? outcome->packed : 1, node, master->node_info[node].host, clock_wall(), master_eta(master));
-}
-
-void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node)
-{
-    char line[LINE];
-    line_write(master, index, outcome, node, line);
-    dprintf(master->log_fd, "%s", line);
 }
 
 /* In the committer's thread, which shares nothing with the master but the plan. */
@@ -89,11 +57,11 @@ int master_queue(struct master *master, uint32_t index, uint32_t node, const str
         master->arrivals = arrivals;
         master->arrival_capacity = capacity;
     }
-    char line[LINE];
+    char line[MASTER_LINE];
     struct store_row row = outcome->row;
     row.index = master->plan->stages[index].point;
     row.execution.epoch = store_epoch(master->store);
-    line_write(master, index, outcome, node, line);
+    master_line(master, index, outcome, node, line);
     master->arrivals[master->arrival_count++] = (struct arrival){index, outcome->status};
     return committer_add(master->committer, &row, line, index, err);
 }
@@ -103,6 +71,7 @@ static int take_committed(struct master *master, const struct arrival *arrival, 
     uint32_t point = master->plan->stages[arrival->stage].point;
     if (master_set_state(master, point, arrival->status, 1, false, NULL, err) != 0) return -1;
     master->committed[point] = 1;
+    losses_end(master->losses, arrival->stage);
     if (arrival->status == STORE_DIVERGED)
         master->summary.diverged++;
     else

@@ -4,6 +4,7 @@
 #ifndef TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
 #define TUNELAW_ORCHESTRATOR_MASTER_INTERNAL_H
 
+#include "io/checkpoint.h"
 #include "orchestrator/calibration.h"
 #include "orchestrator/committer.h"
 #include "orchestrator/data_check.h"
@@ -154,6 +155,15 @@ int master_set_state(struct master *master, uint32_t point, enum store_status st
 /* Everything that waits below a stage that has been given up. */
 int master_skip_below(struct master *master, uint32_t index, struct error *err);
 
+/* master_log.c. A line of the log of executed stages, as text for the committer, or written at once: of an attempt
+ * without a result, of a trunk. */
+#define MASTER_LINE 2048 /* names are shorter */
+void master_line(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node,
+                 char line[MASTER_LINE]);
+void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node);
+/* Open it. What an earlier run has finished, dying before it said so, has its line now. */
+int master_log_open(struct master *master, struct error *err);
+
 /* master_references.c. At the start: the rates that are known, by logs/rates of an earlier run or by the results. Then,
  * whenever candidates have ended: those that all candidates are known of, and what waited for them. */
 int master_open_references(struct master *master, struct error *err);
@@ -169,8 +179,6 @@ int master_queue(struct master *master, uint32_t index, uint32_t node, const str
 int master_take_committed(struct master *master, struct error *err);
 /* Into the summary: what earlier runs have committed. */
 int master_count_committed(struct master *master, struct error *err);
-/* A line of the log of executed stages, of an attempt without a result. */
-void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node);
 /* An error where another run has taken the directory over; looks at most once a second. */
 int master_check_store(struct master *master, struct error *err);
 
@@ -199,6 +207,9 @@ int master_give_up_lost(struct master *master, struct error *err);
  * be looked at may be good: -1. Where there is none at all, that of options.bases is taken, as a link: files of states
  * never change once they have their name. */
 int master_state_finished(struct master *master, uint32_t index, bool *finished, struct error *err);
+
+/* Whether it is in this directory, and what it says of itself; nothing is taken from elsewhere. */
+bool master_state_present(struct master *master, uint32_t index, struct checkpoint_header *header);
 
 /* Whether the file is there that asks for a drain. */
 bool master_drain_file(const struct master *master);

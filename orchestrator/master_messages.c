@@ -61,7 +61,6 @@ static int lose_device(struct master *master, uint32_t node, uint32_t device, st
 /* A stage is no longer in flight; with the last of its pack, its devices are free. */
 static void land(struct master *master, uint32_t index)
 {
-    losses_end(master->losses, index);
     uint32_t slot = master->stages[index].running;
     struct master_seat *seat = master->running[slot].seat;
     if (--seat->left == 0) {
@@ -83,7 +82,11 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
     master->nothing_fits = false;
     if (message->lost_device && lose_device(master, node, message->lost_device - 1, err) != 0) return -1;
     bool result = outcome->status == STORE_DONE || (outcome->status == STORE_DIVERGED && stage->point != PLAN_NONE);
-    if (!result || stage->point == PLAN_NONE) master_log(master, index, outcome, node);
+    if (!result || stage->point == PLAN_NONE) { /* else when the row is committed */
+        master_log(master, index, outcome, node);
+        losses_end(master->losses, index);
+    }
+    if (result && stage->point == PLAN_NONE) stage_cleanup(master_describe(master, index));
     if (result) {
         master_observe(master, stage, outcome);
         return stage->point == PLAN_NONE ? master_complete(master, index, err)
@@ -143,6 +146,7 @@ static int lose_stage(struct master *master, uint32_t index, uint32_t node, stru
     snprintf(outcome->message, sizeof outcome->message, "rank %u on %s was lost", node, master->node_info[node].host);
     land(master, index);
     master_log(master, index, outcome, node);
+    losses_end(master->losses, index);
     int result = master_fail(master, index, outcome, err);
     free(outcome);
     return result;

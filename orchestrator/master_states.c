@@ -37,6 +37,16 @@ static bool borrow(struct stage *stage, const char *bases, const char *path)
     return true;
 }
 
+bool master_state_present(struct master *master, uint32_t index, struct checkpoint_header *header)
+{
+    char path[PATH_MAX];
+    struct error ignored;
+    const struct stage *stage = master_describe(master, index);
+    stage_state_path(stage, path);
+    return checkpoint_peek(path, header, &ignored) > 0 && header->finished &&
+           strcmp(header->stage, stage->identity.hex) == 0;
+}
+
 int master_state_finished(struct master *master, uint32_t index, bool *finished, struct error *err)
 {
     char path[PATH_MAX];

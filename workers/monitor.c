@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "io/log.h"
-#include "workers/stage_files.h"
 
 #define PROGRESS_SECONDS 0.2
 #define LOG_SECONDS 10.0
@@ -19,23 +18,32 @@ static uint64_t steps_done(const struct stage *stage, uint64_t step)
     return step > stage->first_step ? step - stage->first_step : 0;
 }
 
+struct stage_trained monitor_trained(const struct monitor *monitor)
+{
+    const struct stage_trained *before = &monitor->before;
+    return (struct stage_trained){.reached = monitor->step > before->reached ? monitor->step : before->reached,
+                                  .executed = before->executed + (monitor->step - monitor->start)};
+}
+
 static void send(struct monitor *monitor)
 {
     monitor->sent = clock_elapsed();
     monitor->progress.tokens_per_second = monitor_rate(monitor);
-    stage_step_write(monitor->stage, monitor->step > monitor->reached ? monitor->step : monitor->reached);
+    const struct stage_trained trained = monitor_trained(monitor);
+    stage_trained_write(monitor->stage, &trained);
     if (monitor->hooks && monitor->hooks->progress)
         monitor->hooks->progress(monitor->hooks->context, &monitor->progress);
 }
 
 void monitor_start(struct monitor *monitor, const struct stage *stage, const struct stage_hooks *hooks, uint64_t step,
-                   uint64_t reached)
+                   const struct stage_trained *before)
 {
     uint64_t done = steps_done(stage, step);
     *monitor = (struct monitor){.stage = stage,
                                 .hooks = hooks,
                                 .step = step,
-                                .reached = reached,
+                                .start = step,
+                                .before = *before,
                                 .started = clock_elapsed(),
                                 .logged = clock_elapsed(),
                                 .progress = {.identity = stage->identity,

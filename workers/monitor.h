@@ -3,21 +3,24 @@
 #define TUNELAW_WORKERS_MONITOR_H
 
 #include "workers/stage.h"
+#include "workers/stage_files.h"
 #include "workers/worker.h"
 
 struct monitor {
     const struct stage *stage;
     const struct stage_hooks *hooks; /* may be NULL */
     struct stage_progress progress;
-    uint64_t step;    /* absolute */
-    uint64_t reached; /* highest step of earlier attempts */
-    uint64_t tokens;  /* trained by this attempt */
+    uint64_t step, start;        /* absolute; where this attempt began */
+    struct stage_trained before; /* of earlier attempts */
+    uint64_t tokens;             /* trained by this attempt */
     double started, training_seconds, sent, logged;
 };
 
-/* `step`: where this attempt begins; `reached`: the highest step of earlier attempts. Sends the first progress. */
+/* `step`: where this attempt begins; `before`: of earlier attempts. Sends the first progress. */
 void monitor_start(struct monitor *monitor, const struct stage *stage, const struct stage_hooks *hooks, uint64_t step,
-                   uint64_t reached);
+                   const struct stage_trained *before);
+/* Of this attempt and those before. */
+struct stage_trained monitor_trained(const struct monitor *monitor);
 /* A sign of life, at most a few a second. */
 void monitor_tick(void *monitor);
 void monitor_step(struct monitor *monitor, uint64_t step, double loss, uint64_t tokens, double seconds);

@@ -66,12 +66,13 @@ void stage_prefix_path(const struct stage *stage, char out[PATH_MAX]); /* DIR/ch
 void stage_best_path(const struct stage *stage, uint64_t step,
                      char out[PATH_MAX]); /* DIR/checkpoints/ID.best-STEP.h5 */
 void stage_step_path(const struct stage *stage,
-                     char out[PATH_MAX]); /* DIR/checkpoints/ID.step: highest step that any attempt reached */
+                     char out[PATH_MAX]); /* DIR/checkpoints/ID.step: what all attempts have trained */
 void stage_log_path(const struct stage *stage, char out[PATH_MAX]);         /* DIR/logs/ID.log */
 void stage_generations_path(const struct stage *stage, char out[PATH_MAX]); /* DIR/generations/ID.jsonl */
 
-/* After the result of a finetuning stage is committed: remove its state and, unless keep_weights, its best weights.
- * Pretraining and prefixes: the state stays, children start from it. Missing files are no error. */
+/* After the end of a stage is in the log, of finetuning committed: remove its step file; of finetuning also its state
+ * and, unless keep_weights, its best weights. Pretraining and prefixes: the state stays, children start from it.
+ * Missing files are no error. */
 void stage_cleanup(const struct stage *stage);
 /* Nothing will start from a prefix any more: remove its state and its best weights. */
 void stage_discard(const struct stage *stage);
@@ -83,6 +84,9 @@ struct stage_outcome {
     char message[STORE_MESSAGE];
     uint64_t resumed_step, end_step; /* this attempt trained (resumed_step, end_step] */
     uint64_t recomputed_steps;       /* of these, steps that an earlier attempt had already trained */
+    uint64_t executed_steps;         /* of this and all earlier attempts; those that died are counted to a fifth of a
+                                      * second before their end */
+    uint64_t repeated_steps;         /* of these, how many beyond the first time */
     double flops;                    /* of this attempt's training */
     double seconds;                  /* in a pack: its share of them */
     uint32_t packed;                 /* stages that the attempt began with, this one among them */

@@ -34,26 +34,25 @@ int stage_check_owner(const struct stage *stage, struct error *err)
     return error_set(err, "%s: another run has taken this directory over", stage->dir);
 }
 
-uint64_t stage_step_read(const struct stage *stage, bool *known)
+bool stage_trained_read(const struct stage *stage, struct stage_trained *out)
 {
-    char path[PATH_MAX], digits[24] = "";
-    uint64_t step = 0;
+    char path[PATH_MAX], digits[48] = "";
+    *out = (struct stage_trained){0};
     stage_step_path(stage, path);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    *known = fd >= 0;
-    if (fd < 0) return 0;
+    if (fd < 0) return false;
     ssize_t got = read(fd, digits, sizeof digits - 1);
     close(fd);
-    if (got <= 0 || sscanf(digits, "%20" SCNu64, &step) != 1) return 0;
-    return step;
+    if (got > 0) sscanf(digits, "%20" SCNu64 " %20" SCNu64, &out->reached, &out->executed);
+    return true;
 }
 
-void stage_step_write(const struct stage *stage, uint64_t step)
+void stage_trained_write(const struct stage *stage, const struct stage_trained *trained)
 {
-    char path[PATH_MAX], digits[24];
+    char path[PATH_MAX], digits[48];
     stage_step_path(stage, path);
-    int size =
-        snprintf(digits, sizeof digits, "%020" PRIu64 "\n", step); /* always as long: a write replaces it whole */
+    int size = snprintf(digits, sizeof digits, "%020" PRIu64 " %020" PRIu64 "\n", trained->reached,
+                        trained->executed); /* always as long: a write replaces it whole */
     int fd = file_open_write(path, 0);
     if (fd < 0) return;
     ssize_t written = pwrite(fd, digits, (size_t)size, 0); /* it only counts: a failure is no failure of the stage */

@@ -12,10 +12,15 @@ int stage_make_folders(const struct stage *stage, struct error *err);
  */
 int stage_check_owner(const struct stage *stage, struct error *err);
 
-/* The highest step that any attempt is known to have trained; 0 and *known = false where no attempt has begun. */
-uint64_t stage_step_read(const struct stage *stage, bool *known);
-/* Not synced: it survives a kill, and only counts recomputed steps. */
-void stage_step_write(const struct stage *stage, uint64_t step);
+/* What is known of all attempts of a stage so far, those that died among them. */
+struct stage_trained {
+    uint64_t reached;  /* the highest step */
+    uint64_t executed; /* steps, as often as they were trained */
+};
+/* false, zeros: no attempt has begun. */
+bool stage_trained_read(const struct stage *stage, struct stage_trained *out);
+/* Not synced: it survives a kill, and only counts. */
+void stage_trained_write(const struct stage *stage, const struct stage_trained *trained);
 
 /* Remove best weights of this stage but those of steps `keep` and `keep_too` (0: none), and its unfinished files: of a
  * stage that is still ours. */

@@ -51,11 +51,15 @@ static void describe(const struct run *run, struct stage_outcome *outcome)
 {
     const struct stage *stage = run->stage;
     const struct trainer_step *trained = &run->trained;
-    uint64_t end = run->state.step, reached = run->monitor.reached;
+    uint64_t end = run->state.step, reached = run->monitor.before.reached;
     outcome->resumed_step = run->start.step;
     outcome->end_step = end;
     if (reached > end) reached = end;
     outcome->recomputed_steps = reached > run->start.step ? reached - run->start.step : 0;
+    const struct stage_trained all = monitor_trained(&run->monitor);
+    uint64_t first = stage->first_step, once = all.reached > first ? all.reached - first : 0;
+    outcome->executed_steps = all.executed;
+    outcome->repeated_steps = all.executed > once ? all.executed - once : 0;
     outcome->packed = (uint32_t)run->pack->count;
     outcome->seconds = run_seconds(run);
     outcome->peak_bytes = peak_bytes();
@@ -106,7 +110,6 @@ void run_settle(struct run *run, const struct error *failure)
     outcome->failed_device = failure ? run->failed_device : 0;
     leave(run->pack, run);
     if (run->monitor.stage) monitor_checkpoint(&run->monitor, run->durable_step);
-    if (outcome->status == STORE_DONE && run->stage->kind != STAGE_FINETUNE) stage_cleanup(run->stage);
     if (hooks && hooks->outcome) hooks->outcome(hooks->context, outcome);
 }
 
@@ -114,7 +117,7 @@ void run_settle(struct run *run, const struct error *failure)
 static int run_begin(struct pack *pack, struct run *run, const struct stage *stage, const struct run *first, bool *over,
                      struct error *err)
 {
-    bool known, training = stage->last_step > stage->first_step;
+    bool training = stage->last_step > stage->first_step;
     int opened = first ? run_open_beside(run, stage, training, first, err) : run_open(run, stage, training, err);
     run->pack = pack;
     run->index = (size_t)(run - pack->runs);
@@ -123,9 +126,12 @@ static int run_begin(struct pack *pack, struct run *run, const struct stage *sta
     run->state = run->start;
     run->durable_best = run->start.best_step;
     run->durable_step = run->start.step;
-    uint64_t reached = stage_step_read(stage, &known);
+    struct stage_trained before;
+    bool known = stage_trained_read(stage, &before);
     if (known || run->own) stage_remove_best(stage, run->durable_best, 0);
-    monitor_start(&run->monitor, stage, pack->hooks, run->start.step, reached);
+    uint64_t own = run->start.step > stage->first_step ? run->start.step - stage->first_step : 0;
+    if (before.executed < own) before.executed = own; /* the file that counts is gone */
+    monitor_start(&run->monitor, stage, pack->hooks, run->start.step, &before);
     LOG("from step %" PRIu64 " to %" PRIu64, run->start.step, stage->last_step);
     *over = (stage->kind != STAGE_FINETUNE && run->start.finished) || run->diverged; /* in its prefix */
     if (!*over) *over = run->cut = monitor_stopped(&run->monitor);                   /* weights may take long to load */

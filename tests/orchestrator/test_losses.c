@@ -45,7 +45,7 @@ static struct losses *open_losses(void)
 {
     struct error err;
     struct losses *losses = losses_open(dir, &plan, &err);
-    if (!losses) fail_msg("%s", err.text);
+    if (!losses || losses_start(losses, &err) != 0) fail_msg("%s", err.text);
     return losses;
 }
 

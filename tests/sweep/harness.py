@@ -226,6 +226,23 @@ def executed(dir):
         return [json.loads(line) for line in f if line.strip()]
 
 
+def check_accounts(test, place, dir, config=None):
+    """The log against the plan: each stage is done once, and the FLOPs that were executed are those of the plan and of the steps that were repeated."""
+    stages = {s['identity']: s for s in json.loads(place.call('plan', config or place.config, '--json').stdout)['stages']}
+    done = [e for e in executed(dir) if e['status'] in ('done', 'diverged')]
+    test.assertEqual(sorted(e['stage'] for e in done), sorted(stages))
+    flops = repeated = 0
+    for e in done:
+        test.assertEqual(e['executed_steps'], e['steps'] + e['repeated_steps'], e)
+        test.assertGreaterEqual(e['repeated_steps'], e['recomputed_steps'], e)
+        step = stages[e['stage']]['flops'] / max(1, e['steps'])
+        flops += step * e['executed_steps']
+        repeated += step * e['repeated_steps']
+    planned = sum(s['flops'] for s in stages.values())
+    test.assertAlmostEqual(flops / (planned + repeated), 1.0, delta=1e-9)
+    return repeated / planned
+
+
 def wait_for(condition, seconds=60, what='a condition'):
     """The first true value of condition(). what: text, or a function that gives it when it is needed."""
     end = time.monotonic() + seconds

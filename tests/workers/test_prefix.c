@@ -20,6 +20,7 @@ static struct stage_outcome run(const struct stage *stage, enum store_status sta
     struct stage_outcome outcome;
     stage_run(stage, NULL, &outcome);
     if (outcome.status != status) fail_msg("%s: %s", store_status_name(outcome.status), outcome.message);
+    if (status == STORE_DONE && stage->kind != STAGE_FINETUNE) stage_cleanup(stage); /* as the master does */
     return outcome;
 }
 

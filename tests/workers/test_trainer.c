@@ -315,7 +315,9 @@ static void test_lost_steps(void **state)
     struct stage_outcome whole = run(&stage);
     char best[64];
     forget(&stage);
-    stage_step_write(&stage, 17); /* an attempt that was killed before its first state, after its best at step 12 */
+    stage_trained_write(&stage,
+                        &(struct stage_trained){
+                            17, 17}); /* an attempt that was killed before its first state, after its best at step 12 */
     char path[PATH_MAX], unfinished[PATH_MAX + 8];
     stage_best_path(&stage, 12, path);
     fclose(fopen(path, "w"));
@@ -325,6 +327,8 @@ static void test_lost_steps(void **state)
     struct stage_outcome outcome = run(&stage);
     expect(&outcome, STORE_DONE);
     assert_int_equal(outcome.recomputed_steps, 17);
+    assert_int_equal(outcome.executed_steps, 17 + outcome.end_step);
+    assert_int_equal(outcome.repeated_steps, 17);
     assert_memory_equal(&outcome.row.result, &whole.row.result, sizeof whole.row.result);
     assert_int_not_equal(access(unfinished, F_OK), 0);
     int files = 0;

@@ -316,6 +316,8 @@ static void test_drain_and_kill(void **state)
     outcome = run_fresh(&stage);
     expect(&outcome, STORE_DONE);
     assert_true(outcome.end_step - outcome.resumed_step >= outcome.recomputed_steps);
+    assert_int_equal(outcome.executed_steps, outcome.end_step + outcome.repeated_steps);
+    assert_true(outcome.repeated_steps >= outcome.recomputed_steps);
     assert_memory_equal(&outcome.row.result, &whole.row.result, sizeof whole.row.result);
     assert_memory_equal(&outcome.row.curve, &whole.row.curve, sizeof whole.row.curve);
     forget(&stage);
