@@ -9,12 +9,15 @@
 
 #include "orchestrator/thread.h"
 
+enum { GROUP = 256 }; /* rows under one pair of fdatasync: what a kill in the middle of it may cost */
+
 /* Rows in the order in which they came; what is at [i] belongs together. */
 struct batch {
     struct store_row *rows;
     uint32_t *numbers;
     size_t count, capacity;
-    char *lines; /* one behind the other */
+    char *lines;       /* one behind the other, */
+    size_t *line_ends; /* where each ends */
     size_t lines_size, lines_capacity;
 };
 
@@ -37,6 +40,7 @@ static void batch_free(struct batch *batch)
     free(batch->rows);
     free(batch->numbers);
     free(batch->lines);
+    free(batch->line_ends);
 }
 
 static int batch_grow(struct batch *batch, size_t line)
@@ -47,7 +51,9 @@ static int batch_grow(struct batch *batch, size_t line)
         if (rows) batch->rows = rows;
         uint32_t *numbers = realloc(batch->numbers, capacity * sizeof *numbers);
         if (numbers) batch->numbers = numbers;
-        if (!rows || !numbers) return -1;
+        size_t *ends = realloc(batch->line_ends, capacity * sizeof *ends);
+        if (ends) batch->line_ends = ends;
+        if (!rows || !numbers || !ends) return -1;
         batch->capacity = capacity;
     }
     if (batch->lines_size + line > batch->lines_capacity) {
@@ -61,24 +67,46 @@ static int batch_grow(struct batch *batch, size_t line)
 }
 
 /* A line that cannot be written is a gap in the log and no reason to end a run whose rows are on the disk. */
-static void write_lines(int fd, const struct batch *batch)
+static void write_lines(int fd, const char *lines, size_t size)
 {
-    for (size_t at = 0; at < batch->lines_size;) {
-        ssize_t written = write(fd, batch->lines + at, batch->lines_size - at);
+    for (size_t at = 0; at < size;) {
+        ssize_t written = write(fd, lines + at, size - at);
         if (written <= 0) return;
         at += (size_t)written;
     }
 }
 
-static int batch_commit(struct committer *committer, const struct batch *batch, struct error *err)
+/* Rows [first, end) of a batch. */
+static int group_commit(struct committer *committer, const struct batch *batch, size_t first, size_t end,
+                        struct error *err)
 {
-    if (store_commit(committer->store, batch->rows, batch->count, err) != 0) return -1;
+    size_t from = first > 0 ? batch->line_ends[first - 1] : 0;
+    if (store_commit(committer->store, batch->rows + first, end - first, err) != 0) return -1;
     /* what the rows made useless may be in use by a run that has taken over in the meantime */
     if (store_check_replaced(committer->store, err) != 0) return -1;
-    write_lines(committer->log_fd, batch);
-    for (size_t i = 0; i < batch->count; i++)
+    write_lines(committer->log_fd, batch->lines + from, batch->line_ends[end - 1] - from);
+    for (size_t i = first; i < end; i++)
         committer->clean(committer->context, batch->numbers[i]);
     return 0;
+}
+
+/* Without the lock; with it again at the end. */
+static void batch_commit(struct committer *committer, const struct batch *batch)
+{
+    for (size_t first = 0, end; first < batch->count; first = end) {
+        struct error err;
+        end = batch->count - first > GROUP ? first + GROUP : batch->count;
+        int result = group_commit(committer, batch, first, end, &err);
+        pthread_mutex_lock(&committer->mutex);
+        if (result == 0)
+            committer->done += end - first;
+        else
+            committer->error = err;
+        committer->failed = result != 0;
+        eventfd_write(committer->done_fd, 1);
+        if (result != 0 || end == batch->count) return;
+        pthread_mutex_unlock(&committer->mutex);
+    }
 }
 
 static bool has_work(const struct committer *committer)
@@ -100,16 +128,7 @@ static void *committer_main(void *argument)
         empty.count = empty.lines_size = 0;
         committer->waiting = empty;
         pthread_mutex_unlock(&committer->mutex);
-        struct error err;
-        int result = batch_commit(committer, &batch, &err);
-        pthread_mutex_lock(&committer->mutex);
-        if (result == 0) {
-            committer->done += batch.count;
-        } else {
-            committer->failed = true;
-            committer->error = err;
-        }
-        eventfd_write(committer->done_fd, 1);
+        batch_commit(committer, &batch);
     }
     pthread_mutex_unlock(&committer->mutex);
     batch_free(&batch);
@@ -155,6 +174,7 @@ int committer_add(struct committer *committer, const struct store_row *row, cons
     if (result == 0) {
         memcpy(batch->lines + batch->lines_size, line, size);
         batch->lines_size += size;
+        batch->line_ends[batch->count] = batch->lines_size;
         batch->numbers[batch->count] = number;
         batch->rows[batch->count++] = *row;
         pthread_cond_signal(&committer->changed);

@@ -1,8 +1,8 @@
 /* Rows on their way to the disk, in a thread of rank 0: the master hands out stages while fdatasync waits.
  *
- * Rows that arrive during a commit are the next one, under one pair of fdatasync however many they are: at 10^3 ranks
- * with a result each at once, one commit of 10^3 rows (5 MB). In order: the rows are durable, the log of stages has
- * their lines, the files that they made useless are gone, the master is told. */
+ * Rows that arrive during a commit are the next one, up to 256 under one pair of fdatasync: at 10^3 ranks with a result
+ * each at once, four commits. What waits takes 6 KB a row. In order, of each commit: the rows are durable, the log of
+ * stages has their lines, the files that they made useless are gone, the master is told. */
 #ifndef TUNELAW_ORCHESTRATOR_COMMITTER_H
 #define TUNELAW_ORCHESTRATOR_COMMITTER_H
 
@@ -27,8 +27,8 @@ int committer_add(struct committer *committer, const struct store_row *row, cons
                   struct error *err);
 void committer_open(struct committer *committer);
 
-/* *count: how many rows have been dealt with since the last call, in the order in which they were added. -1: a commit
- * has failed, or another run has taken the directory over; nothing is committed any more. */
+/* *count: how many rows have been dealt with since the last call, in the order in which they were added; also where it
+ * returns -1: a commit has failed, or another run has taken the directory over; nothing is committed any more. */
 int committer_poll(struct committer *committer, size_t *count, struct error *err);
 
 /* Can be read when committer_poll has something to tell. */

@@ -62,6 +62,7 @@ int master_queue(struct master *master, uint32_t index, uint32_t node, const str
     row.index = master->plan->stages[index].point;
     row.execution.epoch = store_epoch(master->store);
     master_line(master, index, outcome, node, line);
+    master->stages[index].state = STAGE_COMMITTING;
     master->arrivals[master->arrival_count++] = (struct arrival){index, outcome->status};
     return committer_add(master->committer, &row, line, index, err);
 }
@@ -91,11 +92,14 @@ int master_take_committed(struct master *master, struct error *err)
         committer_open(master->committer);
         master->committing = true;
     }
-    if (committer_poll(master->committer, &count, err) != 0) return -1;
-    for (; count > 0; count--)
-        if (take_committed(master, &master->arrivals[master->first_arrival++], err) != 0) return -1;
+    int result = committer_poll(master->committer, &count, err); /* what came before a failure is on the disk */
+    for (; count > 0; count--) {
+        struct error why;
+        if (take_committed(master, &master->arrivals[master->first_arrival++], result == 0 ? err : &why) != 0)
+            return -1;
+    }
     if (master->first_arrival == master->arrival_count) master->first_arrival = master->arrival_count = 0;
-    return 0;
+    return result;
 }
 
 int master_wake_fd(const struct master *master)

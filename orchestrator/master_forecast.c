@@ -13,7 +13,7 @@
 
 static bool needs_no_work(const struct master_stage *stage)
 {
-    return stage->state == STAGE_UNNEEDED || stage->state >= STAGE_COMPLETE;
+    return stage->state == STAGE_UNNEEDED || stage->state >= STAGE_COMMITTING;
 }
 
 static double fraction(const struct running *running)

@@ -19,6 +19,7 @@ enum progress_state {
     STAGE_WAITING,  /* for its parent */
     STAGE_READY,
     STAGE_RUNNING,
+    STAGE_COMMITTING, /* its result has arrived */
     STAGE_COMPLETE,
     STAGE_CUT,
     STAGE_FAILED,

@@ -1,6 +1,7 @@
 /* What agents say: that they are there, how far a stage is, how it ended, that a signal asks for a drain. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "io/log.h"
 #include "orchestrator/master_internal.h"
@@ -8,16 +9,15 @@
 #define STATE_INTERVAL 5.0 /* seconds between rewrites of a running point's /state row */
 
 /* What a worker has found is so for every stage: the run ends, and the point is not to blame. */
-static int data_changed(struct master *master, uint32_t index, struct error *err)
+static int data_unusable(struct master *master, uint32_t index, const struct stage_outcome *outcome, struct error *err)
 {
     uint32_t point = master->plan->stages[index].point;
-    if (point != PLAN_NONE &&
-        master_set_state(master, point, STORE_PENDING, 0, false, "the data set has changed", err) != 0)
+    if (point != PLAN_NONE && master_set_state(master, point, STORE_PENDING, 0, false, outcome->message, err) != 0)
         return -1;
     return error_set(err,
-                     "%.900s: the data set has changed since this run began; put it back, or run what it is now with "
-                     "another --dir",
-                     master->sweep->tasks[master->plan->stages[index].task].dataset);
+                     "%s; put the data set back that this run began with, and the same command goes on, or run what it "
+                     "is now with another --dir",
+                     outcome->message);
 }
 
 /* A stage that this run may still hand out. */
@@ -71,12 +71,27 @@ static void land(struct master *master, uint32_t index)
     master->stages[master->running[slot].stage].running = slot;
 }
 
-static int handle_outcome(struct master *master, uint32_t node, const struct message_outcome *message,
-                          struct error *err)
+/* A result that is not of this stage would end the run at its commit: it is one failed attempt instead. */
+static void check_result(const struct plan *plan, uint32_t index, struct stage_outcome *outcome)
+{
+    const struct plan_stage *stage = &plan->stages[index];
+    if (outcome->status != STORE_DONE && outcome->status != STORE_DIVERGED) return;
+    bool point = stage->point != PLAN_NONE;
+    const struct store_result *result = &outcome->row.result;
+    if (strcmp(outcome->identity.hex, stage->identity.hex) == 0 &&
+        (!point || (memcmp(result->identity, plan->points[stage->point].identity, DIGEST_HEX) == 0 &&
+                    result->status == (uint32_t)outcome->status && outcome->row.curve.count <= STORE_CURVE)))
+        return;
+    outcome->status = STORE_CRASHED;
+    snprintf(outcome->message, sizeof outcome->message, "its worker answered with the result of another stage");
+}
+
+static int handle_outcome(struct master *master, uint32_t node, struct message_outcome *message, struct error *err)
 {
     uint32_t index = message->stage;
     if (index >= master->plan->stage_count || master->stages[index].state != STAGE_RUNNING) return 0;
     const struct plan_stage *stage = &master->plan->stages[index];
+    check_result(master->plan, index, &message->outcome);
     const struct stage_outcome *outcome = &message->outcome;
     land(master, index);
     master->nothing_fits = false;
@@ -98,7 +113,8 @@ static int handle_outcome(struct master *master, uint32_t node, const struct mes
                    ? 0
                    : master_set_state(master, stage->point, STORE_CUT, 0, false, outcome->message, err);
     }
-    return outcome->data_changed ? data_changed(master, index, err) : master_fail(master, index, outcome, err);
+    return outcome->data_unusable ? data_unusable(master, index, outcome, err)
+                                  : master_fail(master, index, outcome, err);
 }
 
 /* A rank has said what it has, or will never say it. */
@@ -179,8 +195,11 @@ int master_message(struct master *master, int rank, int tag, const void *payload
     if (tag == MESSAGE_HELLO && size == sizeof(struct message_hello)) return handle_hello(master, rank, payload, err);
     if (tag == MESSAGE_PROGRESS && size == sizeof(struct message_progress))
         return handle_progress(master, payload, err);
-    if (tag == MESSAGE_OUTCOME && size == sizeof(struct message_outcome))
-        return handle_outcome(master, (uint32_t)rank, payload, err);
+    if (tag == MESSAGE_OUTCOME && size == sizeof(struct message_outcome)) {
+        struct message_outcome message;
+        memcpy(&message, payload, size);
+        return handle_outcome(master, (uint32_t)rank, &message, err);
+    }
     if (tag == MESSAGE_DRAIN) return master_drain(master, "a signal", err);
     return error_set(err, "message %d of %zu bytes from rank %d is not understood", tag, size, rank);
 }

@@ -50,7 +50,9 @@ int master_watch_time(struct master *master, struct error *err)
 {
     if (master->options.end_time <= 0 || master->draining) return 0;
     if (master_seconds_left(master) <= 0) return master_drain(master, "the job's time limit is near", err);
-    bool idle = master->running_count == 0 && master->nodes_present == (size_t)master->transport->size;
+    /* what waits for its commit may still make others ready */
+    bool idle = master->running_count == 0 && master->first_arrival == master->arrival_count &&
+                master->nodes_present == (size_t)master->transport->size;
     if (idle && master->nothing_fits && master->ready > 0)
         return master_drain(master, "no stage that is left reaches a checkpoint before the job's time limit", err);
     return 0;

@@ -92,7 +92,9 @@ struct stage_outcome {
     uint32_t packed;                 /* stages that the attempt began with, this one among them */
     uint64_t peak_bytes;
     uint32_t failed_device; /* crashed because this device of the gang does not work, from 1; 0: not known of any */
-    bool data_changed; /* failed because the data set is not the planned one: no stage of the run can be computed */
+    bool data_unusable;     /* failed because the data set is not the planned one, or cannot be read: no stage can be
+                             * computed
+                             */
     /* Finetuning; index, rank and epoch are filled by the master. A diverged stage has +inf for every loss that was not
      * reached or is not finite. NaN: there is no such number (train_loss without training, pretrain_loss without
      * pretraining text). */

@@ -44,7 +44,7 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
     double started, saved;       /* clock_elapsed of the attempt's start and of the newest state */
     bool diverged, cut;
     bool validation_due; /* the state where this attempt begins was written before the validation at its step */
-    bool data_changed;
+    bool data_unusable;
     uint32_t failed_device; /* from 1; of the last of a pack to be told */
     bool opened;            /* data set and imported weights are those that were planned */
     bool borrowed;          /* they are another run's of the pack */

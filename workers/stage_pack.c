@@ -106,7 +106,7 @@ void run_settle(struct run *run, const struct error *failure)
         fail(outcome, failure);
     else
         succeed(run, outcome);
-    outcome->data_changed = failure && run->data_changed;
+    outcome->data_unusable = failure && run->data_unusable;
     outcome->failed_device = failure ? run->failed_device : 0;
     leave(run->pack, run);
     if (run->monitor.stage) monitor_checkpoint(&run->monitor, run->durable_step);

@@ -1,5 +1,6 @@
 /* One stage from its description to its outcome, in this process: open what it needs, run it on a gang of threads, say
  * how it ended. */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -32,8 +33,8 @@ static int check_dataset(struct run *run, struct error *err)
 {
     const struct stage *stage = run->stage;
     const struct dataset_info *info = dataset_info(run->dataset);
-    run->data_changed = strcmp(info->digest.hex, stage->dataset_digest.hex) != 0;
-    if (run->data_changed)
+    run->data_unusable = strcmp(info->digest.hex, stage->dataset_digest.hex) != 0;
+    if (run->data_unusable)
         return error_set(err, "%s: the data has changed: digest %s, planned with %s", stage->dataset, info->digest.hex,
                          stage->dataset_digest.hex);
     if (info->vocabulary > stage->model.vocabulary)
@@ -96,7 +97,10 @@ static int begin(struct run *run, const struct stage *stage, bool training, stru
 int run_open(struct run *run, const struct stage *stage, bool training, struct error *err)
 {
     if (begin(run, stage, training, err)) return -1;
+    errno = 0;
     run->dataset = dataset_open(stage->dataset, err);
+    /* what this process, or this host, lacks for the moment says nothing of the file */
+    if (!run->dataset) run->data_unusable = errno != ENOMEM && errno != EMFILE && errno != ENFILE;
     if (!run->dataset || check_dataset(run, err) || open_import(run, err) || open_start(run, err)) return -1;
     return stage->generate.max_new_tokens ? run_open_tokenizer(run, err) : 0;
 }

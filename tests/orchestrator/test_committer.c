@@ -9,7 +9,7 @@
 #include "io/store_internal.h"
 #include "tests/io/store_fixture.h"
 
-enum { ROWS = 200 };
+enum { ROWS = 600 };
 
 static struct {
     struct store *store;

@@ -175,7 +175,7 @@ class Data(unittest.TestCase):
                 self.assertNotEqual(process.wait(timeout=120), 0)
                 lines = [line for line in text(f'{dir}.err').splitlines() if line.startswith('tunelaw: ')]
                 self.assertEqual(len(lines), 1, lines)
-                self.assertIn('the data set has changed since this run began', lines[0])
+                self.assertRegex(lines[0], r'the data has changed: digest .*; put the data set back that this run began with')
                 self.assertEqual([e['status'] for e in harness.executed(dir)].count('crashed'), 1)
                 os.rename(kept, data)
                 self.assertEqual(start(place, dir, ranks=ranks).wait(timeout=240), 0, text(f'{dir}.err'))

@@ -209,7 +209,7 @@ static void one_that_cannot_begin_leaves_the_others(void **state)
     points[0].dataset_digest = digest_of("another", 7);
     run_pack(&seen, all, 3, outcomes);
     expect(&outcomes[0], STORE_CRASHED);
-    assert_true(outcomes[0].data_changed);
+    assert_true(outcomes[0].data_unusable);
     same_row(&outcomes[1], 1);
     same_row(&outcomes[2], 2);
     points[0] = good;

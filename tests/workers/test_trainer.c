@@ -495,7 +495,7 @@ static void test_failures(void **state)
     struct stage_outcome outcome = run(&stage);
     expect(&outcome, STORE_CRASHED);
     assert_non_null(strstr(outcome.message, "the data has changed"));
-    assert_true(outcome.data_changed);
+    assert_true(outcome.data_unusable);
 
     stage = stage_finetune(&fixture, &trunk, METHOD_FULL, 20);
     stage.parent = digest_of("nothing", 7);
