@@ -32,7 +32,15 @@ int master_make_ready(struct master *master, uint32_t index, struct error *err)
     double seconds = checkpoint > 0 && checkpoint < stage->seconds ? checkpoint : stage->seconds;
     /* what may have ended earlier runs comes after what has not */
     double priority = losses_of(master->losses, index) ? 0 : stage->priority;
-    struct schedule_stage entry = {index, stage->degree, priority, stage->flops, seconds, stage->share};
+    /* by information, neighbours in the order are not to change places */
+    bool any = master->sweep->resources.order != SWEEP_INFORMATION;
+    struct schedule_stage entry = {.stage = index,
+                                   .degree = stage->degree,
+                                   .priority = priority,
+                                   .flops = stage->flops,
+                                   .seconds = seconds,
+                                   .share = stage->share,
+                                   .base = any ? plan_kept_base(master->plan, index) : 0};
     master->nothing_fits = false;
     return schedule_add(&master->schedule, &entry) == 0 ? 0 : error_set(err, "out of memory");
 }

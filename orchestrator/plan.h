@@ -78,6 +78,10 @@ static inline size_t plan_class(const struct plan_stage *stage)
 /* The pretraining that a stage builds on, itself or an ancestor; PLAN_NONE: a folder's weights. */
 uint32_t plan_base(const struct plan *plan, uint32_t index);
 
+/* A number, from 1, of the base that a stage uses and leaves as it is: the same for stages on the same weights. 0: it
+ * trains them. */
+uint32_t plan_kept_base(const struct plan *plan, uint32_t index);
+
 /* Everything a worker needs for stage `index`, as of attempt `attempt`, in run directory `dir` (absolute). The
  * learning rate of a stage that waits for a reference is 0: the master fills it in. */
 void plan_stage_describe(const struct plan *plan, size_t index, const char *dir, uint32_t attempt, struct stage *out);

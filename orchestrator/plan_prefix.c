@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "orchestrator/plan_parts.h"
+#include "workers/model.h"
 
 /* A point that may share, and how far: steps of one pass over its examples, at a rate that does not know its end. */
 struct sharer {
@@ -101,6 +102,16 @@ void plan_prefixes_free(struct plan_prefixes *prefixes)
     free(prefixes->list);
     free(prefixes->of);
     *prefixes = (struct plan_prefixes){0};
+}
+
+uint32_t plan_kept_base(const struct plan *plan, uint32_t index)
+{
+    const struct plan_stage *stage = &plan->stages[index];
+    if (stage->kind == STAGE_PRETRAIN || !method_leaves_base(plan->sweep->methods[stage->method].config.kind)) return 0;
+    uint32_t base = plan_base(plan, stage->parent);
+    if (base != PLAN_NONE) return base + 1;
+    return (uint32_t)plan->stage_count + 1 +
+           (stage->model << 12 | stage->tokens); /* a folder's; 4,096 tokens at most */
 }
 
 uint32_t plan_base(const struct plan *plan, uint32_t index)

@@ -6,6 +6,9 @@
 
 #include "orchestrator/schedule_node.h"
 
+#define NEAR (1.0 / 32) /* of a priority: what is so near may change places */
+enum { LOOKS = 256 };   /* places that are looked at for a base */
+
 void schedule_init(struct schedule *schedule)
 {
     memset(schedule, 0, sizeof *schedule);
@@ -59,18 +62,43 @@ static int push(struct schedule_heap *heap, const struct schedule_stage *stage)
     return 0;
 }
 
-static struct schedule_stage pop(struct schedule_heap *heap)
+/* The stage at a place of the heap; the last one takes the place, and goes up or down from there. */
+static struct schedule_stage take_at(struct schedule_heap *heap, size_t at)
 {
-    struct schedule_stage top = heap->stages[0];
-    heap->stages[0] = heap->stages[--heap->count];
-    for (size_t at = 0;;) {
+    struct schedule_stage *s = heap->stages, taken = s[at];
+    s[at] = s[--heap->count];
+    for (; at > 0 && at < heap->count && before(&s[at], &s[(at - 1) / 2]); at = (at - 1) / 2)
+        swap(&s[at], &s[(at - 1) / 2]);
+    for (;;) {
         size_t best = at;
         for (size_t child = 2 * at + 1; child <= 2 * at + 2; child++)
-            if (child < heap->count && before(&heap->stages[child], &heap->stages[best])) best = child;
-        if (best == at) return top;
-        swap(&heap->stages[at], &heap->stages[best]);
+            if (child < heap->count && before(&s[child], &s[best])) best = child;
+        if (best == at) return taken;
+        swap(&s[at], &s[best]);
         at = best;
     }
+}
+
+static struct schedule_stage pop(struct schedule_heap *heap)
+{
+    return take_at(heap, 0);
+}
+
+/* The first place, of those near the top that come next to within NEAR, whose stage uses a base; 0: the top itself, or
+ * none does. What comes before a place lies on the way to it, so that the search never leaves what is near. */
+static size_t find_base(const struct schedule_heap *heap, uint32_t base, double seconds_left)
+{
+    size_t list[LOOKS] = {0}, found = 0;
+    const struct schedule_stage *s = heap->stages;
+    for (size_t at = 0, count = 1; at < count; at++) {
+        size_t place = list[at];
+        if (s[place].base == base && s[place].seconds <= seconds_left &&
+            (s[found].base != base || before(&s[place], &s[found])))
+            found = place;
+        for (size_t child = 2 * place + 1; child <= 2 * place + 2 && child < heap->count && count < LOOKS; child++)
+            if (s[child].priority >= s[0].priority * (1 - NEAR)) list[count++] = child;
+    }
+    return found;
 }
 
 static bool has_share(const struct schedule_stage *stage)
@@ -191,10 +219,17 @@ int schedule_next(struct schedule *schedule, struct schedule_node *nodes, size_t
     take_back(schedule, seconds_left);
     struct choice best = choose(schedule, nodes, node_count, seconds_left);
     if (!best.stage) return 0;
-    *stage = pop(best.heap);
-    uint32_t degree = stage->degree ? stage->degree : 1, share = has_share(stage) ? stage->share : SHARE_WHOLE;
-    if (!schedule_seat_whole(nodes, node_count, degree, share, seat))
+    uint32_t degree = best.stage->degree ? best.stage->degree : 1;
+    uint32_t share = has_share(best.stage) ? best.stage->share : SHARE_WHOLE;
+    size_t place = 0;
+    if (schedule_seat_whole(nodes, node_count, degree, share, seat)) {
+        uint32_t base = schedule_seat_base(nodes, seat);
+        if (base && share == SHARE_WHOLE) place = find_base(best.heap, base, seconds_left);
+    } else {
         schedule_seat_beside(nodes, node_count, share, seat); /* there is room: choose() has looked */
+    }
+    *stage = take_at(best.heap, place);
+    schedule_seat_leave(nodes, seat, stage->base);
     schedule->count--;
     return 1;
 }

@@ -8,7 +8,11 @@
  *
  * A stage with a share of a device (orchestrator/share.h) takes a free device where there is one; else it goes beside
  * others, to the device with the least room that is enough. Not while a stage that comes before it waits for whole
- * devices: those would never become free. */
+ * devices: those would never become free.
+ *
+ * A worker keeps the weights of a base that its last stage has left as they are (workers/residence.h). So devices that
+ * are free get, of the stages that come next to within a thirty-second of their priority, one on the base that is
+ * there: of equal ones nothing is lost, and of nearly equal ones hardly anything. */
 #ifndef TUNELAW_ORCHESTRATOR_SCHEDULE_H
 #define TUNELAW_ORCHESTRATOR_SCHEDULE_H
 
@@ -25,10 +29,12 @@ struct schedule_stage {
     double flops;
     double seconds; /* until it ends or has its first checkpoint, whichever comes first */
     uint32_t share; /* of its device: 0 or SHARE_WHOLE: the whole; less only where degree is 1 */
+    uint32_t base;  /* a number of the base that it uses and leaves as it is, from 1; 0: it leaves none */
 };
 
 struct schedule_device {
     uint32_t used; /* sum of the shares on it */
+    uint32_t base; /* of the last stage that was given to it */
     bool lost;     /* set aside: what is on it may end, nothing new comes */
 };
 

@@ -106,6 +106,21 @@ bool schedule_seat_whole(struct schedule_node *nodes, size_t node_count, uint32_
     return true;
 }
 
+uint32_t schedule_seat_base(const struct schedule_node *nodes, const struct schedule_seat *seat)
+{
+    const struct schedule_device *device = nodes[seat->node].device;
+    uint32_t base = device[seat->first].base;
+    for (uint32_t d = seat->first; d < seat->first + seat->degree; d++)
+        if (device[d].base != base) return 0;
+    return base;
+}
+
+void schedule_seat_leave(struct schedule_node *nodes, const struct schedule_seat *seat, uint32_t base)
+{
+    for (uint32_t d = seat->first; d < seat->first + seat->degree; d++)
+        nodes[seat->node].device[d].base = base;
+}
+
 /* The device with the least room beside what is on it that is enough. */
 static bool find_beside(const struct schedule_node *nodes, size_t node_count, uint32_t share,
                         struct schedule_seat *seat)

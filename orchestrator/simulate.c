@@ -44,11 +44,13 @@ static int make_ready(struct simulation *s, uint32_t index, struct error *err)
 {
     const struct plan_stage *stage = &s->plan->stages[index];
     double checkpoint = s->options->checkpoint_seconds;
+    bool any = !s->options->fifo && s->plan->sweep->resources.order == SWEEP_LONGEST_CHAIN;
     struct schedule_stage entry = {.stage = index,
                                    .degree = stage->degree,
                                    .priority = priority(s, index),
                                    .flops = stage->flops,
                                    .share = stage->share,
+                                   .base = any ? plan_kept_base(s->plan, index) : 0,
                                    .seconds = checkpoint > 0.0 ? fmin(s->left[index], checkpoint) : s->left[index]};
     s->order++;
     return schedule_add(&s->schedule, &entry) ? error_set(err, "out of memory") : 0;

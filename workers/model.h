@@ -74,6 +74,8 @@ struct model *model_create_pack(const struct model_config *config, const struct 
                                 bool training, struct error *err);
 /* Whether points of a method can be lanes of a pack of several. */
 bool method_packs(enum method_kind kind);
+/* Whether a method leaves every tensor of the base as it is. */
+bool method_leaves_base(enum method_kind kind);
 /* What a batch of segments of so large ones needs: the sum, with padding. */
 struct batch_capacity batch_capacity_join(const struct batch_capacity *capacities, size_t count);
 

@@ -8,6 +8,11 @@ bool method_packs(enum method_kind kind)
     return method_of(kind)->packs;
 }
 
+bool method_leaves_base(enum method_kind kind)
+{
+    return !method_of(kind)->trains_base && !method_of(kind)->trains_biases;
+}
+
 size_t segment_padded(size_t rows)
 {
     return (rows + SEGMENT_ROWS - 1) / SEGMENT_ROWS * SEGMENT_ROWS;

@@ -50,7 +50,7 @@ struct run { /* read by every rank; written by rank 0 alone while the gang runs 
     bool borrowed;          /* they are another run's of the pack */
     bool settled;           /* its outcome is known */
     size_t index;           /* in the pack */
-    struct pack *pack;      /* NULL: no training (reevaluation, export) */
+    struct pack *pack;      /* NULL: no training (reevaluation, export); both from before it is opened */
     struct stage_outcome *outcome;
 };
 
@@ -121,6 +121,8 @@ int member_stopped(void *member);
 void run_settle(struct run *run, const struct error *failure);
 /* Rank 0 goes on with this run: what it logs belongs there. */
 void run_enter(const struct run *run);
+/* What keeps its base; NULL: nothing does. */
+struct residence *run_residence(const struct run *run);
 /* Seconds of this attempt: in a pack, this run's share of them. */
 double run_seconds(const struct run *run);
 

@@ -1,9 +1,11 @@
 /* One rank of a stage: its device, its shard of the weights, its model, its feeds. */
 #include <stdlib.h>
 
+#include "io/log.h"
 #include "workers/huggingface.h"
 #include "workers/peft.h"
 #include "workers/prompt_text.h"
+#include "workers/residence.h"
 #include "workers/stage_internal.h"
 
 static void report(void *context)
@@ -58,16 +60,21 @@ static int create_parameters(struct member *members, size_t count, struct error 
     first->device = first->run->kernels->device_create(first->collective->rank, (int)first->run->stage->threads, err);
     if (!first->device) return -1;
     first->run->kernels->set_precision(first->device, first->run->stage->recipe.precision);
+    struct error failed = {""};
+    const struct parameters *base = residence_base(run_residence(first->run), first->run->stage, first->collective,
+                                                   first->run->kernels, first->device, &failed);
+    if (!base && failed.text[0]) return error_set(err, "%s", failed.text);
     for (size_t i = 0; i < count; i++) {
         struct member *member = &members[i];
         const struct run *run = member->run;
         const struct stage *stage = run->stage;
         const struct recipe *recipe = run->training ? &stage->recipe : NULL;
         member->device = first->device;
-        member->parameters = i ? parameters_create_beside(first->parameters, &stage->model, &stage->method, recipe, err)
-                               : parameters_create(&stage->model, &stage->method, recipe, first->collective,
-                                                   run->kernels, first->device, err);
+        member->parameters = base ? parameters_create_beside(base, &stage->model, &stage->method, recipe, err)
+                                  : parameters_create(&stage->model, &stage->method, recipe, first->collective,
+                                                      run->kernels, first->device, err);
         if (!member->parameters) return -1;
+        if (!base) base = first->parameters;
     }
     return 0;
 }
@@ -198,7 +205,8 @@ int member_load(struct member *member, struct error *err)
         parameters_initialise_base(member->parameters, &stage->model, stage->seed);
         return 0;
     }
-    bool loaded = member->lane > 0; /* by the first */
+    bool resident = residence_holds(run_residence(run)), loaded = member->lane > 0 || resident; /* by the first */
+    if (resident && member->lane == 0 && member->collective->rank == 0) LOG("the base is there from an earlier stage");
     if (!loaded && (run->weights ? huggingface_load(member->parameters, run->weights, err)
                                  : load(member, run->parent, false, false, err)))
         return -1;

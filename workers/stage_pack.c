@@ -10,6 +10,7 @@
 #include "io/log.h"
 #include "workers/gang.h"
 #include "workers/generation.h"
+#include "workers/residence.h"
 #include "workers/stage_files.h"
 #include "workers/stage_internal.h"
 
@@ -29,6 +30,12 @@ void run_enter(const struct run *run)
 {
     const struct pack *pack = run->pack;
     if (pack && pack->hooks && pack->hooks->enter) pack->hooks->enter(pack->hooks->context, run->index);
+}
+
+struct residence *run_residence(const struct run *run)
+{
+    const struct pack *pack = run->pack;
+    return pack && pack->hooks ? pack->hooks->residence : NULL;
 }
 
 double run_seconds(const struct run *run)
@@ -224,6 +231,14 @@ static void pack_begin(struct pack *pack, const struct stage *stages, struct sta
     }
 }
 
+/* What stays on the devices for this stage, or goes: before the peak is counted. */
+static int enter_residence(struct residence *residence, const struct stage *stage, struct error *err)
+{
+    struct error unknown; /* is told when the stage is opened */
+    const struct kernels *kernels = residence ? kernels_find(stage->backend, &unknown) : NULL;
+    return kernels ? residence_enter(residence, stage, kernels, err) : 0;
+}
+
 void stage_run_pack(const struct stage *stages, size_t count, const struct stage_hooks *hooks,
                     struct stage_outcome *outcomes)
 {
@@ -234,11 +249,14 @@ void stage_run_pack(const struct stage *stages, size_t count, const struct stage
                         .since = clock_elapsed(),
                         .working = count};
     assert(count <= PACK_LIMIT && pack.runs);
+    struct residence *residence = hooks ? hooks->residence : NULL;
     memset(outcomes, 0, count * sizeof *outcomes);
+    int failed = enter_residence(residence, &stages[0], &err);
     peak_reset();
     pack_begin(&pack, stages, outcomes);
-    int failed = pack.open_count ? check_memory(&pack, &err) : 0;
+    if (pack.open_count && !failed) failed = check_memory(&pack, &err);
     if (pack.open_count && !failed) failed = gang_run((int)stages[0].degree, pack_main, &pack, &err);
+    if (residence) residence_leave(residence, failed || (!pack.open_count && !residence_holds(residence)));
     struct run *last = NULL; /* to be told */
     for (size_t i = 0; i < pack.open_count; i++)
         if (!pack.open[i]->settled) last = pack.open[i];

@@ -12,6 +12,7 @@
 #include "workers/gang.h"
 #include "workers/huggingface.h"
 #include "workers/peft.h"
+#include "workers/residence.h"
 #include "workers/stage_files.h"
 #include "workers/stage_internal.h"
 
@@ -48,7 +49,7 @@ static int open_import(struct run *run, struct error *err)
 {
     struct digest found;
     const struct stage *stage = run->stage;
-    if (!stage->import[0]) return 0;
+    if (!stage->import[0] || residence_holds(run_residence(run))) return 0;
     run->weights = huggingface_open(stage->import, &stage->model, err);
     if (!run->weights || huggingface_digest(run->weights, &stage->model, &found, err)) return -1;
     if (strcmp(found.hex, stage->base.hex))
@@ -83,7 +84,12 @@ static pthread_mutex_t checkpoints = PTHREAD_MUTEX_INITIALIZER;
 
 static int begin(struct run *run, const struct stage *stage, bool training, struct error *err)
 {
-    *run = (struct run){.stage = stage, .training = training, .io = &checkpoints, .started = clock_elapsed()};
+    *run = (struct run){.stage = stage,
+                        .training = training,
+                        .io = &checkpoints,
+                        .started = clock_elapsed(),
+                        .pack = run->pack,
+                        .index = run->index};
     run->saved = run->started;
     run->kernels = kernels_find(stage->backend, err);
     if (!run->kernels || model_config_check(&stage->model, err) ||

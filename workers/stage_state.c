@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "io/log.h"
+#include "workers/residence.h"
 #include "workers/stage_files.h"
 #include "workers/stage_internal.h"
 
@@ -54,12 +55,23 @@ int curve_copy(struct run *run, const struct checkpoint *from, struct error *err
     return 0;
 }
 
+/* Of a base that is resident the name and the end are enough. */
+static int peek_parent(const struct stage *stage, const char *path, struct error *err)
+{
+    struct checkpoint_header header;
+    int found = checkpoint_peek(path, &header, err);
+    if (found < 0) return -1;
+    if (found > 0 && strcmp(header.stage, stage->parent.hex) == 0 && header.finished) return 0;
+    return error_set(err, "%s: not the end state of its stage", path);
+}
+
 int run_parent(struct run *run, struct error *err)
 {
     char path[PATH_MAX];
     const struct stage *stage = run->stage;
     if (!stage->parent.hex[0]) return 0;
     stage_parent_path(stage, path);
+    if (residence_holds(run_residence(run))) return peek_parent(stage, path, err);
     run->parent = checkpoint_open(path, err);
     if (!run->parent) return -1;
     const struct checkpoint_header *header = checkpoint_header(run->parent);

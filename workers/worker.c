@@ -17,6 +17,7 @@
 #include "io/log.h"
 #include "workers/model.h"
 #include "workers/probe.h"
+#include "workers/residence.h"
 #include "workers/stage_files.h"
 #include "workers/trial.h"
 
@@ -29,6 +30,7 @@ struct worker {
     uint32_t type;    /* FRAME_STAGE or FRAME_TRIAL */
     bool busy, leave; /* leave: FRAME_EXIT, or the socket is closed */
     volatile int stop;
+    struct residence *residence;
     struct stage *stages; /* [count] that run */
     struct stage_outcome *outcomes;
     size_t count, ended;
@@ -186,8 +188,12 @@ static void run_frame(struct worker *worker, const char *text, size_t size)
 {
     int saved[2] = {-1, -1};
     struct error err;
-    const struct stage_hooks hooks = {
-        .progress = send_progress, .outcome = send_outcome, .enter = enter, .context = worker, .stop = &worker->stop};
+    const struct stage_hooks hooks = {.progress = send_progress,
+                                      .outcome = send_outcome,
+                                      .enter = enter,
+                                      .context = worker,
+                                      .stop = &worker->stop,
+                                      .residence = worker->residence};
     if (make_room(worker, text, size, &err)) _exit(1); /* no agent of this build sends such */
     if (open_stages(worker, text, size, &err)) {
         for (size_t i = 0; i < worker->count; i++) {
@@ -271,7 +277,7 @@ static int run_stages(struct worker *worker)
 int worker_main(int fd)
 {
     pthread_t reader;
-    struct worker worker = {.fd = fd};
+    struct worker worker = {.fd = fd, .residence = residence_create()}; /* without, nothing stays */
     const struct rlimit no_core = {0, 0}; /* a core of a full device would fill the disk */
     setrlimit(RLIMIT_CORE, &no_core);
     pthread_mutex_init(&worker.mutex, NULL);
@@ -283,6 +289,7 @@ int worker_main(int fd)
     int result = run_stages(&worker);
     shutdown(fd, SHUT_RD); /* wakes the reader */
     pthread_join(reader, NULL);
+    residence_destroy(worker.residence);
     free(worker.text);
     pthread_cond_destroy(&worker.changed);
     pthread_mutex_destroy(&worker.mutex);

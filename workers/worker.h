@@ -1,8 +1,8 @@
 /* The worker process: `tunelaw worker FD`, a child of the launcher, driven over a socket by its node's agent.
  *
- * It owns the devices it was given and runs one stage after another; weights of a base stay resident between stages on
- * the same base. It may crash, run out of memory or hang: the agent sees its socket close, or its progress stop, and
- * MPI never notices. Frames on the socket: struct frame_header, then the payload. */
+ * It owns the devices it was given and runs one stage after another; weights of a base stay resident between stages
+ * that leave it as it is (workers/residence.h). It may crash, run out of memory or hang: the agent sees its socket
+ * close, or its progress stop, and MPI never notices. Frames on the socket: struct frame_header, then the payload. */
 #ifndef TUNELAW_WORKERS_WORKER_H
 #define TUNELAW_WORKERS_WORKER_H
 
@@ -46,6 +46,7 @@ struct stage_hooks {
     void (*enter)(void *context, size_t index); /* what is logged from now on is of this stage of the pack */
     void *context;
     const volatile int *stop;
+    struct residence *residence; /* keeps the base for the next stage of this process; NULL: nothing stays */
 };
 void stage_run(const struct stage *stage, const struct stage_hooks *hooks, struct stage_outcome *outcome);
 

@@ -13,14 +13,19 @@
 
 static void add(struct schedule *schedule, uint32_t stage, uint32_t degree, double priority)
 {
-    struct schedule_stage s = {stage, degree, priority, 1, 1, 0};
+    struct schedule_stage s = {.stage = stage, .degree = degree, .priority = priority, .flops = 1, .seconds = 1};
     assert_int_equal(schedule_add(schedule, &s), 0);
 }
 
 /* A stage that is to have a part of a device, in percent of it. */
 static void add_part(struct schedule *schedule, uint32_t stage, uint32_t percent, double priority)
 {
-    struct schedule_stage s = {stage, 1, priority, 1, 1, SHARE_WHOLE / 100 * percent};
+    struct schedule_stage s = {.stage = stage,
+                               .degree = 1,
+                               .priority = priority,
+                               .flops = 1,
+                               .seconds = 1,
+                               .share = SHARE_WHOLE / 100 * percent};
     assert_int_equal(schedule_add(schedule, &s), 0);
 }
 
@@ -281,7 +286,7 @@ static void nothing_starts_that_has_no_time(void **state)
     struct schedule schedule;
     schedule_init(&schedule);
     struct schedule_node node = make_node(2);
-    struct schedule_stage slow = {0, 1, 100, 1, 100, 0}, fast = {1, 1, 5, 1, 5, 0}, got;
+    struct schedule_stage slow = {0, 1, 100, 1, 100, 0, 0}, fast = {1, 1, 5, 1, 5, 0, 0}, got;
     struct schedule_seat seat;
     assert_int_equal(schedule_add(&schedule, &slow), 0);
     assert_int_equal(schedule_add(&schedule, &fast), 0);
@@ -291,6 +296,61 @@ static void nothing_starts_that_has_no_time(void **state)
     assert_int_equal(node.free, 1);
     assert_int_equal(schedule_next(&schedule, &node, 1, 100, &got, &seat), 1);
     assert_int_equal(got.stage, 0);
+    schedule_free(&schedule);
+    schedule_node_free(&node);
+}
+
+static void add_on(struct schedule *schedule, uint32_t stage, uint32_t base, double priority, double seconds)
+{
+    struct schedule_stage s = {
+        .stage = stage, .degree = 1, .priority = priority, .flops = 1, .seconds = seconds, .base = base};
+    assert_int_equal(schedule_add(schedule, &s), 0);
+}
+
+/* A device that holds a base gets a stage on it, of those that come next or nearly so. */
+static void a_base_stays_where_it_is(void **state)
+{
+    (void)state;
+    struct schedule schedule;
+    struct schedule_stage got;
+    struct schedule_seat seat;
+    schedule_init(&schedule);
+    struct schedule_node node = make_node(1);
+    add_on(&schedule, 0, 1, 10, 1);
+    for (uint32_t i = 1; i <= 40; i++) /* bases 2, 3, 1, 2, ... */
+        add_on(&schedule, i, i % 3 + 1, 9, 1);
+    seat = expect(&schedule, &node, 1, 0, 0, 0);
+    for (uint32_t base = 1; base <= 3; base++) /* all on one base, in the order of the plan, then the next one's */
+        for (uint32_t i = 1; i <= 40; i++) {
+            if (i % 3 + 1 != base) continue;
+            schedule_release(&node, &seat);
+            seat = expect(&schedule, &node, 1, i, 0, 0);
+        }
+    expect_none(&schedule, &node, 1);
+
+    /* nearly as urgent: yes; less so, or too long for the time that is left: no; trained: nothing is there any more */
+    schedule_release(&node, &seat); /* base 3 */
+    add_on(&schedule, 50, 1, 100, 1);
+    add_on(&schedule, 51, 3, 98, 1);
+    add_on(&schedule, 52, 3, 80, 1);
+    add_on(&schedule, 53, 3, 99, 1000);
+    assert_int_equal(schedule_next(&schedule, &node, 1, 10, &got, &seat), 1);
+    assert_int_equal(got.stage, 51);
+    schedule_release(&node, &seat);
+    assert_int_equal(schedule_next(&schedule, &node, 1, 10, &got, &seat), 1);
+    assert_int_equal(got.stage, 50);
+    schedule_release(&node, &seat);
+    assert_int_equal(schedule_next(&schedule, &node, 1, 10, &got, &seat), 1);
+    assert_int_equal(got.stage, 52);
+    schedule_release(&node, &seat);
+    seat = expect(&schedule, &node, 1, 53, 0, 0);
+    schedule_release(&node, &seat);
+    add_on(&schedule, 60, 0, 100, 1);
+    seat = expect(&schedule, &node, 1, 60, 0, 0);
+    add_on(&schedule, 61, 1, 10, 1);
+    add_on(&schedule, 62, 3, 10, 1);
+    schedule_release(&node, &seat);
+    expect(&schedule, &node, 1, 61, 0, 0);
     schedule_free(&schedule);
     schedule_node_free(&node);
 }
@@ -306,6 +366,7 @@ int main(void)
         cmocka_unit_test(a_pack_grows_as_far_as_there_is_room),
         cmocka_unit_test(the_rule_of_sharing),
         cmocka_unit_test(nothing_starts_that_has_no_time),
+        cmocka_unit_test(a_base_stays_where_it_is),
         cmocka_unit_test(random_runs_place_everything_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
