@@ -220,7 +220,7 @@ class Gpus(unittest.TestCase):
             self.assertGreaterEqual(shared['makespan_seconds'], shared['tight_bound_seconds'])
             self.assertGreaterEqual(shared['makespan_seconds'], alone['makespan_seconds'] / most)
         no_memory = makespan('stages_per_device = 4; device_bytes = 838860800;')
-        self.assertEqual(no_memory['makespan_seconds'], alone['makespan_seconds'])
+        self.assertAlmostEqual(no_memory['makespan_seconds'] / alone['makespan_seconds'], 1.0, delta=1e-9)  # equal stages may change places
         busy = [makespan(f'{text} device_bytes = 4294967296;', 0.0001) for text in ('', 'stages_per_device = 4;')]
         self.assertEqual(busy[0]['makespan_seconds'], busy[1]['makespan_seconds'])
 
