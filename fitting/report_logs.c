@@ -20,13 +20,15 @@ static void add_stage(struct run_record *record, const json_t *line)
     if (!kind || !status) return;
     struct run_stages *stages = &record->stages[strcmp(kind, "pretrain") ? RUN_FINETUNE : RUN_PRETRAIN];
     double steps = number_of(line, "to_step") - number_of(line, "from_step");
+    bool recovered =
+        json_is_true(json_object_get(line, "recovered")); /* it has what all attempts took: some have lines */
     record->has_stages = true;
-    stages->steps += steps > 0 ? steps : 0;
-    stages->flops += number_of(line, "flops");
+    stages->steps += steps > 0 && !recovered ? steps : 0;
+    stages->flops += recovered ? 0 : number_of(line, "flops");
     if (!strcmp(status, "done") || !strcmp(status, "diverged")) {
         stages->completed++;
         stages->recomputed_steps += number_of(line, "repeated_steps"); /* of all attempts, those that died as well */
-        stages->seconds += number_of(line, "seconds");
+        stages->seconds += recovered ? 0 : number_of(line, "seconds");
     } else {
         stages->ended++;
         stages->lost_seconds += number_of(line, "seconds");

@@ -28,6 +28,17 @@ int file_read_at(int fd, void *bytes, size_t size, uint64_t offset)
     return 0;
 }
 
+int file_append(int fd, const void *bytes, size_t size)
+{
+    for (size_t at = 0; at < size;) {
+        ssize_t written = write(fd, (const char *)bytes + at, size - at);
+        if (written < 0 && errno == EINTR) continue;
+        if (written <= 0) return -1;
+        at += (size_t)written;
+    }
+    return 0;
+}
+
 int file_write_at(int fd, const void *bytes, size_t size, uint64_t offset)
 {
     const char *at = bytes;

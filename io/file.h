@@ -15,6 +15,9 @@
 /* All `size` bytes at `offset`: 0, or -1 with errno set (a file that ends before: ENODATA). Short transfers and EINTR
  * are continued. */
 int file_read_at(int fd, void *bytes, size_t size, uint64_t offset);
+/* At the end of a file that was opened to append: in one write, but for a disk that is full. 0 or -1: some of it may be
+ * there. */
+int file_append(int fd, const void *bytes, size_t size);
 int file_write_at(int fd, const void *bytes, size_t size, uint64_t offset);
 
 /* Sync the directory that holds `path`, so that a new or renamed entry survives a power loss. */

@@ -46,7 +46,8 @@ static bool is_in_the_way(const struct worker *worker, const struct message_assi
 }
 
 /* Memory for an assignment beside all other workers on its devices; else one more that is idle is told to leave. Where
- * none is left to leave, the rest was counted when it was assigned. */
+ * none is left to leave, the rest was counted when it was assigned. On a device that one worker has, who leaves must
+ * have gone. */
 static bool make_room(struct agent *agent, const struct pending *assignment, const struct worker *own)
 {
     const struct message_assign *job = &assignment->jobs[0];
@@ -60,7 +61,8 @@ static bool make_room(struct agent *agent, const struct pending *assignment, con
         if (worker->state == WORKER_IDLE && worker->socket >= 0) idle = worker;
         leaving = leaving || worker->state == WORKER_LEAVING;
     }
-    if (!agent->device_bytes || used <= agent->device_bytes) return true;
+    if (!agent->device_bytes) return !leaving; /* it may still hold a base */
+    if (used <= agent->device_bytes) return true;
     if (idle && !leaving) agent_leave(idle);
     return !idle && !leaving;
 }

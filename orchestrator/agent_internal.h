@@ -39,8 +39,9 @@ struct agent {
     const char *dir;                       /* of the run */
     const struct gpus *gpus;               /* device d is GPU host_first + d; NULL: CPU cores */
     uint32_t host_first, devices, threads; /* devices host_first .. host_first+devices-1 of the host */
-    uint64_t device_bytes;                 /* that the workers on a device may have together; 0: one is on it */
-    uint32_t *failures;                    /* [devices] attempts in a row that found it broken */
+    uint64_t device_bytes; /* that the workers on a device may have together; 0: one is on it, the next one comes when
+                              it has gone */
+    uint32_t *failures;    /* [devices] attempts in a row that found it broken */
     struct worker *workers;
     size_t count, capacity;
     struct pending *pending; /* in the order in which they came */

@@ -130,7 +130,7 @@ bool array_candidates_left(const char *dir, const struct plan *plan)
     bool left = !rates || !store || rates_read(dir, plan, rates, &ignored) != 0;
     for (size_t i = 0; i < plan->reference_count && !left; i++) {
         const struct plan_reference *reference = &plan->references[i];
-        left = rates[i] <= 0;
+        left = rates[i] == 0;
         for (size_t k = 0; k < reference->count && !left; k++)
             left = !has_result(store, plan, reference->candidates[k]);
     }

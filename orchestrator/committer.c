@@ -1,12 +1,14 @@
 /* The thread that commits: it takes all rows that wait, and while it is at work the next ones gather. */
 #include "orchestrator/committer.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "io/file.h"
 #include "orchestrator/thread.h"
 
 enum { GROUP = 256 }; /* rows under one pair of fdatasync: what a kill in the middle of it may cost */
@@ -27,6 +29,8 @@ struct committer {
     committer_clean clean;
     void *context;
     pthread_t thread;
+    bool torn; /* the log ends in half a line; the thread's alone */
+    atomic_bool unlogged;
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t changed;
     struct batch waiting;
@@ -66,14 +70,13 @@ static int batch_grow(struct batch *batch, size_t line)
     return 0;
 }
 
-/* A line that cannot be written is a gap in the log and no reason to end a run whose rows are on the disk. */
-static void write_lines(int fd, const char *lines, size_t size)
+/* A line that cannot be written is a gap in the log and no reason to end a run whose rows are on the disk. The next one
+ * begins a new line. */
+static void write_lines(struct committer *committer, const char *lines, size_t size)
 {
-    for (size_t at = 0; at < size;) {
-        ssize_t written = write(fd, lines + at, size - at);
-        if (written <= 0) return;
-        at += (size_t)written;
-    }
+    if (committer->torn && file_append(committer->log_fd, "\n", 1) != 0) return;
+    committer->torn = file_append(committer->log_fd, lines, size) != 0;
+    if (committer->torn) atomic_store(&committer->unlogged, true);
 }
 
 /* Rows [first, end) of a batch. */
@@ -84,7 +87,7 @@ static int group_commit(struct committer *committer, const struct batch *batch, 
     if (store_commit(committer->store, batch->rows + first, end - first, err) != 0) return -1;
     /* what the rows made useless may be in use by a run that has taken over in the meantime */
     if (store_check_replaced(committer->store, err) != 0) return -1;
-    write_lines(committer->log_fd, batch->lines + from, batch->line_ends[end - 1] - from);
+    write_lines(committer, batch->lines + from, batch->line_ends[end - 1] - from);
     for (size_t i = first; i < end; i++)
         committer->clean(committer->context, batch->numbers[i]);
     return 0;
@@ -217,4 +220,9 @@ void committer_stop(struct committer *committer)
 int committer_fd(const struct committer *committer)
 {
     return committer->done_fd;
+}
+
+bool committer_unlogged(const struct committer *committer)
+{
+    return atomic_load(&committer->unlogged);
 }

@@ -6,6 +6,7 @@
 #ifndef TUNELAW_ORCHESTRATOR_COMMITTER_H
 #define TUNELAW_ORCHESTRATOR_COMMITTER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,6 +31,9 @@ void committer_open(struct committer *committer);
 /* *count: how many rows have been dealt with since the last call, in the order in which they were added; also where it
  * returns -1: a commit has failed, or another run has taken the directory over; nothing is committed any more. */
 int committer_poll(struct committer *committer, size_t *count, struct error *err);
+
+/* Whether lines of rows that committer_poll has told of may be missing in the log. */
+bool committer_unlogged(const struct committer *committer);
 
 /* Can be read when committer_poll has something to tell. */
 int committer_fd(const struct committer *committer);

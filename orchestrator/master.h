@@ -47,7 +47,7 @@ int master_message(struct master *master, int rank, int tag, const void *payload
  * fits on no other rank drains the run. */
 int master_lost(struct master *master, int rank, struct error *err);
 
-/* Commit what has arrived, hand out what is ready, write status.json and the progress line when it is time. */
+/* Take what has been committed, hand out what is ready, write status.json and the progress line when it is time. */
 int master_step(struct master *master, struct error *err);
 
 /* A descriptor that can be read when master_step has something to do though no message has come: a commit is done. */

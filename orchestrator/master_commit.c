@@ -72,7 +72,8 @@ static int take_committed(struct master *master, const struct arrival *arrival, 
     uint32_t point = master->plan->stages[arrival->stage].point;
     if (master_set_state(master, point, arrival->status, 1, false, NULL, err) != 0) return -1;
     master->committed[point] = 1;
-    losses_end(master->losses, arrival->stage);
+    /* else the next run finds the stage in flight, and writes its line */
+    if (!committer_unlogged(master->committer)) losses_end(master->losses, arrival->stage);
     if (arrival->status == STORE_DIVERGED)
         master->summary.diverged++;
     else

@@ -75,7 +75,7 @@ void master_log(struct master *master, uint32_t index, const struct stage_outcom
     struct stage_outcome counted = *outcome;
     if (counted.executed_steps == 0) count_trained(master, index, &counted);
     master_line(master, index, &counted, node, line);
-    dprintf(master->log_fd, "%s", line);
+    file_append(master->log_fd, line, strlen(line)); /* a gap in the log is no reason to end the run */
 }
 
 static int compare(const void *a, const void *b, void *context)
@@ -98,6 +98,8 @@ static size_t list_flights(const struct master *master, uint32_t *list)
 static void take_line(struct master *master, const char *line, const uint32_t *list, size_t count)
 {
     char hex[DIGEST_HEX + 1];
+    size_t size = strlen(line);
+    if (size < 2 || strcmp(line + size - 2, "}\n") != 0) return; /* torn: it says nothing */
     if (sscanf(line, "{\"stage\": \"%32[0-9a-f]\"", hex) != 1) return;
     if (!strstr(line, "\"status\": \"done\"") && !strstr(line, "\"status\": \"diverged\"")) return;
     for (size_t low = 0, high = count; low < high;) {
@@ -145,7 +147,7 @@ static int recover(struct master *master, uint32_t index, struct error *err)
                                 .eta = -1,
                                 .recovered = true};
     entry_write(master->sweep, &entry, line);
-    if (dprintf(master->log_fd, "%s", line) < 0) return error_set_errno(err, "logs/stages.jsonl");
+    if (file_append(master->log_fd, line, strlen(line)) != 0) return error_set_errno(err, "logs/stages.jsonl");
     losses_end(master->losses, index);
     if (stage->point == PLAN_NONE) stage_cleanup(master_describe(master, index)); /* a row's files are looked for */
     return 0;

@@ -35,11 +35,16 @@ static int read_results(struct master *master, struct error *err)
 }
 
 /* A task of an array has none of the candidates: they ended before it. */
-static int check_known(const struct master *master, size_t index, struct error *err)
+static int check_known(const struct master *master, uint32_t index, struct error *err)
 {
     const struct plan_reference *reference = &master->plan->references[index];
     const char *bases = master->options.bases;
-    if (master->references[index].rate > 0 || reference->count > 0) return 0;
+    bool waits = false;
+    for (size_t p = 0; p < master->plan->point_count && !waits; p++) {
+        const struct plan_stage *stage = &master->plan->stages[master->plan->stage_of_point[p]];
+        waits = plan_is_tuned(stage) && stage->reference == index && !master->committed[p];
+    }
+    if (!waits || master->references[index].rate > 0 || reference->count > 0) return 0;
     return error_set(err,
                      "the learning rate of method %s, task %s, is tuned by task 0 of the array, and %s%s has none: run "
                      "`tunelaw run FILE --array-task 0/N`, and give its directory with --bases",
@@ -58,15 +63,15 @@ int master_open_references(struct master *master, struct error *err)
     if (result == 0 && master->options.bases) result = rates_read(master->options.bases, master->plan, rates, err);
     if (result == 0) result = rates_read(master->options.dir, master->plan, rates, err);
     for (size_t i = 0; i < count && result == 0; i++)
-        master->references[i].rate = rates[i];
-    free(rates);
-    if (result != 0 || read_results(master, err) != 0) return -1;
-    for (size_t i = 0; i < count; i++) {
-        if (check_known(master, i, err) != 0) return -1;
+        master->references[i].rate = rates[i] > 0 ? rates[i] : 0;
+    if (result == 0) result = read_results(master, err);
+    for (uint32_t i = 0; i < count && result == 0; i++) {
+        if (rates[i] != RATES_NONE) result = check_known(master, i, err);
         master->references_open += master->references[i].rate <= 0;
     }
     master->candidate_ended = true;
-    return 0;
+    free(rates);
+    return result;
 }
 
 static bool have_ended(const struct master *master, const struct plan_reference *reference)
@@ -109,11 +114,17 @@ static int release(struct master *master, uint32_t index, struct error *err)
     return 0;
 }
 
+/* In a task of an array they are those that task 0 had. */
+static size_t candidate_count(const struct master *master, const struct plan_reference *reference)
+{
+    return reference->count ? reference->count : master->sweep->methods[reference->method].learning_rate_count;
+}
+
 static int skip(struct master *master, uint32_t index, struct error *err)
 {
     char message[STORE_MESSAGE];
     snprintf(message, sizeof message, "none of the %zu learning rates at its method's reference cell has a result",
-             master->plan->references[index].count);
+             candidate_count(master, &master->plan->references[index]));
     for (uint32_t i = 0; i < master->plan->stage_count; i++) {
         const struct plan_stage *stage = &master->plan->stages[i];
         if (!plan_is_tuned(stage) || stage->reference != index || master->stages[i].state != STAGE_WAITING) continue;
@@ -136,7 +147,7 @@ static void tell(const struct master *master, const struct plan_reference *refer
         master_say(master,
                    "%s, task %s: none of the %zu learning rates at the reference cell has a result; what waits for "
                    "them is skipped",
-                   method, task, reference->count);
+                   method, task, candidate_count(master, reference));
         return;
     }
     bool end =
@@ -158,7 +169,8 @@ int master_resolve_references(struct master *master, struct error *err)
         if (choose(master, reference, &rate, &loss, err) != 0) return -1;
         master->references_open--;
         tell(master, reference, rate, loss);
-        if (rate > 0 && rates_write(master->options.dir, reference, rate, loss, err) != 0) return -1;
+        if ((rate > 0 || master->options.only) && rates_write(master->options.dir, reference, rate, loss, err) != 0)
+            return -1;
         known->rate = rate;
         known->hopeless = !(rate > 0);
         if ((known->hopeless ? skip(master, i, err) : release(master, i, err)) != 0) return -1;

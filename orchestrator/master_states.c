@@ -55,6 +55,8 @@ int master_state_finished(struct master *master, uint32_t index, bool *finished,
     stage_state_path(stage, path);
     int found = look(path, stage, &missing, err);
     if (found < 0) return -1;
-    *finished = found || (missing && master->options.bases && borrow(stage, master->options.bases, path));
+    bool borrowed = missing && master->options.bases && borrow(stage, master->options.bases, path);
+    if (borrowed) losses_end(master->losses, index); /* whatever was begun here has come to nothing */
+    *finished = found || borrowed;
     return 0;
 }

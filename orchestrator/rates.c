@@ -30,9 +30,12 @@ static void read_line(const char *line, const struct plan *plan, double *rates)
     char end;
     for (size_t i = 0; i < plan->reference_count; i++)
         for (const char *at = line; (at = strstr(at, plan->references[i].identity.hex)); at += DIGEST_HEX)
-            if (sscanf(at + DIGEST_HEX, " %lf valid_loss %lf%c", &rate, &loss, &end) == 3 && end == '\n' &&
-                rates_allowed(plan, i, rate) > 0)
-                rates[i] = rate;
+            if (sscanf(at + DIGEST_HEX, " %lf valid_loss %lf%c", &rate, &loss, &end) == 3 && end == '\n') {
+                if (rates_allowed(plan, i, rate) > 0)
+                    rates[i] = rate;
+                else if (!(rate > 0) && !(rates[i] > 0))
+                    rates[i] = RATES_NONE;
+            }
 }
 
 int rates_read(const char *dir, const struct plan *plan, double *rates, struct error *err)

@@ -6,6 +6,9 @@
 
 #include "orchestrator/plan.h"
 
+/* No candidate has a result that is one: what task 0 of an array leaves for the others, written as 0. */
+#define RATES_NONE (-1.0)
+
 /* rates[plan->reference_count]: those that are decided there are set, others left as they are. No file is no error;
  * what is no rate of the reference's method is passed over, as is a line that a crash has cut short. */
 int rates_read(const char *dir, const struct plan *plan, double *rates, struct error *err);

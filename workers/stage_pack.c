@@ -231,6 +231,14 @@ static void pack_begin(struct pack *pack, const struct stage *stages, struct sta
     }
 }
 
+/* A stage that could not even begin: its base may not be what it was. */
+static bool any_failed(const struct stage_outcome *outcomes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (outcomes[i].status > STORE_DIVERGED && outcomes[i].status != STORE_CUT) return true;
+    return false;
+}
+
 /* What stays on the devices for this stage, or goes: before the peak is counted. */
 static int enter_residence(struct residence *residence, const struct stage *stage, struct error *err)
 {
@@ -256,7 +264,9 @@ void stage_run_pack(const struct stage *stages, size_t count, const struct stage
     pack_begin(&pack, stages, outcomes);
     if (pack.open_count && !failed) failed = check_memory(&pack, &err);
     if (pack.open_count && !failed) failed = gang_run((int)stages[0].degree, pack_main, &pack, &err);
-    if (residence) residence_leave(residence, failed || (!pack.open_count && !residence_holds(residence)));
+    if (residence)
+        residence_leave(residence,
+                        failed || any_failed(outcomes, count) || (!pack.open_count && !residence_holds(residence)));
     struct run *last = NULL; /* to be told */
     for (size_t i = 0; i < pack.open_count; i++)
         if (!pack.open[i]->settled) last = pack.open[i];

@@ -277,7 +277,9 @@ static int run_stages(struct worker *worker)
 int worker_main(int fd)
 {
     pthread_t reader;
-    struct worker worker = {.fd = fd, .residence = residence_create()}; /* without, nothing stays */
+    static struct residence *residence; /* its memory goes with the process, which has no device any more then */
+    residence = residence_create();     /* without, nothing stays */
+    struct worker worker = {.fd = fd, .residence = residence};
     const struct rlimit no_core = {0, 0}; /* a core of a full device would fill the disk */
     setrlimit(RLIMIT_CORE, &no_core);
     pthread_mutex_init(&worker.mutex, NULL);
@@ -289,7 +291,6 @@ int worker_main(int fd)
     int result = run_stages(&worker);
     shutdown(fd, SHUT_RD); /* wakes the reader */
     pthread_join(reader, NULL);
-    residence_destroy(worker.residence);
     free(worker.text);
     pthread_cond_destroy(&worker.changed);
     pthread_mutex_destroy(&worker.mutex);

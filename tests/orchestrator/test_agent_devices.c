@@ -102,14 +102,19 @@ static void test_whole_devices(void **state)
     struct worker *pair = add(scene, 2, 2, WORKER_IDLE, MIB);
     add(scene, 3, 1, WORKER_IDLE, MIB);
     add(scene, 1, 1, WORKER_BUSY, MIB);
-    assert_true(find(scene, 2, 2, false, 1000 * MIB, &found));
+    assert_false(find(scene, 2, 2, false, 1000 * MIB, &found)); /* not before the other has gone */
     assert_ptr_equal(found, pair);
     assert_int_equal(told_to_leave(scene, 2), 1);
     assert_int_equal(scene->workers[2].state, WORKER_LEAVING);
-    assert_true(find(scene, 0, 2, false, 1000 * MIB, &found)); /* a new one: no worker has both */
+    assert_false(find(scene, 2, 2, false, 1000 * MIB, &found));
+    assert_int_equal(told_to_leave(scene, 2), 0); /* once */
+    go(scene, 2);
+    assert_true(find(scene, 2, 2, false, 1000 * MIB, &found));
+    assert_ptr_equal(found, pair);
+    assert_false(find(scene, 0, 2, false, 1000 * MIB, &found)); /* a new one: no worker has both */
     assert_null(found);
     assert_int_equal(told_to_leave(scene, 0), 1);
-    assert_int_equal(told_to_leave(scene, 1) + told_to_leave(scene, 3), 0);
+    assert_int_equal(told_to_leave(scene, 1) + told_to_leave(scene, 2), 0);
     scene_free(scene);
 }
 

@@ -162,6 +162,22 @@ class References(unittest.TestCase):
             self.assertEqual(*results)
             place.call('verify', parent)
 
+    def test_an_array_without_a_rate(self):
+        """All candidates have diverged: the tasks skip what waits for a rate, and do the rest."""
+        with Place() as place:
+            config, parent = tuned(place, 'tuned.cfg', '9e2, 1e3', more=' weight_decay = 10.0;'), place.dir('parent')
+            place.call('run', config, '--dir', parent, '--array-task', '0/2')
+            skipped = set()
+            for i in (1, 2):
+                dir = f'{parent}/shards/{i}'
+                done = place.call('run', config, '--dir', dir, '--array-task', f'{i}/2', '--bases', parent, check=False)
+                found = rows(dir)
+                waits = [s for s, (key, _) in zip(states(dir), found) if key[0] == 'full']
+                self.assertEqual(done.returncode, 1 if waits else 0, done.stderr)
+                skipped |= set(waits)
+                self.assertTrue(all(r['committed'] for key, r in found if key[0] != 'full'))
+            self.assertEqual(skipped, {(8, "none of the 2 learning rates at its method's reference cell has a result")})
+
     def test_a_candidate_that_diverges_loses(self):
         with Place() as place:
             config, dir = tuned(place, 'tuned.cfg', '3e-3, 1e3', more=' weight_decay = 10.0;'), place.dir('r')
