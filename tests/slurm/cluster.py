@@ -132,7 +132,7 @@ class Run:
             with contextlib.suppress(OSError):
                 if name.endswith('.step') and os.stat(f'{folder}/{name}').st_mtime > self.seen:
                     with open(f'{folder}/{name}') as f:
-                        if int(f.read() or 0) > 0:
+                        if int((f.read().split() or [0])[0]) > 0:
                             return True
         return False
 
