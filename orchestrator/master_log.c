@@ -132,11 +132,14 @@ static int recover(struct master *master, uint32_t index, struct error *err)
     struct stage_outcome outcome = {.status = (enum store_status)result.status,
                                     .resumed_step = stage->first_step,
                                     .end_step = result.status == STORE_DIVERGED ? result.steps : stage->last_step,
-                                    .executed_steps = stage->last_step - stage->first_step,
                                     .flops = stage->flops,
                                     .seconds = execution.seconds,
                                     .peak_bytes = execution.peak_bytes};
     count_trained(master, index, &outcome);
+    /* it may have died before it counted its last steps */
+    uint64_t once = outcome.end_step > stage->first_step ? outcome.end_step - stage->first_step : 0;
+    if (outcome.executed_steps < once) outcome.executed_steps = once;
+    outcome.repeated_steps = outcome.executed_steps - once;
     store_text(host, sizeof host, execution.host, sizeof execution.host);
     const struct entry entry = {.stage = stage,
                                 .outcome = &outcome,

@@ -99,6 +99,28 @@ class Share(unittest.TestCase):
         self.assertEqual(len(prefixes), len(set(prefixes)))  # what shares goes to one task
 
 
+class Trunks(unittest.TestCase):
+    def test_a_token_count_alone_gives_the_same_bytes(self):
+        """Pretraining that two token counts share, against a sweep of each count by itself."""
+        with Place() as place:
+            place.run(place.dir('both'))
+            both = {bytes(r['identity']): bytes(r) for r in harness.table(place.dir('both'), 'results')}
+            with open(place.config) as f:
+                text = f.read()
+            counts = re.search(r'pretrain = \{ tokens = \[ (\d+), (\d+) \]', text)
+            alone, trained = {}, []
+            for count in counts.groups():
+                config, dir = place.dir(f'{count}.cfg'), place.dir(count)
+                with open(config, 'w') as f:
+                    f.write(text.replace(counts.group(0), f'pretrain = {{ tokens = [ {count} ]'))
+                place.run(dir, config=config)
+                alone.update({bytes(r['identity']): bytes(r) for r in harness.table(dir, 'results')})
+                trained += [e['to_step'] - e['from_step'] for e in harness.executed(dir) if e['kind'] == 'pretrain']
+            self.assertEqual(alone, both)
+            shared = [e['to_step'] - e['from_step'] for e in harness.executed(place.dir('both')) if e['kind'] == 'pretrain']
+            self.assertLess(sum(shared), sum(trained))
+
+
 class Losses(unittest.TestCase):
     def test_kills_lost_states_and_a_change_of_mind(self):
         rng = random.Random(SEED)
