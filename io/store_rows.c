@@ -19,6 +19,13 @@ static bool checksum_right(const unsigned char *slot, size_t size)
     return checksum == checksum_of(slot, size - sizeof checksum);
 }
 
+/* A state that was never written, or that is as it was written. */
+static bool state_right(const unsigned char *slot)
+{
+    static const unsigned char never[STORE_STATE_SLOT];
+    return memcmp(slot, never, sizeof never) == 0 || checksum_right(slot, STORE_STATE_SLOT);
+}
+
 static int slot_read(const struct store *store, enum store_dataset dataset, size_t index, void *slot, struct error *err)
 {
     if (file_read_at(store->fd, slot, store_specs[dataset].layout->size, store_offset(store, dataset, index)) != 0)
@@ -115,13 +122,12 @@ int store_read_slots(const struct store *store, size_t index, struct store_slots
 
 int store_read_state(const struct store *store, size_t index, struct store_state *state, struct error *err)
 {
-    static const unsigned char never[STORE_STATE_SLOT];
     unsigned char slot[STORE_STATE_SLOT];
     bool right = false;
     if (index_check(store, index, err) != 0) return -1;
     for (int tries = 0; tries < READ_TRIES && !right; tries++) {
         if (slot_read(store, STORE_STATE_ROWS, index, slot, err) != 0) return -1;
-        right = memcmp(slot, never, sizeof never) == 0 || checksum_right(slot, sizeof slot);
+        right = state_right(slot);
     }
     if (!right) return row_error(store, index, "the state's checksum", err);
     memcpy(state, slot, sizeof *state);
@@ -170,7 +176,6 @@ int store_committed(const struct store *store, unsigned char *committed, struct 
 
 int store_attempts(const struct store *store, uint32_t *attempts, struct error *err)
 {
-    static const unsigned char never[STORE_STATE_SLOT];
     enum { BLOCK = 256 };
     unsigned char *slots = malloc(BLOCK * STORE_STATE_SLOT);
     if (!slots) return error_set(err, "out of memory");
@@ -183,8 +188,8 @@ int store_attempts(const struct store *store, uint32_t *attempts, struct error *
             const unsigned char *slot = slots + i * STORE_STATE_SLOT;
             struct store_state state;
             memcpy(&state, slot, sizeof state);
-            bool right = memcmp(slot, never, sizeof never) == 0 || checksum_right(slot, STORE_STATE_SLOT);
-            attempts[first + i] = right && !state.message[0] ? state.attempts : STORE_ATTEMPTS_UNKNOWN;
+            bool known = state_right(slot) && !state.message[0];
+            attempts[first + i] = known ? state.attempts : STORE_ATTEMPTS_UNKNOWN;
         }
     }
     free(slots);

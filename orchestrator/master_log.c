@@ -62,11 +62,9 @@ void master_line(struct master *master, uint32_t index, const struct stage_outco
 static void count_trained(struct master *master, uint32_t index, struct stage_outcome *outcome)
 {
     struct stage_trained trained;
-    uint64_t first = master->plan->stages[index].first_step;
     if (!stage_trained_read(master_describe(master, index), &trained)) return;
-    uint64_t once = trained.reached > first ? trained.reached - first : 0;
     outcome->executed_steps = trained.executed;
-    outcome->repeated_steps = trained.executed > once ? trained.executed - once : 0;
+    outcome->repeated_steps = stage_trained_repeated(&trained, master->plan->stages[index].first_step);
 }
 
 void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node)

@@ -39,12 +39,13 @@ static int check_known(const struct master *master, uint32_t index, struct error
 {
     const struct plan_reference *reference = &master->plan->references[index];
     const char *bases = master->options.bases;
+    if (master->references[index].rate > 0 || reference->count > 0) return 0;
     bool waits = false;
     for (size_t p = 0; p < master->plan->point_count && !waits; p++) {
         const struct plan_stage *stage = &master->plan->stages[master->plan->stage_of_point[p]];
         waits = plan_is_tuned(stage) && stage->reference == index && !master->committed[p];
     }
-    if (!waits || master->references[index].rate > 0 || reference->count > 0) return 0;
+    if (!waits) return 0;
     return error_set(err,
                      "the learning rate of method %s, task %s, is tuned by task 0 of the array, and %s%s has none: run "
                      "`tunelaw run FILE --array-task 0/N`, and give its directory with --bases",

@@ -8,6 +8,11 @@
 #include "io/log.h"
 #include "orchestrator/master_internal.h"
 
+static bool is_end(const struct checkpoint_header *header, const struct stage *stage)
+{
+    return header->finished && strcmp(header->stage, stage->identity.hex) == 0;
+}
+
 /* 1: the file is the stage's end state, 0: it is not, *missing: there is no file, -1: it cannot be looked at. */
 static int look(const char *path, const struct stage *stage, bool *missing, struct error *err)
 {
@@ -17,7 +22,7 @@ static int look(const char *path, const struct stage *stage, bool *missing, stru
     if (found < 0 && errno != EBADMSG) return error_set(err, "%s", why.text);
     if (found < 0) LOG("%s", why.text);
     *missing = found == 0;
-    return found > 0 && header.finished && strcmp(header.stage, stage->identity.hex) == 0;
+    return found > 0 && is_end(&header, stage);
 }
 
 /* Another run's file under this run's name. A state is written beside and renamed, never changed, so one file may serve
@@ -43,8 +48,7 @@ bool master_state_present(struct master *master, uint32_t index, struct checkpoi
     struct error ignored;
     const struct stage *stage = master_describe(master, index);
     stage_state_path(stage, path);
-    return checkpoint_peek(path, header, &ignored) > 0 && header->finished &&
-           strcmp(header->stage, stage->identity.hex) == 0;
+    return checkpoint_peek(path, header, &ignored) > 0 && is_end(header, stage);
 }
 
 int master_state_finished(struct master *master, uint32_t index, bool *finished, struct error *err)

@@ -17,6 +17,12 @@ struct stage_trained {
     uint64_t reached;  /* the highest step */
     uint64_t executed; /* steps, as often as they were trained */
 };
+/* Of the executed steps those beyond the first time. */
+static inline uint64_t stage_trained_repeated(const struct stage_trained *trained, uint64_t first_step)
+{
+    uint64_t once = trained->reached > first_step ? trained->reached - first_step : 0;
+    return trained->executed > once ? trained->executed - once : 0;
+}
 /* false, zeros: no attempt has begun. */
 bool stage_trained_read(const struct stage *stage, struct stage_trained *out);
 /* Not synced: it survives a kill, and only counts. */

@@ -64,9 +64,8 @@ static void describe(const struct run *run, struct stage_outcome *outcome)
     if (reached > end) reached = end;
     outcome->recomputed_steps = reached > run->start.step ? reached - run->start.step : 0;
     const struct stage_trained all = monitor_trained(&run->monitor);
-    uint64_t first = stage->first_step, once = all.reached > first ? all.reached - first : 0;
     outcome->executed_steps = all.executed;
-    outcome->repeated_steps = all.executed > once ? all.executed - once : 0;
+    outcome->repeated_steps = stage_trained_repeated(&all, stage->first_step);
     outcome->packed = (uint32_t)run->pack->count;
     outcome->seconds = run_seconds(run);
     outcome->peak_bytes = peak_bytes();
