@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "bench/store_rows.h"
-#include "orchestrator/command.h"
-#include "workers/worker.h"
+#include "orchestrator/commands/command.h"
+#include "workers/stage/worker.h"
 
 enum { GAPS = 1 << 20 };
 

@@ -1,5 +1,5 @@
-/* Points of one base, packed and one by one: training steps of N LoRA adapters in one pass (workers/model.h) beside
- * those of N models with one adapter each, in turn, in one process.
+/* Points of one base, packed and one by one: training steps of N LoRA adapters in one pass (workers/model/model.h)
+ * beside those of N models with one adapter each, in turn, in one process.
  *
  *   bench_packs LAYERS WIDTH HEADS FFN VOCABULARY  POINTS RANK  SEQUENCES LENGTH [ROUNDS]
  *
@@ -11,8 +11,8 @@
 #include <time.h>
 
 #include "kernels/random.h"
-#include "workers/batch.h"
-#include "workers/optimiser.h"
+#include "workers/train/batch.h"
+#include "workers/train/optimiser.h"
 
 enum { NUMBERS = 9 };
 

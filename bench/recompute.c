@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "kernels/random.h"
-#include "workers/model.h"
-#include "workers/monitor.h"
+#include "workers/model/model.h"
+#include "workers/stage/monitor.h"
 
 enum { LENGTH = 512, STEPS = 3 };
 

@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "kernels/random.h"
-#include "orchestrator/simulate.h"
+#include "orchestrator/plan/simulate.h"
 
 #define DEVICE_FLOPS 4e14 /* of one device: an H100 at 40 % */
 #define DEVICE_BYTES 80e9

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "bench/store_rows.h"
-#include "orchestrator/transport.h"
+#include "orchestrator/run/transport.h"
 
 enum { TAG_ROW = 1, TAG_TAKEN, TAG_STOP, WINDOW = 64, GROUP = 256 };
 

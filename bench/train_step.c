@@ -11,10 +11,10 @@
 #include <time.h>
 
 #include "kernels/random.h"
-#include "workers/gang.h"
-#include "workers/model.h"
-#include "workers/optimiser.h"
-#include "workers/shard.h"
+#include "workers/model/model.h"
+#include "workers/model/shard.h"
+#include "workers/stage/gang.h"
+#include "workers/train/optimiser.h"
 
 struct setting {
     const char *backend;

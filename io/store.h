@@ -92,7 +92,7 @@ struct store_result {
     double length_penalty;          /* of beam search; NaN without generation */
     uint64_t generated;             /* examples; 0: nothing was generated */
     uint32_t beams, max_new_tokens; /* 0 without generation */
-    char generations[DIGEST_HEX];   /* of the texts, in their order (workers/generation.h); zeros without */
+    char generations[DIGEST_HEX];   /* of the texts, in their order (workers/text/generation.h); zeros without */
     double learning_rate;           /* at the peak of its schedule; 0 without training */
 };
 /* A result for which nothing was generated: the members above. */

@@ -3,10 +3,10 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "io/dataset.h"
-#include "orchestrator/sweep.h"
-#include "workers/huggingface.h"
-#include "workers/peft.h"
-#include "workers/prompt_text.h"
+#include "orchestrator/sweep/sweep.h"
+#include "workers/files/huggingface.h"
+#include "workers/files/peft.h"
+#include "workers/model/prompt_text.h"
 
 /* Folders of imported models are the fuzzing of safetensors; here there are none. */
 int huggingface_config(const char *dir, struct model_config *model, struct error *err)

@@ -4,7 +4,7 @@
 
 #include <sys/stat.h>
 
-#include "workers/huggingface.h"
+#include "workers/files/huggingface.h"
 
 static char folder[64], config[96];
 

@@ -4,7 +4,7 @@
 
 #include <sys/stat.h>
 
-#include "workers/peft.h"
+#include "workers/files/peft.h"
 
 static char folder[64], config[96];
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """dropout/masks.h5, for tests/workers/test_dropout_parity.c: losses and gradients of transformers' models and PEFT's LoRA, in float64, with dropout by
-the engine's masks, which this script draws again by their definition (struct dropout in kernels/kernels.h, workers/dropout.c).
+the engine's masks, which this script draws again by their definition (struct dropout in kernels/kernels.h, workers/model/dropout.c).
 
     VENV/bin/pip install torch transformers peft h5py xxhash
     VENV/bin/python tests/golden/make_dropout.py [FOLDER]

@@ -9,7 +9,7 @@
 
 One file FAMILY_NAME.h5 a model:
     /                       attributes: the model's configuration, made_with; family, norm and activation as numbers, in the
-                            order of workers/architecture.h
+                            order of workers/model/architecture.h
     /weights/NAME           float32, Hugging Face's names
     /batches/B/             ids[tokens], offsets[sequences+1], rows[targets], labels[targets]: packed sequences; token row
                             rows[i] predicts labels[i]; no other token has a loss
@@ -48,7 +48,7 @@ FAMILIES = ["llama", "mistral", "qwen2", "olmo2", "gpt_neox"]
 CLASSES = [transformers.LlamaForCausalLM, transformers.MistralForCausalLM, transformers.Qwen2ForCausalLM,
            transformers.Olmo2ForCausalLM, transformers.GPTNeoXForCausalLM]
 ACTIVATIONS = ["silu", "gelu", "gelu_new"]
-# of workers/architecture.h, all zero: Llama
+# of workers/model/architecture.h, all zero: Llama
 ARCHITECTURE = dict(family=0, norm=0, activation=0, norm_after=0, parallel=0, qk_norm=0, fused_qkv=0, qkv_bias=0, out_bias=0,
                     mlp_bias=0, rotary_width=0, window=0)
 NEOX = dict(family=4, norm=1, activation=1, parallel=1, fused_qkv=1, qkv_bias=1, out_bias=1, mlp_bias=1)
@@ -83,7 +83,7 @@ MODELS = {
 METHODS = {
     "full": dict(size=0, alpha=0.0, learning_rate=3e-3),
     "lora": dict(size=3, alpha=4.5, learning_rate=3e-3),
-    # modules: bits of workers/architecture.h's enum linear_kind, q, v (or both in one) and down
+    # modules: bits of workers/model/architecture.h's enum linear_kind, q, v (or both in one) and down
     "lora_stabilised": dict(size=2, alpha=3.0, rank_stabilised=1, modules=0b10001101, learning_rate=3e-3),
     "prompt": dict(size=5, alpha=0.0, learning_rate=3e-2),
     "prefix": dict(size=4, alpha=0.0, learning_rate=3e-2),

@@ -2,7 +2,7 @@
 #ifndef TUNELAW_TESTS_ORCHESTRATOR_SWEEP_FIXTURE_H
 #define TUNELAW_TESTS_ORCHESTRATOR_SWEEP_FIXTURE_H
 
-#include "orchestrator/sweep.h"
+#include "orchestrator/sweep/sweep.h"
 #include "tests/io/small_dataset.h"
 
 /* Groups of the file; a test replaces one and leaves the others. NULL: leave it out. */

@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/agent_internal.h"
-#include "orchestrator/share.h"
-#include "workers/worker.h"
+#include "orchestrator/plan/share.h"
+#include "orchestrator/run/agent_internal.h"
+#include "workers/stage/worker.h"
 
 #define MIB ((uint64_t)1 << 20)
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/calibration.h"
+#include "orchestrator/plan/calibration.h"
 
 enum { SIZES = 4, KINDS = 2 };
 

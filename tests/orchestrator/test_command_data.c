@@ -8,7 +8,7 @@
 #include <jansson.h>
 #include <sys/wait.h>
 
-#include "orchestrator/command.h"
+#include "orchestrator/commands/command.h"
 #include "tests/io/small_dataset.h"
 
 static char output[1 << 16], errors[1 << 16];

@@ -1,6 +1,6 @@
 /* The thread that commits: nothing before it is opened; then rows, lines, what they made useless, in this order; a disk
  * that fails, and a run that has taken over, end it. */
-#include "orchestrator/committer.h"
+#include "orchestrator/run/committer.h"
 
 #include <errno.h>
 #include <fcntl.h>

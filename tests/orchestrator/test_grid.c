@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/grid.h"
+#include "orchestrator/sweep/grid.h"
 #include "tests/orchestrator/sweep_fixture.h"
 
 static struct grid build(const struct sweep *sweep)

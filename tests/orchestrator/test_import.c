@@ -7,9 +7,9 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/plan.h"
+#include "orchestrator/plan/plan.h"
 #include "tests/orchestrator/sweep_fixture.h"
-#include "workers/huggingface.h"
+#include "workers/files/huggingface.h"
 
 static const char *const folders[] = {"step1", "step2", "other", "wide"};
 

@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/launcher.h"
+#include "orchestrator/run/launcher.h"
 
 struct report {
     int cpus, mpi_variables;

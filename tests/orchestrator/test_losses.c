@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/losses.h"
+#include "orchestrator/run/losses.h"
 
 enum { STAGES = 5 };
 static char dir[64];

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/plan.h"
+#include "orchestrator/plan/plan.h"
 
 enum { SEEDS = 3 };
 

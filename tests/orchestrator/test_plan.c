@@ -11,12 +11,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "orchestrator/pack.h"
-#include "orchestrator/plan.h"
-#include "orchestrator/simulate.h"
+#include "orchestrator/plan/pack.h"
+#include "orchestrator/plan/plan.h"
+#include "orchestrator/plan/simulate.h"
 #include "tests/orchestrator/sweep_fixture.h"
-#include "workers/batch.h"
-#include "workers/model.h"
+#include "workers/model/model.h"
+#include "workers/train/batch.h"
 
 static struct plan *make(const struct sweep *sweep)
 {

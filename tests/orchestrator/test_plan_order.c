@@ -10,9 +10,9 @@
 #include <stdlib.h>
 
 #include "fitting/preflight.h"
-#include "orchestrator/plan.h"
-#include "orchestrator/plan_table.h"
-#include "orchestrator/simulate.h"
+#include "orchestrator/plan/plan.h"
+#include "orchestrator/plan/plan_table.h"
+#include "orchestrator/plan/simulate.h"
 #include "tests/orchestrator/sweep_fixture.h"
 
 static struct sweep_text grid(const char *resources)

@@ -6,10 +6,10 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/grid.h"
-#include "orchestrator/plan.h"
-#include "orchestrator/shard.h"
-#include "orchestrator/simulate.h"
+#include "orchestrator/plan/plan.h"
+#include "orchestrator/plan/shard.h"
+#include "orchestrator/plan/simulate.h"
+#include "orchestrator/sweep/grid.h"
 #include "tests/orchestrator/sweep_fixture.h"
 
 static const char tuned[] = "methods = ( { name = \"none\"; },\n"

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "kernels/random.h"
-#include "orchestrator/schedule.h"
+#include "orchestrator/plan/schedule.h"
 
 static void add(struct schedule *schedule, uint32_t stage, uint32_t degree, double priority)
 {

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/shard.h"
+#include "orchestrator/plan/shard.h"
 #include "sweep_fixture.h"
 
 static struct plan *make_plan(const struct sweep *sweep)

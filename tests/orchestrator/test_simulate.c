@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "kernels/random.h"
-#include "orchestrator/simulate.h"
+#include "orchestrator/plan/simulate.h"
 
 static struct model_config model = {.name = "m"};
 static struct sweep sweep = {.models = &model, .model_count = 1};

@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/array.h"
-#include "orchestrator/slurm.h"
+#include "orchestrator/slurm/array.h"
+#include "orchestrator/slurm/slurm.h"
 
 static void times_as_slurm_reads_them(void **state)
 {

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/plan.h"
+#include "orchestrator/plan/plan.h"
 
 #include "tests/orchestrator/sweep_fixture.h"
 

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/grid.h"
-#include "orchestrator/plan.h"
+#include "orchestrator/plan/plan.h"
+#include "orchestrator/sweep/grid.h"
 #include "tests/orchestrator/sweep_fixture.h"
 
 static const struct sweep_text two = {

@@ -11,7 +11,7 @@
 
 #include "io/dataset.h"
 #include "kernels/random.h"
-#include "workers/stage.h"
+#include "workers/stage/stage.h"
 
 struct fixture {
     size_t sentinels; /* to reserve; set before fixture_create */

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workers/model.h"
+#include "workers/model/model.h"
 
 enum { GOLDEN_TENSORS = 128, GOLDEN_BATCHES = 8, GOLDEN_STEPS = 64 };
 

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "kernels/random.h"
-#include "workers/model.h"
+#include "workers/model/model.h"
 
 static inline struct model_config small_model(uint32_t heads, uint32_t kv_heads, bool tied)
 {

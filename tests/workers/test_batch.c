@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "tests/workers/fixture.h"
-#include "workers/batch.h"
+#include "workers/train/batch.h"
 
 static struct fixture fixture;
 static struct dataset *dataset;

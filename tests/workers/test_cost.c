@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "workers/cost.h"
+#include "workers/model/cost.h"
 
 static const struct model_config tiny = {.name = "tiny",
                                          .layers = 2,

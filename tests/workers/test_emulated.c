@@ -1,8 +1,8 @@
 /* The engine on a device that stores less than floats: CUDA's kernels, emulated, in fp32 and in bf16, against the
  * reference. What only a GPU can show (streams, cuBLASLt, NCCL) is not here. */
 #include "tests/workers/model_fixture.h"
-#include "workers/gang.h"
-#include "workers/optimiser.h"
+#include "workers/stage/gang.h"
+#include "workers/train/optimiser.h"
 
 extern const struct kernels kernels_emulated, kernels_emulated_bf16; /* tests/emulation */
 

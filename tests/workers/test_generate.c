@@ -4,8 +4,8 @@
 
 #include "golden.h"
 #include "model_fixture.h"
-#include "workers/gang.h"
-#include "workers/generate.h"
+#include "workers/stage/gang.h"
+#include "workers/text/generate.h"
 
 enum { MOST_PROMPTS = 64, MOST_TOKENS = 64 };
 

@@ -7,8 +7,8 @@
 #include <cmocka.h>
 
 #include "fixture.h"
-#include "workers/generation.h"
-#include "workers/model.h"
+#include "workers/model/model.h"
+#include "workers/text/generation.h"
 
 enum { EXAMPLES = 24 };
 

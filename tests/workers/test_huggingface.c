@@ -4,8 +4,8 @@
 
 #include "model_fixture.h"
 #include "tests/io/temporary.h"
-#include "workers/gang.h"
-#include "workers/huggingface.h"
+#include "workers/files/huggingface.h"
+#include "workers/stage/gang.h"
 
 static void remove_folder(const char *dir)
 {

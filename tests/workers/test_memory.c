@@ -10,10 +10,10 @@
 #include <cmocka.h>
 
 #include "tests/workers/trained.h"
-#include "workers/batch.h"
-#include "workers/cost.h"
-#include "workers/model.h"
-#include "workers/monitor.h"
+#include "workers/model/cost.h"
+#include "workers/model/model.h"
+#include "workers/stage/monitor.h"
+#include "workers/train/batch.h"
 
 static struct fixture fixture;
 

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "tests/workers/golden.h"
-#include "workers/metrics.h"
+#include "workers/text/metrics.h"
 
 struct texts {
     char *text;

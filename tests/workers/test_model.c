@@ -1,7 +1,7 @@
 /* If the model's gradients were wrong, every loss of every sweep would be: they are compared with finite differences,
  * for every method, tensor by tensor. And a packed batch must be the sequences that it is made of. */
 #include "model_fixture.h"
-#include "workers/optimiser.h"
+#include "workers/train/optimiser.h"
 
 static bool dropping; /* losses are those of training, under the masks of the batch's draws */
 

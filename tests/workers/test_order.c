@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "kernels/random.h"
-#include "workers/model_parts.h"
+#include "workers/model/model_parts.h"
 
 /* By id, ties by place: against the C library's sort. */
 static const int32_t *sorted_by;

@@ -2,8 +2,8 @@
  * weights, whoever else is in it. */
 #include "model_fixture.h"
 
-#include "workers/batch.h"
-#include "workers/optimiser.h"
+#include "workers/train/batch.h"
+#include "workers/train/optimiser.h"
 
 enum { LANES = 5 };
 

@@ -10,7 +10,7 @@
 #include "io/checkpoint.h"
 #include "io/log.h"
 #include "tests/workers/trained.h"
-#include "workers/huggingface.h"
+#include "workers/files/huggingface.h"
 
 enum { POINTS = 6 };
 

@@ -8,8 +8,8 @@
 #include "golden.h"
 #include "kernels/plugin.h"
 #include "model_fixture.h"
-#include "workers/gang.h"
-#include "workers/optimiser.h"
+#include "workers/stage/gang.h"
+#include "workers/train/optimiser.h"
 
 #ifdef PARITY_EMULATED /* slow: some of all */
 #define FILES "/golden/{llama_gqa_untied,neox_parallel,olmo2_gqa_untied}.h5"

@@ -9,7 +9,7 @@
 
 #include "io/tokenizer.h"
 #include "tests/io/small_dataset.h"
-#include "workers/prompt_text.h"
+#include "workers/model/prompt_text.h"
 
 static void of_the_tokenizer(void **state)
 {

@@ -1,6 +1,6 @@
 /* The base that stays between stages: the bytes of a process that keeps nothing, and the base's file is not read again.
  */
-#include "workers/residence.h"
+#include "workers/stage/residence.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "workers/stage.h"
-#include "workers/worker.h"
+#include "workers/stage/stage.h"
+#include "workers/stage/worker.h"
 
 static void assert_near(double value, double expected, double tolerance)
 {

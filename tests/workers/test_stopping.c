@@ -10,7 +10,7 @@
 
 #include "io/log.h"
 #include "tests/workers/trained.h"
-#include "workers/stage_internal.h"
+#include "workers/stage/stage_internal.h"
 
 static struct fixture fixture;
 static struct stage trunk;

@@ -11,8 +11,8 @@
 #include "io/checkpoint.h"
 #include "io/log.h"
 #include "tests/workers/trained.h"
-#include "workers/stage_files.h"
-#include "workers/trainer.h"
+#include "workers/stage/stage_files.h"
+#include "workers/train/trainer.h"
 
 static struct fixture fixture;
 static struct stage trunk; /* pretrained once, the parent of every finetuning stage here */

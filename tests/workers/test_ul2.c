@@ -10,8 +10,8 @@
 
 #include "io/checkpoint.h"
 #include "tests/workers/trained.h"
-#include "workers/batch.h"
-#include "workers/ul2.h"
+#include "workers/train/batch.h"
+#include "workers/train/ul2.h"
 
 enum { SENTINELS = 40, LENGTH = 128 };
 

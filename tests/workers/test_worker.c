@@ -15,7 +15,7 @@
 #include <cmocka.h>
 
 #include "tests/workers/trained.h"
-#include "workers/worker.h"
+#include "workers/stage/worker.h"
 
 static struct fixture fixture;
 static struct stage trunk;

@@ -3,7 +3,7 @@
 #define TUNELAW_TESTS_WORKERS_TRAINED_H
 
 #include "tests/workers/fixture.h"
-#include "workers/worker.h"
+#include "workers/stage/worker.h"
 
 static inline struct stage stage_common(const struct fixture *fixture, const char *name)
 {

@@ -1,0 +1,273 @@
+/* tunelaw data: turns text into a tokenised data set, or says what a data set holds. */
+#include <argp.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "io/dataset.h"
+#include "io/log.h"
+#include "orchestrator/commands/command.h"
+
+enum { DEFAULT_VOCABULARY = 8192, FILES = 4096 };
+
+struct arguments {
+    struct dataset_sources sources;
+    const char *text[FILES], *valid_text[FILES];
+    const char *out;  /* build this */
+    const char *path; /* describe this */
+    bool builds;      /* a word was given that only building takes */
+    bool verify, json, has_vocabulary, has_first;
+};
+
+enum {
+    KEY_PAIRS_TRAIN = 0x100,
+    KEY_PAIRS_VALID,
+    KEY_PAIRS_TEST,
+    KEY_TEXT,
+    KEY_VALID_TEXT,
+    KEY_TOKENIZER,
+    KEY_VOCABULARY,
+    KEY_IDS,
+    KEY_SENTINELS,
+    KEY_TASK,
+    KEY_DESCRIPTION,
+    KEY_VERIFY
+};
+
+static const struct argp_option options[] = {
+    {NULL, 0, NULL, 0, "Building a data set:", 1},
+    {"pairs-train", KEY_PAIRS_TRAIN, "FILE", 0, "finetuning examples: UTF-8, one a line, source TAB target", 1},
+    {"pairs-valid", KEY_PAIRS_VALID, "FILE", 0, "examples that choose the best checkpoint", 1},
+    {"pairs-test", KEY_PAIRS_TEST, "FILE", 0, "examples that the losses of the laws are measured on", 1},
+    {"text", KEY_TEXT, "FILE", 0, "pretraining text: UTF-8, one document a line; may be given again", 1},
+    {"valid-text", KEY_VALID_TEXT, "FILE", 0,
+     "validation text; without it documents 1, 201, 401... of the text are held back", 1},
+    {"tokenizer", KEY_TOKENIZER, "MODEL", 0, "a sentencepiece model; without it one is trained", 1},
+    {"vocabulary", KEY_VOCABULARY, "N", 0, "pieces of a trained tokenizer (8192); with --ids those of the ids", 1},
+    {"ids", KEY_IDS, NULL, 0,
+     "all files hold token ids of another tokenizer, numbers between spaces, that are taken as they are", 1},
+    {"sentinels", KEY_SENTINELS, "N", 0,
+     "reserve N sentinels and three modes for the objective ul2 in a trained tokenizer; with --ids FIRST:N says that "
+     "the ids FIRST.. are not used",
+     1},
+    {"task", KEY_TASK, "NAME", 0, "name of the task in results (translation)", 1},
+    {"description", KEY_DESCRIPTION, "TEXT", 0, "kept with the data, not part of its digest", 1},
+    {"out", 'o', "FILE", 0, "the data set to write, HDF5", 1},
+    {NULL, 0, NULL, 0, "Looking at one:", 2},
+    {"verify", KEY_VERIFY, NULL, 0, "check its digest and every token", 2},
+    {NULL, 0, NULL, 0, "Both:", 3},
+    {"json", 'j', NULL, 0, "for a program", 3},
+    {0}};
+
+static const char about[] = "Turn text into a tokenised data set, or say what a data set holds.\v"
+                            "Malformed input (not UTF-8, a missing column, an empty line or file) is refused with file "
+                            "and line, and nothing is "
+                            "written.\n\n"
+                            "Examples:\n"
+                            "  tunelaw data --text en.txt --text de.txt --pairs-train train.tsv\n"
+                            "      --pairs-valid valid.tsv --pairs-test test.tsv --out data/ende.h5\n"
+                            "  tunelaw data --text more.txt --tokenizer my.model --out data/more.h5\n"
+                            "  tunelaw data --ids --vocabulary 50304 --text ids.txt --pairs-train ids.tsv\n"
+                            "      --pairs-valid valid.tsv --pairs-test test.tsv --out data/pythia.h5\n"
+                            "  tunelaw data data/ende.h5 --verify\n"
+                            "  tunelaw data data/ende.h5 --json";
+
+static void add_file(const char **files, size_t *count, const char *word, const struct argp_state *state)
+{
+    if (*count == FILES) argp_error(state, "more than %d files", FILES);
+    files[(*count)++] = word;
+}
+
+static size_t parse_count(const char *word, const struct argp_state *state)
+{
+    char *end = NULL;
+    unsigned long long value = strtoull(word, &end, 10);
+    if (*word < '0' || *word > '9' || *end || value > 1000000)
+        argp_error(state, "vocabulary %s; allowed: 300..1000000", word);
+    return (size_t)value;
+}
+
+static void parse_sentinels(const char *word, struct arguments *arguments, const struct argp_state *state)
+{
+    char *end = NULL;
+    unsigned long long first = 0, count = strtoull(word, &end, 10);
+    arguments->has_first = *end == ':';
+    if (arguments->has_first) {
+        first = count;
+        word = end + 1;
+        count = strtoull(word, &end, 10);
+    }
+    if (*word < '0' || *word > '9' || *end || count < 1 || count > 100000 || first > 1000000)
+        argp_error(state, "sentinels %s; allowed: N, with --ids FIRST:N, of 1..100000", word);
+    arguments->sources.sentinels = (size_t)count;
+    arguments->sources.first_reserved = (size_t)first;
+}
+
+static bool parse_build(struct arguments *arguments, int key, const char *word, const struct argp_state *state)
+{
+    struct dataset_sources *sources = &arguments->sources;
+    switch (key) {
+    case KEY_PAIRS_TRAIN:
+    case KEY_PAIRS_VALID:
+    case KEY_PAIRS_TEST:
+        sources->pairs[key - KEY_PAIRS_TRAIN] = word;
+        return true;
+    case KEY_TEXT:
+        add_file(arguments->text, &sources->text_count, word, state);
+        return true;
+    case KEY_VALID_TEXT:
+        add_file(arguments->valid_text, &sources->valid_text_count, word, state);
+        return true;
+    case KEY_TOKENIZER:
+        sources->tokenizer = word;
+        return true;
+    case KEY_VOCABULARY:
+        sources->vocabulary = parse_count(word, state);
+        arguments->has_vocabulary = true;
+        return true;
+    case KEY_IDS:
+        sources->ids = true;
+        return true;
+    case KEY_SENTINELS:
+        parse_sentinels(word, arguments, state);
+        return true;
+    case KEY_TASK:
+        sources->task = word;
+        return true;
+    case KEY_DESCRIPTION:
+        sources->description = word;
+        return true;
+    case 'o':
+        arguments->out = word;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void check_words(const struct arguments *arguments, const struct argp_state *state)
+{
+    if (!arguments->builds && !arguments->path)
+        argp_error(state, "a data set to look at, or --out FILE and text to build it from");
+    if (arguments->builds && arguments->path)
+        argp_error(state, "%s: building takes options only (--text, --pairs-train...)", arguments->path);
+    if (arguments->builds && !arguments->out) argp_error(state, "--out FILE says where the data set goes");
+    if (arguments->builds && arguments->verify) argp_error(state, "--verify is for a data set that is there");
+    if (arguments->sources.ids && (arguments->sources.tokenizer || !arguments->has_vocabulary))
+        argp_error(state, "--ids wants --vocabulary N of the tokenizer that made them, and no --tokenizer");
+    if (arguments->sources.sentinels && arguments->sources.ids != arguments->has_first)
+        argp_error(state, "--sentinels is N, with --ids FIRST:N");
+    if (arguments->sources.tokenizer && arguments->has_vocabulary)
+        argp_error(state, "--vocabulary is for a trained tokenizer, --tokenizer brings its own");
+}
+
+static error_t parse(int key, char *word, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+    if (parse_build(arguments, key, word, state)) {
+        arguments->builds = true;
+        return 0;
+    }
+    switch (key) {
+    case KEY_VERIFY:
+        arguments->verify = true;
+        return 0;
+    case 'j':
+        arguments->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->path) argp_error(state, "one data set, not also %s", word);
+        arguments->path = word;
+        return 0;
+    case ARGP_KEY_END:
+        check_words(arguments, state);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static json_t *describe_json(const char *path, const struct dataset_info *info, const char *description)
+{
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:{s:I, s:I}}", "path", path, "digest", info->digest.hex,
+                  "task", info->task, "description", description, "vocabulary", (json_int_t)info->vocabulary,
+                  "separator", (json_int_t)info->separator, "reserved", (json_int_t)info->reserved, "sentinels",
+                  (json_int_t)info->sentinels, "text_tokens", "train", (json_int_t)info->text_tokens[SPLIT_TRAIN],
+                  "valid", (json_int_t)info->text_tokens[SPLIT_VALID]);
+    json_t *examples = json_object();
+    for (int i = 0; i < SPLITS; i++)
+        json_object_set_new(examples, dataset_split_name((enum dataset_split)i),
+                            json_pack("{s:I, s:I, s:I}", "count", (json_int_t)info->examples[i], "tokens",
+                                      (json_int_t)info->example_tokens[i], "longest", (json_int_t)info->longest[i]));
+    json_object_set_new(object, "examples", examples);
+    return object;
+}
+
+static void describe_text(const char *path, const struct dataset_info *info, const char *description)
+{
+    printf("%s\n", path);
+    printf("  task        %s\n", *info->task ? info->task : "(none)");
+    if (*description) printf("  about       %s\n", description);
+    printf("  digest      %s\n", info->digest.hex);
+    printf("  vocabulary  %zu\n", info->vocabulary);
+    if (info->sentinels)
+        printf("  reserved    %zu sentinels and 3 modes, from id %d on\n", info->sentinels, info->reserved);
+    printf("  text        %zu tokens, %zu held back for validation\n", info->text_tokens[SPLIT_TRAIN],
+           info->text_tokens[SPLIT_VALID]);
+    for (int i = 0; i < SPLITS; i++)
+        printf("  %-5s       %zu examples, %zu tokens, longest %zu\n", dataset_split_name((enum dataset_split)i),
+               info->examples[i], info->example_tokens[i], info->longest[i]);
+}
+
+static int describe(const struct arguments *arguments, const char *path, double seconds, struct error *err)
+{
+    struct dataset *dataset = dataset_open(path, err);
+    if (!dataset) return -1;
+    int result = arguments->verify ? dataset_verify(dataset, err) : 0;
+    if (result != 0) {
+        error_prefix(err, "%s", path);
+    } else if (arguments->json) {
+        json_t *object = describe_json(path, dataset_info(dataset), dataset_description(dataset));
+        if (arguments->verify) json_object_set_new(object, "verified", json_true());
+        if (json_dumpf(object, stdout, JSON_INDENT(2)) != 0)
+            result = error_set(err, "%s: cannot be written as JSON", path);
+        printf("\n");
+        json_decref(object);
+    } else {
+        describe_text(path, dataset_info(dataset), dataset_description(dataset));
+        if (arguments->verify) printf("  verified    the content has this digest\n");
+        if (seconds >= 0) printf("  built in    %.1f s\n", seconds);
+    }
+    dataset_close(dataset);
+    return result;
+}
+
+static int build(struct arguments *arguments, struct error *err)
+{
+    double start = clock_elapsed();
+    arguments->sources.text = arguments->text;
+    arguments->sources.valid_text = arguments->valid_text;
+    if (dataset_build(arguments->out, &arguments->sources, NULL, err) != 0) return -1;
+    return describe(arguments, arguments->out, clock_elapsed() - start, err);
+}
+
+int command_data(int argc, char **argv)
+{
+    static const struct argp argp = {
+        options, parse, "FILE.h5\n--out FILE.h5 --text FILE... --pairs-train FILE...", about, NULL, NULL, NULL};
+    struct arguments *arguments = calloc(1, sizeof *arguments);
+    struct error err = {""};
+    int result = -1;
+    if (!arguments) {
+        error_set(&err, "out of memory");
+        return command_fail(&err);
+    }
+    arguments->sources.vocabulary = DEFAULT_VOCABULARY;
+    arguments->sources.task = "translation";
+    argp_parse(&argp, argc, argv, 0, NULL, arguments);
+    result = arguments->builds ? build(arguments, &err) : describe(arguments, arguments->path, -1, &err);
+    free(arguments);
+    return result == 0 ? 0 : command_fail(&err);
+}

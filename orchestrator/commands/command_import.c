@@ -1,0 +1,162 @@
+/* tunelaw import: looks at a model in a Hugging Face folder, or an adapter in a PEFT folder, as a sweep would, and says
+ * how a sweep file names it. */
+#include <argp.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/dataset.h"
+#include "orchestrator/commands/command.h"
+#include "orchestrator/sweep/sweep.h"
+#include "workers/files/huggingface.h"
+#include "workers/files/peft.h"
+
+struct arguments {
+    const char *path, *dataset, *base;
+    bool json;
+};
+
+static error_t parse(int key, char *word, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+    switch (key) {
+    case 'd':
+        arguments->dataset = word;
+        return 0;
+    case 'b':
+        arguments->base = word;
+        return 0;
+    case 'j':
+        arguments->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->path) argp_error(state, "one folder, not also %s", word);
+        arguments->path = word;
+        return 0;
+    case ARGP_KEY_NO_ARGS:
+        argp_error(state, "which folder?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static int check_vocabulary(const char *path, const struct model_config *model, struct error *err)
+{
+    struct dataset *dataset = dataset_open(path, err);
+    if (!dataset) return -1;
+    size_t have = dataset_info(dataset)->vocabulary;
+    dataset_close(dataset);
+    return sweep_vocabulary_check(have, model, err) ? error_prefix(err, "%s", path) : 0;
+}
+
+static int print_json(const struct arguments *arguments, const struct model_config *model, const struct digest *digest)
+{
+    char shape[MODEL_TEXT];
+    model_text(model, shape, sizeof shape);
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "path", arguments->path, "digest", digest->hex, "shape", shape,
+                  "vocabulary", (json_int_t)model->vocabulary, "parameters", (json_int_t)model_parameters(model),
+                  "non_embedding_parameters", (json_int_t)model_non_embedding_parameters(model));
+    if (!object) return -1;
+    int failed = json_dumpf(object, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(object);
+    return failed;
+}
+
+static void print_text(const struct arguments *arguments, const struct model_config *model, const struct digest *digest)
+{
+    char shape[MODEL_TEXT];
+    model_text(model, shape, sizeof shape);
+    printf("%s\n%" PRIu64 " parameters, %" PRIu64 " of them outside of the embeddings\ndigest %s\n"
+           "in a sweep file, with the tokens that it was trained on:\n"
+           "    { name = \"NAME\"; import = \"%s\"; tokens = TOKENS; }\n",
+           shape, model_parameters(model), model_non_embedding_parameters(model), digest->hex, arguments->path);
+}
+
+static bool is_adapter(const char *dir)
+{
+    char path[PATH_MAX];
+    return snprintf(path, sizeof path, "%s/adapter_config.json", dir) < (int)sizeof path && !access(path, F_OK);
+}
+
+static int print_adapter(const struct arguments *arguments, const struct method_config *method,
+                         const struct digest *digest)
+{
+    char more[METHOD_TEXT];
+    method_text(method, more, sizeof more);
+    bool lora = method->kind == METHOD_LORA;
+    if (!arguments->json) {
+        printf("%s", method_name(method->kind));
+        if (method_sizes(method->kind)) printf(", %s %u", lora ? "rank" : "size", method->size);
+        if (lora) printf(", alpha %g", method->alpha);
+        printf("%s", more);
+        printf("\n%s%s\nin a sweep file, as it is or as what training starts from:\n"
+               "    { name = \"none\"; start = \"%s\"; }\n    { name = \"%s\"; start = \"%s\"; learning_rates = [ ... "
+               "]; }\n",
+               arguments->base ? "digest " : "its tensors were not looked at: --base names the model", digest->hex,
+               arguments->path, method_name(method->kind), arguments->path);
+        return 0;
+    }
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:I, s:f, s:s}", "path", arguments->path, "digest", digest->hex, "method",
+                  method_name(method->kind), "size", (json_int_t)method->size, "alpha", method->alpha, "more", more);
+    if (!object) return -1;
+    int failed = json_dumpf(object, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(object);
+    return failed;
+}
+
+/* Without the base its description alone is checked: with it, that its tensors fit. */
+static int import_adapter(const struct arguments *arguments, struct error *err)
+{
+    struct model_config model;
+    struct method_config method;
+    struct digest digest = {""};
+    bool with = arguments->base != NULL;
+    if ((with && huggingface_config(arguments->base, &model, err)) ||
+        peft_config(arguments->path, with ? &model : NULL, &method, err) ||
+        (with && peft_identify(arguments->path, &model, &method, &digest, err)))
+        return -1;
+    return print_adapter(arguments, &method, &digest) ? error_set(err, "out of memory") : 0;
+}
+
+int command_import(int argc, char **argv)
+{
+    static const struct argp_option options[] = {
+        {"dataset", 'd', "FILE", 0, "also check that its tokens are the model's", 0},
+        {"base", 'b', "DIR", 0, "of an adapter: the model that it belongs to, so that its tensors are checked, too", 0},
+        {"json", 'j', NULL, 0, "for a program", 0},
+        {0}};
+    static const struct argp argp = {
+        options,
+        parse,
+        "DIR",
+        "Look at a model in a Hugging Face folder (config.json; model.safetensors, or several files and their index), "
+        "or at "
+        "an adapter in a PEFT folder (adapter_config.json, adapter_model.safetensors).\v"
+        "Everything is read and checked: that Tunelaw has such a model, that every tensor is there, of the right shape "
+        "and of type F32, F16 or BF16. Nothing is written: a sweep file names the folder, and each worker reads its "
+        "part of the weights from it.",
+        NULL,
+        NULL,
+        NULL};
+    struct arguments arguments = {0};
+    struct model_config model;
+    struct digest digest;
+    struct error err;
+    argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+    if (is_adapter(arguments.path)) return import_adapter(&arguments, &err) ? command_fail(&err) : 0;
+    if (huggingface_config(arguments.path, &model, &err) ||
+        (arguments.dataset && check_vocabulary(arguments.dataset, &model, &err)) ||
+        huggingface_identify(arguments.path, &model, &digest, &err))
+        return command_fail(&err);
+    if (!arguments.json) print_text(&arguments, &model, &digest);
+    return arguments.json && print_json(&arguments, &model, &digest) ? 1 : 0;
+}

@@ -1,0 +1,148 @@
+/* What a changed sweep file means for the points of a store: which stay, which are new, which leave; and whether a run
+ * may go on. Points are compared by identity, which is what they compute; fields say why. */
+#include "orchestrator/plan/drift.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "orchestrator/plan/drift_parts.h"
+
+static int compare_fields(const struct store *store, const struct sweep *sweep, struct drift *out, struct error *err)
+{
+    const char *text = store_config(store);
+    struct error why;
+    struct sweep *old =
+        sweep_parse_on(store_config_path(store), text, strlen(text), sweep->tasks, sweep->task_count, &why);
+    if (!old) {
+        snprintf(out->incomparable, sizeof out->incomparable, "%.250s", why.text);
+        return 0;
+    }
+    int result = drift_fields(old->parameters, sweep->parameters, out);
+    sweep_destroy(old);
+    return result == 0 ? 0 : error_set(err, "out of memory");
+}
+
+/* Place in the grid: what a point is to a person, whatever its identity. */
+static int compare_places(const void *a, const void *b)
+{
+    const struct store_point *x = *(const struct store_point *const *)a, *y = *(const struct store_point *const *)b;
+    int orders[] = {memcmp(x->task, y->task, sizeof x->task),
+                    memcmp(x->model, y->model, sizeof x->model),
+                    memcmp(x->method, y->method, sizeof x->method),
+                    (x->pet_size > y->pet_size) - (x->pet_size < y->pet_size),
+                    (x->pretrain_tokens > y->pretrain_tokens) - (x->pretrain_tokens < y->pretrain_tokens),
+                    (x->finetune_examples > y->finetune_examples) - (x->finetune_examples < y->finetune_examples),
+                    (x->seed > y->seed) - (x->seed < y->seed),
+                    (x->learning_rate > y->learning_rate) - (x->learning_rate < y->learning_rate)};
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++)
+        if (orders[i] != 0) return orders[i];
+    return 0;
+}
+
+struct points {
+    unsigned char *committed, *in_sweep; /* [rows of the store] */
+    const struct store_point **places;   /* of the plan, sorted */
+};
+
+static int match_points(const struct store *store, const struct plan *plan, struct points *points, struct drift *out,
+                        struct error *err)
+{
+    size_t rows = store_count(store);
+    points->committed = calloc(rows, 1);
+    points->in_sweep = calloc(rows, 1);
+    points->places = calloc(plan->point_count + 1, sizeof(struct store_point *));
+    if (!points->committed || !points->in_sweep || !points->places) return error_set(err, "out of memory");
+    if (store_committed(store, points->committed, err) != 0) return -1;
+    for (size_t i = 0; i < plan->point_count; i++) {
+        char identity[DIGEST_HEX + 1] = "";
+        memcpy(identity, plan->points[i].identity, DIGEST_HEX);
+        points->places[i] = &plan->points[i];
+        long row = store_find(store, identity, NULL);
+        out->added += row < 0;
+        if (row >= 0) points->in_sweep[row] = 1;
+    }
+    qsort(points->places, plan->point_count, sizeof *points->places, compare_places);
+    for (size_t i = 0; i < rows; i++) {
+        const struct store_point *point = store_point(store, i);
+        if (!points->committed[i]) continue;
+        out->kept += points->in_sweep[i];
+        if (points->in_sweep[i] || point->removed) continue;
+        out->left++;
+        out->again +=
+            bsearch(&point, points->places, plan->point_count, sizeof *points->places, compare_places) != NULL;
+    }
+    return 0;
+}
+
+/* The data of a run is never another one's. Of several tasks some may come or go, but one that stays keeps its data. */
+static void refuse_data(const struct store *store, const struct sweep *sweep, struct drift *out)
+{
+    const char *digests = store_dataset_digest(store);
+    char first[STORE_NAME + 1];
+    store_text(first, sizeof first, store_point(store, 0)->task, sizeof store_point(store, 0)->task);
+    bool one = !strchr(digests, ' ') && sweep->task_count == 1, any = false;
+    for (size_t i = 0; i < sweep->task_count && !out->refused[0]; i++) {
+        const struct sweep_task *task = &sweep->tasks[i];
+        struct digest old = sweep_digest_of(digests, one ? task->name : first, task->name);
+        any = any || old.hex[0];
+        if (old.hex[0] && strcmp(old.hex, task->data.digest.hex) != 0)
+            snprintf(out->refused, sizeof out->refused,
+                     "the results are of another data set (digest %.12s, task %s) than %.200s (digest %.12s, task %s): "
+                     "every point would be another one; give another --dir",
+                     old.hex, one ? first : task->name, task->dataset, task->data.digest.hex, task->name);
+    }
+    if (!any && !out->refused[0])
+        snprintf(out->refused, sizeof out->refused, "the results are of no task of the sweep file; give another --dir");
+    if (one && !out->refused[0] && strcmp(first, sweep->tasks[0].name) != 0 &&
+        strcmp(store_made_by(store), "merge") != 0)
+        snprintf(out->refused, sizeof out->refused, "the results are of task %s, the data set is of task %s", first,
+                 sweep->tasks[0].name);
+}
+
+static void refuse(const struct store *store, const struct sweep *sweep, const char *shard, struct drift *out)
+{
+    refuse_data(store, sweep, out);
+    if (!out->refused[0] && strcmp(store_shard(store), shard) != 0)
+        snprintf(out->refused, sizeof out->refused,
+                 "it holds %s%s, not %s%s: each shard has a run directory of its own",
+                 store_shard(store)[0] ? "shard " : "the whole sweep", store_shard(store),
+                 shard[0] ? "shard " : "the whole sweep", shard);
+}
+
+static bool has_class(const struct drift *drift, enum drift_class class)
+{
+    for (size_t i = 0; i < drift->count; i++)
+        if (drift->changes[i].class == class) return true;
+    return false;
+}
+
+int drift_compare(const struct store *store, const struct sweep *sweep, const struct plan *plan, const char *shard,
+                  struct drift *out, struct error *err)
+{
+    struct points points = {0};
+    *out = (struct drift){0};
+    refuse(store, sweep, shard, out);
+    if (out->refused[0]) return 0;
+    int result = compare_fields(store, sweep, out, err);
+    if (result == 0) result = match_points(store, plan, &points, out, err);
+    free(points.committed);
+    free(points.in_sweep);
+    free(points.places);
+    /* a narrowed axis says itself which points go; anything else that takes finished points away must be meant */
+    bool unsaid = has_class(out, DRIFT_RERUN) || out->incomparable[0] || shard[0];
+    out->needs_acceptance = out->again > 0 || (out->left > 0 && unsaid) || has_class(out, DRIFT_RENAME);
+    if (result != 0) drift_free(out);
+    return result;
+}
+
+void drift_free(struct drift *drift)
+{
+    for (size_t i = 0; i < drift->count; i++) {
+        free(drift->changes[i].field);
+        free(drift->changes[i].before);
+        free(drift->changes[i].after);
+    }
+    free(drift->changes);
+    drift->changes = NULL;
+    drift->count = 0;
+}

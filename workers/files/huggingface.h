@@ -1,0 +1,43 @@
+/* Models in Hugging Face's folders: config.json and safetensors, as a base that stages start from, and back.
+ *
+ * At full size: 16B parameters in bf16; each rank of a gang reads its own slice of every tensor, one tensor at a time.
+ * What a folder says is checked: a kind of model, an activation, a scaling of positions that the engine does not have
+ * is refused by name, and so is a tensor that the description does not explain. */
+#ifndef TUNELAW_WORKERS_FILES_HUGGINGFACE_H
+#define TUNELAW_WORKERS_FILES_HUGGINGFACE_H
+
+#include "io/digest.h"
+#include "io/safetensors.h"
+#include "workers/model/config.h"
+#include "workers/model/parameters.h"
+
+/* The model that DIR/config.json describes; its name is left empty. Errors begin with the file. */
+int huggingface_config(const char *dir, struct model_config *model, struct error *err);
+
+/* Weights of `model` in a folder: every tensor is there, of the right shape and a readable type, and none besides. NULL
+ * with *err. */
+struct safetensors *huggingface_open(const char *dir, const struct model_config *model, struct error *err);
+
+/* What the base is: a digest of the model's shape and of all tensors. Reads everything the first time; a process
+ * remembers it as long as the files are the same (device, inode, size, times). */
+int huggingface_digest(const struct safetensors *weights, const struct model_config *model, struct digest *out,
+                       struct error *err);
+/* As huggingface_open and huggingface_digest, of a folder. */
+int huggingface_identify(const char *dir, const struct model_config *model, struct digest *out, struct error *err);
+
+/* A rank's part of every tensor of the base. */
+int huggingface_load(const struct parameters *parameters, const struct safetensors *weights, struct error *err);
+
+/* The text of a config.json for the model (malloc, the caller frees), which transformers' AutoModelForCausalLM takes;
+ * NULL with *err where Hugging Face has no such model. */
+char *huggingface_describe(const struct model_config *model, struct error *err);
+
+/* Write DIR, which must not exist: config.json and one model.safetensors, float32, of a gang of one. On failure nothing
+ * is left. */
+int huggingface_save(const struct parameters *parameters, const struct model_config *model, const char *dir,
+                     struct error *err);
+
+/* Dimensions, 1 or 2, and shape of a base tensor in files. */
+size_t huggingface_shape(const struct parameter *parameter, uint64_t shape[2]);
+
+#endif

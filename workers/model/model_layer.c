@@ -1,0 +1,200 @@
+/* One block of the Transformer, forward and backward: two halves, attention and MLP, each with a norm, around a
+ * residual. The architecture says where the norms stand and whether the halves follow each other or stand side by side.
+ * Over several ranks: one sum after each half, forward (of the output) and backward (of the input's gradient); halves
+ * side by side share the forward one. */
+#include "workers/model/model_parts.h"
+
+static int sum_residual(const struct model *model, const struct pass *pass, real *x, struct error *err)
+{
+    return model_sum(model, pass->tokens * model->config.width, x, err);
+}
+
+static void add_residual(const struct model *model, const struct pass *pass, const real *x, real *y)
+{
+    model->kernels->add(model->device, pass->tokens * model->config.width, x, y);
+}
+
+static uint32_t index_of(const struct model *model, const struct layer *layer)
+{
+    return (uint32_t)(layer - model->layers);
+}
+
+/* What a half adds to the residual stream, in place, behind the recipe's dropout. */
+static void drop_half(const struct model *model, const struct layer *layer, const struct pass *pass, const char *half,
+                      real *x)
+{
+    if (model->drops) drop(model, half, index_of(model, layer), pass->tokens, x, x);
+}
+
+/* The gradient of that, from the gradient of the residual stream, which stays. */
+static const real *dropped(const struct model *model, const struct layer *layer, const struct pass *pass,
+                           const char *half, const real *dx)
+{
+    if (!model->drops) return dx;
+    drop(model, half, index_of(model, layer), pass->tokens, dx, model->dropped);
+    return model->dropped;
+}
+
+/* What the method makes of a half's output, whole on every rank. */
+static void half_forward(const struct model *model, const struct half *half, const struct pass *pass, real *out)
+{
+    struct method_context context = model_context(model);
+    if (half->adapter[0]) model->method->half_forward(&context, half, pass->tokens, model->config.width, out);
+}
+
+/* The gradient of a half's own output, from that of what the method made of it, which is left alone. */
+static const real *half_backward(const struct model *model, const struct half *half, const struct pass *pass,
+                                 const real *dout)
+{
+    struct method_context context = model_context(model);
+    if (!half->adapter[0]) return dout;
+    model->kernels->copy(model->device, pass->tokens * model->config.width * model->element, dout,
+                         model->half_gradient);
+    model->method->half_backward(&context, half, pass->tokens, model->config.width, model->half_gradient);
+    return model->half_gradient;
+}
+
+/* out = in + half(norm(in)) */
+static int forward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
+                               struct error *err)
+{
+    norm_forward(model, &layer->attention_norm, pass->tokens, NULL, layer->input, layer->attention_in);
+    if (attention_forward(model, layer, pass, layer->middle, err) || sum_residual(model, pass, layer->middle, err))
+        return -1;
+    half_forward(model, &layer->attention_half, pass, layer->middle);
+    drop_half(model, layer, pass, "attention", layer->middle);
+    norm_forward(model, &layer->mlp_norm, pass->tokens, layer->input, layer->middle, layer->mlp_in);
+    mlp_forward(model, layer, pass, layer->output);
+    if (sum_residual(model, pass, layer->output, err)) return -1;
+    half_forward(model, &layer->mlp_half, pass, layer->output);
+    drop_half(model, layer, pass, "mlp", layer->output);
+    add_residual(model, pass, layer->middle, layer->output);
+    return 0;
+}
+
+/* out = in + norm(half(in)) */
+static int forward_norm_after(const struct model *model, const struct layer *layer, const struct pass *pass,
+                              struct error *err)
+{
+    if (attention_forward(model, layer, pass, layer->attention_out, err) ||
+        sum_residual(model, pass, layer->attention_out, err))
+        return -1;
+    half_forward(model, &layer->attention_half, pass, layer->attention_out);
+    norm_forward(model, &layer->attention_norm, pass->tokens, NULL, layer->attention_out, layer->middle);
+    drop_half(model, layer, pass, "attention", layer->middle);
+    add_residual(model, pass, layer->input, layer->middle);
+    mlp_forward(model, layer, pass, layer->mlp_out);
+    if (sum_residual(model, pass, layer->mlp_out, err)) return -1;
+    half_forward(model, &layer->mlp_half, pass, layer->mlp_out);
+    norm_forward(model, &layer->mlp_norm, pass->tokens, NULL, layer->mlp_out, layer->output);
+    drop_half(model, layer, pass, "mlp", layer->output);
+    add_residual(model, pass, layer->middle, layer->output);
+    return 0;
+}
+
+/* out = in + attention(norm(in)) + mlp(norm(in)) */
+static int forward_parallel(const struct model *model, const struct layer *layer, const struct pass *pass,
+                            struct error *err)
+{
+    norm_forward(model, &layer->attention_norm, pass->tokens, NULL, layer->input, layer->attention_in);
+    norm_forward(model, &layer->mlp_norm, pass->tokens, NULL, layer->input, layer->mlp_in);
+    if (attention_forward(model, layer, pass, layer->middle, err)) return -1;
+    mlp_forward(model, layer, pass, model->branch);
+    if (model->method->half_forward) { /* each half's sum by itself */
+        if (sum_residual(model, pass, layer->middle, err) || sum_residual(model, pass, model->branch, err)) return -1;
+        half_forward(model, &layer->attention_half, pass, layer->middle);
+        half_forward(model, &layer->mlp_half, pass, model->branch);
+    }
+    /* of partial sums, too: the same masks on every rank */
+    drop_half(model, layer, pass, "attention", layer->middle);
+    drop_half(model, layer, pass, "mlp", model->branch);
+    add_residual(model, pass, model->branch, layer->middle);
+    if (!model->method->half_forward && sum_residual(model, pass, layer->middle, err)) return -1;
+    if (layer->output != layer->input)
+        model->kernels->copy(model->device, pass->tokens * model->config.width * model->element, layer->input,
+                             layer->output);
+    add_residual(model, pass, layer->middle, layer->output);
+    return 0;
+}
+
+int block_forward(const struct model *model, const struct layer *layer, const struct pass *pass, struct error *err)
+{
+    const struct architecture *a = &model->config.architecture;
+    if (a->parallel) return forward_parallel(model, layer, pass, err);
+    return a->norm_after ? forward_norm_after(model, layer, pass, err) : forward_norm_before(model, layer, pass, err);
+}
+
+/* model->dinput, whose sum has begun: gradient of a norm's output -> dx +=, through the norm of `x`. */
+static int through_norm(const struct model *model, const struct norm *norm, const struct pass *pass, const real *x,
+                        struct error *err)
+{
+    if (model_sum_end(model, err)) return -1;
+    norm_backward(model, norm, pass->tokens, x, model->dinput, model->dx);
+    return 0;
+}
+
+static int backward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
+                                bool last, struct error *err)
+{
+    const real *dout = half_backward(model, &layer->mlp_half, pass, dropped(model, layer, pass, "mlp", model->dx));
+    if (mlp_backward(model, layer, pass, dout, model->dinput, err) ||
+        through_norm(model, &layer->mlp_norm, pass, layer->middle, err))
+        return -1;
+    dout = half_backward(model, &layer->attention_half, pass, dropped(model, layer, pass, "attention", model->dx));
+    if (attention_backward(model, layer, pass, dout, last ? NULL : model->dinput, err)) return -1;
+    return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
+}
+
+/* model->branch = gradient of a half's output, from `dnormed`, that of its norm's output. */
+static void branch_of(const struct model *model, const struct norm *norm, const struct pass *pass, const real *out,
+                      const real *dnormed)
+{
+    model->kernels->zero(model->device, pass->tokens * model->config.width * model->element, model->branch);
+    norm_backward(model, norm, pass->tokens, out, dnormed, model->branch);
+}
+
+static int add_dinput(const struct model *model, const struct pass *pass, struct error *err)
+{
+    if (model_sum_end(model, err)) return -1;
+    add_residual(model, pass, model->dinput, model->dx);
+    return 0;
+}
+
+static int backward_norm_after(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
+                               struct error *err)
+{
+    branch_of(model, &layer->mlp_norm, pass, layer->mlp_out, dropped(model, layer, pass, "mlp", model->dx));
+    if (mlp_backward(model, layer, pass, half_backward(model, &layer->mlp_half, pass, model->branch), model->dinput,
+                     err) ||
+        add_dinput(model, pass, err))
+        return -1;
+    branch_of(model, &layer->attention_norm, pass, layer->attention_out,
+              dropped(model, layer, pass, "attention", model->dx));
+    if (attention_backward(model, layer, pass, half_backward(model, &layer->attention_half, pass, model->branch),
+                           last ? NULL : model->dinput, err))
+        return -1;
+    return last ? 0 : add_dinput(model, pass, err);
+}
+
+static int backward_parallel(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
+                             struct error *err)
+{
+    size_t bytes = pass->tokens * model->config.width * model->element;
+    model->kernels->copy(model->device, bytes, model->dx, model->branch);
+    const real *dout = half_backward(model, &layer->mlp_half, pass, dropped(model, layer, pass, "mlp", model->branch));
+    if (mlp_backward(model, layer, pass, dout, last ? NULL : model->dinput, err) ||
+        (!last && through_norm(model, &layer->mlp_norm, pass, layer->input, err)))
+        return -1;
+    dout = half_backward(model, &layer->attention_half, pass, dropped(model, layer, pass, "attention", model->branch));
+    if (attention_backward(model, layer, pass, dout, last ? NULL : model->dinput, err)) return -1;
+    return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
+}
+
+int block_backward(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
+                   struct error *err)
+{
+    const struct architecture *a = &model->config.architecture;
+    if (a->parallel) return backward_parallel(model, layer, pass, last, err);
+    return a->norm_after ? backward_norm_after(model, layer, pass, last, err)
+                         : backward_norm_before(model, layer, pass, last, err);
+}

@@ -1,0 +1,80 @@
+/* Lanes of a pack: what they share, and where their rows lie. */
+#include <string.h>
+
+#include "workers/model/model_parts.h"
+
+bool method_packs(enum method_kind kind)
+{
+    return method_of(kind)->packs;
+}
+
+bool method_leaves_base(enum method_kind kind)
+{
+    return !method_of(kind)->trains_base && !method_of(kind)->trains_biases;
+}
+
+size_t segment_padded(size_t rows)
+{
+    return (rows + SEGMENT_ROWS - 1) / SEGMENT_ROWS * SEGMENT_ROWS;
+}
+
+struct batch_capacity batch_capacity_join(const struct batch_capacity *capacities, size_t count)
+{
+    struct batch_capacity all = {.recompute = capacities[0].recompute};
+    for (size_t i = 0; i < count; i++) {
+        const struct batch_capacity *one = &capacities[i];
+        all.tokens += segment_padded(one->tokens);
+        all.sequences += one->sequences + 1; /* the padding is one, too */
+        all.targets += segment_padded(one->targets);
+        if (one->longest > all.longest) all.longest = one->longest;
+        all.dropout = all.dropout || one->dropout;
+    }
+    if (all.longest < SEGMENT_ROWS) all.longest = SEGMENT_ROWS;
+    return all;
+}
+
+struct linear *lane_linear(const struct model *model, size_t lane, const struct linear *linear)
+{
+    if (lane) return &model->lanes[lane].linears[linear->layer * LINEARS + (uint32_t)linear->kind];
+    return &model->layers[linear->layer].linears[linear->kind];
+}
+
+static bool joins(const struct model *model, const struct segment *segment, size_t n, size_t k)
+{
+    return kernels_rows_join(model->row_join, segment->padded, n, k);
+}
+
+/* From segment `from` on, as many as one product takes; *rows: how many rows. */
+static size_t join(const struct model *model, const struct segment *segments, size_t count, size_t from, size_t n,
+                   size_t k, size_t *rows)
+{
+    size_t to = from + 1;
+    bool joined = count > 1 && joins(model, &segments[from], n, k);
+    *rows = segments[from].padded;
+    for (; to < count && joined && joins(model, &segments[to], n, k); to++)
+        *rows += segments[to].padded;
+    return to;
+}
+
+void segments_linear(const struct model *model, const struct segment *segments, size_t count,
+                     const struct layer_product *product, const real *x, real *before, real *y)
+{
+    size_t n = product->n, k = product->k;
+    for (size_t from = 0, to, rows; from < count; from = to) {
+        size_t first = segments[from].first;
+        to = join(model, segments, count, from, n, k, &rows);
+        model->kernels->linear(model->device, rows, n, k, at(model, x, first * k), product->weight, product->bias,
+                               product->gelu, at(model, before, first * n), at(model, y, first * n));
+    }
+}
+
+void segments_matmul(const struct model *model, const struct segment *segments, size_t count, size_t n, size_t k,
+                     const real *x, const real *w, float beta, real *y)
+{
+    for (size_t from = 0, to, rows; from < count; from = to) {
+        size_t first = segments[from].first;
+        to = join(model, segments, count, from, n, k, &rows);
+        model->kernels->matmul(model->device, false, false, rows, n, k, 1, at(model, x, first * k), k, w, n, beta,
+                               at(model, y, first * n), n);
+    }
+}
