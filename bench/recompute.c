@@ -80,7 +80,7 @@ static int train(const struct method_config *method, size_t tokens, bool recompu
                     1e-6 * (double)(after.ru_utime.tv_usec - before.ru_utime.tv_usec)) /
                    STEPS;
     out->planned = (double)memory_total(&memory);
-    out->peak = (double)peak_bytes();
+    out->peak = (double)peak_bytes(NULL);
     return 0;
 }
 

@@ -107,8 +107,8 @@ struct store_execution {
     double started, finished;         /* seconds since 1970-01-01 UTC */
     double seconds;                   /* in training and evaluation, all attempts that counted */
     double tokens_per_second;
-    uint64_t peak_bytes;      /* of the worker, resident */
-    uint64_t predicted_bytes; /* as planned */
+    uint64_t peak_bytes;      /* of the worker, on GPUs their memory, else resident; 0: not known */
+    uint64_t predicted_bytes; /* as planned, on GPUs with what a process has beside its arenas */
     uint32_t rank, attempt;   /* MPI rank; attempts used, from 1 */
     uint64_t epoch;           /* generation in which it was committed */
 };

@@ -31,7 +31,7 @@
 #include "kernels/precision.h"
 #include "kernels/rotary.h"
 
-#define KERNELS_ABI 10 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 11 /* of struct kernels, checked when a plugin is loaded */
 
 #define DEVICE_FAILED "device failed" /* in an error of a device that does not work any more */
 
@@ -151,6 +151,10 @@ struct kernels {
     void *(*allocate)(struct device *device, size_t bytes,
                       struct error *err); /* 64-byte aligned, zeroed; NULL with *err */
     void (*release)(struct device *device, void *memory);
+    /* Bytes that this process has had at the most on all its devices together since the last reset, as the driver
+     * counts them, its own overhead included; 0: not known. Both NULL where devices' memory is the host's. */
+    uint64_t (*peak_bytes)(void);
+    void (*peak_reset)(void);
     void (*to_device)(struct device *device, void *to, const void *from,
                       size_t bytes); /* in the order of the operations; `from` may be changed on return */
     void (*to_host)(struct device *device, void *to, const void *from, size_t bytes); /* complete on return */

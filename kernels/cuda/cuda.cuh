@@ -190,6 +190,8 @@ __device__ inline float block_max(float x, float *room)
     X(device_destroy)                                                                                                  \
     X(allocate)                                                                                                        \
     X(release)                                                                                                         \
+    X(peak_bytes)                                                                                                      \
+    X(peak_reset)                                                                                                      \
     X(to_device)                                                                                                       \
     X(to_host)                                                                                                         \
     X(synchronise)                                                                                                     \

@@ -13,6 +13,10 @@
 #include <cstring>
 #include <new>
 
+extern "C" {
+#include "kernels/cuda/nvml.h"
+}
+
 namespace
 {
 
@@ -168,6 +172,7 @@ int open_gpu(struct device *device, int gpu, struct error *err)
         return -1;
     }
     device->index = gpu;
+    device_uuid(properties, device->uuid);
     device->multiprocessors = (unsigned)properties.multiProcessorCount;
     device->shared_bytes = properties.sharedMemPerBlockOptin;
     code = cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
@@ -193,6 +198,14 @@ __global__ void to_floats(size_t n, const bf16 *from, float *to)
 }
 
 } // namespace
+
+void device_uuid(const cudaDeviceProp &properties, char out[sizeof kernels_device::uuid])
+{
+    const unsigned char *b = reinterpret_cast<const unsigned char *>(properties.uuid.bytes);
+    snprintf(out, sizeof kernels_device::uuid,
+             "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4],
+             b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+}
 
 enum precision device_precision(const struct device *device)
 {
@@ -241,6 +254,7 @@ void *device_scratch(struct device *device, size_t bytes)
     cudaError_t code = cudaMalloc(&device->scratch, bytes);
     device_note(device, code);
     if (code == cudaSuccess) device->scratch_bytes = bytes;
+    nvml_note(device->uuid);
     return device->scratch;
 }
 
@@ -313,6 +327,7 @@ void *cuda_allocate(struct device *device, size_t bytes, struct error *err)
         return nullptr;
     }
     if (code == cudaSuccess) code = cudaMemsetAsync(memory, 0, size, device->stream);
+    nvml_note(device->uuid);
     if (code == cudaSuccess) return memory;
     fail(err, device->index, "memory", code);
     cudaFree(memory);
@@ -323,6 +338,16 @@ void cuda_release(struct device *device, void *memory)
 {
     settle(device); /* something may still use it */
     device_note(device, cudaFree(memory));
+}
+
+uint64_t cuda_peak_bytes()
+{
+    return nvml_peak();
+}
+
+void cuda_peak_reset()
+{
+    nvml_reset();
 }
 
 void cuda_to_device(struct device *device, void *to, const void *from, size_t bytes)

@@ -24,6 +24,7 @@ struct gang;     /* gang.cu */
 
 struct device {
     int index; /* of the GPU */
+    char uuid[sizeof kernels_device::uuid];
     enum precision precision;
     unsigned multiprocessors;
     size_t shared_bytes; /* of a block, at most */
@@ -38,6 +39,8 @@ struct device {
     struct gang *gang; /* NULL: no sum over ranks yet */
 };
 
+/* "GPU-01234567-89ab-..." */
+void device_uuid(const cudaDeviceProp &properties, char out[sizeof kernels_device::uuid]);
 /* A library failed. The text is a constant. */
 void device_fail(struct device *device, const char *what);
 bool device_failed(const struct device *device);

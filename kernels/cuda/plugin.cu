@@ -1,13 +1,12 @@
 /* The CUDA plugin: what devices there are, and the table of operations.
  * The runtime is linked statically; without a driver the probe answers with the reason instead of failing to load. */
-#include <dlfcn.h>
-
 #include <cstdio>
 #include <cstring>
 
 #include "kernels/cuda/device.cuh"
 
 extern "C" {
+#include "kernels/cuda/nvml.h"
 #include "kernels/cuda/plugin.h"
 }
 
@@ -39,30 +38,6 @@ int no_driver(struct error *err)
     return -1;
 }
 
-/* "GPU-01234567-89ab-..." */
-void format_uuid(const cudaUUID_t &uuid, char *out, size_t size)
-{
-    const unsigned char *b = reinterpret_cast<const unsigned char *>(uuid.bytes);
-    snprintf(out, size, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2],
-             b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
-}
-
-/* NVML belongs to the driver, not to the toolkit. */
-void driver_version(char *out, unsigned size)
-{
-    void *nvml = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
-    out[0] = 0;
-    if (!nvml) return;
-    auto init = reinterpret_cast<int (*)()>(dlsym(nvml, "nvmlInit_v2"));
-    auto version = reinterpret_cast<int (*)(char *, unsigned)>(dlsym(nvml, "nvmlSystemGetDriverVersion"));
-    auto end = reinterpret_cast<int (*)()>(dlsym(nvml, "nvmlShutdown"));
-    if (init && version && end && init() == 0) {
-        if (version(out, size)) out[0] = 0;
-        end();
-    }
-    dlclose(nvml);
-}
-
 int probe(struct kernels_device *devices, int capacity, struct error *err)
 {
     int count = 0;
@@ -71,7 +46,7 @@ int probe(struct kernels_device *devices, int capacity, struct error *err)
     if (code == cudaErrorNoDevice) return 0;
     if (code == cudaErrorInsufficientDriver) return no_driver(err);
     if (code != cudaSuccess) return fail(err, "no usable device", code);
-    if (capacity > 0) driver_version(driver, sizeof driver);
+    if (capacity > 0) nvml_driver_version(driver, sizeof driver);
     for (int i = 0; i < count && i < capacity; i++) {
         cudaDeviceProp properties;
         code = cudaGetDeviceProperties(&properties, i);
@@ -79,7 +54,7 @@ int probe(struct kernels_device *devices, int capacity, struct error *err)
         devices[i] = {};
         snprintf(devices[i].name, sizeof devices[i].name, "%s", properties.name);
         snprintf(devices[i].driver, sizeof devices[i].driver, "%s", driver);
-        format_uuid(properties.uuid, devices[i].uuid, sizeof devices[i].uuid);
+        device_uuid(properties, devices[i].uuid);
         devices[i].memory = properties.totalGlobalMem;
         devices[i].major = properties.major;
         devices[i].minor = properties.minor;

@@ -278,9 +278,9 @@ static json_t *cells_json(const struct bench *bench)
             plan_trials_name(bench->plan, cell), "stages", (json_int_t)cell->stages, "degree",
             (json_int_t)stage->degree, "stage", stage->identity.hex, "step_seconds", t->step_seconds,
             "tokens_per_second", tokens, "evaluation_tokens_per_second", evaluated, "flops_per_second",
-            cell_flops_per_second(bench, cell), "predicted_bytes", (json_int_t)(stage->bytes * stage->degree),
+            cell_flops_per_second(bench, cell), "predicted_bytes", (json_int_t)plan_stage_bytes(bench->plan, stage),
             "predicted_device_seconds", cell->predicted_device_seconds, "device_seconds", cell->device_seconds);
-        if (!bench->host.gpus) json_object_set_new(object, "peak_bytes", json_integer((json_int_t)t->peak_bytes));
+        if (t->peak_bytes) json_object_set_new(object, "peak_bytes", json_integer((json_int_t)t->peak_bytes));
         json_array_append_new(list, object);
     }
     return list;

@@ -175,7 +175,8 @@ static void print_measured(const struct stage_log *log)
         printf("  %-12.12s%-10.10s%7zu%15.4g%9.4g%9.3g%14s%9s\n", entry->model, entry->method, entry->stages,
                entry->predicted_seconds, entry->actual_seconds,
                entry->predicted_seconds > 0 ? entry->actual_seconds / entry->predicted_seconds : 0.0,
-               quantity_bytes(entry->predicted_bytes, plan), quantity_bytes(entry->peak_bytes, peak));
+               quantity_bytes(entry->predicted_bytes, plan),
+               entry->peak_bytes > 0 ? quantity_bytes(entry->peak_bytes, peak) : "-");
     }
 }
 

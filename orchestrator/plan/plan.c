@@ -495,6 +495,11 @@ static void describe_training(const struct plan *plan, const struct plan_stage *
     if (from->kind == STAGE_FINETUNE) out->generate = sweep->generate;
 }
 
+uint64_t plan_stage_bytes(const struct plan *plan, const struct plan_stage *stage)
+{
+    return (stage->bytes + plan->sweep->resources.process_bytes) * stage->degree;
+}
+
 void plan_stage_describe(const struct plan *plan, size_t index, const char *dir, uint32_t attempt, struct stage *out)
 {
     const struct sweep *sweep = plan->sweep;
@@ -515,7 +520,7 @@ void plan_stage_describe(const struct plan *plan, size_t index, const char *dir,
                      ? plan_finetune_flops(&sweep->tasks[from->task], &out->model, &out->method, &out->recipe, 0,
                                            out->recipe.steps)
                      : from->flops;
-    out->predicted_bytes = from->bytes * from->degree;
+    out->predicted_bytes = plan_stage_bytes(plan, from);
     snprintf(out->backend, sizeof out->backend, "%s", resources->backend);
     out->degree = from->degree;
     out->threads = resources->threads;

@@ -86,6 +86,9 @@ uint32_t plan_kept_base(const struct plan *plan, uint32_t index);
  * learning rate of a stage that waits for a reference is 0: the master fills it in. */
 void plan_stage_describe(const struct plan *plan, size_t index, const char *dir, uint32_t attempt, struct stage *out);
 
+/* Bytes on all devices of a stage: its arenas, and what a process has beside them there. */
+uint64_t plan_stage_bytes(const struct plan *plan, const struct plan_stage *stage);
+
 /* Whether a stage waits for the candidates of its reference, or is one of them; the learning rate of one of them. */
 bool plan_is_tuned(const struct plan_stage *stage);
 bool plan_is_candidate(const struct plan_stage *stage);

@@ -40,7 +40,8 @@ static int take(struct master *master, uint32_t index, struct master_seat *seat,
     return point == PLAN_NONE ? 0 : master_set_state(master, point, STORE_RUNNING, 0, true, NULL, err);
 }
 
-static struct message_assign header_of(const struct stage *stage, const struct running *running, size_t count)
+static struct message_assign header_of(const struct stage *stage, const struct plan_stage *planned,
+                                       const struct running *running, size_t count)
 {
     const struct schedule_seat *seat = &running->seat->at;
     return (struct message_assign){.stage = running->stage,
@@ -49,7 +50,7 @@ static struct message_assign header_of(const struct stage *stage, const struct r
                                    .degree = seat->degree,
                                    .count = (uint32_t)count,
                                    .shared = seat->share < SHARE_WHOLE,
-                                   .bytes = stage->predicted_bytes / stage->degree,
+                                   .bytes = planned->bytes,
                                    .hang_seconds = stage->hang_seconds,
                                    .identity = stage->identity};
 }
@@ -61,7 +62,8 @@ static int send(struct master *master, const struct running *running, size_t cou
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     for (size_t i = 0; out && i < count; i++) {
-        struct message_assign header = header_of(master_describe(master, running[i].stage), &running[i], count);
+        struct message_assign header = header_of(master_describe(master, running[i].stage),
+                                                 &master->plan->stages[running[i].stage], &running[i], count);
         fwrite(&header, sizeof header, 1, out);
     }
     bool failed = !out;

@@ -25,9 +25,10 @@ struct entry {
     bool recovered;       /* an earlier run's, written by this one */
 };
 
-static void entry_write(const struct sweep *sweep, const struct entry *entry, char line[MASTER_LINE])
+static void entry_write(const struct plan *plan, const struct entry *entry, char line[MASTER_LINE])
 {
     const struct plan_stage *stage = entry->stage;
+    const struct sweep *sweep = plan->sweep;
     const struct stage_outcome *outcome = entry->outcome;
     snprintf(line, MASTER_LINE,
              "{\"stage\": \"%s\", \"kind\": \"%s\", \"attempt\": %u, \"status\": \"%s\", \"from_step\": %" PRIu64
@@ -41,7 +42,7 @@ static void entry_write(const struct sweep *sweep, const struct entry *entry, ch
              outcome->executed_steps, outcome->repeated_steps, outcome->flops, outcome->seconds, stage->seconds,
              sweep->models[stage->model].name,
              stage->kind == STAGE_PRETRAIN ? "pretrain" : method_name(sweep->methods[stage->method].config.kind),
-             stage->bytes * stage->degree, outcome->peak_bytes, outcome->packed ? outcome->packed : 1, entry->rank,
+             plan_stage_bytes(plan, stage), outcome->peak_bytes, outcome->packed ? outcome->packed : 1, entry->rank,
              entry->host, entry->finished, entry->eta, entry->recovered ? ", \"recovered\": true" : "");
 }
 
@@ -55,7 +56,7 @@ void master_line(struct master *master, uint32_t index, const struct stage_outco
                                 .rank = node,
                                 .finished = clock_wall(),
                                 .eta = master_eta(master)};
-    entry_write(master->sweep, &entry, line);
+    entry_write(master->plan, &entry, line);
 }
 
 /* What the step file says of all attempts: of one that died nobody else knows. */
@@ -147,7 +148,7 @@ static int recover(struct master *master, uint32_t index, struct error *err)
                                 .finished = stage->point != PLAN_NONE ? execution.finished : clock_wall(),
                                 .eta = -1,
                                 .recovered = true};
-    entry_write(master->sweep, &entry, line);
+    entry_write(master->plan, &entry, line);
     if (file_append(master->log_fd, line, strlen(line)) != 0) return error_set_errno(err, "logs/stages.jsonl");
     losses_end(master->losses, index);
     if (stage->point == PLAN_NONE) stage_cleanup(master_describe(master, index)); /* a row's files are looked for */

@@ -44,9 +44,10 @@ static int add_line(struct stage_log *log, const json_t *line, const char *ident
         entry->predicted_seconds += number_of(line, "predicted_seconds") * (steps > 0 ? trained / steps : 1);
         entry->actual_seconds += number_of(line, "seconds");
     }
-    if (number_of(line, "peak_bytes") > entry->peak_bytes) {
-        entry->predicted_bytes = number_of(line, "predicted_bytes");
-        entry->peak_bytes = number_of(line, "peak_bytes");
+    double predicted = number_of(line, "predicted_bytes"), peak = number_of(line, "peak_bytes");
+    if (peak > entry->peak_bytes || (peak <= 0 && entry->peak_bytes <= 0 && predicted > entry->predicted_bytes)) {
+        entry->predicted_bytes = predicted;
+        entry->peak_bytes = peak;
     }
     return 0;
 }

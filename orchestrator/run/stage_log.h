@@ -14,7 +14,8 @@ struct stage_log_entry {
     char model[48], method[16];               /* method: "pretrain" too */
     size_t stages;                            /* attempts that completed one */
     double predicted_seconds, actual_seconds; /* of the steps that were trained */
-    double predicted_bytes, peak_bytes;       /* of the one that took most: planned, and counted by the host's kernel */
+    double predicted_bytes, peak_bytes; /* of the one that took most: planned, and counted by the host's kernel or the
+                                           GPUs' driver; peak 0: not known */
 };
 
 struct stage_log {

@@ -132,6 +132,15 @@ struct device *cuda_device_create(int, int, struct error *)
     return device;
 }
 
+uint64_t cuda_peak_bytes()
+{
+    return 0;
+}
+
+void cuda_peak_reset()
+{
+}
+
 void cuda_device_destroy(struct device *device)
 {
     free(device->scratch);
@@ -279,6 +288,8 @@ struct kernels renamed(struct device *(*create)(int, int, struct error *))
     struct kernels kernels = kernels_cuda;
     kernels.name = "emulated";
     kernels.device_create = create;
+    kernels.peak_bytes = nullptr; /* the device's memory is the host's */
+    kernels.peak_reset = nullptr;
     return kernels;
 }
 

@@ -89,8 +89,9 @@ bool monitor_stopped(const struct monitor *monitor)
     return monitor->hooks && monitor->hooks->stop && *monitor->hooks->stop;
 }
 
-void peak_reset(void)
+void peak_reset(const struct kernels *kernels)
 {
+    if (kernels && kernels->peak_reset) kernels->peak_reset();
     int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
     if (fd < 0) return; /* the peak is then that of the process */
     ssize_t written = write(fd, "5", 1);
@@ -98,8 +99,9 @@ void peak_reset(void)
     close(fd);
 }
 
-uint64_t peak_bytes(void)
+uint64_t peak_bytes(const struct kernels *kernels)
 {
+    if (kernels && kernels->peak_bytes) return kernels->peak_bytes();
     char line[256];
     uint64_t kib = 0;
     FILE *status = fopen("/proc/self/status", "re");

@@ -2,6 +2,7 @@
 #ifndef TUNELAW_WORKERS_STAGE_MONITOR_H
 #define TUNELAW_WORKERS_STAGE_MONITOR_H
 
+#include "kernels/kernels.h"
 #include "workers/stage/stage.h"
 #include "workers/stage/stage_files.h"
 #include "workers/stage/worker.h"
@@ -28,8 +29,9 @@ void monitor_checkpoint(struct monitor *monitor, uint64_t step);
 double monitor_rate(const struct monitor *monitor);  /* tokens a second, of training */
 bool monitor_stopped(const struct monitor *monitor); /* the hooks ask for a drain */
 
-/* Most memory that the process had resident since the last reset, in bytes. */
-void peak_reset(void);
-uint64_t peak_bytes(void);
+/* Most memory that the process had since the last reset, in bytes: on its devices, where they have their own (0: not
+ * known), else resident. kernels: the backend; NULL: none was found, and the host's counts. */
+void peak_reset(const struct kernels *kernels);
+uint64_t peak_bytes(const struct kernels *kernels);
 
 #endif

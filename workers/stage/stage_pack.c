@@ -68,7 +68,7 @@ static void describe(const struct run *run, struct stage_outcome *outcome)
     outcome->repeated_steps = stage_trained_repeated(&all, stage->first_step);
     outcome->packed = (uint32_t)run->pack->count;
     outcome->seconds = run_seconds(run);
-    outcome->peak_bytes = peak_bytes();
+    outcome->peak_bytes = peak_bytes(run->kernels);
     if (trained->sequences)
         outcome->flops =
             cost_training_flops(&stage->model, &stage->method, run->start.step, end, (double)trained->tokens,
@@ -242,8 +242,10 @@ static bool any_failed(const struct stage_outcome *outcomes, size_t count)
 static int enter_residence(struct residence *residence, const struct stage *stage, struct error *err)
 {
     struct error unknown; /* is told when the stage is opened */
-    const struct kernels *kernels = residence ? kernels_find(stage->backend, &unknown) : NULL;
-    return kernels ? residence_enter(residence, stage, kernels, err) : 0;
+    const struct kernels *kernels = kernels_find(stage->backend, &unknown);
+    int result = residence && kernels ? residence_enter(residence, stage, kernels, err) : 0;
+    peak_reset(kernels);
+    return result;
 }
 
 void stage_run_pack(const struct stage *stages, size_t count, const struct stage_hooks *hooks,
@@ -259,7 +261,6 @@ void stage_run_pack(const struct stage *stages, size_t count, const struct stage
     struct residence *residence = hooks ? hooks->residence : NULL;
     memset(outcomes, 0, count * sizeof *outcomes);
     int failed = enter_residence(residence, &stages[0], &err);
-    peak_reset();
     pack_begin(&pack, stages, outcomes);
     if (pack.open_count && !failed) failed = check_memory(&pack, &err);
     if (pack.open_count && !failed) failed = gang_run((int)stages[0].degree, pack_main, &pack, &err);

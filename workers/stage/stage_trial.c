@@ -119,7 +119,7 @@ int trial_stage(const struct stage *stage, double seconds, struct trial *trial, 
     int status = run_open(&work.run, &alone, stage->last_step > stage->first_step, err);
     if (!status) status = gang_run((int)stage->degree, trial_main, &work, err);
     run_close(&work.run);
-    trial->peak_bytes = peak_bytes();
+    trial->peak_bytes = peak_bytes(work.run.kernels);
     return status;
 }
 

@@ -1,0 +1,52 @@
+/* Stands for the driver's NVML in test_nvml.c: one GPU, this process among others on it, as the test says. */
+#include <string.h>
+#include <unistd.h>
+
+struct process {
+    unsigned pid;
+    unsigned long long bytes;
+    unsigned gpu_instance, compute_instance;
+};
+
+unsigned long long fake_bytes = 0; /* of this process; ~0: not available */
+unsigned fake_others = 0;          /* processes before it in the list */
+int fake_hidden = 0;               /* this process is not in the list */
+
+int nvmlInit_v2(void);
+int nvmlSystemGetDriverVersion(char *out, unsigned size);
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device);
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, struct process *list);
+
+int nvmlInit_v2(void)
+{
+    return 0;
+}
+
+int nvmlSystemGetDriverVersion(char *out, unsigned size)
+{
+    if (size < sizeof "580.65.06") return 7;
+    strcpy(out, "580.65.06");
+    return 0;
+}
+
+int nvmlDeviceGetHandleByUUID(const char *uuid, void **device)
+{
+    static int one, two;
+    if (strcmp(uuid, "GPU-one") && strcmp(uuid, "GPU-two")) return 6; /* not found */
+    *device = strcmp(uuid, "GPU-one") ? &two : &one;
+    return 0;
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, struct process *list)
+{
+    unsigned there = fake_others + (fake_hidden ? 0 : 1), room = *count;
+    (void)device;
+    *count = there;
+    if (room < there || (!list && there)) return 7; /* insufficient size */
+    for (unsigned i = 0; i < there; i++) {
+        list[i].pid = i < fake_others ? 1 : (unsigned)getpid();
+        list[i].bytes = i < fake_others ? 1ull << 40 : fake_bytes;
+        list[i].gpu_instance = list[i].compute_instance = ~0u;
+    }
+    return 0;
+}
