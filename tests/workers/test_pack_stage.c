@@ -26,15 +26,17 @@ static void expect(const struct stage_outcome *outcome, enum store_status status
 /* Points that differ in all that a pack allows. */
 static void make_points(void)
 {
+    static const enum method_kind methods[POINTS] = {METHOD_LORA,    METHOD_LORA, METHOD_PROMPT,
+                                                     METHOD_ADAPTER, METHOD_IA3,  METHOD_PROMPT};
     for (int i = 0; i < POINTS; i++) {
         char name[32];
-        enum method_kind method = i % 3 == 2 ? METHOD_PROMPT : METHOD_LORA;
+        enum method_kind method = methods[i];
         struct stage *p = &points[i];
         *p = stage_finetune(&fixture, &trunk, method, (uint64_t)(10 + 3 * i));
         snprintf(name, sizeof name, "lane %d", i);
         p->identity = digest_of(name, strlen(name));
         p->aligned = true;
-        p->method.size = (uint32_t)(1 + 2 * i);
+        if (method != METHOD_IA3) p->method.size = (uint32_t)(1 + 2 * i);
         p->recipe.learning_rate *= 1 + i;
         p->recipe.batch = (uint32_t)(4 + 3 * i);
         p->recipe.evaluations = (uint32_t)(2 + i);

@@ -42,6 +42,7 @@ struct linear {
 
 /* What a method has behind a half of a block: on the half's output, before it is added to the residual stream, or
  * normed. */
+enum half_place { HALF_ATTENTION, HALF_MLP, HALVES };
 struct half {
     struct parameter *adapter[4]; /* NULL without */
     real *kept;                   /* [T][half_kept] */
@@ -97,7 +98,8 @@ struct method {
 
     /* Where it changes the input: what the layer multiplies in place of x, [tokens][in], and back, dx = the gradient of
      * x from that of `input`, += where `add` (NULL: not wanted). Where it changes the output y: the gradient of what
-     * the layer gave. Gradients +=. dinput and dout lie in the scratch, which these hooks use for nothing else. */
+     * the layer gave. Gradients +=. Which of the two it changes, if any, follows from the layer's kind: lanes of a pack
+     * with the method change the same. */
     void (*linear_input)(const struct method_context *context, const struct linear *linear, size_t tokens,
                          const real *x, real *input);
     void (*linear_input_backward)(const struct method_context *context, const struct linear *linear, size_t tokens,

@@ -53,17 +53,6 @@ static size_t ia3_kept(const struct method_config *config, enum linear_kind kind
     return scales_input(kind) ? shape->in.count : shape->out.count;
 }
 
-static size_t ia3_scratch(const struct method_config *config, const struct shard *shard)
-{
-    size_t most = 0;
-    for (int kind = 0; kind < LINEARS; kind++) {
-        if (!shard->linears[kind].name) continue;
-        size_t kept = ia3_kept(config, (enum linear_kind)kind, &shard->linears[kind]);
-        if (kept > most) most = kept;
-    }
-    return most;
-}
-
 static void ia3_input(const struct method_context *context, const struct linear *linear, size_t tokens, const real *x,
                       real *input)
 {
@@ -137,10 +126,9 @@ static int ia3_merge(const struct method_context *context, const struct linear *
 }
 
 const struct method method_ia3 = {
-    .scratch_forward = true,
+    .packs = true,
     .parameters = ia3_parameters,
     .initialise = ia3_initialise,
-    .scratch = ia3_scratch,
     .linear_attach = ia3_attach,
     .linear_kept = ia3_kept,
     .linear_forward = ia3_output,

@@ -72,6 +72,17 @@ static void attach_prefix(struct model *model, struct layer *layer, uint32_t ind
     layer->prefix.dv = table->gradient + first + keys;
 }
 
+static void attach_halves(const struct model *model, const struct model_lane *lane, const struct layer *layer,
+                          size_t index, const char *place)
+{
+    char name[96];
+    if (!lane->method->half_attach) return;
+    snprintf(name, sizeof name, "%sattention_adapter", place);
+    lane->method->half_attach(lane_half(model, index, layer, HALF_ATTENTION), lane->parameters, name);
+    snprintf(name, sizeof name, "%smlp_adapter", place);
+    lane->method->half_attach(lane_half(model, index, layer, HALF_MLP), lane->parameters, name);
+}
+
 static void attach_layer(struct model *model, uint32_t index)
 {
     struct layer *layer = &model->layers[index];
@@ -93,12 +104,8 @@ static void attach_layer(struct model *model, uint32_t index)
             attach_linear(model, &model->lanes[lane], lane_linear(model, lane, &layer->linears[kind]), index,
                           (enum linear_kind)kind, place);
     }
-    if (!model->method->half_attach) return;
-    char half[96];
-    snprintf(half, sizeof half, "%sattention_adapter", place);
-    model->method->half_attach(&layer->attention_half, model->parameters, half);
-    snprintf(half, sizeof half, "%smlp_adapter", place);
-    model->method->half_attach(&layer->mlp_half, model->parameters, half);
+    for (size_t i = 0; i < model->lane_count; i++)
+        attach_halves(model, &model->lanes[i], layer, i, place);
 }
 
 static void attach(struct model *model)
@@ -189,8 +196,10 @@ void model_destroy(struct model *model)
     if (!model) return;
     if (model->workspace_arena) model->kernels->release(model->device, model->workspace_arena);
     if (model->activation_arena) model->kernels->release(model->device, model->activation_arena);
-    for (size_t i = 0; model->lanes && i < model->lane_count; i++)
+    for (size_t i = 0; model->lanes && i < model->lane_count; i++) {
         free(model->lanes[i].linears);
+        free(model->lanes[i].halves);
+    }
     free(model->lanes);
     free(model->pieces);
     free(model->order_room);
@@ -331,9 +340,12 @@ static bool norm_trained(const struct norm *norm)
     return trained(norm->gain) || trained(norm->bias);
 }
 
-static bool half_trained(const struct half *half)
+static bool halves_trained(const struct model *model, const struct layer *layer)
 {
-    return trained(half->adapter[0]);
+    for (size_t lane = 0; lane < model->lane_count; lane++)
+        for (int place = 0; place < HALVES; place++)
+            if (trained(lane_half(model, lane, layer, (enum half_place)place)->adapter[0])) return true;
+    return false;
 }
 
 /* A norm that reads the block's input is: the gradient of that input is wanted. */
@@ -356,8 +368,7 @@ static bool block_trained(const struct model *model, const struct layer *layer)
     for (int kind = 0; kind < LINEARS; kind++)
         if (model->shard.linears[kind].name && linear_trained(model, &layer->linears[kind])) return true;
     return norm_trained(&layer->attention_norm) || norm_trained(&layer->mlp_norm) || norm_trained(&layer->query_norm) ||
-           norm_trained(&layer->key_norm) || half_trained(&layer->attention_half) || half_trained(&layer->mlp_half) ||
-           layer->prefix.dk;
+           norm_trained(&layer->key_norm) || halves_trained(model, layer) || layer->prefix.dk;
 }
 
 static bool embeddings_trained(const struct model *model)

@@ -1,5 +1,5 @@
-/* What the methods of a batch's lanes have beside a linear layer: their hooks are called for all lanes of one method at
- * once, with the rows of each. */
+/* What the methods of a batch's lanes have beside a linear layer, where their hooks are called for all lanes of one
+ * method at once, with the rows of each, and behind a half of a block. */
 #include "workers/model/model_parts.h"
 
 static const struct method *method_at(const struct linear_rows *rows)
@@ -55,4 +55,43 @@ void adapters_backward(const struct model *model, const struct linear *linear, c
         same = same_method(&rows[i], found - i);
         if (method_at(&rows[i])->linear_backward) method_at(&rows[i])->linear_backward(&rows[i], same);
     }
+}
+
+void halves_forward(const struct model *model, const struct layer *layer, enum half_place place, size_t tokens,
+                    real *out)
+{
+    struct segment all;
+    const struct segment *segments;
+    size_t count = segments_of(model, tokens, &all, &segments), width = model->config.width;
+    for (const struct segment *s = segments; s < segments + count; s++) {
+        const struct half *half = lane_half(model, s->lane, layer, place);
+        const struct method_context context = lane_context(model, s->lane, &s->draws);
+        if (!half->adapter[0]) continue;
+        model->lanes[s->lane].method->half_forward(&context, half, s->rows, width, at(model, out, s->first * width));
+    }
+}
+
+static bool changed(const struct model *model, const struct layer *layer, enum half_place place)
+{
+    for (size_t lane = 0; lane < model->lane_count; lane++)
+        if (lane_half(model, lane, layer, place)->adapter[0]) return true;
+    return false;
+}
+
+const real *halves_backward(const struct model *model, const struct layer *layer, enum half_place place, size_t tokens,
+                            const real *dout)
+{
+    struct segment all;
+    const struct segment *segments;
+    size_t count = segments_of(model, tokens, &all, &segments), width = model->config.width;
+    if (!changed(model, layer, place)) return dout;
+    model->kernels->copy(model->device, tokens * width * model->element, dout, model->half_gradient);
+    for (const struct segment *s = segments; s < segments + count; s++) {
+        const struct half *half = lane_half(model, s->lane, layer, place);
+        const struct method_context context = lane_context(model, s->lane, &s->draws);
+        if (!half->adapter[0]) continue;
+        model->lanes[s->lane].method->half_backward(&context, half, s->rows, width,
+                                                    at(model, model->half_gradient, s->first * width));
+    }
+    return model->half_gradient;
 }

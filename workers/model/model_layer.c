@@ -35,25 +35,6 @@ static const real *dropped(const struct model *model, const struct layer *layer,
     return model->dropped;
 }
 
-/* What the method makes of a half's output, whole on every rank. */
-static void half_forward(const struct model *model, const struct half *half, const struct pass *pass, real *out)
-{
-    struct method_context context = model_context(model);
-    if (half->adapter[0]) model->method->half_forward(&context, half, pass->tokens, model->config.width, out);
-}
-
-/* The gradient of a half's own output, from that of what the method made of it, which is left alone. */
-static const real *half_backward(const struct model *model, const struct half *half, const struct pass *pass,
-                                 const real *dout)
-{
-    struct method_context context = model_context(model);
-    if (!half->adapter[0]) return dout;
-    model->kernels->copy(model->device, pass->tokens * model->config.width * model->element, dout,
-                         model->half_gradient);
-    model->method->half_backward(&context, half, pass->tokens, model->config.width, model->half_gradient);
-    return model->half_gradient;
-}
-
 /* out = in + half(norm(in)) */
 static int forward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
                                struct error *err)
@@ -61,12 +42,12 @@ static int forward_norm_before(const struct model *model, const struct layer *la
     norm_forward(model, &layer->attention_norm, pass->tokens, NULL, layer->input, layer->attention_in);
     if (attention_forward(model, layer, pass, layer->middle, err) || sum_residual(model, pass, layer->middle, err))
         return -1;
-    half_forward(model, &layer->attention_half, pass, layer->middle);
+    halves_forward(model, layer, HALF_ATTENTION, pass->tokens, layer->middle);
     drop_half(model, layer, pass, "attention", layer->middle);
     norm_forward(model, &layer->mlp_norm, pass->tokens, layer->input, layer->middle, layer->mlp_in);
     mlp_forward(model, layer, pass, layer->output);
     if (sum_residual(model, pass, layer->output, err)) return -1;
-    half_forward(model, &layer->mlp_half, pass, layer->output);
+    halves_forward(model, layer, HALF_MLP, pass->tokens, layer->output);
     drop_half(model, layer, pass, "mlp", layer->output);
     add_residual(model, pass, layer->middle, layer->output);
     return 0;
@@ -79,13 +60,13 @@ static int forward_norm_after(const struct model *model, const struct layer *lay
     if (attention_forward(model, layer, pass, layer->attention_out, err) ||
         sum_residual(model, pass, layer->attention_out, err))
         return -1;
-    half_forward(model, &layer->attention_half, pass, layer->attention_out);
+    halves_forward(model, layer, HALF_ATTENTION, pass->tokens, layer->attention_out);
     norm_forward(model, &layer->attention_norm, pass->tokens, NULL, layer->attention_out, layer->middle);
     drop_half(model, layer, pass, "attention", layer->middle);
     add_residual(model, pass, layer->input, layer->middle);
     mlp_forward(model, layer, pass, layer->mlp_out);
     if (sum_residual(model, pass, layer->mlp_out, err)) return -1;
-    half_forward(model, &layer->mlp_half, pass, layer->mlp_out);
+    halves_forward(model, layer, HALF_MLP, pass->tokens, layer->mlp_out);
     norm_forward(model, &layer->mlp_norm, pass->tokens, NULL, layer->mlp_out, layer->output);
     drop_half(model, layer, pass, "mlp", layer->output);
     add_residual(model, pass, layer->middle, layer->output);
@@ -100,16 +81,16 @@ static int forward_parallel(const struct model *model, const struct layer *layer
     norm_forward(model, &layer->mlp_norm, pass->tokens, NULL, layer->input, layer->mlp_in);
     if (attention_forward(model, layer, pass, layer->middle, err)) return -1;
     mlp_forward(model, layer, pass, model->branch);
-    if (model->method->half_forward) { /* each half's sum by itself */
+    if (model->changes_halves) { /* each half's sum by itself */
         if (sum_residual(model, pass, layer->middle, err) || sum_residual(model, pass, model->branch, err)) return -1;
-        half_forward(model, &layer->attention_half, pass, layer->middle);
-        half_forward(model, &layer->mlp_half, pass, model->branch);
+        halves_forward(model, layer, HALF_ATTENTION, pass->tokens, layer->middle);
+        halves_forward(model, layer, HALF_MLP, pass->tokens, model->branch);
     }
     /* of partial sums, too: the same masks on every rank */
     drop_half(model, layer, pass, "attention", layer->middle);
     drop_half(model, layer, pass, "mlp", model->branch);
     add_residual(model, pass, model->branch, layer->middle);
-    if (!model->method->half_forward && sum_residual(model, pass, layer->middle, err)) return -1;
+    if (!model->changes_halves && sum_residual(model, pass, layer->middle, err)) return -1;
     if (layer->output != layer->input)
         model->kernels->copy(model->device, pass->tokens * model->config.width * model->element, layer->input,
                              layer->output);
@@ -136,11 +117,13 @@ static int through_norm(const struct model *model, const struct norm *norm, cons
 static int backward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
                                 bool last, struct error *err)
 {
-    const real *dout = half_backward(model, &layer->mlp_half, pass, dropped(model, layer, pass, "mlp", model->dx));
+    const real *dout =
+        halves_backward(model, layer, HALF_MLP, pass->tokens, dropped(model, layer, pass, "mlp", model->dx));
     if (mlp_backward(model, layer, pass, dout, model->dinput, err) ||
         through_norm(model, &layer->mlp_norm, pass, layer->middle, err))
         return -1;
-    dout = half_backward(model, &layer->attention_half, pass, dropped(model, layer, pass, "attention", model->dx));
+    dout = halves_backward(model, layer, HALF_ATTENTION, pass->tokens,
+                           dropped(model, layer, pass, "attention", model->dx));
     if (attention_backward(model, layer, pass, dout, last ? NULL : model->dinput, err)) return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
 }
@@ -164,13 +147,14 @@ static int backward_norm_after(const struct model *model, const struct layer *la
                                struct error *err)
 {
     branch_of(model, &layer->mlp_norm, pass, layer->mlp_out, dropped(model, layer, pass, "mlp", model->dx));
-    if (mlp_backward(model, layer, pass, half_backward(model, &layer->mlp_half, pass, model->branch), model->dinput,
-                     err) ||
+    if (mlp_backward(model, layer, pass, halves_backward(model, layer, HALF_MLP, pass->tokens, model->branch),
+                     model->dinput, err) ||
         add_dinput(model, pass, err))
         return -1;
     branch_of(model, &layer->attention_norm, pass, layer->attention_out,
               dropped(model, layer, pass, "attention", model->dx));
-    if (attention_backward(model, layer, pass, half_backward(model, &layer->attention_half, pass, model->branch),
+    if (attention_backward(model, layer, pass,
+                           halves_backward(model, layer, HALF_ATTENTION, pass->tokens, model->branch),
                            last ? NULL : model->dinput, err))
         return -1;
     return last ? 0 : add_dinput(model, pass, err);
@@ -181,11 +165,13 @@ static int backward_parallel(const struct model *model, const struct layer *laye
 {
     size_t bytes = pass->tokens * model->config.width * model->element;
     model->kernels->copy(model->device, bytes, model->dx, model->branch);
-    const real *dout = half_backward(model, &layer->mlp_half, pass, dropped(model, layer, pass, "mlp", model->branch));
+    const real *dout =
+        halves_backward(model, layer, HALF_MLP, pass->tokens, dropped(model, layer, pass, "mlp", model->branch));
     if (mlp_backward(model, layer, pass, dout, last ? NULL : model->dinput, err) ||
         (!last && through_norm(model, &layer->mlp_norm, pass, layer->input, err)))
         return -1;
-    dout = half_backward(model, &layer->attention_half, pass, dropped(model, layer, pass, "attention", model->branch));
+    dout = halves_backward(model, layer, HALF_ATTENTION, pass->tokens,
+                           dropped(model, layer, pass, "attention", model->branch));
     if (attention_backward(model, layer, pass, dout, last ? NULL : model->dinput, err)) return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
 }

@@ -20,6 +20,9 @@ static int prepare_lanes(struct model *model, const struct lane *lanes, size_t c
         if (count > 1 && !lane->method->packs)
             return error_set(err, "points of method %s are not packed", method_name(lanes[i].method.kind));
         model->keeps_linear_inputs |= lane->method->keeps_linear_inputs;
+        model->changes_halves |= lane->method->half_forward != NULL;
+        lane->halves = calloc((size_t)model->config.layers * HALVES, sizeof *lane->halves);
+        if (!lane->halves) return error_set(err, "out of memory");
         if (i == 0) continue;
         lane->linears = calloc((size_t)model->config.layers * LINEARS, sizeof *lane->linears);
         if (!lane->linears) return error_set(err, "out of memory");
@@ -82,11 +85,13 @@ static void layout_method(const struct model *model, uint32_t index, struct aren
                 lane->method->linear_kept(&lane->method_config, (enum linear_kind)kind, &model->shard.linears[kind]));
         }
     }
-    if (!model->method->half_kept) return;
-    struct layer *layer = &model->layers[index];
-    size_t kept = model->method->half_kept(&model->method_config, model->config.width);
-    if (!model->method_config.mlp_only) layer->attention_half.kept = arena_reals(arena, model->capacity.tokens, kept);
-    layer->mlp_half.kept = arena_reals(arena, model->capacity.tokens, kept);
+    for (size_t i = 0; i < model->lane_count; i++) {
+        const struct model_lane *lane = &model->lanes[i];
+        if (!lane->method->half_kept) continue;
+        size_t kept = lane->method->half_kept(&lane->method_config, model->config.width);
+        for (int place = lane->method_config.mlp_only ? HALF_MLP : HALF_ATTENTION; place < HALVES; place++)
+            lane->halves[index * HALVES + (uint32_t)place].kept = arena_reals(arena, lane->capacity.tokens, kept);
+    }
 }
 
 /* Inputs of the linear layers, where nothing else in the backward pass reads them. */
@@ -155,8 +160,6 @@ static void share_layer(const struct model *model, uint32_t index)
     *layer = *first;
     layer->input = own.input;
     layer->prefix = own.prefix;
-    memcpy(layer->attention_half.adapter, own.attention_half.adapter, sizeof own.attention_half.adapter);
-    memcpy(layer->mlp_half.adapter, own.mlp_half.adapter, sizeof own.mlp_half.adapter);
     layer->attention_norm = own.attention_norm;
     layer->mlp_norm = own.mlp_norm;
     layer->query_norm = own.query_norm;
@@ -171,6 +174,9 @@ static void share_layer(const struct model *model, uint32_t index)
         for (size_t i = 1; i < model->lane_count; i++)
             model->lanes[i].linears[index * LINEARS + (uint32_t)kind].kept = model->lanes[i].linears[kind].kept;
     }
+    for (size_t i = 0; i < model->lane_count; i++)
+        for (uint32_t place = 0; place < HALVES; place++)
+            model->lanes[i].halves[index * HALVES + place].kept = model->lanes[i].halves[place].kept;
 }
 
 static void layout_activations(struct model *model, struct arena *arena)
@@ -245,7 +251,7 @@ static void layout_backward(struct model *model, struct arena *arena)
         if (drops && lane->capacity.tokens > inputs) inputs = lane->capacity.tokens;
     }
     if (inputs) model->method_input = arena_reals(arena, inputs, largest_input(model));
-    if (model->method->half_backward) model->half_gradient = arena_reals(arena, tokens, width);
+    if (model->changes_halves) model->half_gradient = arena_reals(arena, tokens, width);
 }
 
 /* Each lane's, where its method wants some. */
@@ -260,6 +266,22 @@ static void layout_scratch(struct model *model, struct arena *arena)
         scratch += (wanted + 31) / 32 * 32; /* elements: every part is aligned */
     }
     model->method_scratch = arena_reals(arena, 1, scratch);
+}
+
+/* The most that a method changes of a linear layer, which it keeps. */
+static size_t largest_changed(const struct model *model)
+{
+    size_t largest = 0;
+    for (size_t i = 0; i < model->lane_count; i++) {
+        const struct model_lane *lane = &model->lanes[i];
+        for (int kind = 0; kind < LINEARS && lane->method->linear_input; kind++) {
+            const struct linear_shape *shape = &model->shard.linears[kind];
+            if (!shape->name) continue;
+            size_t kept = lane->method->linear_kept(&lane->method_config, (enum linear_kind)kind, shape);
+            if (kept > largest) largest = kept;
+        }
+    }
+    return largest;
 }
 
 static void layout_loss(struct model *model, struct arena *arena)
@@ -295,4 +317,6 @@ void model_layout(struct model *model, struct arena *activations, struct arena *
     layout_loss(model, workspace);
     if (model->training) layout_backward(model, workspace);
     layout_scratch(model, workspace);
+    size_t changed = largest_changed(model);
+    if (changed) model->changed = arena_reals(workspace, model->capacity.tokens, changed);
 }

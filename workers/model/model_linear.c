@@ -32,15 +32,6 @@ int model_merge(struct model *model, struct error *err)
     return model->kernels->synchronise(model->device, err);
 }
 
-/* Rows that are passed outside of a batch (generation) are the first lane's. */
-static size_t segments_of(const struct model *model, size_t tokens, struct segment *all,
-                          const struct segment **segments)
-{
-    *all = (struct segment){.rows = tokens, .padded = tokens};
-    *segments = model->segment_count ? model->segments : all;
-    return model->segment_count ? model->segment_count : 1;
-}
-
 /* Nothing comes between the layer's output and what follows it. */
 static bool plain(const struct model *model, const struct linear *linear)
 {
@@ -58,19 +49,59 @@ static struct layer_product product_of(const struct linear *linear, enum linear_
                                   .k = linear->in};
 }
 
+/* How many segments from the first on are alike in whether their methods change this of the layer. */
+static size_t alike(const struct model *model, const struct linear *linear, bool input, const struct segment *segments,
+                    size_t count, bool *changed)
+{
+    size_t same = 0;
+    for (; same < count; same++) {
+        const struct linear *own = lane_linear(model, segments[same].lane, linear);
+        bool now = input ? own->changes_input : own->changes_output;
+        if (same == 0) *changed = now;
+        if (now != *changed) break;
+    }
+    return same;
+}
+
+/* Rows of padding, which mean nothing but must be numbers. */
+static void copy_padding(const struct model *model, const struct segment *s, size_t width, const real *from, real *to)
+{
+    size_t end = (s->first + s->rows) * width;
+    if (s->padded > s->rows)
+        model->kernels->copy(model->device, (s->padded - s->rows) * width * model->element, at(model, from, end),
+                             at(model, to, end));
+}
+
+/* What a segment has in model->changed, `width` a row: by its method. */
+static void change(const struct model *model, const struct linear *linear, const struct segment *s, bool input,
+                   const real *x)
+{
+    const struct linear *own = lane_linear(model, s->lane, linear);
+    const struct method *method = model->lanes[s->lane].method;
+    const struct method_context context = lane_context(model, s->lane, &s->draws);
+    size_t width = input ? linear->in : linear->out;
+    const real *from = at(model, x, s->first * width);
+    real *to = at(model, model->changed, s->first * width);
+    if (input)
+        method->linear_input(&context, own, s->rows, from, to);
+    else
+        method->linear_output_backward(&context, own, s->rows, from, to);
+    copy_padding(model, s, width, x, model->changed);
+}
+
 void linear_forward(const struct model *model, const struct linear *linear, size_t tokens, const real *x, real *y)
 {
     struct segment all;
     const struct segment *segments;
     size_t count = segments_of(model, tokens, &all, &segments);
     const struct layer_product product = product_of(linear, GELU_NONE);
-    const real *input = x;
-    if (linear->changes_input) { /* such methods are not in packs: all rows are theirs */
-        struct method_context context = model_context(model);
-        model->method->linear_input(&context, linear, tokens, x, model->method_scratch);
-        input = model->method_scratch;
+    bool changed;
+    for (size_t i = 0, same; i < count; i += same) {
+        same = alike(model, linear, true, &segments[i], count - i, &changed);
+        for (size_t s = i; changed && s < i + same; s++)
+            change(model, linear, &segments[s], true, x);
+        segments_linear(model, &segments[i], same, &product, changed ? model->changed : x, NULL, y);
     }
-    segments_linear(model, segments, count, &product, input, NULL, y);
     adapters_forward(model, linear, segments, count, x, y);
 }
 
@@ -89,18 +120,33 @@ void linear_gelu_forward(const struct model *model, const struct linear *linear,
     segments_linear(model, segments, count, &product, x, before, y);
 }
 
-/* dx of the matrix alone, from the gradient of what it gave; and what a change of its input makes of it. */
-static void input_backward(const struct model *model, const struct linear *linear, const struct segment *segments,
-                           size_t count, size_t tokens, const real *dout, real *dx, bool add)
+/* dx of the matrix alone, from the gradient of what it gave. */
+static void output_backward(const struct model *model, const struct linear *linear, const struct segment *segments,
+                            size_t count, const real *dy, real *dx, bool add)
 {
-    struct method_context context = model_context(model);
-    size_t in = linear->in, out = linear->out;
-    const real *weight = linear->weight->matrix;
-    if (linear->changes_input) {
-        segments_matmul(model, segments, count, in, out, dout, weight, 0, model->method_scratch);
-        model->method->linear_input_backward(&context, linear, tokens, model->method_scratch, add, dx);
-    } else if (dx) {
-        segments_matmul(model, segments, count, in, out, dout, weight, add ? 1 : 0, dx);
+    bool changed;
+    for (size_t i = 0, same; i < count; i += same) {
+        same = alike(model, linear, false, &segments[i], count - i, &changed);
+        for (size_t s = i; changed && s < i + same; s++)
+            change(model, linear, &segments[s], false, dy);
+        if (dx)
+            segments_matmul(model, &segments[i], same, linear->in, linear->out, changed ? model->changed : dy,
+                            linear->weight->matrix, add ? 1 : 0, dx);
+    }
+}
+
+/* The same where methods change the layer's input: what they make of the gradient of what was multiplied. */
+static void input_backward(const struct model *model, const struct linear *linear, const struct segment *segments,
+                           size_t count, const real *dy, real *dx, bool add)
+{
+    size_t in = linear->in;
+    segments_matmul(model, segments, count, in, linear->out, dy, linear->weight->matrix, 0, model->changed);
+    for (const struct segment *s = segments; s < segments + count; s++) {
+        const struct method_context context = lane_context(model, s->lane, &s->draws);
+        model->lanes[s->lane].method->linear_input_backward(&context, lane_linear(model, s->lane, linear), s->rows,
+                                                            at(model, model->changed, s->first * in), add,
+                                                            dx ? at(model, dx, s->first * in) : NULL);
+        if (dx && !add) copy_padding(model, s, in, model->changed, dx);
     }
 }
 
@@ -110,13 +156,14 @@ void linear_backward(const struct model *model, const struct linear *linear, siz
     struct segment all;
     const struct segment *segments;
     size_t count = segments_of(model, tokens, &all, &segments);
-    const real *dout = dy;
-    if (linear->changes_output) {
-        struct method_context context = model_context(model);
-        model->method->linear_output_backward(&context, linear, tokens, dy, model->method_scratch);
-        dout = model->method_scratch;
+    bool changed;
+    for (size_t i = 0, same; i < count; i += same) {
+        same = alike(model, linear, true, &segments[i], count - i, &changed);
+        if (changed)
+            input_backward(model, linear, &segments[i], same, dy, dx, add);
+        else
+            output_backward(model, linear, &segments[i], same, dy, dx, add);
     }
-    input_backward(model, linear, segments, count, tokens, dout, dx, add);
     adapters_backward(model, linear, segments, count, x, dy, dx);
 }
 

@@ -39,6 +39,18 @@ struct linear *lane_linear(const struct model *model, size_t lane, const struct 
     return &model->layers[linear->layer].linears[linear->kind];
 }
 
+struct half *lane_half(const struct model *model, size_t lane, const struct layer *layer, enum half_place place)
+{
+    return &model->lanes[lane].halves[(size_t)(layer - model->layers) * HALVES + place];
+}
+
+size_t segments_of(const struct model *model, size_t tokens, struct segment *all, const struct segment **segments)
+{
+    *all = (struct segment){.rows = tokens, .padded = tokens};
+    *segments = model->segment_count ? model->segments : all;
+    return model->segment_count ? model->segment_count : 1;
+}
+
 static bool joins(const struct model *model, const struct segment *segment, size_t n, size_t k)
 {
     return kernels_rows_join(model->row_join, segment->padded, n, k);

@@ -21,7 +21,6 @@ struct norm {
 struct layer {
     struct norm attention_norm, mlp_norm, query_norm, key_norm;
     struct linear linears[LINEARS];
-    struct half attention_half, mlp_half;
     struct attention_prefix prefix;    /* what the method puts before every sequence */
     real *input, *middle, *output;     /* residual stream before attention, between, after the MLP [T][W]; output is the
                                            next layer's input. Halves side by side: middle is their sum */
@@ -43,6 +42,7 @@ struct model_lane {
     struct batch_capacity capacity;
     struct parameter *prompt;
     struct linear *linears; /* [layers * LINEARS], layer by layer; NULL for the first lane, whose are in the layers */
+    struct half *halves;    /* [layers * HALVES], layer by layer */
     float label_smoothing;
     double dropout;
     size_t scratch_first; /* where its part of the scratch begins */
@@ -56,6 +56,7 @@ struct model {
     const struct method *method;
     struct parameters *parameters; /* borrowed */
     bool keeps_linear_inputs;      /* some lane's method does */
+    bool changes_halves;           /* some lane's method has something behind them */
     const struct kernels *kernels;
     struct device *device;
     size_t element; /* bytes of a `real` */
@@ -90,7 +91,8 @@ struct model {
     real *dinner;           /* gradients inside a block: attended, q, k, v; or activated */
     real *method_scratch;   /* [T][scratch] of the method that wants most */
     real *method_input;     /* [largest T of a lane that drops inputs][largest input of a linear layer] */
-    real *half_gradient;    /* [T][W] gradient of a half's output, where the method changes it */
+    real *half_gradient;    /* [T][W] gradient of a half's output, where a method changes it */
+    real *changed;          /* [T][largest that a method changes] input of a linear layer, or a gradient there */
     struct segment *pieces; /* [lane_count] of the rows whose logits are worked on */
     size_t loss_rows;       /* C: targets, at most LOSS_ROWS with padding */
     real *loss_hidden, *loss_normed, *loss_dnormed, *loss_dhidden; /* [C][W] */
@@ -114,8 +116,11 @@ int model_prepare(struct model *model, const struct model_config *config, const 
 /* The arenas' element is that of the device. */
 void model_layout(struct model *model, struct arena *activations, struct arena *workspace);
 
-/* model_pack.c: a lane's linear layer at the place of the first lane's. */
+/* model_pack.c: a lane's linear layer at the place of the first lane's; what it has behind a half. */
 struct linear *lane_linear(const struct model *model, size_t lane, const struct linear *linear);
+struct half *lane_half(const struct model *model, size_t lane, const struct layer *layer, enum half_place place);
+/* Those of the pass; rows that are passed outside of a batch (generation) are the first lane's, in *all. */
+size_t segments_of(const struct model *model, size_t tokens, struct segment *all, const struct segment **segments);
 /* The smallest multiple of SEGMENT_ROWS that holds so many rows. */
 size_t segment_padded(size_t rows);
 /* y = gelu(x W^T + bias) for the rows of segments side by side: x [rows][k], W [n][k] of the base; `before` is what
@@ -161,7 +166,14 @@ void drop(const struct model *model, const char *site, uint32_t layer, size_t to
 struct method_context lane_context(const struct model *model, size_t lane, const struct draws *draws);
 struct method_context model_context(const struct model *model);
 
-/* model_adapters.c: the hooks of the lanes' methods beside a linear layer, for the rows of their segments. */
+/* model_adapters.c: the hooks of the lanes' methods, for the rows of their segments. Behind a half: `out`, whole on
+ * every rank, [T][W], in place; back: the gradient of the half's own output, from that of what the methods made of it,
+ * which is left alone. */
+void halves_forward(const struct model *model, const struct layer *layer, enum half_place place, size_t tokens,
+                    real *out);
+const real *halves_backward(const struct model *model, const struct layer *layer, enum half_place place, size_t tokens,
+                            const real *dout);
+/* Beside a linear layer. */
 void adapters_forward(const struct model *model, const struct linear *linear, const struct segment *segments,
                       size_t count, const real *x, real *y);
 void adapters_backward(const struct model *model, const struct linear *linear, const struct segment *segments,
