@@ -41,6 +41,7 @@ class PackedPlace(Place):
                             ('{ name = "prompt"; lengths = [ 4 ]; learning_rates = [ 1e-1 ]; }',
                              '{ name = "prompt"; lengths = [ 2, 4 ]; learning_rates = [ 1e-1 ]; batch = 4; },\n'
                              '  { name = "adapter"; widths = [ 3 ]; learning_rates = [ 1e-2 ]; batch = 2; },\n'
+                             '  { name = "prefix"; lengths = [ 3 ]; learning_rates = [ 1e-2 ]; batch = 2; },\n'
                              '  { name = "ia3"; learning_rates = [ 3e-2 ]; batch = 2; }'),
                             ('  { name = "m"; layers = 2; width = 32; heads = 4; kv_heads = 2; ffn = 64; }\n', ''),
                             ('ffn = 32; },', 'ffn = 32; }'), ('model = "m"; ', ''),
@@ -116,7 +117,7 @@ class Packs(unittest.TestCase):
             place.pack('8')
             dir = place.dir('r')
             stages = json.loads(place.call('plan', place.config, '--json').stdout)['stages']
-            packed = [s for s in stages if s['method'] in ('lora', 'prompt', 'adapter', 'ia3')]
+            packed = [s for s in stages if s['method'] in ('lora', 'prompt', 'adapter', 'prefix', 'ia3')]
             longest = max(s['seconds'] for s in packed)
             blocked = [s['identity'] for s in packed if s['seconds'] > 0.7 * longest][::2]
             os.makedirs(f'{dir}/checkpoints')
@@ -133,7 +134,7 @@ class Packs(unittest.TestCase):
     def test_a_paused_run_ends_with_its_last_pack(self):
         """What went with a pack is no longer there to be handed out: nothing is left, paused or not."""
         with PackedPlace(devices=1, length=3) as place:
-            place.text = re.sub(r'  \{ name = "(none|full|prompt|adapter|ia3)".*\n', '', place.text).replace('batch = 2; },', 'batch = 2; }')
+            place.text = re.sub(r'  \{ name = "(none|full|prompt|adapter|prefix|ia3)".*\n', '', place.text).replace('batch = 2; },', 'batch = 2; }')
             place.text = re.sub(r'tokens = \[ (\d+), \d+ \]', r'tokens = [ \1 ]', place.text)
             place.pack('16')
             dir = place.dir('r')

@@ -5,7 +5,7 @@
 #include "workers/train/batch.h"
 #include "workers/train/optimiser.h"
 
-enum { LANES = 8 };
+enum { LANES = 10 };
 
 /* What the lanes are: methods, PET sizes and batches of their own. */
 struct world {
@@ -24,9 +24,11 @@ static const struct method_config lane_methods[LANES] = {
     {.kind = METHOD_ADAPTER, .size = 3},
     {.kind = METHOD_IA3},
     {.kind = METHOD_ADAPTER, .size = 6, .mlp_only = true},
+    {.kind = METHOD_PREFIX, .size = 3},
+    {.kind = METHOD_PREFIX, .size = 1},
 };
 
-static const double dropouts[LANES] = {0, 0.3, 0, 0.1, 0, 0, 0.2, 0}; /* of the recipes */
+static const double dropouts[LANES] = {0, 0.3, 0, 0.1, 0, 0, 0.2, 0, 0, 0.1}; /* of the recipes */
 
 /* `scale` times as many tokens a sequence. */
 static struct world world_create(const struct model_config *config, size_t scale)
@@ -147,8 +149,8 @@ static void compare_lane(const struct pack *pack, size_t at, const struct pack *
     }
 }
 
-/* Three steps; in the second one lane 3 has already ended, in the third lanes 0 and 7. */
-static const unsigned at_work[] = {0xff, 0xf7, 0x76};
+/* Three steps; in the second one lane 3 has already ended, in the third lanes 0, 7 and 8. */
+static const unsigned at_work[] = {0x3ff, 0x3f7, 0x276};
 
 static int run_steps(struct pack *p, struct error *err)
 {
@@ -171,7 +173,7 @@ static void check_alone(const struct pack *pack, size_t at, const char *backend,
 
 static void check(const char *backend, const struct model_config *config, size_t scale)
 {
-    static const size_t orders[2][LANES] = {{0, 1, 2, 3, 4, 5, 6, 7}, {6, 2, 5}};
+    static const size_t orders[2][LANES] = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, {6, 8, 2}};
     const struct collective one = {NULL, 0, 1};
     struct error err = {""};
     if (!kernels_find(backend, &err)) {
@@ -233,7 +235,7 @@ static void a_lane_of_nan(void **state)
     struct model_config config = small_model(4, 2, true);
     struct world w = world_create(&config, 1);
     struct pack pack;
-    static const size_t members[LANES] = {0, 1, 2, 3, 4, 5, 6, 7};
+    static const size_t members[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
     if (pack_create(&pack, &w, "cpu", &one, LANES, members, &err)) fail_msg("%s", err.text);
     for (size_t i = 0; i < pack.parameters[2]->count; i++)
         if (pack.parameters[2]->list[i].adapter)
@@ -257,7 +259,7 @@ struct couple {
 
 static void *couple_main(void *argument)
 {
-    static const size_t all[LANES] = {0, 1, 2, 3, 4, 5, 6, 7};
+    static const size_t all[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
     struct couple *c = argument;
     struct error err = {""};
     c->failed = pack_create(&c->pack, c->world, "cpu", &c->collective, c->count, c->count > 1 ? all : &c->member, &err);
@@ -316,7 +318,7 @@ static void what_is_no_pack_is_refused(void **state)
     assert_int_equal(model_pack_memory(&config, lanes, recipes, 2, sizeof(float), 1, &memory, &err), -1);
     assert_non_null(strstr(err.text, "full"));
     struct pack pack;
-    static const size_t members[LANES] = {0, 1, 2, 3, 4, 5, 6, 7};
+    static const size_t members[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
     if (pack_create(&pack, &w, "cpu", &(struct collective){NULL, 0, 1}, LANES, members, &err)) fail_msg("%s", err.text);
     assert_null(parameters_create_beside(pack.parameters[0], &config, &full, NULL, &err));
     double losses[LANES];

@@ -27,7 +27,7 @@ static void expect(const struct stage_outcome *outcome, enum store_status status
 static void make_points(void)
 {
     static const enum method_kind methods[POINTS] = {METHOD_LORA,    METHOD_LORA, METHOD_PROMPT,
-                                                     METHOD_ADAPTER, METHOD_IA3,  METHOD_PROMPT};
+                                                     METHOD_ADAPTER, METHOD_IA3,  METHOD_PREFIX};
     for (int i = 0; i < POINTS; i++) {
         char name[32];
         enum method_kind method = methods[i];

@@ -75,7 +75,6 @@ struct method {
     bool keeps_linear_inputs; /* backward reads the inputs of linear layers: weights, or adapters beside them, are
                                  trained */
     bool scratch_forward;     /* scratch is used in the forward pass, too */
-    bool packs;               /* its points can be lanes of a pack: all it does is in the hooks below */
 
     /* Add the method's tensors, after those of the base. */
     void (*parameters)(struct tensor_walk *walk);

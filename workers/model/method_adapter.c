@@ -99,7 +99,6 @@ static void adapter_backward(const struct method_context *context, const struct 
 
 const struct method method_adapter = {
     .scratch_forward = true,
-    .packs = true,
     .parameters = adapter_parameters,
     .initialise = adapter_initialise,
     .scratch = adapter_scratch,

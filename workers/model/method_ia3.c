@@ -126,7 +126,6 @@ static int ia3_merge(const struct method_context *context, const struct linear *
 }
 
 const struct method method_ia3 = {
-    .packs = true,
     .parameters = ia3_parameters,
     .initialise = ia3_initialise,
     .linear_attach = ia3_attach,

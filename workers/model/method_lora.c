@@ -251,7 +251,6 @@ static int lora_merge(const struct method_context *context, const struct linear 
 
 const struct method method_lora = {
     .keeps_linear_inputs = true,
-    .packs = true,
     .parameters = lora_parameters,
     .initialise = lora_initialise,
     .scratch = lora_scratch,

@@ -56,7 +56,6 @@ int parameters_initialise_prompt(struct parameters *parameters, const struct mod
 }
 
 const struct method method_prompt = {
-    .packs = true,
     .parameters = prompt_parameters,
     .initialise = prompt_initialise,
     .prompt = prompt_find,

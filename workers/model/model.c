@@ -56,20 +56,21 @@ static void attach_linear(const struct model *model, const struct model_lane *la
     if (lane->method->linear_attach) lane->method->linear_attach(linear, lane->parameters, module);
 }
 
-/* A layer's part of the prefix, at this rank's first key/value head. */
-static void attach_prefix(struct model *model, struct layer *layer, uint32_t index)
+/* A layer's part of a lane's prefix, at this rank's first key/value head. */
+static void attach_prefix(const struct model *model, const struct model_lane *lane, uint32_t index)
 {
-    const struct parameter *table = model->method->prefix ? model->method->prefix(model->parameters) : NULL;
+    const struct parameter *table = lane->method->prefix ? lane->method->prefix(lane->parameters) : NULL;
+    struct attention_prefix *prefix = &lane->prefixes[index];
     if (!table) return;
     size_t keys = (size_t)model->config.kv_heads * model->config.head_width;
     size_t first = 2 * index * keys + model->shard.kv_heads.first * model->config.head_width;
-    layer->prefix = (struct attention_prefix){.length = table->rows,
-                                              .stride = table->columns,
-                                              .k = at(model, table->matrix, first),
-                                              .v = at(model, table->matrix, first + keys)};
+    *prefix = (struct attention_prefix){.length = table->rows,
+                                        .stride = table->columns,
+                                        .k = at(model, table->matrix, first),
+                                        .v = at(model, table->matrix, first + keys)};
     if (!table->gradient) return;
-    layer->prefix.dk = table->gradient + first;
-    layer->prefix.dv = table->gradient + first + keys;
+    prefix->dk = table->gradient + first;
+    prefix->dv = table->gradient + first + keys;
 }
 
 static void attach_halves(const struct model *model, const struct model_lane *lane, const struct layer *layer,
@@ -89,7 +90,6 @@ static void attach_layer(struct model *model, uint32_t index)
     const struct tensor_names *names = tensor_names_of(&model->config);
     char place[64];
     snprintf(place, sizeof place, "%s.%u.", names->layers, index);
-    attach_prefix(model, layer, index);
     attach_norm(model, &layer->attention_norm, place, names->attention_norm);
     attach_norm(model, &layer->mlp_norm, place, names->mlp_norm);
     if (model->config.architecture.qk_norm) {
@@ -104,8 +104,10 @@ static void attach_layer(struct model *model, uint32_t index)
             attach_linear(model, &model->lanes[lane], lane_linear(model, lane, &layer->linears[kind]), index,
                           (enum linear_kind)kind, place);
     }
-    for (size_t i = 0; i < model->lane_count; i++)
+    for (size_t i = 0; i < model->lane_count; i++) {
+        attach_prefix(model, &model->lanes[i], index);
         attach_halves(model, &model->lanes[i], layer, i, place);
+    }
 }
 
 static void attach(struct model *model)
@@ -124,27 +126,35 @@ static void attach(struct model *model)
         attach_layer(model, i);
 }
 
-/* What every pass reads on the device and none changes: the heads' keys, and the prefixes before the sequences. */
-static int upload_shapes(struct model *model, struct error *err)
+/* The heads' keys, which every pass reads on the device and none changes. */
+static int upload_heads(struct model *model, struct error *err)
 {
-    const struct kernels *k = model->kernels;
-    size_t heads = model->shard.heads.count, sequences = model->capacity.sequences;
+    size_t heads = model->shard.heads.count;
     uint32_t *kv_head_of = calloc(heads, sizeof *kv_head_of);
-    struct attention_prefix *prefixes = calloc(sequences, sizeof *prefixes);
-    int status = kv_head_of && prefixes ? 0 : error_set(err, "out of memory");
-    for (size_t head = 0; !status && head < heads; head++)
+    if (!kv_head_of) return error_set(err, "out of memory");
+    for (size_t head = 0; head < heads; head++)
         kv_head_of[head] =
             (uint32_t)(shard_kv_head(&model->config, model->shard.heads.first + head) - model->shard.kv_heads.first);
-    if (!status) k->to_device(model->device, model->kv_head_of, kv_head_of, heads * sizeof *kv_head_of);
-    for (uint32_t i = 0; !status && model->prefixes && i < model->config.layers; i++) {
-        for (size_t s = 0; s < sequences; s++)
-            prefixes[s] = model->layers[i].prefix;
-        k->to_device(model->device, model->prefixes + i * sequences, prefixes, sequences * sizeof *prefixes);
-    }
-    if (!status) status = k->synchronise(model->device, err);
+    model->kernels->to_device(model->device, model->kv_head_of, kv_head_of, heads * sizeof *kv_head_of);
     free(kv_head_of);
-    free(prefixes);
-    return status;
+    return model->kernels->synchronise(model->device, err);
+}
+
+/* What is before the sequences of a batch: its lane's prefix, before those of padding nothing. */
+static void upload_prefixes(const struct model *model, const struct batch *batch)
+{
+    size_t room = model->capacity.sequences, bytes = model->config.layers * room * sizeof *model->prefix_room;
+    if (!model->prefixes) return;
+    memset(model->prefix_room, 0, bytes);
+    for (size_t i = 0, s = 0; i < model->segment_count; i++) {
+        const struct segment *segment = &model->segments[i];
+        while (s < batch->sequences && batch->offsets[s] < segment->first)
+            s++;
+        for (; s < batch->sequences && batch->offsets[s] < segment->first + segment->rows; s++)
+            for (uint32_t layer = 0; layer < model->config.layers; layer++)
+                model->prefix_room[layer * room + s] = model->lanes[segment->lane].prefixes[layer];
+    }
+    model->kernels->to_device(model->device, model->prefixes, model->prefix_room, bytes);
 }
 
 struct model *model_create(const struct model_config *config, const struct method_config *method,
@@ -180,11 +190,13 @@ struct model *model_create_pack(const struct model_config *config, const struct 
     model->workspace_arena = workspace.base;
     model_layout(model, &activations, &workspace);
     if (model->training) model->order_room = calloc(3 * model->capacity.tokens, sizeof *model->order_room);
-    if (model->training && !model->order_room) {
+    if (model->prefixes)
+        model->prefix_room = calloc(model->config.layers * model->capacity.sequences, sizeof *model->prefix_room);
+    if ((model->training && !model->order_room) || (model->prefixes && !model->prefix_room)) {
         error_set(err, "out of memory");
         goto fail;
     }
-    if (upload_shapes(model, err)) goto fail;
+    if (upload_heads(model, err)) goto fail;
     return model;
 fail:
     model_destroy(model);
@@ -199,10 +211,12 @@ void model_destroy(struct model *model)
     for (size_t i = 0; model->lanes && i < model->lane_count; i++) {
         free(model->lanes[i].linears);
         free(model->lanes[i].halves);
+        free(model->lanes[i].prefixes);
     }
     free(model->lanes);
     free(model->pieces);
     free(model->order_room);
+    free(model->prefix_room);
     free(model->layers);
     free(model);
 }
@@ -273,20 +287,28 @@ static int check_batch(const struct model *model, const struct batch *batch, str
     return 0;
 }
 
-static struct pass pass_begin(struct model *model, const struct batch *batch)
+struct attention model_heads(const struct model *model)
+{
+    return (struct attention){.heads = model->shard.heads.count,
+                              .kv_heads = model->shard.kv_heads.count,
+                              .head_width = model->config.head_width,
+                              .kv_head_of = model->kv_head_of};
+}
+
+struct pass model_begin_pass(const struct model *model, const struct batch *batch)
 {
     const struct kernels *k = model->kernels;
     k->to_device(model->device, model->ids, batch->ids, batch->tokens * sizeof *batch->ids);
     k->to_device(model->device, model->positions, batch->positions, batch->tokens * sizeof *batch->positions);
-    k->to_device(model->device, model->rows, batch->rows, batch->targets * sizeof *batch->rows);
-    k->to_device(model->device, model->labels, batch->labels, batch->targets * sizeof *batch->labels);
+    if (batch->targets) { /* prompts have none */
+        k->to_device(model->device, model->rows, batch->rows, batch->targets * sizeof *batch->rows);
+        k->to_device(model->device, model->labels, batch->labels, batch->targets * sizeof *batch->labels);
+    }
     k->to_device(model->device, model->offsets, batch->offsets, (batch->sequences + 1) * sizeof *batch->offsets);
-    return (struct pass){.tokens = batch->tokens,
-                         .attention = {.sequences = {batch->sequences, model->offsets, batch->longest, batch->tokens},
-                                       .heads = model->shard.heads.count,
-                                       .kv_heads = model->shard.kv_heads.count,
-                                       .head_width = model->config.head_width,
-                                       .kv_head_of = model->kv_head_of}};
+    upload_prefixes(model, batch);
+    struct pass pass = {.tokens = batch->tokens, .attention = model_heads(model)};
+    pass.attention.sequences = (struct sequences){batch->sequences, model->offsets, batch->longest, batch->tokens};
+    return pass;
 }
 
 /* Each token's embedding is on one rank, the prompt is the first rank's to add. */
@@ -348,6 +370,13 @@ static bool halves_trained(const struct model *model, const struct layer *layer)
     return false;
 }
 
+static bool prefixes_trained(const struct model *model, const struct layer *layer)
+{
+    for (size_t lane = 0; lane < model->lane_count; lane++)
+        if (model->lanes[lane].prefixes[layer - model->layers].dk) return true;
+    return false;
+}
+
 /* A norm that reads the block's input is: the gradient of that input is wanted. */
 static bool input_trained(const struct model *model, const struct layer *layer)
 {
@@ -368,7 +397,7 @@ static bool block_trained(const struct model *model, const struct layer *layer)
     for (int kind = 0; kind < LINEARS; kind++)
         if (model->shard.linears[kind].name && linear_trained(model, &layer->linears[kind])) return true;
     return norm_trained(&layer->attention_norm) || norm_trained(&layer->mlp_norm) || norm_trained(&layer->query_norm) ||
-           norm_trained(&layer->key_norm) || halves_trained(model, layer) || layer->prefix.dk;
+           norm_trained(&layer->key_norm) || halves_trained(model, layer) || prefixes_trained(model, layer);
 }
 
 static bool embeddings_trained(const struct model *model)
@@ -413,7 +442,7 @@ static void upload_order(struct model *model, const struct batch *batch)
 static int run(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err)
 {
     if (batch->targets == 0) return 0; /* neither loss nor gradient */
-    struct pass pass = pass_begin(model, batch);
+    struct pass pass = model_begin_pass(model, batch);
     model->training_pass = scales != NULL;
     model->drops = false;
     for (size_t i = 0; i < model->segment_count; i++)

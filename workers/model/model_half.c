@@ -28,13 +28,13 @@ static void project(const struct model *model, const struct layer *layer, size_t
     linear_forward(model, &layer->linears[LINEAR_V], tokens, x, layer->v);
 }
 
-/* The batch's attention in a layer, which puts its prefix before every sequence. */
+/* The batch's attention in a layer, with what the lanes' methods put before their sequences. */
 static struct attention attention_of(const struct model *model, const struct layer *layer, const struct pass *pass)
 {
     struct attention attention = pass->attention;
     if (!model->prefixes) return attention;
     attention.prefixes = model->prefixes + (size_t)(layer - model->layers) * model->capacity.sequences;
-    attention.longest_prefix = layer->prefix.length;
+    attention.longest_prefix = model->longest_prefix;
     return attention;
 }
 

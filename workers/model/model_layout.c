@@ -17,12 +17,15 @@ static int prepare_lanes(struct model *model, const struct lane *lanes, size_t c
                                     .method = method_of(lanes[i].method.kind),
                                     .parameters = lanes[i].parameters,
                                     .capacity = lanes[i].capacity};
-        if (count > 1 && !lane->method->packs)
+        if (count > 1 && !method_packs(lanes[i].method.kind))
             return error_set(err, "points of method %s are not packed", method_name(lanes[i].method.kind));
         model->keeps_linear_inputs |= lane->method->keeps_linear_inputs;
         model->changes_halves |= lane->method->half_forward != NULL;
         lane->halves = calloc((size_t)model->config.layers * HALVES, sizeof *lane->halves);
-        if (!lane->halves) return error_set(err, "out of memory");
+        lane->prefixes = calloc(model->config.layers, sizeof *lane->prefixes);
+        if (!lane->halves || !lane->prefixes) return error_set(err, "out of memory");
+        size_t prefix = method_prefix_length(&lane->method_config);
+        if (prefix > model->longest_prefix) model->longest_prefix = prefix;
         if (i == 0) continue;
         lane->linears = calloc((size_t)model->config.layers * LINEARS, sizeof *lane->linears);
         if (!lane->linears) return error_set(err, "out of memory");
@@ -61,11 +64,11 @@ int model_prepare(struct model *model, const struct model_config *config, const 
     size_t most = segment_padded(LOSS_ROWS);
     model->loss_rows = capacity->targets < most ? capacity->targets : most;
     uint32_t window = config->architecture.window;
-    if (window && capacity->longest + method_prefix_length(method) > window)
+    if (window && capacity->longest + model->longest_prefix > window)
         return error_set(err,
                          "sequences of %zu tokens are longer than the %" PRIu32 " that attention sees in model \"%s\"; "
                          "allowed: up to that, the virtual tokens of a prompt or prefix counted",
-                         capacity->longest + method_prefix_length(method), window, config->name);
+                         capacity->longest + model->longest_prefix, window, config->name);
     if (shard_of(config, rank, size, &model->shard, err)) return -1;
     model->layers = calloc(config->layers, sizeof *model->layers);
     return model->layers ? 0 : error_set(err, "out of memory");
@@ -159,7 +162,6 @@ static void share_layer(const struct model *model, uint32_t index)
     struct layer own = *layer;
     *layer = *first;
     layer->input = own.input;
-    layer->prefix = own.prefix;
     layer->attention_norm = own.attention_norm;
     layer->mlp_norm = own.mlp_norm;
     layer->query_norm = own.query_norm;
@@ -310,7 +312,7 @@ void model_layout(struct model *model, struct arena *activations, struct arena *
     model->offsets = arena_take(workspace, (model->capacity.sequences + 1) * sizeof *model->offsets);
     if (model->training) model->order = arena_take(workspace, model->capacity.tokens * sizeof *model->order);
     model->kv_head_of = arena_take(workspace, model->shard.heads.count * sizeof *model->kv_head_of);
-    if (method_prefix_length(&model->method_config))
+    if (model->longest_prefix)
         model->prefixes =
             arena_take(workspace, model->config.layers * model->capacity.sequences * sizeof *model->prefixes);
     layout_passing(model, workspace);

@@ -3,14 +3,14 @@
 
 #include "workers/model/model_parts.h"
 
-bool method_packs(enum method_kind kind)
-{
-    return method_of(kind)->packs;
-}
-
 bool method_leaves_base(enum method_kind kind)
 {
     return !method_of(kind)->trains_base && !method_of(kind)->trains_biases;
+}
+
+bool method_packs(enum method_kind kind)
+{
+    return method_of(kind)->parameters && method_leaves_base(kind);
 }
 
 size_t segment_padded(size_t rows)

@@ -21,7 +21,6 @@ struct norm {
 struct layer {
     struct norm attention_norm, mlp_norm, query_norm, key_norm;
     struct linear linears[LINEARS];
-    struct attention_prefix prefix;    /* what the method puts before every sequence */
     real *input, *middle, *output;     /* residual stream before attention, between, after the MLP [T][W]; output is the
                                            next layer's input. Halves side by side: middle is their sum */
     real *attention_in, *mlp_in;       /* [T][W] inputs of the halves: normed, or the residual stream itself */
@@ -43,6 +42,7 @@ struct model_lane {
     struct parameter *prompt;
     struct linear *linears; /* [layers * LINEARS], layer by layer; NULL for the first lane, whose are in the layers */
     struct half *halves;    /* [layers * HALVES], layer by layer */
+    struct attention_prefix *prefixes; /* [layers] before every sequence; length 0: none */
     float label_smoothing;
     double dropout;
     size_t scratch_first; /* where its part of the scratch begins */
@@ -75,8 +75,10 @@ struct model {
     struct norm final_norm;                             /* of [C] rows at a time */
     struct layer *layers;
     uint32_t *kv_head_of;              /* [heads] of this rank, counted in the key/value heads of this rank; device */
-    struct attention_prefix *prefixes; /* [layers][sequences], device; NULL: the method has none */
-    real *final;                       /* the last layer's output */
+    struct attention_prefix *prefixes; /* [layers][sequences] of the pass, device; NULL: no method has one */
+    struct attention_prefix *prefix_room; /* the same in host memory, owned */
+    size_t longest_prefix;
+    real *final; /* the last layer's output */
 
     /* workspace */
     int32_t *ids, *positions, *labels;
@@ -144,6 +146,11 @@ int model_begin_forward(struct model *model, uint32_t lane, const struct batch *
 /* model_order.c: places of ids[count] in ascending order of the ids, those of one id in their own; keys and spare
  * [count] are room for it. */
 void token_order(size_t count, const int32_t *ids, uint64_t *keys, uint64_t *spare, uint32_t *order);
+
+/* The batch's arrays, and what its segments' methods put before its sequences, to the device. */
+struct pass model_begin_pass(const struct model *model, const struct batch *batch);
+/* Heads of this rank, without sequences. */
+struct attention model_heads(const struct model *model);
 
 /* model->ids -> model->final. */
 int model_forward(const struct model *model, const struct pass *pass, struct error *err);

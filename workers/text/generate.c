@@ -115,7 +115,7 @@ static int find_prefix(struct generator *g, struct error *err)
     const struct model *model = g->model;
     size_t heads = model->shard.kv_heads.count, count = g->space.prefix * heads;
     if (count == 0) return 0;
-    size_t stride = model->layers[0].prefix.stride / model->config.head_width;
+    size_t stride = model->lanes[g->lane].prefixes[0].stride / model->config.head_width;
     if (stride > UINT32_MAX / g->space.prefix)
         return error_set(err, "a prefix of %zu heads is too large for generation", g->space.prefix * stride);
     uint32_t *list = malloc(count * sizeof *list);
@@ -203,8 +203,9 @@ static void cache_prefix(struct generator *g)
     write_to(g, 0);
     for (uint32_t i = 0; i < model->config.layers; i++) {
         const struct layer *layer = &model->layers[i];
-        model->kernels->gather_rows(model->device, count, width, g->space.heads, layer->prefix.k, layer->k);
-        model->kernels->gather_rows(model->device, count, width, g->space.heads, layer->prefix.v, layer->v);
+        const struct attention_prefix *prefix = &model->lanes[g->lane].prefixes[i];
+        model->kernels->gather_rows(model->device, count, width, g->space.heads, prefix->k, layer->k);
+        model->kernels->gather_rows(model->device, count, width, g->space.heads, prefix->v, layer->v);
     }
 }
 
@@ -279,26 +280,11 @@ static int choose(struct generator *g, size_t prompts, size_t count, struct erro
     return 0;
 }
 
-static struct attention heads_of(const struct model *model)
-{
-    return (struct attention){.heads = model->shard.heads.count,
-                              .kv_heads = model->shard.kv_heads.count,
-                              .head_width = model->config.head_width,
-                              .kv_head_of = model->kv_head_of};
-}
-
 /* The prompts, as one packed batch; their last tokens predict the first new ones. */
 static int read_prompts(struct generator *g, const struct batch *prompts, struct error *err)
 {
     struct model *model = g->model;
-    struct pass pass = {.tokens = prompts->tokens, .attention = heads_of(model)};
-    pass.attention.sequences =
-        (struct sequences){prompts->sequences, model->offsets, prompts->longest, prompts->tokens};
-    model->kernels->to_device(model->device, model->ids, prompts->ids, prompts->tokens * sizeof *prompts->ids);
-    model->kernels->to_device(model->device, model->positions, prompts->positions,
-                              prompts->tokens * sizeof *prompts->positions);
-    model->kernels->to_device(model->device, model->offsets, prompts->offsets,
-                              (prompts->sequences + 1) * sizeof *prompts->offsets);
+    struct pass pass = model_begin_pass(model, prompts);
     for (size_t s = 0; s < prompts->sequences; s++) {
         beam_begin(&g->searches[s]);
         g->rows[s] = prompts->offsets[s + 1] - 1;
@@ -345,7 +331,7 @@ static int step(struct generator *g, const struct batch *prompts, size_t count, 
     struct model *model = g->model;
     const struct kernels *k = model->kernels;
     struct generator_space *space = &g->space;
-    struct attention heads = heads_of(model);
+    struct attention heads = model_heads(model);
     struct decode decode = {.queries = count,
                             .stride = space->stride,
                             .counts = space->counts,
