@@ -17,6 +17,8 @@ extern "C" {
 #include "kernels/cuda/nvml.h"
 }
 
+static_assert(sizeof kernels_device::uuid == NVML_UUID, "the same text");
+
 namespace
 {
 
@@ -336,7 +338,8 @@ void *cuda_allocate(struct device *device, size_t bytes, struct error *err)
 
 void cuda_release(struct device *device, void *memory)
 {
-    settle(device); /* something may still use it */
+    settle(device);          /* something may still use it */
+    nvml_note(device->uuid); /* with what libraries have taken since the last allocation */
     device_note(device, cudaFree(memory));
 }
 

@@ -1,9 +1,10 @@
-/* NVML's functions and structs, as its reference of version 12 and later has them (nvml.h is not part of every
- * toolkit). */
+/* NVML's functions and structs as its reference has them (nvml.h is not part of every toolkit). Of the functions that
+ * list processes it is _v2, whose struct is the same in all drivers since CUDA 11: _v3 has had two. */
 #include "kernels/cuda/nvml.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,7 +14,7 @@ enum { SUCCESS = 0, INSUFFICIENT_SIZE = 7 };
 
 struct nvml_device;
 
-struct process { /* nvmlProcessInfo_t of nvmlDeviceGetComputeRunningProcesses_v3 */
+struct process { /* nvmlProcessInfo_v2_t */
     unsigned pid;
     unsigned long long bytes;
     unsigned gpu_instance, compute_instance;
@@ -53,7 +54,7 @@ static bool load(void)
     if (!library || !find(library, "nvmlInit_v2", &initialise) || initialise() != SUCCESS) return false;
     nvml.there = find(library, "nvmlSystemGetDriverVersion", &nvml.driver_version);
     if (!find(library, "nvmlDeviceGetHandleByUUID", &nvml.handle_by_uuid) ||
-        !find(library, "nvmlDeviceGetComputeRunningProcesses_v3", &nvml.processes)) /* drivers since 2021 */
+        !find(library, "nvmlDeviceGetComputeRunningProcesses_v2", &nvml.processes))
         nvml.processes = NULL;
     return nvml.there;
 }
@@ -85,10 +86,19 @@ static uint64_t bytes_on(struct nvml_device *device)
     return bytes;
 }
 
+/* CUDA tells a MIG device's UUID as it tells a GPU's. */
+static int find_device(const char *uuid, struct nvml_device **device)
+{
+    char slice[NVML_UUID];
+    if (nvml.handle_by_uuid(uuid, device) == SUCCESS) return 0;
+    snprintf(slice, sizeof slice, "MIG-%.*s", NVML_UUID - 5, uuid + 4);
+    return strncmp(uuid, "GPU-", 4) || nvml.handle_by_uuid(slice, device) != SUCCESS ? -1 : 0;
+}
+
 static void ask(struct counted *counted)
 {
     struct nvml_device *device;
-    if (!load() || !nvml.processes || nvml.handle_by_uuid(counted->uuid, &device) != SUCCESS) return;
+    if (!load() || !nvml.processes || find_device(counted->uuid, &device)) return;
     uint64_t bytes = bytes_on(device);
     if (bytes == NOT_AVAILABLE) return;
     if (counted->peak == NOT_AVAILABLE || bytes > counted->peak) counted->peak = bytes;

@@ -19,7 +19,8 @@ void nvml_driver_version(char *out, size_t size);
 void nvml_note(const char *uuid);
 
 /* Bytes that this process had at the most on each GPU that was noted since the last reset, together; 0 where one of
- * them is not known: no NVML, or it does not see this process (another PID namespace, some vGPUs). */
+ * them is not known: no NVML, or it does not list this process (a client of MPS, some vGPUs, a PID namespace of a
+ * container, where the number may by chance be another process's). */
 uint64_t nvml_peak(void);
 void nvml_reset(void);
 

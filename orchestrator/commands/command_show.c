@@ -71,9 +71,9 @@ static void print_measured(const struct stage_log *log)
     const struct stage_log_entry *entry = log->entries;
     printf("\nplan and measured\n");
     printf("  %-25s %.4g by the plan, %.4g measured\n", "seconds", entry->predicted_seconds, entry->actual_seconds);
-    printf("  %-25s %s by the plan, %s at the peak of its process\n", "memory",
-           quantity_bytes(entry->predicted_bytes, plan),
-           entry->peak_bytes > 0 ? quantity_bytes(entry->peak_bytes, peak) : "not known");
+    printf("  %-25s %s by the plan, %s%s\n", "memory", quantity_bytes(entry->predicted_bytes, plan),
+           entry->peak_bytes > 0 ? quantity_bytes(entry->peak_bytes, peak) : "its peak is not known",
+           entry->peak_bytes > 0 ? " at the peak of its process" : "");
 }
 
 static void print_text(const struct view *view, const struct view_row *row, const struct files *files,

@@ -168,11 +168,11 @@ static void print_slurm(const struct slurm_state *job)
 static void print_measured(const struct stage_log *log)
 {
     if (log->count)
-        printf("\nstages that ended        number  seconds: plan   actual    ratio  memory: plan     peak\n");
+        printf("\nstages that ended        number  seconds: plan   actual    ratio  memory: plan       peak\n");
     for (size_t i = 0; i < log->count; i++) {
         char plan[QUANTITY_TEXT], peak[QUANTITY_TEXT];
         const struct stage_log_entry *entry = &log->entries[i];
-        printf("  %-12.12s%-10.10s%7zu%15.4g%9.4g%9.3g%14s%9s\n", entry->model, entry->method, entry->stages,
+        printf("  %-12.12s%-10.10s%7zu%15.4g%9.4g%9.3g%14s%11s\n", entry->model, entry->method, entry->stages,
                entry->predicted_seconds, entry->actual_seconds,
                entry->predicted_seconds > 0 ? entry->actual_seconds / entry->predicted_seconds : 0.0,
                quantity_bytes(entry->predicted_bytes, plan),

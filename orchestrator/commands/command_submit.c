@@ -59,6 +59,11 @@ static const struct argp_option option_list[] = {
     {"yes", 'y', NULL, 0, "do not ask", 0},
     {0}};
 
+struct words {
+    struct command_sweep sweep;
+    struct submit_options options;
+};
+
 static error_t parse_launcher(struct submit_options *options, const char *word, struct argp_state *state)
 {
     options->srun = !strcmp(word, "srun");
@@ -68,11 +73,12 @@ static error_t parse_launcher(struct submit_options *options, const char *word, 
 
 static error_t parse_option(int key, char *word, struct argp_state *state)
 {
-    struct submit_options *o = state->input;
+    struct words *words = state->input;
+    struct submit_options *o = &words->options;
     struct error err;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->sweep;
+        state->child_inputs[0] = &words->sweep;
         return 0;
     case 'N':
         o->nodes = count_of(state, "--nodes", word, 100000);
@@ -156,16 +162,17 @@ static size_t devices_of_node(const struct submit_options *options, const struct
     return devices ? devices : 1;
 }
 
-static int submit_sweep(const struct submit_options *options, const struct sweep *sweep, const struct plan *plan,
+static int submit_sweep(const struct words *words, const struct sweep *sweep, const struct plan *plan,
                         struct error *err)
 {
+    const struct submit_options *options = &words->options;
     char word[PATH_MAX], dir[PATH_MAX], program[PATH_MAX], file[PATH_MAX], folder[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length < 0 || !realpath(options->sweep.file, file) || !getcwd(folder, sizeof folder))
-        return error_set_errno(err, "%s", options->sweep.file);
+    if (length < 0 || !realpath(words->sweep.file, file) || !getcwd(folder, sizeof folder))
+        return error_set_errno(err, "%s", words->sweep.file);
     program[length] = 0;
-    snprintf(word, sizeof word, "%s%s", options->sweep.dir ? options->sweep.dir : "runs/",
-             options->sweep.dir ? "" : sweep->name);
+    snprintf(word, sizeof word, "%s%s", words->sweep.dir ? words->sweep.dir : "runs/",
+             words->sweep.dir ? "" : sweep->name);
     if (slurm_name_check("name", sweep->name, err) || run_path(word, dir, err)) return -1;
     struct submit submit = {.options = options,
                             .sweep = sweep,
@@ -192,18 +199,18 @@ static int submit_sweep(const struct submit_options *options, const struct sweep
 
 int command_submit(int argc, char **argv)
 {
-    struct submit_options options = {0};
+    struct words words = {.options = {.nodes = 0}};
     struct error err = {""};
-    argc = split_words(argc, argv, &options);
-    if (argp_parse(&argp, argc, argv, 0, NULL, &options)) return 1;
-    struct sweep *sweep = sweep_load(options.sweep.file, &err);
+    argc = split_words(argc, argv, &words.options);
+    if (argp_parse(&argp, argc, argv, 0, NULL, &words)) return 1;
+    struct sweep *sweep = sweep_load(words.sweep.file, &err);
     struct plan *plan = NULL;
-    struct probe probe = {.rate = options.gflops * 1e9};
+    struct probe probe = {.rate = words.options.gflops * 1e9};
     int rc = -1;
     bool whole = sweep && sweep_check_complete(sweep, &err) == 0;
     bool known = whole && (probe.rate > 0 || !host_probe(sweep, NULL, true, &probe, &err));
     if (whole && !known) error_prefix(&err, "--rate GFLOPS gives the speed of a device");
-    if (known && (plan = plan_create(sweep, probe.rate, &err))) rc = submit_sweep(&options, sweep, plan, &err);
+    if (known && (plan = plan_create(sweep, probe.rate, &err))) rc = submit_sweep(&words, sweep, plan, &err);
     plan_destroy(plan);
     sweep_destroy(sweep);
     return rc ? command_fail(&err) : 0;

@@ -10,9 +10,7 @@
 
 #include <stdint.h>
 
-#define SHARE_WHOLE (1u << 20)                  /* a device */
-#define SHARE_PROCESS_BYTES ((uint64_t)1 << 29) /* of a worker beside its arenas: context, library workspaces */
-#define SHARE_MOST 64                           /* stages on a device */
+#define SHARE_WHOLE (1u << 20) /* a device */
 
 /* Of a stage on one device that is at work for busy_seconds of its `seconds` and takes so many bytes; at most `most`
  * stages are to be on a device (1: none shares). device_bytes 0: not known, so a stage has the whole. */

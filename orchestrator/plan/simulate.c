@@ -69,7 +69,7 @@ static int prepare_nodes(struct simulation *s, struct error *err)
         uint32_t widest = schedule_node_widest(&s->nodes[i]);
         if (widest > s->widest) s->widest = widest;
     }
-    size_t most = s->devices * SHARE_MOST;
+    size_t most = s->devices * STAGES_PER_DEVICE;
     if (most > s->plan->stage_count) most = s->plan->stage_count;
     s->ends = calloc(most + 1, sizeof *s->ends);
     return s->ends ? 0 : error_set(err, "out of memory for %zu devices", s->devices);

@@ -3,8 +3,8 @@
 #include <stdio.h>
 
 #include "io/log.h"
-#include "orchestrator/plan/share.h"
 #include "orchestrator/run/agent_internal.h"
+#include "orchestrator/sweep/sweep.h"
 #include "workers/stage/worker.h"
 
 #define DEVICE_FAILURES 2 /* in a row, until a device is set aside */
@@ -51,13 +51,13 @@ static bool is_in_the_way(const struct worker *worker, const struct message_assi
 static bool make_room(struct agent *agent, const struct pending *assignment, const struct worker *own)
 {
     const struct message_assign *job = &assignment->jobs[0];
-    uint64_t used = assignment->bytes + SHARE_PROCESS_BYTES;
+    uint64_t used = assignment->bytes + GPU_PROCESS_BYTES;
     struct worker *idle = NULL;
     bool leaving = false;
     for (size_t i = 0; i < agent->count; i++) {
         struct worker *worker = &agent->workers[i];
         if (worker == own || !overlaps(worker, job)) continue;
-        used += worker->bytes + SHARE_PROCESS_BYTES;
+        used += worker->bytes + GPU_PROCESS_BYTES;
         if (worker->state == WORKER_IDLE && worker->socket >= 0) idle = worker;
         leaving = leaving || worker->state == WORKER_LEAVING;
     }

@@ -1,4 +1,4 @@
-/* Reads what a live master and Slurm say of a run: the moving part of `tunelaw status`. */
+/* Reads what a live master says of a run: the moving part of `tunelaw status`. */
 #include "orchestrator/run/status_live.h"
 
 #include <limits.h>
@@ -26,19 +26,4 @@ const char *status_string(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
     return text ? text : "";
-}
-
-void slurm_state_print(const struct slurm_state *state, FILE *out)
-{
-    fprintf(out, "%s", state->state);
-    if (!strcmp(state->state, "PENDING"))
-        fprintf(out, " (%s)", state->reason);
-    else if (slurm_state_active(state))
-        fprintf(out, " for %s of %s on %s", state->elapsed, state->limit, state->nodes);
-}
-
-json_t *slurm_state_json(const struct slurm_state *state)
-{
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "job", state->id, "state", state->state, "reason", state->reason,
-                     "elapsed", state->elapsed, "limit", state->limit, "nodes", state->nodes);
 }

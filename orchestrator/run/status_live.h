@@ -1,11 +1,8 @@
-/* What runs now, in words and for programs: a master's status.json, and Slurm's word on a job. */
+/* What runs now: a master's status.json. */
 #ifndef TUNELAW_ORCHESTRATOR_RUN_STATUS_LIVE_H
 #define TUNELAW_ORCHESTRATOR_RUN_STATUS_LIVE_H
 
 #include <jansson.h>
-#include <stdio.h>
-
-#include "orchestrator/slurm/slurm.h"
 
 #define STATUS_SILENCE 15.0 /* seconds without a word after which a master is taken for gone: it writes each second */
 
@@ -16,9 +13,5 @@ json_t *status_live(const char *dir);
 /* A member of status.json, or of an object in it: 0 and "" where it is not there. Owned by the object. */
 double status_number(const json_t *object, const char *key);
 const char *status_string(const json_t *object, const char *key);
-
-/* "RUNNING for 0:10 of 10:00 on n1", "PENDING (Priority)", "COMPLETED". */
-void slurm_state_print(const struct slurm_state *state, FILE *out);
-json_t *slurm_state_json(const struct slurm_state *state);
 
 #endif

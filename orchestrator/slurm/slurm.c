@@ -248,3 +248,18 @@ bool slurm_state_active(const struct slurm_state *state)
         if (!strcmp(state->state, active[i])) return true;
     return false;
 }
+
+void slurm_state_print(const struct slurm_state *state, FILE *out)
+{
+    fprintf(out, "%s", state->state);
+    if (!strcmp(state->state, "PENDING"))
+        fprintf(out, " (%s)", state->reason);
+    else if (slurm_state_active(state))
+        fprintf(out, " for %s of %s on %s", state->elapsed, state->limit, state->nodes);
+}
+
+json_t *slurm_state_json(const struct slurm_state *state)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "job", state->id, "state", state->state, "reason", state->reason,
+                     "elapsed", state->elapsed, "limit", state->limit, "nodes", state->nodes);
+}

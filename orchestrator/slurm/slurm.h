@@ -7,6 +7,7 @@
 #ifndef TUNELAW_ORCHESTRATOR_SLURM_SLURM_H
 #define TUNELAW_ORCHESTRATOR_SLURM_SLURM_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -85,5 +86,8 @@ int slurm_states_of(const char *dir, struct slurm_state **states, size_t *found,
 bool slurm_state_active(const struct slurm_state *state); /* waiting or running */
 enum { SLURM_TASK = SLURM_ID + 12 };
 void slurm_task_name(const struct slurm_state *state, char out[SLURM_TASK]); /* "4711", "4711_3" */
+/* "RUNNING for 0:10 of 10:00 on n1", "PENDING (Priority)", "COMPLETED". */
+void slurm_state_print(const struct slurm_state *state, FILE *out);
+json_t *slurm_state_json(const struct slurm_state *state);
 
 #endif

@@ -3,14 +3,12 @@
 #ifndef TUNELAW_ORCHESTRATOR_SLURM_SUBMIT_H
 #define TUNELAW_ORCHESTRATOR_SLURM_SUBMIT_H
 
-#include "orchestrator/commands/command.h"
 #include "orchestrator/plan/plan.h"
 #include "orchestrator/slurm/slurm.h"
 
 #define SUBMIT_NODES 32 /* of a job by default: with Open MPI 4.1 the loss of a node ends its job */
 
 struct submit_options {
-    struct command_sweep sweep;
     const char *partition, *account, *qos, *mail;
     size_t nodes, gpus;
     uint32_t tasks;                /* of an array; 1: one job; 0: not said */

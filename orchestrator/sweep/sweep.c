@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "orchestrator/plan/share.h"
 #include "orchestrator/sweep/sweep_parts.h"
 #include "workers/model/model.h"
 
@@ -61,7 +60,7 @@ static void read_pack(const struct config_group *group, struct sweep_resources *
 static void follow_backend(struct sweep_resources *resources)
 {
     bool gpus = strcmp(resources->backend, "cuda") == 0;
-    resources->process_bytes = gpus ? SHARE_PROCESS_BYTES : 0;
+    resources->process_bytes = gpus ? GPU_PROCESS_BYTES : 0;
     if (gpus && resources->operation_seconds <= 0.0) resources->operation_seconds = SWEEP_GPU_OPERATION_SECONDS;
 }
 
@@ -83,7 +82,7 @@ void sweep_set_backend(struct sweep *sweep, const char *name)
 /* Who shares a device is chosen by its memory, which must be known. */
 static void read_sharing(const struct config_group *group, struct sweep_resources *resources)
 {
-    resources->stages_per_device = (uint32_t)config_take_uint_or(group, "stages_per_device", 1, SHARE_MOST, 1);
+    resources->stages_per_device = (uint32_t)config_take_uint_or(group, "stages_per_device", 1, STAGES_PER_DEVICE, 1);
     resources->operation_seconds = 1e-6 * config_take_double_or(group, "operation_microseconds", 0.0, 1e6, 0.0);
     follow_backend(resources);
     if (resources->stages_per_device > 1 && !resources->device_bytes)

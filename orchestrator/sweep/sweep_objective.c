@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "orchestrator/sweep/sweep_parts.h"
+#include "workers/train/ul2.h"
 
 static void read_denoiser(const struct config_group *group, size_t index, struct denoiser *denoiser)
 {

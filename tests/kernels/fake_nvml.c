@@ -1,4 +1,7 @@
-/* Stands for the driver's NVML in test_nvml.c: one GPU, this process among others on it, as the test says. */
+/* Stands for the driver's NVML in test_nvml.c: GPUs "GPU-one", "GPU-two", "GPU-0", "GPU-1", ..., a slice "MIG-slice",
+ * this process among others on each, as the test says. */
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,15 +14,16 @@ struct process {
 unsigned long long fake_bytes = 0; /* of this process; ~0: not available */
 unsigned fake_others = 0;          /* processes before it in the list */
 int fake_hidden = 0;               /* this process is not in the list */
+int fake_growing = 0;              /* so many more processes come after the list was asked for its size */
 
 int nvmlInit_v2(void);
 int nvmlSystemGetDriverVersion(char *out, unsigned size);
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device);
-int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, struct process *list);
+int nvmlDeviceGetComputeRunningProcesses_v2(void *device, unsigned *count, struct process *list);
 
 int nvmlInit_v2(void)
 {
-    return 0;
+    return getenv("FAKE_NVML_BROKEN") ? 999 : 0;
 }
 
 int nvmlSystemGetDriverVersion(char *out, unsigned size)
@@ -31,17 +35,19 @@ int nvmlSystemGetDriverVersion(char *out, unsigned size)
 
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device)
 {
-    static int one, two;
-    if (strcmp(uuid, "GPU-one") && strcmp(uuid, "GPU-two")) return 6; /* not found */
-    *device = strcmp(uuid, "GPU-one") ? &two : &one;
+    static int gpu;
+    bool numbered = !strncmp(uuid, "GPU-", 4) && uuid[4] >= '0' && uuid[4] <= '9';
+    if (!numbered && strcmp(uuid, "GPU-one") && strcmp(uuid, "GPU-two") && strcmp(uuid, "MIG-slice")) return 6;
+    *device = &gpu;
     return 0;
 }
 
-int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *count, struct process *list)
+int nvmlDeviceGetComputeRunningProcesses_v2(void *device, unsigned *count, struct process *list)
 {
     unsigned there = fake_others + (fake_hidden ? 0 : 1), room = *count;
     (void)device;
     *count = there;
+    if (!list) fake_others += (unsigned)fake_growing;
     if (room < there || (!list && there)) return 7; /* insufficient size */
     for (unsigned i = 0; i < there; i++) {
         list[i].pid = i < fake_others ? 1 : (unsigned)getpid();

@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "orchestrator/plan/share.h"
 #include "orchestrator/run/agent_internal.h"
+#include "orchestrator/sweep/sweep.h"
 #include "workers/stage/worker.h"
 
 #define MIB ((uint64_t)1 << 20)
@@ -124,7 +124,7 @@ static void test_room(void **state)
 {
     (void)state;
     struct worker *found;
-    struct scene *scene = scene_make(4 * (SHARE_PROCESS_BYTES + 100 * MIB));
+    struct scene *scene = scene_make(4 * (GPU_PROCESS_BYTES + 100 * MIB));
     add(scene, 0, 1, WORKER_BUSY, 100 * MIB);
     add(scene, 0, 1, WORKER_IDLE, 100 * MIB);
     add(scene, 0, 1, WORKER_IDLE, 100 * MIB);
@@ -132,7 +132,7 @@ static void test_room(void **state)
     assert_true(find(scene, 0, 1, true, 200 * MIB, &found)); /* in the place of the 100 of the worker that takes it */
     assert_ptr_equal(found, &scene->workers[1]);
     assert_int_equal(told_to_leave(scene, 2), 0);
-    uint64_t much = 200 * MIB + SHARE_PROCESS_BYTES + 1; /* one byte more than there is beside the others */
+    uint64_t much = 200 * MIB + GPU_PROCESS_BYTES + 1; /* one byte more than there is beside the others */
     assert_false(find(scene, 0, 1, true, much + 100 * MIB, &found));
     assert_ptr_equal(found, &scene->workers[1]);
     assert_int_equal(told_to_leave(scene, 2), 1);

@@ -10,6 +10,7 @@
 
 #include "kernels/random.h"
 #include "orchestrator/plan/schedule.h"
+#include "orchestrator/sweep/sweep.h"
 
 static void add(struct schedule *schedule, uint32_t stage, uint32_t degree, double priority)
 {
@@ -210,9 +211,9 @@ static void the_rule_of_sharing(void **state)
     assert_int_equal(share_of(10, 10, gib, 80 * gib, 4), SHARE_WHOLE);
     assert_int_equal(share_of(1, 10, 80 * gib, 80 * gib, 4), SHARE_WHOLE); /* its process does not fit beside it */
     assert_int_equal(share_of(2, 4, gib, 80 * gib, 4), SHARE_WHOLE / 2);   /* half of the time */
-    assert_int_equal(share_of(1, 10, 40 * gib - SHARE_PROCESS_BYTES, 80 * gib, 4), SHARE_WHOLE / 2);
+    assert_int_equal(share_of(1, 10, 40 * gib - GPU_PROCESS_BYTES, 80 * gib, 4), SHARE_WHOLE / 2);
     assert_int_equal(share_of(0, 10, gib, 80 * gib, 4), quarter); /* never more than four */
-    for (uint32_t most = 2; most <= SHARE_MOST; most++) {
+    for (uint32_t most = 2; most <= STAGES_PER_DEVICE; most++) {
         uint32_t share = share_of(0, 1, 0, 1000 * gib, most);
         assert_true(most * share <= SHARE_WHOLE && (most + 1) * share > SHARE_WHOLE);
     }

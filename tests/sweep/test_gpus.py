@@ -144,6 +144,26 @@ class Gpus(unittest.TestCase):
                 self.assertEqual(refused.stderr, 'tunelaw: the process that measures was ended by signal 11 (Segmentation fault)\n')
         self.assertFalse(os.path.exists(self.place.dir('r')))
 
+    def test_the_peak_is_what_the_driver_counts(self):
+        """Of a worker on its GPUs: in rows, log, status and show beside the plan's bytes; or not known, which is no number."""
+        peak = 700 << 20
+        self.place.extra.update(CUDA_VISIBLE_DEVICES='5', FAKE_GPUS_PEAK=str(peak))
+        told, untold = self.place.dir('told'), self.place.dir('untold')
+        self.place.run(told)
+        del self.place.extra['FAKE_GPUS_PEAK']
+        self.place.run(untold)
+        for dir, expected, words, shown in ((told, peak, '700.0 MiB', '700.0 MiB at the peak of its process'), (untold, 0, '-', 'its peak is not known')):
+            rows, lines = harness.table(dir, 'execution'), harness.executed(dir)
+            self.assertEqual(set(rows['peak_bytes']), {expected})
+            self.assertEqual({line['peak_bytes'] for line in lines}, {expected})
+            self.assertTrue(all(row > 1 << 29 for row in rows['predicted_bytes']))  # with what a process has beside its arenas
+            self.assertEqual({int(row) for row in rows['predicted_bytes']} - {line['predicted_bytes'] for line in lines}, set())
+            table = self.place.call('status', dir).stdout.split('stages that ended')[1].split('\n')[1:]
+            table = [line for line in table if line.startswith('  ')]
+            self.assertTrue(table and all(line.endswith(f' {words}') for line in table), table)
+            point = lines[-1]['stage'][:12]
+            self.assertIn(shown, self.place.call('show', dir, point).stdout)
+
     def test_the_degree_follows_the_memory_of_the_gpus(self):
         """tensor_parallel = 0, and no device_bytes: what does not fit beside a process on the smallest GPU gets two."""
         config = self.place.dir('auto.cfg')
@@ -159,10 +179,10 @@ class Gpus(unittest.TestCase):
         roomy = degrees(1 << 30)
         self.assertEqual({degree for degree, _ in roomy.values()}, {1})
         largest = max(size for _, size in roomy.values())
-        tight = degrees((1 << 29) + largest - 1)  # 512 MiB are counted for the process
+        tight = degrees(largest - 1)
         for cell, (degree, size) in tight.items():
             self.assertEqual(degree, 2 if roomy[cell][1] == largest else 1, cell)
-        self.place.extra.update(CUDA_VISIBLE_DEVICES='5,3', FAKE_GPUS_MEMORY=str((1 << 29) + largest - 1))
+        self.place.extra.update(CUDA_VISIBLE_DEVICES='5,3', FAKE_GPUS_MEMORY=str(largest - 1))
         dir = self.place.dir('r')
         self.place.run(dir, config=config)
         self.assertEqual({c.decode().split(':')[1] for c in harness.table(dir, 'execution')['execution_class'] if c} & {'tp2'}, {'tp2'})

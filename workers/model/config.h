@@ -11,7 +11,7 @@
 #include "kernels/precision.h"
 #include "kernels/rotary.h"
 #include "workers/model/architecture.h"
-#include "workers/train/ul2.h"
+#include "workers/model/mixture.h"
 
 /* Decoder-only Transformer with rotary positions; what else it is made of, its architecture says. */
 struct model_config {

@@ -8,7 +8,6 @@
 
 #include "workers/model/arena.h"
 #include "workers/model/method.h"
-#include "workers/train/optimiser.h"
 
 bool parameter_is_bias(const char *name)
 {
@@ -206,12 +205,32 @@ static float *layout_moment(struct layout *layout, const struct parameter *p, en
     return form == MOMENT_NONE ? NULL : arena_floats(&layout->train, 1, n);
 }
 
+/* What the optimiser keeps beside a tensor (workers/train/optimiser.h). */
+static void choose_moments(const struct recipe *recipe, struct parameter *p)
+{
+    bool factored = p->rows > 1 && p->columns > 1;
+    switch (recipe->optimiser) {
+    case OPTIMISER_ADAFACTOR:
+        p->form1 = factored ? MOMENT_ROWS : MOMENT_NONE;
+        p->form2 = factored ? MOMENT_COLUMNS : MOMENT_FULL;
+        return;
+    case OPTIMISER_SGD:
+        p->form1 = recipe->momentum > 0 ? MOMENT_FULL : MOMENT_NONE;
+        p->form2 = MOMENT_NONE;
+        return;
+    case OPTIMISER_ADAMW:
+    case OPTIMISERS:
+        break;
+    }
+    p->form1 = p->form2 = MOMENT_FULL;
+}
+
 static void layout_moments(struct layout *layout, struct parameter *list, size_t count, const struct recipe *recipe)
 {
     for (size_t i = 0; i < count; i++) {
         struct parameter *p = &list[i];
         if (!p->trainable) continue;
-        optimiser_forms(recipe, p);
+        choose_moments(recipe, p);
         p->moment1 = layout_moment(layout, p, p->form1);
         p->moment2 = layout_moment(layout, p, p->form2);
     }

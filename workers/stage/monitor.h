@@ -30,7 +30,7 @@ double monitor_rate(const struct monitor *monitor);  /* tokens a second, of trai
 bool monitor_stopped(const struct monitor *monitor); /* the hooks ask for a drain */
 
 /* Most memory that the process had since the last reset, in bytes: on its devices, where they have their own (0: not
- * known), else resident. kernels: the backend; NULL: none was found, and the host's counts. */
+ * known), else resident. kernels: the backend; NULL: the host's alone. */
 void peak_reset(const struct kernels *kernels);
 uint64_t peak_bytes(const struct kernels *kernels);
 

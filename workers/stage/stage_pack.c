@@ -68,7 +68,7 @@ static void describe(const struct run *run, struct stage_outcome *outcome)
     outcome->repeated_steps = stage_trained_repeated(&all, stage->first_step);
     outcome->packed = (uint32_t)run->pack->count;
     outcome->seconds = run_seconds(run);
-    outcome->peak_bytes = peak_bytes(run->kernels);
+    outcome->peak_bytes = run->kernels ? peak_bytes(run->kernels) : 0;
     if (trained->sequences)
         outcome->flops =
             cost_training_flops(&stage->model, &stage->method, run->start.step, end, (double)trained->tokens,
@@ -238,8 +238,8 @@ static bool any_failed(const struct stage_outcome *outcomes, size_t count)
     return false;
 }
 
-/* What stays on the devices for this stage, or goes: before the peak is counted. */
-static int enter_residence(struct residence *residence, const struct stage *stage, struct error *err)
+/* What stays on the devices for this stage, or goes; then the peak is counted anew. */
+static int enter(struct residence *residence, const struct stage *stage, struct error *err)
 {
     struct error unknown; /* is told when the stage is opened */
     const struct kernels *kernels = kernels_find(stage->backend, &unknown);
@@ -260,7 +260,7 @@ void stage_run_pack(const struct stage *stages, size_t count, const struct stage
     assert(count <= PACK_LIMIT && pack.runs);
     struct residence *residence = hooks ? hooks->residence : NULL;
     memset(outcomes, 0, count * sizeof *outcomes);
-    int failed = enter_residence(residence, &stages[0], &err);
+    int failed = enter(residence, &stages[0], &err);
     pack_begin(&pack, stages, outcomes);
     if (pack.open_count && !failed) failed = check_memory(&pack, &err);
     if (pack.open_count && !failed) failed = gang_run((int)stages[0].degree, pack_main, &pack, &err);

@@ -39,7 +39,7 @@ struct trial {
     double evaluation_seconds, evaluation_tokens, evaluation_targets, evaluation_sequences; /* of validation, timed;
                                                                                               zeros: it has none */
     double flops_per_second;                                                                /* of matrix products */
-    uint64_t peak_bytes;                                                                    /* of the process */
+    uint64_t peak_bytes; /* of the process, as a stage's */
 };
 
 /* 0, or -1: also where the data set is not that of the plan. Folders of weights are not looked at. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kernels/random.h"
+#include "workers/train/ul2.h"
 
 static size_t smaller(size_t a, size_t b)
 {

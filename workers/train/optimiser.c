@@ -1,25 +1,6 @@
 /* The last part of a training step: gradients to weights. */
 #include "workers/train/optimiser.h"
 
-void optimiser_forms(const struct recipe *recipe, struct parameter *p)
-{
-    bool factored = p->rows > 1 && p->columns > 1;
-    switch (recipe->optimiser) {
-    case OPTIMISER_ADAFACTOR:
-        p->form1 = factored ? MOMENT_ROWS : MOMENT_NONE;
-        p->form2 = factored ? MOMENT_COLUMNS : MOMENT_FULL;
-        return;
-    case OPTIMISER_SGD:
-        p->form1 = recipe->momentum > 0 ? MOMENT_FULL : MOMENT_NONE;
-        p->form2 = MOMENT_NONE;
-        return;
-    case OPTIMISER_ADAMW:
-    case OPTIMISERS:
-        break;
-    }
-    p->form1 = p->form2 = MOMENT_FULL;
-}
-
 static size_t updates_of(struct parameters *parameters, const struct recipe *recipe, uint64_t step)
 {
     size_t count = 0;

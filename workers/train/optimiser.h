@@ -11,9 +11,6 @@
 #include "workers/model/config.h"
 #include "workers/model/parameters.h"
 
-/* Sets the forms of p's moments. */
-void optimiser_forms(const struct recipe *recipe, struct parameter *p);
-
 /* Gradients (summed over ranks) are multiplied by `gradient_scale` first; `step` counts from 1, for a tensor that is
  * trained later from its own first step. Weight decay applies to
  * the tensors that say so. Adafactor is collective over the gang; the others step what a rank holds. -1: a peer failed.
