@@ -155,4 +155,5 @@ def put(out, file, name, method):
               f"mean length {numpy.mean([len(r) for r in results]):.1f}", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

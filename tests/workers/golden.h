@@ -214,6 +214,27 @@ static inline struct architecture golden_architecture(hid_t file)
                                  .window = golden_count(file, "window")};
 }
 
+/* The model of a golden, but its weights. */
+static inline struct model_config golden_model(hid_t file)
+{
+    return (struct model_config){.name = "golden",
+                                 .layers = golden_count(file, "layers"),
+                                 .width = golden_count(file, "width"),
+                                 .heads = golden_count(file, "heads"),
+                                 .kv_heads = golden_count(file, "kv_heads"),
+                                 .head_width = golden_count(file, "head_width"),
+                                 .ffn = golden_count(file, "ffn"),
+                                 .vocabulary = golden_count(file, "vocabulary"),
+                                 .tied = golden_count(file, "tied") != 0,
+                                 .rope_theta = golden_number(file, "rope_theta"),
+                                 .norm_epsilon = golden_number(file, "norm_epsilon"),
+                                 .rope_scaling = {.factor = golden_number_or(file, "rope_factor", 0),
+                                                  .low = golden_number_or(file, "rope_low", 0),
+                                                  .high = golden_number_or(file, "rope_high", 0),
+                                                  .original = (uint32_t)golden_number_or(file, "rope_original", 0)},
+                                 .architecture = golden_architecture(file)};
+}
+
 /* The golden of /methods/METHOD; NULL: the file has none. */
 static inline struct golden *golden_read(const char *path, const char *method, enum method_kind kind)
 {
@@ -221,23 +242,7 @@ static inline struct golden *golden_read(const char *path, const char *method, e
     struct golden *golden = calloc(1, sizeof *golden);
     hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (!golden || file < 0) golden_stop("cannot open", path);
-    golden->model =
-        (struct model_config){.name = "golden",
-                              .layers = golden_count(file, "layers"),
-                              .width = golden_count(file, "width"),
-                              .heads = golden_count(file, "heads"),
-                              .kv_heads = golden_count(file, "kv_heads"),
-                              .head_width = golden_count(file, "head_width"),
-                              .ffn = golden_count(file, "ffn"),
-                              .vocabulary = golden_count(file, "vocabulary"),
-                              .tied = golden_count(file, "tied") != 0,
-                              .rope_theta = golden_number(file, "rope_theta"),
-                              .norm_epsilon = golden_number(file, "norm_epsilon"),
-                              .rope_scaling = {.factor = golden_number_or(file, "rope_factor", 0),
-                                               .low = golden_number_or(file, "rope_low", 0),
-                                               .high = golden_number_or(file, "rope_high", 0),
-                                               .original = (uint32_t)golden_number_or(file, "rope_original", 0)},
-                              .architecture = golden_architecture(file)};
+    golden->model = golden_model(file);
     golden->method.kind = kind;
     golden->name = method;
     snprintf(name, sizeof name, "methods/%s", method);
