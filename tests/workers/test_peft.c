@@ -337,7 +337,9 @@ static void refused_weights(void **state)
     assert_refused(dir, &deep, &all, "layers.2.self_attn.q_proj.lora_A.weight, which adapter_config.json asks for");
     assert_refused(dir, &model, &some, "is none that adapter_config.json explains");
     gathered_destroy(save(&model, &some, dir));
-    assert_refused(dir, &model, &all, "k_proj.lora_A.weight, which adapter_config.json asks for (a matrix that it names is one of every layer), is not there");
+    assert_refused(dir, &model, &all,
+                   "k_proj.lora_A.weight, which adapter_config.json asks for (a matrix that it names is one of every "
+                   "layer), is not there");
     remove_folder(dir);
     write_text(dir, "adapter_model.bin", "pickle");
     assert_refused(dir, &model, &all, "a pickled file, which can hold programs, is not read");

@@ -33,7 +33,11 @@ static int check_tensor(const struct safetensors *weights, const struct paramete
     describe_tensor(p, &wanted);
     const char *name = wanted.name;
     const struct safetensors_tensor *tensor = safetensors_find(weights, name);
-    if (!tensor) return error_set(err, "tensor %s, which adapter_config.json asks for (a matrix that it names is one of every layer), is not there", name);
+    if (!tensor)
+        return error_set(err,
+                         "tensor %s, which adapter_config.json asks for (a matrix that it names is one of every "
+                         "layer), is not there",
+                         name);
     if (tensor->dimensions != 2 || memcmp(tensor->shape, wanted.shape, sizeof wanted.shape))
         return error_set(err, "tensor %s does not fit the model: it should be %zu x %zu", name, p->rows, p->columns);
     if (strcmp(tensor->dtype, "F32") && strcmp(tensor->dtype, "F16") && strcmp(tensor->dtype, "BF16"))
