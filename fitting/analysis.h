@@ -103,6 +103,7 @@ enum warning_kind {
     WARN_ONE_SEED,  /* no cell has several seeds: their spread is not measured */
     WARN_RATES,     /* the best learning rate is often the lowest or highest that was tried */
     WARN_SETTINGS,  /* what the sweep file says about fitting is not known */
+    WARN_RECIPES,   /* points of one cell and seed differ in what the axes do not say */
     WARN_SATURATED, /* texts share next to nothing with their references: no power law bends there */
     WARNINGS
 };

@@ -15,7 +15,7 @@ const char *warning_name(enum warning_kind kind)
 {
     static const char *const names[WARNINGS] = {
         "shared_trunks", "execution_classes", "not_identified", "not_converged", "no_better_than_constant",
-        "one_seed",      "learning_rates",    "settings",       "saturated"};
+        "one_seed",      "learning_rates",    "settings",       "recipes",       "saturated"};
     return names[kind];
 }
 
@@ -63,6 +63,12 @@ static int warn_of_sweep(struct analysis *analysis, struct error *err)
     if (*observations->config && observations->count && !observations->noise_count &&
         warn(analysis, WARN_ONE_SEED, SIZE_MAX, err,
              "one seed a cell: intervals know the scatter around the law, not that of seeds"))
+        return -1;
+    if (observations->recipe_cells &&
+        warn(analysis, WARN_RECIPES, SIZE_MAX, err,
+             "in %zu of %zu cells several points have one seed: their recipes differ (stores of different sweep files, "
+             "method entries that differ in more than size and rate), and they are taken for repeats",
+             observations->recipe_cells, observations->cells))
         return -1;
     if (2 * observations->rate_edges > observations->rate_cells &&
         warn(analysis, WARN_RATES, SIZE_MAX, err,

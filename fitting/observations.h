@@ -103,6 +103,7 @@ struct observations {
     size_t class_count;
     struct observation_noise *noise; /* one a task and method that has cells with several seeds */
     size_t noise_count;
+    size_t cells, recipe_cells;    /* those where several points have the same seed, and so other recipes */
     size_t rate_cells, rate_edges; /* cells with several learning rates; those where the best is the lowest or the
                                       highest that was tried */
     /* where they come from */

@@ -150,11 +150,22 @@ static size_t average(struct observation *rows, size_t first, size_t end, size_t
     return kept;
 }
 
+/* A sweep has a cell's seed once. */
+static bool has_seed_twice(const struct observation *rows, size_t first, size_t end)
+{
+    for (size_t i = first; i < end; i++)
+        for (size_t j = first; j < i; j++)
+            if (rows[i].seed == rows[j].seed && rows[i].held_out == rows[j].held_out) return true;
+    return false;
+}
+
 int observations_reduce_seeds(struct observations *out, struct error *err)
 {
     size_t kept = 0;
     for (size_t first = 0, end; first < out->count; first = end) {
         end = end_of_cell(out, first);
+        out->cells++;
+        out->recipe_cells += *out->config && has_seed_twice(out->rows, first, end);
         if (add_noise(out, first, end)) return error_set(err, "out of memory for the noise of %zu rows", out->count);
         if (out->seeds == SETTINGS_MEAN) kept = average(out->rows, first, end, kept);
     }

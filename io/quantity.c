@@ -39,8 +39,10 @@ const char *quantity_time(double seconds, char out[QUANTITY_TEXT])
         snprintf(out, QUANTITY_TEXT, "%.0f min", seconds / 60.0);
     else if (seconds < 172800.0)
         snprintf(out, QUANTITY_TEXT, "%.1f h", seconds / 3600.0);
-    else
+    else if (seconds < 1000 * 86400.0)
         snprintf(out, QUANTITY_TEXT, "%.1f days", seconds / 86400.0);
+    else
+        snprintf(out, QUANTITY_TEXT, "%.0f years", seconds / (365.25 * 86400.0));
     return out;
 }
 

@@ -151,9 +151,9 @@ struct kernels {
     void *(*allocate)(struct device *device, size_t bytes,
                       struct error *err); /* 64-byte aligned, zeroed; NULL with *err */
     void (*release)(struct device *device, void *memory);
-    /* Bytes that this process has had at the most, together, on all devices on which it has allocated since the last
-     * reset, as the driver counts them, its own overhead included; 0: not known. Both NULL where devices' memory is the
-     * host's. */
+    /* The most bytes that this process has had on each device on which it has allocated or released since the last
+     * reset, summed over them, as the driver counts them, its own overhead included; 0: not known. Both NULL where
+     * devices' memory is the host's. */
     uint64_t (*peak_bytes)(void);
     void (*peak_reset)(void);
     void (*to_device)(struct device *device, void *to, const void *from,

@@ -1,7 +1,7 @@
 /* NVML, which belongs to the driver and is loaded at run time: what the driver counts of this process on its GPUs.
  *
- * From any thread. At full size: 8 GPUs of a worker, asked after each allocation of device memory, of which a stage has
- * some ten; a GPU that many processes share is asked for this one alone. */
+ * From any thread. At full size: 8 GPUs of a worker, asked after each allocation of device memory and before its
+ * release, of which a stage has some ten; a GPU that many processes share is asked for this one alone. */
 #ifndef TUNELAW_KERNELS_CUDA_NVML_H
 #define TUNELAW_KERNELS_CUDA_NVML_H
 

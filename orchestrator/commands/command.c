@@ -2,13 +2,28 @@
  * terminal. */
 #include "orchestrator/commands/command.h"
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool failed;
 
 int command_fail(const struct error *err)
 {
+    failed = true;
     fprintf(stderr, "tunelaw: %s\n", err->text);
     return 1;
+}
+
+void command_close_output(void)
+{
+    bool flushed = fflush(stdout) == 0;
+    if (failed || (flushed && !ferror(stdout))) return;
+    fprintf(stderr, "tunelaw: standard output: %s\n", flushed ? "not all of it could be written" : strerror(errno));
+    _exit(1);
 }
 
 double command_number(const char *name, const char *text, double low, double high, struct argp_state *state)

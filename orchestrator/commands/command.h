@@ -29,6 +29,10 @@ int command_data(int argc, char **argv);
 /* Print "tunelaw: TEXT" on stderr and return the exit code of a failure (1). */
 int command_fail(const struct error *err);
 
+/* For atexit: what was printed has arrived, or the program ends with a line and 1. Silent where a command has failed.
+ */
+void command_close_output(void);
+
 /* The number of an option's word; ends the program with a line that says what is allowed, where it is none. */
 double command_number(const char *name, const char *text, double low, double high, struct argp_state *state);
 

@@ -198,6 +198,8 @@ static void print_live(const json_t *live, bool complete, bool queued, const cha
         printf(", ETA ");
         print_duration(status_number(live, "eta_seconds"));
     }
+    double silent = clock_wall() - status_number(live, "updated");
+    if (silent > STATUS_DOUBT) printf(" (the last word of this run is %.0f s old: it may have died)", silent);
     printf("\n");
     for (size_t i = 0; i < json_array_size(stages); i++)
         print_stage(json_array_get(stages, i));

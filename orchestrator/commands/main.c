@@ -134,6 +134,7 @@ int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "--help";
     argp_err_exit_status = 1;
+    if (strcmp(word, "worker") && strcmp(word, "measure")) atexit(command_close_output);
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
         print_help();
         return argc > 1 ? 0 : 1;

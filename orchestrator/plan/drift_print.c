@@ -103,9 +103,10 @@ int drift_check(struct drift_question *question, const struct sweep *sweep, cons
     struct drift drift;
     if (snprintf(path, sizeof path, "%s/results.h5", dir) >= (int)sizeof path)
         return error_set(err, "%s: the path is too long", dir);
+    if (stat(dir, &status) == 0 && !S_ISDIR(status.st_mode)) return error_set(err, "%s: no directory", dir);
     if (stat(path, &status) != 0 && errno == ENOENT) return 0;
     struct store *store = store_open(path, false, err);
-    if (!store) return error_prefix(err, "`tunelaw verify` says what is left of it");
+    if (!store) return error_prefix(err, "the store cannot be read (`tunelaw verify` says what is left of it)");
     int result = drift_compare(store, sweep, plan, question->shard, &drift, err);
     store_close(store);
     if (result != 0) return -1;

@@ -13,7 +13,10 @@ int pack_compare_groups(const struct plan *plan, const struct plan_stage *a, con
     if (a->model != b->model) return a->model < b->model ? -1 : 1;
     if (a->task != b->task) return a->task < b->task ? -1 : 1;
     if (a->degree != b->degree) return a->degree < b->degree ? -1 : 1;
-    return a->recompute - b->recompute;
+    if (a->recompute != b->recompute) return a->recompute - b->recompute;
+    const struct sweep *sweep = plan->sweep;
+    enum method_kind x = sweep->methods[a->method].config.kind, y = sweep->methods[b->method].config.kind;
+    return methods_join(&sweep->models[a->model], a->degree, x, y) ? 0 : x < y ? -1 : 1;
 }
 
 int pack_compare(const void *x, const void *y, void *context)

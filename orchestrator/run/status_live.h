@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#define STATUS_DOUBT 4.0    /* seconds after which a reader is told */
 #define STATUS_SILENCE 15.0 /* seconds without a word after which a master is taken for gone: it writes each second */
 
 /* DIR/status.json where a master keeps it; NULL where there is none, it is damaged, old, or says that the sweep has

@@ -73,7 +73,7 @@ static int task_left(const char *dir, unsigned char *left, struct error *err)
     snprintf(path, sizeof path, "%s/results.h5", dir);
     if (stat(path, &status) != 0) return errno == ENOENT ? 0 : error_set_errno(err, "%s", path);
     struct store *store = store_open(dir, false, err);
-    if (!store) return error_prefix(err, "`tunelaw verify` says what is left of it");
+    if (!store) return error_prefix(err, "the store cannot be read (`tunelaw verify` says what is left of it)");
     size_t rows = store_count(store);
     unsigned char *committed = malloc(rows + 1);
     int result = committed ? store_committed(store, committed, err) : error_set(err, "out of memory");

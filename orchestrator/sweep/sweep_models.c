@@ -52,9 +52,8 @@ static struct model_config take_preset(const struct config_group *group)
 }
 
 /* Of a preset, where the key is absent; else required. */
-static uint32_t take_size(const struct config_group *group, const char *key, uint32_t preset)
+static uint32_t take_size(const struct config_group *group, const char *key, uint64_t most, uint32_t preset)
 {
-    const uint64_t most = UINT32_MAX; /* model_config_check knows the limits */
     return (uint32_t)(preset ? config_take_uint_or(group, key, 1, most, preset)
                              : config_take_uint(group, key, 1, most));
 }
@@ -103,19 +102,18 @@ static void read_architecture(const struct config_group *group, struct model_con
 
 static void read_shape(const struct config_group *group, const struct model_config *preset, struct model_config *model)
 {
-    const uint64_t most = UINT32_MAX;
-    model->layers = take_size(group, "layers", preset->layers);
-    model->width = take_size(group, "width", preset->width);
-    model->heads = take_size(group, "heads", preset->heads);
-    model->kv_heads =
-        (uint32_t)config_take_uint_or(group, "kv_heads", 1, most, preset->kv_heads ? preset->kv_heads : model->heads);
+    model->layers = take_size(group, "layers", LAYERS_LIMIT, preset->layers);
+    model->width = take_size(group, "width", WIDTH_LIMIT, preset->width);
+    model->heads = take_size(group, "heads", HEADS_LIMIT, preset->heads);
+    model->kv_heads = (uint32_t)config_take_uint_or(group, "kv_heads", 1, HEADS_LIMIT,
+                                                    preset->kv_heads ? preset->kv_heads : model->heads);
     uint32_t share = preset->head_width ? preset->head_width : model->heads ? model->width / model->heads : 0;
     if (!config_file_failed(group->file) && !preset->head_width && !config_has(group, "head_width") &&
         model->width % model->heads)
         config_fail(group, "heads", "heads %u does not divide width %u; give head_width, or a divisor of the width",
                     model->heads, model->width);
-    model->head_width = (uint32_t)config_take_uint_or(group, "head_width", 1, most, share);
-    model->ffn = take_size(group, "ffn", preset->ffn);
+    model->head_width = (uint32_t)config_take_uint_or(group, "head_width", 1, WIDTH_LIMIT, share);
+    model->ffn = take_size(group, "ffn", FFN_LIMIT, preset->ffn);
     model->tied = config_take_bool_or(group, "tied", true);
     model->rope_theta = config_take_double_or(group, "rope_theta", CONFIG_POSITIVE, DBL_MAX, 10000.0);
     model->norm_epsilon = config_take_double_or(group, "norm_epsilon", CONFIG_POSITIVE, 1.0, 1e-5);

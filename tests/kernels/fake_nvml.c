@@ -11,7 +11,7 @@ struct process {
     unsigned gpu_instance, compute_instance;
 };
 
-unsigned long long fake_bytes = 0; /* of this process; ~0: not available */
+unsigned long long fake_bytes = 0; /* of this process on a GPU, twice as many on "GPU-two"; ~0: not available */
 unsigned fake_others = 0;          /* processes before it in the list */
 int fake_hidden = 0;               /* this process is not in the list */
 int fake_growing = 0;              /* so many more processes come after the list was asked for its size */
@@ -35,23 +35,23 @@ int nvmlSystemGetDriverVersion(char *out, unsigned size)
 
 int nvmlDeviceGetHandleByUUID(const char *uuid, void **device)
 {
-    static int gpu;
+    static unsigned long long first = 1, second = 2; /* times fake_bytes */
     bool numbered = !strncmp(uuid, "GPU-", 4) && uuid[4] >= '0' && uuid[4] <= '9';
     if (!numbered && strcmp(uuid, "GPU-one") && strcmp(uuid, "GPU-two") && strcmp(uuid, "MIG-slice")) return 6;
-    *device = &gpu;
+    *device = strcmp(uuid, "GPU-two") ? &first : &second;
     return 0;
 }
 
 int nvmlDeviceGetComputeRunningProcesses_v2(void *device, unsigned *count, struct process *list)
 {
     unsigned there = fake_others + (fake_hidden ? 0 : 1), room = *count;
-    (void)device;
+    const unsigned long long *times = device;
     *count = there;
     if (!list) fake_others += (unsigned)fake_growing;
     if (room < there || (!list && there)) return 7; /* insufficient size */
     for (unsigned i = 0; i < there; i++) {
         list[i].pid = i < fake_others ? 1 : (unsigned)getpid();
-        list[i].bytes = i < fake_others ? 1ull << 40 : fake_bytes;
+        list[i].bytes = i < fake_others ? 1ull << 40 : fake_bytes == ~0ull ? fake_bytes : *times * fake_bytes;
         list[i].gpu_instance = list[i].compute_instance = ~0u;
     }
     return 0;

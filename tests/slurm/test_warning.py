@@ -1,5 +1,6 @@
-"""Slurm's warning at any moment of a job's start: the job's script, as submit writes it, with the real program and mpirun, and programs in place of
-Slurm's that note what they are asked for. No cluster is needed: what is tried is the script's traps while bash and mpirun start."""
+"""Slurm's warning while a job starts: the job's script, as submit writes it, with the real program and mpirun, and programs in place of
+Slurm's that note what they are asked for. No cluster is needed: what is tried is the script's traps while bash and mpirun start,
+from 50 ms on: before, the script may not have come to its trap."""
 import os
 import random
 import shutil
@@ -37,7 +38,7 @@ class Warning(unittest.TestCase):
             for i in range(ROUNDS):
                 shutil.rmtree(dir, ignore_errors=True)
                 open(f'{stubs}/asked', 'w').close()
-                delay = rng.uniform(0.02, 2.0 if i % 2 else 0.3)
+                delay = rng.uniform(0.05, 2.0 if i % 2 else 0.3)
                 with open(place.dir('said'), 'w') as said:
                     job = subprocess.Popen(['bash', script], env=environment, stdout=said, stderr=said, start_new_session=True)
                 try:
@@ -53,6 +54,7 @@ class Warning(unittest.TestCase):
                 with open(place.dir('said')) as f, open(f'{stubs}/asked') as asked:
                     text, queued = f.read(), asked.read()
                 self.assertEqual(code, 0, f'seed {seed}, round {i}, warned after {delay:.3f} s\n{text}')
+                self.assertTrue('drain' in text or 'the run has ended' not in text, text)  # it stopped by itself, or had not begun
                 self.assertIn('--dependency=afterany:1', queued, text)  # requeue is refused: a job after this one goes on
 
 

@@ -5,7 +5,7 @@
 #include "workers/train/batch.h"
 #include "workers/train/optimiser.h"
 
-enum { LANES = 10 };
+enum { LANES = 11 };
 
 /* What the lanes are: methods, PET sizes and batches of their own. */
 struct world {
@@ -23,12 +23,14 @@ static const struct method_config lane_methods[LANES] = {
     {.kind = METHOD_PROMPT, .size = 5},
     {.kind = METHOD_ADAPTER, .size = 3},
     {.kind = METHOD_IA3},
+    {.kind = METHOD_IA3,
+     .modules = 1 << LINEAR_Q | 1 << LINEAR_QKV | 1 << LINEAR_O | 1 << LINEAR_GATE | 1 << LINEAR_UP},
     {.kind = METHOD_ADAPTER, .size = 6, .mlp_only = true},
     {.kind = METHOD_PREFIX, .size = 3},
     {.kind = METHOD_PREFIX, .size = 1},
 };
 
-static const double dropouts[LANES] = {0, 0.3, 0, 0.1, 0, 0, 0.2, 0, 0, 0.1}; /* of the recipes */
+static const double dropouts[LANES] = {0, 0.3, 0, 0.1, 0, 0, 0.2, 0, 0, 0, 0.1}; /* of the recipes */
 
 /* `scale` times as many tokens a sequence. */
 static struct world world_create(const struct model_config *config, size_t scale)
@@ -50,6 +52,8 @@ static void world_destroy(struct world *w)
     for (size_t i = 0; i < LANES; i++)
         free(w->samples[i]);
 }
+
+static bool recompute; /* every block in the backward pass */
 
 /* Some of the lanes, in one model, on one rank. */
 struct pack {
@@ -79,6 +83,7 @@ static int pack_create(struct pack *p, const struct world *w, const char *backen
         if (!p->parameters[i]) return -1;
         capacities[i] = w->capacities[m];
         capacities[i].dropout = dropouts[m] > 0;
+        capacities[i].recompute = recompute;
         lanes[i] = (struct lane){*method, p->parameters[i], capacities[i]};
     }
     struct batch_capacity all = batch_capacity_join(capacities, count);
@@ -149,8 +154,8 @@ static void compare_lane(const struct pack *pack, size_t at, const struct pack *
     }
 }
 
-/* Three steps; in the second one lane 3 has already ended, in the third lanes 0, 7 and 8. */
-static const unsigned at_work[] = {0x3ff, 0x3f7, 0x276};
+/* Three steps; in the second one lane 3 has already ended, in the third lanes 0, 8 and 9. */
+static const unsigned at_work[] = {0x7ff, 0x7f7, 0x4f6};
 
 static int run_steps(struct pack *p, struct error *err)
 {
@@ -173,7 +178,7 @@ static void check_alone(const struct pack *pack, size_t at, const char *backend,
 
 static void check(const char *backend, const struct model_config *config, size_t scale)
 {
-    static const size_t orders[2][LANES] = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, {6, 8, 2}};
+    static const size_t orders[3][LANES] = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, {6, 9, 2}, {5, 0, 7}};
     const struct collective one = {NULL, 0, 1};
     struct error err = {""};
     if (!kernels_find(backend, &err)) {
@@ -181,7 +186,7 @@ static void check(const char *backend, const struct model_config *config, size_t
         return;
     }
     struct world w = world_create(config, scale);
-    for (int o = 0; o < 2; o++) {
+    for (int o = 0; o < 3; o++) {
         struct pack pack;
         if (pack_create(&pack, &w, backend, &one, o ? 3 : LANES, orders[o], &err) || run_steps(&pack, &err))
             fail_msg("%s", err.text);
@@ -213,6 +218,17 @@ static void every_architecture(void **state)
     }
 }
 
+static void blocks_again(void **state)
+{
+    (void)state;
+    recompute = true;
+    for (int i = 0; i < VARIANTS; i++) {
+        struct model_config config = variant_model(i, 4, 2, i % 2);
+        check("cpu", &config, 1);
+    }
+    recompute = false;
+}
+
 /* Products large enough for the kernels of large matrices, some of them not. */
 static void large_and_small_products(void **state)
 {
@@ -235,7 +251,7 @@ static void a_lane_of_nan(void **state)
     struct model_config config = small_model(4, 2, true);
     struct world w = world_create(&config, 1);
     struct pack pack;
-    static const size_t members[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    static const size_t members[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
     if (pack_create(&pack, &w, "cpu", &one, LANES, members, &err)) fail_msg("%s", err.text);
     for (size_t i = 0; i < pack.parameters[2]->count; i++)
         if (pack.parameters[2]->list[i].adapter)
@@ -248,36 +264,36 @@ static void a_lane_of_nan(void **state)
     world_destroy(&w);
 }
 
-/* Two ranks of a gang, with all lanes or with one. */
+/* Two ranks of a gang, with several lanes or with one. */
 struct couple {
     struct collective collective;
     const struct world *world;
     struct pack pack;
-    size_t count, member;
+    size_t count, members[LANES];
     int failed;
 };
 
 static void *couple_main(void *argument)
 {
-    static const size_t all[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
     struct couple *c = argument;
     struct error err = {""};
-    c->failed = pack_create(&c->pack, c->world, "cpu", &c->collective, c->count, c->count > 1 ? all : &c->member, &err);
+    c->failed = pack_create(&c->pack, c->world, "cpu", &c->collective, c->count, c->members, &err);
     for (size_t step = 0; !c->failed && step < sizeof at_work / sizeof *at_work; step++)
-        if (c->count > 1 || at_work[step] >> c->member & 1)
+        if (c->count > 1 || at_work[step] >> c->members[0] & 1)
             c->failed = pack_step(&c->pack, at_work[step], step + 1, &err);
     if (c->failed) fprintf(stderr, "%s\n", err.text);
     if (c->failed) collective_abort(c->collective.group);
     return NULL;
 }
 
-static void couple_run(struct couple couple[2], const struct world *w, size_t count, size_t member)
+static void couple_run(struct couple couple[2], const struct world *w, size_t count, const size_t *members)
 {
     struct error err = {""};
     pthread_t threads[2];
     struct collective_group *group = collective_group_create(2, &err);
     for (int rank = 0; rank < 2; rank++) {
-        couple[rank] = (struct couple){.collective = {group, rank, 2}, .world = w, .count = count, .member = member};
+        couple[rank] = (struct couple){.collective = {group, rank, 2}, .world = w, .count = count};
+        memcpy(couple[rank].members, members, count * sizeof *members);
         assert_int_equal(pthread_create(&threads[rank], NULL, couple_main, &couple[rank]), 0);
     }
     for (int rank = 0; rank < 2; rank++)
@@ -286,15 +302,16 @@ static void couple_run(struct couple couple[2], const struct world *w, size_t co
     assert_false(couple[0].failed || couple[1].failed);
 }
 
-static void a_gang(void **state)
+static void check_gang(const struct model_config *config)
 {
-    (void)state;
-    struct model_config config = small_model(4, 2, true);
-    struct world w = world_create(&config, 1);
+    struct world w = world_create(config, 1);
     struct couple pack[2], alone[2];
-    couple_run(pack, &w, LANES, 0);
-    for (size_t i = 0; i < LANES; i++) {
-        couple_run(alone, &w, 1, i);
+    size_t members[LANES], count = 0;
+    for (size_t i = 0; i < LANES; i++)
+        if (methods_join(config, 2, w.methods[0].kind, w.methods[i].kind)) members[count++] = i;
+    couple_run(pack, &w, count, members);
+    for (size_t i = 0; i < count; i++) {
+        couple_run(alone, &w, 1, &members[i]);
         for (int rank = 0; rank < 2; rank++) {
             compare_lane(&pack[rank].pack, i, &alone[rank].pack);
             pack_destroy(&alone[rank].pack);
@@ -303,6 +320,17 @@ static void a_gang(void **state)
     pack_destroy(&pack[0].pack);
     pack_destroy(&pack[1].pack);
     world_destroy(&w);
+}
+
+static void a_gang(void **state)
+{
+    (void)state;
+    struct model_config small = small_model(4, 2, true);
+    check_gang(&small);
+    for (int i = 0; i < VARIANTS; i++) {
+        struct model_config config = variant_model(i, 4, 2, i % 2);
+        check_gang(&config);
+    }
 }
 
 static void what_is_no_pack_is_refused(void **state)
@@ -318,7 +346,7 @@ static void what_is_no_pack_is_refused(void **state)
     assert_int_equal(model_pack_memory(&config, lanes, recipes, 2, sizeof(float), 1, &memory, &err), -1);
     assert_non_null(strstr(err.text, "full"));
     struct pack pack;
-    static const size_t members[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    static const size_t members[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
     if (pack_create(&pack, &w, "cpu", &(struct collective){NULL, 0, 1}, LANES, members, &err)) fail_msg("%s", err.text);
     assert_null(parameters_create_beside(pack.parameters[0], &config, &full, NULL, &err));
     double losses[LANES];
@@ -340,6 +368,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lanes_are_as_if_alone),
         cmocka_unit_test(every_architecture),
+        cmocka_unit_test(blocks_again),
         cmocka_unit_test(large_and_small_products),
         cmocka_unit_test(a_lane_of_nan),
         cmocka_unit_test(a_gang),

@@ -1,5 +1,6 @@
 /* A training step that has been taken before allocates nothing: of the engine's own code, whose calls of malloc and its
- * like the linker leads here (--wrap). What oneDNN and OpenBLAS allocate inside a product is theirs, and not seen. */
+ * like the linker leads here (--wrap); a step alone, on one thread, without dropout. What oneDNN and OpenBLAS allocate
+ * inside a product is theirs, and not seen. */
 #include "model_fixture.h"
 
 #include <stdatomic.h>

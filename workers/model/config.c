@@ -7,15 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Far above any model that fits a cluster, low enough that no count below overflows 64 bits. */
-enum {
-    LAYERS_LIMIT = 4096,
-    WIDTH_LIMIT = 1 << 18,
-    HEADS_LIMIT = 4096,
-    FFN_LIMIT = 1 << 20,
-    VOCABULARY_LIMIT = 1 << 24
-};
-
 uint64_t model_non_embedding_parameters(const struct model_config *model)
 {
     const struct architecture *a = &model->architecture;

@@ -13,6 +13,15 @@
 #include "workers/model/architecture.h"
 #include "workers/model/mixture.h"
 
+/* Far above any model that fits a cluster, low enough that no count overflows 64 bits. */
+enum {
+    LAYERS_LIMIT = 4096,
+    WIDTH_LIMIT = 1 << 18, /* of a head, too */
+    HEADS_LIMIT = 4096,
+    FFN_LIMIT = 1 << 20,
+    VOCABULARY_LIMIT = 1 << 24
+};
+
 /* Decoder-only Transformer with rotary positions; what else it is made of, its architecture says. */
 struct model_config {
     char name[48];

@@ -97,8 +97,8 @@ struct method {
 
     /* Where it changes the input: what the layer multiplies in place of x, [tokens][in], and back, dx = the gradient of
      * x from that of `input`, += where `add` (NULL: not wanted). Where it changes the output y: the gradient of what
-     * the layer gave. Gradients +=. Which of the two it changes, if any, follows from the layer's kind: lanes of a pack
-     * with the method change the same. */
+     * the layer gave. Gradients +=. Which of the two follows from the layer's kind; whether it does, from the lane's
+     * own modules. */
     void (*linear_input)(const struct method_context *context, const struct linear *linear, size_t tokens,
                          const real *x, real *input);
     void (*linear_input_backward)(const struct method_context *context, const struct linear *linear, size_t tokens,

@@ -141,20 +141,23 @@ static int upload_heads(struct model *model, struct error *err)
 }
 
 /* What is before the sequences of a batch: its lane's prefix, before those of padding nothing. */
-static void upload_prefixes(const struct model *model, const struct batch *batch)
+static void upload_prefixes(struct model *model, const struct batch *batch)
 {
     size_t room = model->capacity.sequences, bytes = model->config.layers * room * sizeof *model->prefix_room;
-    if (!model->prefixes) return;
+    bool alike = model->lane_count == 1 && model->segments == &model->whole;
+    if (!model->prefixes || (alike && model->prefixes_alike)) return;
     memset(model->prefix_room, 0, bytes);
     for (size_t i = 0, s = 0; i < model->segment_count; i++) {
         const struct segment *segment = &model->segments[i];
+        size_t end = segment->first + segment->rows;
         while (s < batch->sequences && batch->offsets[s] < segment->first)
             s++;
-        for (; s < batch->sequences && batch->offsets[s] < segment->first + segment->rows; s++)
+        for (; alike ? s < room : s < batch->sequences && batch->offsets[s] < end; s++)
             for (uint32_t layer = 0; layer < model->config.layers; layer++)
                 model->prefix_room[layer * room + s] = model->lanes[segment->lane].prefixes[layer];
     }
     model->kernels->to_device(model->device, model->prefixes, model->prefix_room, bytes);
+    model->prefixes_alike = alike;
 }
 
 struct model *model_create(const struct model_config *config, const struct method_config *method,
@@ -295,7 +298,7 @@ struct attention model_heads(const struct model *model)
                               .kv_head_of = model->kv_head_of};
 }
 
-struct pass model_begin_pass(const struct model *model, const struct batch *batch)
+struct pass model_begin_pass(struct model *model, const struct batch *batch)
 {
     const struct kernels *k = model->kernels;
     k->to_device(model->device, model->ids, batch->ids, batch->tokens * sizeof *batch->ids);

@@ -64,11 +64,14 @@ int model_prepare(struct model *model, const struct model_config *config, const 
     size_t most = segment_padded(LOSS_ROWS);
     model->loss_rows = capacity->targets < most ? capacity->targets : most;
     uint32_t window = config->architecture.window;
-    if (window && capacity->longest + model->longest_prefix > window)
+    for (size_t i = 0; window && i < count; i++) {
+        size_t longest = lanes[i].capacity.longest + method_prefix_length(&lanes[i].method);
+        if (longest <= window) continue;
         return error_set(err,
                          "sequences of %zu tokens are longer than the %" PRIu32 " that attention sees in model \"%s\"; "
                          "allowed: up to that, the virtual tokens of a prompt or prefix counted",
-                         capacity->longest + model->longest_prefix, window, config->name);
+                         longest, window, config->name);
+    }
     if (shard_of(config, rank, size, &model->shard, err)) return -1;
     model->layers = calloc(config->layers, sizeof *model->layers);
     return model->layers ? 0 : error_set(err, "out of memory");

@@ -77,6 +77,7 @@ struct model {
     uint32_t *kv_head_of;              /* [heads] of this rank, counted in the key/value heads of this rank; device */
     struct attention_prefix *prefixes; /* [layers][sequences] of the pass, device; NULL: no method has one */
     struct attention_prefix *prefix_room; /* the same in host memory, owned */
+    bool prefixes_alike;                  /* what is there is the first lane's before every sequence */
     size_t longest_prefix;
     real *final; /* the last layer's output */
 
@@ -148,7 +149,7 @@ int model_begin_forward(struct model *model, uint32_t lane, const struct batch *
 void token_order(size_t count, const int32_t *ids, uint64_t *keys, uint64_t *spare, uint32_t *order);
 
 /* The batch's arrays, and what its segments' methods put before its sequences, to the device. */
-struct pass model_begin_pass(const struct model *model, const struct batch *batch);
+struct pass model_begin_pass(struct model *model, const struct batch *batch);
 /* Heads of this rank, without sequences. */
 struct attention model_heads(const struct model *model);
 
