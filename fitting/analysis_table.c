@@ -143,8 +143,7 @@ static void print_line(const struct analysis *analysis, size_t index, const bool
     fputc(' ', memory);
     print_padded(memory, fit->law.name, LAW_WIDTH);
     if (!fit->fitted) {
-        fprintf(memory, " not fitted: %zu point%s, %zu parameters", fit->fitted_count,
-                fit->fitted_count == 1 ? "" : "s", fit->law.parameter_count);
+        fprintf(memory, " not fitted: %.*s", (int)strcspn(fit->why, ";"), fit->why);
     } else {
         for (size_t n = 0; n < SHOWN; n++)
             if (used[n]) print_parameter(fit, names[n], intervals, memory);

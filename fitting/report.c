@@ -249,14 +249,29 @@ void report_default_page(const char *dir, char page[REPORT_PATH])
     name(dir, ".html", page);
 }
 
+/* Of a page that was asked for, beside it: PAGE without .html. */
+static void name_beside(const char *page, const char *suffix, char out[REPORT_PATH])
+{
+    size_t length = strlen(page);
+    bool html = length > 5 && !strcmp(page + length - 5, ".html");
+    if (html) length -= 5;
+    if (length > 4080) length = 4080;
+    snprintf(out, REPORT_PATH, "%.*s%s%s", (int)length, page, html ? "" : "-report", suffix);
+}
+
 int report_write(const char *dir, const char *path, const struct analysis *analysis, struct error *err)
 {
     char folder[REPORT_PATH], drawing[REPORT_PATH], page[REPORT_PATH];
     struct plots plots = {0};
     struct run_record run = {0};
     struct error why;
-    name(dir, "", folder);
-    name(dir, ".XXXXXX", drawing);
+    if (path) {
+        name_beside(path, "", folder);
+        name_beside(path, ".XXXXXX", drawing);
+    } else {
+        name(dir, "", folder);
+        name(dir, ".XXXXXX", drawing);
+    }
     report_default_page(dir, page);
     if (mkdir(folder, 0777) && errno != EEXIST) return error_set_errno(err, "%s", folder);
     if (run_record_read(dir, &run, err)) return -1;

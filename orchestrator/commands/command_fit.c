@@ -155,21 +155,6 @@ static struct user_law *make_law(const struct arguments *arguments, struct error
     return law;
 }
 
-/* fit.json lies in a run directory; a store given as a file or in a place that may only be read, or a table, is only
- * printed. */
-static int keep(const struct arguments *arguments, const struct analysis *analysis, struct error *err)
-{
-    struct stat status;
-    if (!arguments->path || stat(arguments->path, &status) || !S_ISDIR(status.st_mode)) return 0;
-    if (access(arguments->path, W_OK) && (errno == EACCES || errno == EROFS)) {
-        fprintf(stderr, "tunelaw: fit.json is not kept: %s may only be read\n", arguments->path);
-        return 0;
-    }
-    if (analysis_write(analysis, arguments->path, err)) return -1;
-    if (!arguments->json) printf("written: %s/fit.json\n", arguments->path);
-    return 0;
-}
-
 /* Points that are done, and that may still come. */
 static int count_points(const char *path, size_t *done, size_t *left, struct error *err)
 {
@@ -199,7 +184,9 @@ static int fit_once(const struct arguments *arguments, size_t *seen, size_t *lef
         failed = analysis_print_json(&analysis, stdout, err);
     else
         analysis_print(&analysis, arguments->verbose, stdout);
-    if (!failed) failed = keep(arguments, &analysis, err);
+    bool kept = false;
+    if (!failed && arguments->path) failed = fit_keep(&analysis, arguments->path, &kept, err);
+    if (kept && !arguments->json) printf("written: %s/fit.json\n", arguments->path);
     analysis_destroy(&analysis);
     fflush(stdout);
     return failed;

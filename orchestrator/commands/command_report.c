@@ -54,8 +54,8 @@ int command_report(int argc, char **argv)
         return command_fail(&err);
     }
     if (fitting_fit_store(arguments.dir, &arguments.options, &analysis, &err)) return command_fail(&err);
-    /* fit.json lies in a run directory */
-    int failed = S_ISDIR(status.st_mode) ? analysis_write(&analysis, arguments.dir, &err) : 0;
+    bool kept;
+    int failed = fit_keep(&analysis, arguments.dir, &kept, &err);
     if (!failed) failed = report_write(arguments.dir, arguments.out, &analysis, &err);
     analysis_destroy(&analysis);
     if (failed) return command_fail(&err);

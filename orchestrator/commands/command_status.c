@@ -83,7 +83,7 @@ static int tally_rows(const struct view *view, const struct array_view *array, s
         tally->total[status]++;
         tally->committed += row->committed;
         tally->attempts += row->state.attempts;
-        if (row->state.message[0] && !row->committed) tally_error(tally, row);
+        if (row->state.message[0] && !row->committed && row->state.status != STORE_CUT) tally_error(tally, row);
     }
     free(row);
     return result;

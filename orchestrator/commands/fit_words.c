@@ -1,8 +1,12 @@
 /* Words of the command line in, how a sweep is read and fitted out: the same for every command that fits. */
 #include "orchestrator/commands/fit_words.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "fitting/analysis.h"
 #include "orchestrator/commands/command.h"
@@ -102,3 +106,17 @@ static error_t parse(int key, char *word, struct argp_state *state)
 }
 
 const struct argp fit_words = {.options = words, .parser = parse};
+
+int fit_keep(const struct analysis *analysis, const char *path, bool *kept, struct error *err)
+{
+    struct stat status;
+    *kept = false;
+    if (stat(path, &status) || !S_ISDIR(status.st_mode)) return 0;
+    if (access(path, W_OK) && (errno == EACCES || errno == EROFS)) {
+        fprintf(stderr, "tunelaw: fit.json is not kept: %s may only be read\n", path);
+        return 0;
+    }
+    if (analysis_write(analysis, path, err)) return -1;
+    *kept = true;
+    return 0;
+}
