@@ -233,30 +233,26 @@ static int keep_drawings(const char *from, const char *to, struct error *err)
     return result;
 }
 
-/* DIR/report; of a store file NAME.h5, beside it: NAME-report. And what is made for it. */
+/* Of a folder DIR/report; of a store file or a page, beside it: NAME-report. And what is made for it. */
 static void name(const char *path, const char *suffix, char out[REPORT_PATH])
 {
+    static const char *const endings[] = {".h5", ".html"};
     struct stat status;
     size_t length = strlen(path);
-    bool file = stat(path, &status) == 0 && S_ISREG(status.st_mode);
-    if (file && length > 3 && !strcmp(path + length - 3, ".h5")) length -= 3;
+    bool folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+    for (size_t i = 0; !folder && i < sizeof endings / sizeof *endings; i++) {
+        size_t size = strlen(endings[i]);
+        if (length <= size || strcmp(path + length - size, endings[i])) continue;
+        length -= size;
+        break;
+    }
     if (length > 4080) length = 4080; /* PATH_MAX ends before: it is refused where it is opened */
-    snprintf(out, REPORT_PATH, "%.*s%s%s", (int)length, path, file ? "-report" : "/report", suffix);
+    snprintf(out, REPORT_PATH, "%.*s%s%s", (int)length, path, folder ? "/report" : "-report", suffix);
 }
 
 void report_default_page(const char *dir, char page[REPORT_PATH])
 {
     name(dir, ".html", page);
-}
-
-/* Of a page that was asked for, beside it: PAGE without .html. */
-static void name_beside(const char *page, const char *suffix, char out[REPORT_PATH])
-{
-    size_t length = strlen(page);
-    bool html = length > 5 && !strcmp(page + length - 5, ".html");
-    if (html) length -= 5;
-    if (length > 4080) length = 4080;
-    snprintf(out, REPORT_PATH, "%.*s%s%s", (int)length, page, html ? "" : "-report", suffix);
 }
 
 int report_write(const char *dir, const char *path, const struct analysis *analysis, struct error *err)
@@ -265,13 +261,8 @@ int report_write(const char *dir, const char *path, const struct analysis *analy
     struct plots plots = {0};
     struct run_record run = {0};
     struct error why;
-    if (path) {
-        name_beside(path, "", folder);
-        name_beside(path, ".XXXXXX", drawing);
-    } else {
-        name(dir, "", folder);
-        name(dir, ".XXXXXX", drawing);
-    }
+    name(path ? path : dir, "", folder);
+    name(path ? path : dir, ".XXXXXX", drawing);
     report_default_page(dir, page);
     if (mkdir(folder, 0777) && errno != EEXIST) return error_set_errno(err, "%s", folder);
     if (run_record_read(dir, &run, err)) return -1;

@@ -183,7 +183,7 @@ static int print(const struct plan *plan, const struct options *options, size_t 
     }
     plan_print(plan, devices, stdout);
     if (options->points) plan_print_points(plan, stdout);
-    return fflush(stdout) || ferror(stdout) ? error_set_errno(err, "standard output") : 0;
+    return 0;
 }
 
 /* A task of an array as it is once what is shared is there, or that alone. */
@@ -230,7 +230,7 @@ int command_plan(int argc, char **argv)
     double rate = 0.0;
     int rc = -1;
     if (sweep && options.parameters)
-        rc = fputs(sweep->parameters, stdout) < 0 || fflush(stdout) ? error_set_errno(&err, "standard output") : 0;
+        rc = fputs(sweep->parameters, stdout) < 0 ? error_set_errno(&err, "standard output") : 0;
     else if (sweep && !look_at_host(sweep, &options, &rate, &err) && (plan = plan_create(sweep, rate, &err)) &&
              !narrow(sweep, &plan, &options, &err)) {
         const struct identify_options identify = {options.laws, options.noise, options.json};

@@ -59,7 +59,7 @@ static const struct argp_option option_list[] = {
     {"yes", 'y', NULL, 0, "do not ask", 0},
     {0}};
 
-struct words {
+struct arguments {
     struct command_sweep sweep;
     struct submit_options options;
 };
@@ -73,12 +73,12 @@ static error_t parse_launcher(struct submit_options *options, const char *word, 
 
 static error_t parse_option(int key, char *word, struct argp_state *state)
 {
-    struct words *words = state->input;
-    struct submit_options *o = &words->options;
+    struct arguments *arguments = state->input;
+    struct submit_options *o = &arguments->options;
     struct error err;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &words->sweep;
+        state->child_inputs[0] = &arguments->sweep;
         return 0;
     case 'N':
         o->nodes = count_of(state, "--nodes", word, 100000);
@@ -162,17 +162,17 @@ static size_t devices_of_node(const struct submit_options *options, const struct
     return devices ? devices : 1;
 }
 
-static int submit_sweep(const struct words *words, const struct sweep *sweep, const struct plan *plan,
+static int submit_sweep(const struct arguments *arguments, const struct sweep *sweep, const struct plan *plan,
                         struct error *err)
 {
-    const struct submit_options *options = &words->options;
+    const struct submit_options *options = &arguments->options;
     char word[PATH_MAX], dir[PATH_MAX], program[PATH_MAX], file[PATH_MAX], folder[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    if (length < 0 || !realpath(words->sweep.file, file) || !getcwd(folder, sizeof folder))
-        return error_set_errno(err, "%s", words->sweep.file);
+    if (length < 0 || !realpath(arguments->sweep.file, file) || !getcwd(folder, sizeof folder))
+        return error_set_errno(err, "%s", arguments->sweep.file);
     program[length] = 0;
-    snprintf(word, sizeof word, "%s%s", words->sweep.dir ? words->sweep.dir : "runs/",
-             words->sweep.dir ? "" : sweep->name);
+    snprintf(word, sizeof word, "%s%s", arguments->sweep.dir ? arguments->sweep.dir : "runs/",
+             arguments->sweep.dir ? "" : sweep->name);
     if (slurm_name_check("name", sweep->name, err) || run_path(word, dir, err)) return -1;
     struct submit submit = {.options = options,
                             .sweep = sweep,
@@ -199,18 +199,18 @@ static int submit_sweep(const struct words *words, const struct sweep *sweep, co
 
 int command_submit(int argc, char **argv)
 {
-    struct words words = {.options = {.nodes = 0}};
+    struct arguments arguments = {.options = {.nodes = 0}};
     struct error err = {""};
-    argc = split_words(argc, argv, &words.options);
-    if (argp_parse(&argp, argc, argv, 0, NULL, &words)) return 1;
-    struct sweep *sweep = sweep_load(words.sweep.file, &err);
+    argc = split_words(argc, argv, &arguments.options);
+    if (argp_parse(&argp, argc, argv, 0, NULL, &arguments)) return 1;
+    struct sweep *sweep = sweep_load(arguments.sweep.file, &err);
     struct plan *plan = NULL;
-    struct probe probe = {.rate = words.options.gflops * 1e9};
+    struct probe probe = {.rate = arguments.options.gflops * 1e9};
     int rc = -1;
     bool whole = sweep && sweep_check_complete(sweep, &err) == 0;
     bool known = whole && (probe.rate > 0 || !host_probe(sweep, NULL, true, &probe, &err));
     if (whole && !known) error_prefix(&err, "--rate GFLOPS gives the speed of a device");
-    if (known && (plan = plan_create(sweep, probe.rate, &err))) rc = submit_sweep(&words, sweep, plan, &err);
+    if (known && (plan = plan_create(sweep, probe.rate, &err))) rc = submit_sweep(&arguments, sweep, plan, &err);
     plan_destroy(plan);
     sweep_destroy(sweep);
     return rc ? command_fail(&err) : 0;

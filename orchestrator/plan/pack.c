@@ -6,6 +6,12 @@
 
 #include "workers/model/model.h"
 
+static bool apart(const struct plan *plan, const struct plan_stage *stage)
+{
+    const struct sweep *sweep = plan->sweep;
+    return method_packs_apart(sweep->methods[stage->method].config.kind, &sweep->models[stage->model], stage->degree);
+}
+
 int pack_compare_groups(const struct plan *plan, const struct plan_stage *a, const struct plan_stage *b)
 {
     int base = memcmp(plan->points[a->point].base, plan->points[b->point].base, sizeof plan->points->base);
@@ -14,9 +20,7 @@ int pack_compare_groups(const struct plan *plan, const struct plan_stage *a, con
     if (a->task != b->task) return a->task < b->task ? -1 : 1;
     if (a->degree != b->degree) return a->degree < b->degree ? -1 : 1;
     if (a->recompute != b->recompute) return a->recompute - b->recompute;
-    const struct sweep *sweep = plan->sweep;
-    enum method_kind x = sweep->methods[a->method].config.kind, y = sweep->methods[b->method].config.kind;
-    return methods_join(&sweep->models[a->model], a->degree, x, y) ? 0 : x < y ? -1 : 1;
+    return apart(plan, a) - apart(plan, b);
 }
 
 int pack_compare(const void *x, const void *y, void *context)

@@ -308,7 +308,7 @@ static void check_gang(const struct model_config *config)
     struct couple pack[2], alone[2];
     size_t members[LANES], count = 0;
     for (size_t i = 0; i < LANES; i++)
-        if (methods_join(config, 2, w.methods[0].kind, w.methods[i].kind)) members[count++] = i;
+        if (!method_packs_apart(w.methods[i].kind, config, 2)) members[count++] = i;
     couple_run(pack, &w, count, members);
     for (size_t i = 0; i < count; i++) {
         couple_run(alone, &w, 1, &members[i]);

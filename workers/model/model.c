@@ -140,21 +140,26 @@ static int upload_heads(struct model *model, struct error *err)
     return model->kernels->synchronise(model->device, err);
 }
 
-/* What is before the sequences of a batch: its lane's prefix, before those of padding nothing. */
+static void put_prefix(const struct model *model, size_t lane, size_t sequence)
+{
+    for (uint32_t layer = 0; layer < model->config.layers; layer++)
+        model->prefix_room[layer * model->capacity.sequences + sequence] = model->lanes[lane].prefixes[layer];
+}
+
+/* What is before the sequences of a batch: its lane's prefix, before those of padding nothing. A batch without padding
+ * of one lane finds what the last one like it has left there. */
 static void upload_prefixes(struct model *model, const struct batch *batch)
 {
     size_t room = model->capacity.sequences, bytes = model->config.layers * room * sizeof *model->prefix_room;
     bool alike = model->lane_count == 1 && model->segments == &model->whole;
     if (!model->prefixes || (alike && model->prefixes_alike)) return;
     memset(model->prefix_room, 0, bytes);
-    for (size_t i = 0, s = 0; i < model->segment_count; i++) {
+    for (size_t s = 0; alike && s < room; s++)
+        put_prefix(model, 0, s);
+    for (size_t i = 0, s = 0; !alike && i < model->segment_count; i++) {
         const struct segment *segment = &model->segments[i];
-        size_t end = segment->first + segment->rows;
-        while (s < batch->sequences && batch->offsets[s] < segment->first)
-            s++;
-        for (; alike ? s < room : s < batch->sequences && batch->offsets[s] < end; s++)
-            for (uint32_t layer = 0; layer < model->config.layers; layer++)
-                model->prefix_room[layer * room + s] = model->lanes[segment->lane].prefixes[layer];
+        for (; s < batch->sequences && batch->offsets[s] < segment->first + segment->padded; s++)
+            if (batch->offsets[s] < segment->first + segment->rows) put_prefix(model, segment->lane, s);
     }
     model->kernels->to_device(model->device, model->prefixes, model->prefix_room, bytes);
     model->prefixes_alike = alike;

@@ -74,9 +74,10 @@ struct model *model_create_pack(const struct model_config *config, const struct 
                                 bool training, struct error *err);
 /* Whether points of a method can be lanes of a pack of several. */
 bool method_packs(enum method_kind kind);
-/* Whether points of two methods can be lanes of one pack of a gang. Where halves stand side by side, adapters have each
- * half's sum over the ranks by itself: what is no adapter beside them would have other last bits than alone. */
-bool methods_join(const struct model_config *model, uint32_t degree, enum method_kind a, enum method_kind b);
+/* Whether points of a method are packed among themselves alone. Where halves stand side by side, adapters of a gang
+ * have each half's sum over the ranks by itself: what is no adapter beside them would have other last bits than alone.
+ */
+bool method_packs_apart(enum method_kind kind, const struct model_config *model, uint32_t degree);
 /* Whether a method leaves every tensor of the base as it is. */
 bool method_leaves_base(enum method_kind kind);
 /* What a batch of segments of so large ones needs: the sum, with padding. */

@@ -57,18 +57,27 @@ void adapters_backward(const struct model *model, const struct linear *linear, c
     }
 }
 
-void halves_forward(const struct model *model, const struct layer *layer, enum half_place place, size_t tokens,
-                    real *out)
+/* The lanes' hooks behind a half, forward or back, in place. */
+static void each_half(const struct model *model, const struct layer *layer, enum half_place place, size_t tokens,
+                      bool back, real *x)
 {
     struct segment all;
     const struct segment *segments;
     size_t count = segments_of(model, tokens, &all, &segments), width = model->config.width;
     for (const struct segment *s = segments; s < segments + count; s++) {
         const struct half *half = lane_half(model, s->lane, layer, place);
+        const struct method *method = model->lanes[s->lane].method;
         const struct method_context context = lane_context(model, s->lane, &s->draws);
-        if (!half->adapter[0]) continue;
-        model->lanes[s->lane].method->half_forward(&context, half, s->rows, width, at(model, out, s->first * width));
+        real *rows = at(model, x, s->first * width);
+        if (half->adapter[0])
+            (back ? method->half_backward : method->half_forward)(&context, half, s->rows, width, rows);
     }
+}
+
+void halves_forward(const struct model *model, const struct layer *layer, enum half_place place, size_t tokens,
+                    real *out)
+{
+    each_half(model, layer, place, tokens, false, out);
 }
 
 static bool changed(const struct model *model, const struct layer *layer, enum half_place place)
@@ -81,17 +90,8 @@ static bool changed(const struct model *model, const struct layer *layer, enum h
 const real *halves_backward(const struct model *model, const struct layer *layer, enum half_place place, size_t tokens,
                             const real *dout)
 {
-    struct segment all;
-    const struct segment *segments;
-    size_t count = segments_of(model, tokens, &all, &segments), width = model->config.width;
     if (!changed(model, layer, place)) return dout;
-    model->kernels->copy(model->device, tokens * width * model->element, dout, model->half_gradient);
-    for (const struct segment *s = segments; s < segments + count; s++) {
-        const struct half *half = lane_half(model, s->lane, layer, place);
-        const struct method_context context = lane_context(model, s->lane, &s->draws);
-        if (!half->adapter[0]) continue;
-        model->lanes[s->lane].method->half_backward(&context, half, s->rows, width,
-                                                    at(model, model->half_gradient, s->first * width));
-    }
+    model->kernels->copy(model->device, tokens * model->config.width * model->element, dout, model->half_gradient);
+    each_half(model, layer, place, tokens, true, model->half_gradient);
     return model->half_gradient;
 }

@@ -13,10 +13,9 @@ bool method_packs(enum method_kind kind)
     return method_of(kind)->parameters && method_leaves_base(kind);
 }
 
-bool methods_join(const struct model_config *model, uint32_t degree, enum method_kind a, enum method_kind b)
+bool method_packs_apart(enum method_kind kind, const struct model_config *model, uint32_t degree)
 {
-    bool differ = !method_of(a)->half_forward != !method_of(b)->half_forward;
-    return !differ || degree == 1 || !model->architecture.parallel;
+    return degree > 1 && model->architecture.parallel && method_of(kind)->half_forward;
 }
 
 size_t segment_padded(size_t rows)

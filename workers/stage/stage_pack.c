@@ -203,7 +203,8 @@ static int check_pack(const struct stage *first, const struct stage *stage, stru
                 first->threads == stage->threads && first->recompute == stage->recompute;
     bool can = stage->kind == STAGE_FINETUNE && stage->aligned && method_packs(stage->method.kind) &&
                !stage->generate.max_new_tokens; /* texts are generated with one adapter */
-    same = same && methods_join(&stage->model, stage->degree, first->method.kind, stage->method.kind);
+    same = same && method_packs_apart(first->method.kind, &first->model, first->degree) ==
+                       method_packs_apart(stage->method.kind, &stage->model, stage->degree);
     return same && can && stage->last_step > stage->first_step
                ? 0
                : error_set(err, "stages %.12s and %.12s cannot be packed", first->identity.hex, stage->identity.hex);
