@@ -241,6 +241,7 @@ struct store_damage {
     size_t undescribed; /* rows whose /points entry is damaged: what was computed there cannot be told, they are lost */
     size_t committed;   /* rows with a good description and a good result */
     size_t damaged;     /* rows with a good description and a damaged result */
+    size_t unreadable;  /* rows with a good description whose result, if there was one, cannot be read: cut off */
     bool config_lost, provenance_lost; /* the texts; empty then */
 };
 /* As store_open for reading, but a damaged store is opened as far as it can be: by its directory, found in either

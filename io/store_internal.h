@@ -56,6 +56,7 @@ struct store {
     char *path;
     int fd;
     bool writable;
+    bool damaged;     /* opened by store_open_damaged: what cannot be read is lost, and no error */
     bool sync_failed; /* what was written before may not be on the disk, and no later sync says so */
     size_t count;
     uint64_t epoch;
@@ -77,7 +78,8 @@ int store_attributes_read(struct store *store, const struct frozen_block *block,
 /* Where row `index` of a dataset lies in the file. */
 uint64_t store_offset(const struct store *store, enum store_dataset dataset, size_t index);
 
-/* marked[i]: 0 where the marker of row i is empty, 1 where the row is committed, else STORE_MARKER_ODD. */
+/* marked[i]: 0 where the marker of row i is empty, 1 where the row is committed, else STORE_MARKER_ODD: of a damaged
+ * store, also where it cannot be read. */
 int store_markers(const struct store *store, unsigned char *marked, struct error *err);
 
 /* A row and its checksum in the last eight bytes of slot[layout->size]. */

@@ -92,6 +92,13 @@ static bool described(const struct store *store, size_t row)
     return store->points[row].identity[0] != '\0';
 }
 
+/* Whether the bytes of a row's result are there, right or wrong. */
+static bool result_readable(const struct store *store, size_t row)
+{
+    unsigned char slot[STORE_SLOT];
+    return file_read_at(store->fd, slot, sizeof slot, store_offset(store, STORE_RESULTS, row)) == 0;
+}
+
 static void damage_count(const struct store *store, struct store_damage *damage)
 {
     struct store_slots slots;
@@ -100,7 +107,7 @@ static void damage_count(const struct store *store, struct store_damage *damage)
         int found = described(store, i) ? store_read_slots(store, i, &slots, NULL) : 0;
         damage->undescribed += !described(store, i);
         damage->committed += found == 1;
-        damage->damaged += found < 0;
+        if (found < 0) *(result_readable(store, i) ? &damage->damaged : &damage->unreadable) += 1;
     }
 }
 
@@ -117,7 +124,9 @@ struct store *store_open_damaged(const char *path, struct store_damage *damage, 
             store = NULL;
         }
     }
-    if (store) damage_count(store, damage);
+    if (!store) return NULL;
+    store->damaged = true;
+    damage_count(store, damage);
     return store;
 }
 

@@ -196,8 +196,11 @@ static int salvage(const char *path, const char *out, struct error *err)
     if (damage.header[0]) printf("damaged: %s\n", damage.header);
     if (damage.config_lost) printf("damaged: the text of the sweep file\n");
     if (damage.provenance_lost) printf("damaged: the provenance\n");
-    printf("good: %zu results, %zu of %zu points described; lost: %zu results\n", damage.committed,
+    printf("good: %zu results, %zu of %zu points described; lost: %zu results", damage.committed,
            damage.points - damage.undescribed, damage.points, damage.damaged);
+    if (damage.undescribed) printf(", and those of the points not described");
+    if (damage.unreadable) printf("; of %zu points none can be read, if there was one", damage.unreadable);
+    putchar('\n');
     int result = out ? store_salvage(store, out, version_string(), err) : 0;
     if (result == 0 && out)
         printf("written: %s\n", out);

@@ -149,7 +149,8 @@ static void test_truncated(void **state)
     struct store *layout;
     unsigned char *bytes = make_store(fixture, &size, &layout);
     size_t before = COMMITTED + 1;
-    for (size_t cut = size - 1; cut > layout->offsets[STORE_CURVES]; cut -= 9973) {
+    for (size_t cut = size - 1; cut > layout->offsets[STORE_POINTS] + POINTS * sizeof(struct store_point);
+         cut -= 9973) {
         fixture_write_file(fixture->path, bytes, cut);
         struct store *opened = store_open(fixture->path, false, &fixture->err);
         assert_null(opened);
@@ -157,7 +158,15 @@ static void test_truncated(void **state)
         assert_true(kept <= before);
         before = kept;
     }
-    assert_true(before < COMMITTED);
+    assert_int_equal(before, 0);
+    /* no byte of the results is there: how many there were cannot be told */
+    struct store_damage damage;
+    fixture_write_file(fixture->path, bytes, layout->offsets[STORE_RESULTS]);
+    struct store *store = store_open_damaged(fixture->path, &damage, &fixture->err);
+    assert_non_null(store);
+    assert_int_equal(damage.unreadable, POINTS);
+    assert_int_equal(damage.damaged, 0);
+    store_close(store);
     store_close(layout);
     free(bytes);
 }
