@@ -15,6 +15,7 @@
 
 #include "io/config_private.h"
 #include "io/config_scan.h"
+#include "io/config_syntax.h"
 
 static int read_all(int fd, const char *path, char *text, size_t *size, struct error *err)
 {
@@ -51,6 +52,20 @@ int config_text_read(const char *path, char **text, size_t *size, struct error *
     return rc;
 }
 
+/* Why libconfig did not read the text. */
+static void say_refused(const config_t *config, const char *path, const char *text, size_t size, struct error *err)
+{
+    char place[160];
+    int line = config_error_line(config);
+    const char *what = config_error_text(config), *hint = "";
+    if (!what || strstr(what, "syntax")) {
+        what = "syntax error";
+        if (config_syntax(text, size, &line, place, sizeof place)) what = place;
+    }
+    if (strstr(what, "mismatched")) hint = " (write numbers of an array all with, or all without a point)";
+    error_set(err, "%s:%d: %s%s", path, line, what, hint);
+}
+
 struct config_file *config_file_parse(const char *path, const char *text, size_t size, struct error *err)
 {
     if (size > CONFIG_TEXT_LIMIT) {
@@ -68,10 +83,7 @@ struct config_file *config_file_parse(const char *path, const char *text, size_t
     }
     config_init(&file->config);
     if (!config_read_string(&file->config, safe)) {
-        const char *what = config_error_text(&file->config);
-        error_set(err, "%s:%d: %s%s", path, config_error_line(&file->config), what ? what : "syntax error",
-                  what && strstr(what, "mismatched") ? " (write numbers of an array all with, or all without a point)"
-                                                     : "");
+        say_refused(&file->config, path, text, size, err);
         config_file_close(file);
         file = NULL;
     }

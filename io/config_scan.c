@@ -80,8 +80,28 @@ static size_t number_length(const struct scan *s)
     for (;; n++) {
         char c = peek(s, n);
         bool exponent = !hex && n && (peek(s, n - 1) == 'e' || peek(s, n - 1) == 'E');
-        if (!isalnum((unsigned char)c) && c != '.' && !(exponent && (c == '-' || c == '+'))) return n;
+        bool word = isalnum((unsigned char)c) || c == '.' || c == '_' || c == '*';
+        if (!word && !(exponent && (c == '-' || c == '+'))) return n;
     }
+}
+
+/* Whether a word without sign is one number; libconfig reads "." as 0, and "1x = 2" as a number and a name. */
+static bool number_right(const char *word)
+{
+    if (is_hex(word)) {
+        size_t digits = strspn(word + 2, "0123456789abcdefABCDEF");
+        return digits && !word[2 + digits + strspn(word + 2 + digits, "L")];
+    }
+    size_t whole = strspn(word, "0123456789"), point = word[whole] == '.', used = whole + point;
+    size_t fraction = point ? strspn(word + used, "0123456789") : 0;
+    used += fraction;
+    if (whole + fraction == 0) return false;
+    if (word[used] == 'e' || word[used] == 'E') {
+        used += 1 + (word[used + 1] == '-' || word[used + 1] == '+');
+        size_t exponent = strspn(word + used, "0123456789");
+        return exponent && !word[used + exponent];
+    }
+    return !word[used + (point ? 0 : strspn(word + used, "L"))];
 }
 
 static int scan_number(struct scan *s)
@@ -96,6 +116,8 @@ static int scan_number(struct scan *s)
     size_t digits = strspn(word + sign, "0123456789");
     bool suffix = word[sign + digits] == 'L';
     bool integer = digits && (!word[sign + digits] || suffix);
+    if (length > sign && !number_right(word + sign))
+        return error_set(s->err, "%s:%d: %s is no number; a string stands in double quotes", s->path, s->line, word);
     if (is_hex(word + sign) && length > sign + 2 + 15)
         return error_set(s->err, "%s:%d: %s does not fit; allowed: up to 15 hexadecimal digits", s->path, s->line,
                          word);

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "io/config.h"
+#include "io/config_syntax.h"
 #include "tests/io/temporary.h"
 
 /* libconfig 1.5 does not free a string that a syntax error follows; the leak sanitizer would count that as ours. */
@@ -116,10 +117,14 @@ static void numbers_are_not_misread(void **state)
     (void)state;
     expect("count = 99999999999999999999;", "a.cfg:1: 99999999999999999999 does not fit into 64 bits");
     expect("\ncount = 010;", "a.cfg:2: 010 begins with a zero (which would make it octal); write 10");
+    expect("share = .;", "a.cfg:1: . is no number; a string stands in double quotes");
+    expect("share = -.e3;", "a.cfg:1: -.e3 is no number; a string stands in double quotes");
     expect("count = 0x1234567890abcdef0;",
            "a.cfg:1: 0x1234567890abcdef0 does not fit; allowed: up to 15 hexadecimal digits");
-    struct error err = read_text("count = 12x;", 12, NULL);
-    assert_non_null(strstr(err.text, "a.cfg:1: "));
+    expect("count = 12x;", "a.cfg:1: 12x is no number; a string stands in double quotes");
+    expect("count = 1.2.3;", "a.cfg:1: 1.2.3 is no number; a string stands in double quotes");
+    expect("share = 1e;", "a.cfg:1: 1e is no number; a string stands in double quotes");
+    expect("share = .5on = true;", "a.cfg:1: .5on is no number; a string stands in double quotes");
 }
 
 static void dangerous_text_is_refused(void **state)
@@ -129,7 +134,6 @@ static void dangerous_text_is_refused(void **state)
     expect("group = ((((((((((((((((((", "a.cfg:1: nested deeper than 16 brackets");
     expect("name = \"abc", "a.cfg:1: a string that begins here has no closing quote");
     expect("/* abc", "a.cfg:1: a comment that begins here has no end");
-    expect("count = ;", "a.cfg:1: syntax error");
     struct error err = read_text("count = 1;\0", 11, NULL);
     assert_string_equal(err.text, "a.cfg: holds a zero byte; a config is text");
     err = read_text("name = \"a\nb\";", 13, NULL);
@@ -148,6 +152,75 @@ static void dangerous_text_is_refused(void **state)
     err = read_text(many, (size_t)(at - many), NULL);
     assert_string_equal(err.text, "a.cfg:1: more than 20000 settings");
     free(many);
+}
+
+static void syntax_errors_are_told_in_words(void **state)
+{
+    (void)state;
+    expect("count = ;", "a.cfg:1: count has no value");
+    expect("\ncount =\n", "a.cfg:2: count has no value");
+    expect("count\n", "a.cfg:1: count has no value");
+    expect("count 3;", "a.cfg:1: = is missing behind count");
+    expect("a = 1;\n\ncount == 3;", "a.cfg:3: = where a value is expected");
+    expect("name = abc;", "a.cfg:1: abc is no value; a string stands in double quotes");
+    expect("name = 'abc';", "a.cfg:1: a string stands in double quotes");
+    expect("name = 4h;", "a.cfg:1: 4h is no number; a string stands in double quotes");
+    expect("list = [ 1,\n 2, ];\n", "a.cfg:2: a comma before ]; allowed: commas between values");
+    expect("list = [ 1,\n 2 3 ];\n", "a.cfg:2: a comma or ] is missing before 3, in the bracket that line 1 opens");
+    expect("list = [ 1, 2 };", "a.cfg:1: } where ] is expected, for the bracket that line 1 opens");
+    expect("# a\ngroup = {\n count = 1;\n", "a.cfg:2: a bracket that begins here has no closing }");
+    expect("group = { count = 1; }; };", "a.cfg:1: } closes nothing");
+    expect("items = ( { count = 1; } { count = 2; } );",
+           "a.cfg:1: a comma or ) is missing before {, in the bracket that line 1 opens");
+    expect("list = [ [ 1 ] ];",
+           "a.cfg:1: [ inside [ ]; an array holds numbers, truth values or strings, lists are ( )");
+    expect("/* a\n*/ 3 = count;", "a.cfg:2: 3 where the name of a setting is expected");
+    expect("name = \"a\" \"b\"; on = TRUE, count : 0x1f", "");
+}
+
+/* What libconfig reads is never said to be wrong, and what it refuses is nearly always told in words. */
+static void syntax_words_agree_with_the_parser(void **state)
+{
+    (void)state;
+    static const char good[] =
+        "# a sweep\nname = \"a\";\ncount = 3; share = .5\nkind : \"linear\", reals = [1.0, 2e-3];\n"
+        "group = { count = 0x2; /* in */ };\nitems = ( { count = 1; }, { count = 2L } )\n// end\n"
+        "words = [\"a\" \"b\", \"c\"]; list = [1, +2, -3]; on = true;\nx = (1, \"a\", [2], {}, ());\n";
+    static const char alphabet[] = "{}[](),;=:\"'#/*\n ax19.-e";
+    unsigned seed = 11;
+    size_t refused = 0, told = 0;
+    for (int round = 0; round < 20000; round++) {
+        char text[sizeof good + 1];
+        size_t size = sizeof good - 1, place = (size_t)rand_r(&seed) % size;
+        memcpy(text, good, sizeof good);
+        char put = alphabet[(size_t)rand_r(&seed) % (sizeof alphabet - 1)];
+        if (round % 3 == 0) {
+            text[place] = put;
+        } else if (round % 3 == 1) {
+            memmove(text + place, good + place + 1, size - place);
+            size--;
+        } else if (round > 2) {
+            memmove(text + place + 1, good + place, size - place + 1);
+            text[place] = put;
+            size++;
+        }
+        struct error err = {""};
+        char what[160];
+        int line = 0;
+        struct config_file *file = config_file_parse("a.cfg", text, size, &err);
+        bool words = config_syntax(text, size, &line, what, sizeof what);
+        if (file && words) fail_msg("said \"%d: %s\" of\n%.*s", line, what, (int)size, text);
+        if (!file && !strstr(err.text, "quote") && !strstr(err.text, "comment") && !strstr(err.text, "mismatch") &&
+            !strstr(err.text, "duplicate") && !strstr(err.text, "begins with a zero") &&
+            !strstr(err.text, "is no number")) {
+            refused++;
+            told += words;
+            if (words) assert_true(line >= 1 && line <= 10 && !strchr(what, '\n'));
+        }
+        if (file) config_file_close(file);
+    }
+    assert_true(refused > 3000);
+    if (told * 100 < refused * 98) fail_msg("%zu of %zu told in words", told, refused);
 }
 
 static void parameters_and_defaults_are_listed(void **state)
@@ -220,10 +293,16 @@ static void broken_text_never_breaks_the_reader(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_that_are_right),           cmocka_unit_test(mistakes_are_named_with_their_line),
-        cmocka_unit_test(unknown_keys_are_refused),        cmocka_unit_test(numbers_are_not_misread),
-        cmocka_unit_test(dangerous_text_is_refused),       cmocka_unit_test(parameters_and_defaults_are_listed),
-        cmocka_unit_test(files_that_are_none_are_refused), cmocka_unit_test(broken_text_never_breaks_the_reader),
+        cmocka_unit_test(values_that_are_right),
+        cmocka_unit_test(mistakes_are_named_with_their_line),
+        cmocka_unit_test(unknown_keys_are_refused),
+        cmocka_unit_test(numbers_are_not_misread),
+        cmocka_unit_test(dangerous_text_is_refused),
+        cmocka_unit_test(syntax_errors_are_told_in_words),
+        cmocka_unit_test(syntax_words_agree_with_the_parser),
+        cmocka_unit_test(parameters_and_defaults_are_listed),
+        cmocka_unit_test(files_that_are_none_are_refused),
+        cmocka_unit_test(broken_text_never_breaks_the_reader),
     };
     return cmocka_run_group_tests(tests, temporary_create, temporary_remove);
 }
