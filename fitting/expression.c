@@ -222,10 +222,10 @@ static size_t parse_sign(struct parser *parser)
     }
     parser->depth++;
     size_t node;
-    if (c == '-' || c == '+') {
+    if (c == '-') { /* no '+': "A * + E" has something missing */
         parser->at++;
         node = parse_sign(parser);
-        if (c == '-') node = combine(parser, from, EXPRESSION_NEGATE, node, node);
+        node = combine(parser, from, EXPRESSION_NEGATE, node, node);
     } else {
         node = parse_atom(parser);
         if (node != FAILED && peek(parser) == '^') {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "io/config_private.h"
+#include "io/number.h"
 
 const char *config_type_name(const config_setting_t *setting)
 {
@@ -74,7 +75,9 @@ static bool read_uint(const struct place *place, const config_setting_t *setting
     if (type == CONFIG_TYPE_FLOAT) {
         double value = config_setting_get_float(setting);
         if (!(value >= 0.0 && value <= 9007199254740992.0 && value == floor(value))) {
-            fail(place, "%.17g is not an integer; allowed: %s", value, allowed);
+            char text[NUMBER_TEXT];
+            number_of_double(value, text);
+            fail(place, "%s is not an integer; allowed: %s", text, allowed);
             return false;
         }
         *out = (uint64_t)value;
@@ -184,7 +187,9 @@ static double take_double(const struct config_group *group, const char *key, dou
     struct place place = {.group = group, .key = key};
     double value = fallback;
     if (setting && !read_double(&place, setting, min, max, &value)) return fallback;
-    config_note(group, key, !setting, "%.17g", value);
+    char text[NUMBER_TEXT];
+    number_of_double(value, text);
+    config_note(group, key, !setting, "%s", text);
     return value;
 }
 
@@ -313,7 +318,7 @@ static void show(enum element kind, union value value, char *out, size_t size)
     if (kind == ELEMENT_UINT)
         snprintf(out, size, "%" PRIu64, value.u);
     else if (kind == ELEMENT_DOUBLE)
-        snprintf(out, size, "%.17g", value.d);
+        number_of_double(value.d, out);
     else
         snprintf(out, size, "\"%s\"", value.s);
 }

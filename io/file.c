@@ -169,12 +169,9 @@ static int copy(int from, struct file_draft *draft, const char *name, struct err
     }
 }
 
-int file_link(const char *from, const char *to, struct error *err)
+int file_copy(const char *from, const char *to, struct error *err)
 {
     struct file_draft draft;
-    if (link(from, to) == 0) return 0;
-    if (errno != EPERM && errno != EXDEV && errno != EMLINK && errno != EOPNOTSUPP)
-        return error_set_errno(err, "%s: cannot become %s, too", from, to);
     int fd = open(from, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return error_set_errno(err, "%s", from);
     int result = file_draft_open(&draft, to, 0666, err);
@@ -187,4 +184,12 @@ int file_link(const char *from, const char *to, struct error *err)
     }
     close(fd);
     return result;
+}
+
+int file_link(const char *from, const char *to, struct error *err)
+{
+    if (link(from, to) == 0) return 0;
+    if (errno != EPERM && errno != EXDEV && errno != EMLINK && errno != EOPNOTSUPP)
+        return error_set_errno(err, "%s: cannot become %s, too", from, to);
+    return file_copy(from, to, err);
 }

@@ -26,6 +26,9 @@ int file_sync_parent(const char *path, struct error *err);
 /* Rename `from` (complete and synced) to `to` in the same directory, and sync the directory. */
 int file_publish(const char *from, const char *to, struct error *err);
 
+/* Copy the file `from` to `to`, whole and on the disk, or leave `to` as it was. */
+int file_copy(const char *from, const char *to, struct error *err);
+
 /* `to`, which is not there, becomes another name of the file `from`; where the file system has no links, a copy. */
 int file_link(const char *from, const char *to, struct error *err);
 

@@ -3,9 +3,12 @@
 
 #include <math.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "io/number.h"
+#include "io/quantity.h"
 
 #define COLUMN(NAME, PART, KIND, FIELD)                                                                                \
     {                                                                                                                  \
@@ -36,7 +39,7 @@ const struct column columns[] = {
     POINT(U32, removed),
     COLUMN("status", STATE, STATUS, state.status),
     STATE(U32, attempts),
-    STATE(DOUBLE, updated),
+    STATE(TIME, updated),
     STATE(DOUBLE, progress),
     STATE(TEXT, message),
     RESULT(U32, evaluations),
@@ -68,12 +71,12 @@ const struct column columns[] = {
     EXECUTION(TEXT, device),
     EXECUTION(TEXT, execution_class),
     EXECUTION(TEXT, version),
-    EXECUTION(DOUBLE, started),
-    EXECUTION(DOUBLE, finished),
+    EXECUTION(TIME, started),
+    EXECUTION(TIME, finished),
     EXECUTION(DOUBLE, seconds),
     EXECUTION(DOUBLE, tokens_per_second),
-    EXECUTION(U64, peak_bytes),
-    EXECUTION(U64, predicted_bytes),
+    EXECUTION(BYTES, peak_bytes),
+    EXECUTION(BYTES, predicted_bytes),
     EXECUTION(U32, rank),
     EXECUTION(U32, attempt),
     EXECUTION(U64, epoch),
@@ -83,6 +86,25 @@ const size_t column_count = sizeof columns / sizeof *columns;
 bool column_known(const struct column *column, const struct view_row *row)
 {
     return row->committed || column->part == COLUMN_POINT || column->part == COLUMN_STATE;
+}
+
+static bool is_real(const struct column *column)
+{
+    return column->kind == COLUMN_DOUBLE || column->kind == COLUMN_TIME;
+}
+
+void column_comment(const struct column *column, const struct view_row *row, char *out, size_t size)
+{
+    const void *value = (const char *)row + column->offset;
+    char bytes[QUANTITY_TEXT];
+    struct tm utc;
+    *out = 0;
+    if (!column_known(column, row)) return;
+    if (column->kind == COLUMN_BYTES && *(const uint64_t *)value >= 1024)
+        snprintf(out, size, "%s", quantity_bytes((double)*(const uint64_t *)value, bytes));
+    if (column->kind != COLUMN_TIME || !(*(const double *)value > 0.0)) return;
+    time_t seconds = (time_t)fmin(*(const double *)value, 1e11); /* a store may say anything */
+    if (gmtime_r(&seconds, &utc)) strftime(out, size, "%Y-%m-%d %H:%M:%S UTC", &utc);
 }
 
 static uint64_t integer(const struct column *column, const void *value)
@@ -115,6 +137,7 @@ size_t column_text(const struct column *column, const struct view_row *row, char
         length = strlen(text);
         break;
     case COLUMN_DOUBLE:
+    case COLUMN_TIME:
         length = number_of_double(*(const double *)value, number);
         break;
     default:
@@ -130,7 +153,7 @@ json_t *column_json(const struct column *column, const struct view_row *row)
 {
     const void *value = (const char *)row + column->offset;
     if (!column_known(column, row)) return json_null();
-    if (column->kind == COLUMN_DOUBLE) {
+    if (is_real(column)) {
         double number = *(const double *)value;
         return isfinite(number) ? json_real(number) : json_null();
     }
@@ -163,7 +186,7 @@ size_t column_json_text(const struct column *column, const struct view_row *row,
         return length + 2;
     }
     if (length > 0 && !is_text && strspn(out + 1, "0123456789+-.e") == length) {
-        bool whole = column->kind == COLUMN_DOUBLE && !strpbrk(out + 1, ".e");
+        bool whole = is_real(column) && !strpbrk(out + 1, ".e");
         memmove(out, out + 1, length);
         if (whole) memcpy(out + length, ".0", 2); /* a real stays one, whatever its value */
         return whole ? length + 2 : length;

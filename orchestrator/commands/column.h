@@ -10,7 +10,16 @@
 #include "orchestrator/run/view.h"
 
 enum column_part { COLUMN_POINT, COLUMN_STATE, COLUMN_RESULT, COLUMN_EXECUTION };
-enum column_kind { COLUMN_TEXT, COLUMN_U32, COLUMN_U64, COLUMN_SIZE, COLUMN_DOUBLE, COLUMN_STATUS };
+enum column_kind {
+    COLUMN_TEXT,
+    COLUMN_U32,
+    COLUMN_U64,
+    COLUMN_SIZE,
+    COLUMN_DOUBLE,
+    COLUMN_STATUS,
+    COLUMN_BYTES, /* uint64 */
+    COLUMN_TIME   /* double, seconds since 1970 */
+};
 struct column {
     const char *name;
     enum column_part part;
@@ -24,6 +33,9 @@ extern const size_t column_count;
 
 /* Whether the row has a value here: results and execution only of committed points. */
 bool column_known(const struct column *column, const struct view_row *row);
+
+/* What the value is to a person: "12 MiB", "2026-05-01 12:00:00 UTC"; "" where that says no more than its text. */
+void column_comment(const struct column *column, const struct view_row *row, char *out, size_t size);
 
 /* The value as text, doubles so that they survive exactly; "" where there is none. Returns its length. */
 size_t column_text(const struct column *column, const struct view_row *row, char *out, size_t size);

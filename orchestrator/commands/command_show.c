@@ -56,10 +56,13 @@ static void print_part(const char *title, enum column_part part, const struct vi
 {
     printf("\n%s\n", title);
     for (size_t i = 0; i < column_count; i++) {
-        char text[STORE_MESSAGE + 1];
+        char text[STORE_MESSAGE + 1], comment[64];
         if (columns[i].part != part) continue;
         column_text(&columns[i], row, text, sizeof text);
-        printf("  %-25s %s\n", columns[i].name, *text ? text : "-");
+        column_comment(&columns[i], row, comment, sizeof comment);
+        bool none = !*text || !strcmp(text, "nan");
+        printf("  %-25s %s%s%s%s\n", columns[i].name, none ? "-" : text, *comment ? " (" : "", comment,
+               *comment ? ")" : "");
     }
 }
 

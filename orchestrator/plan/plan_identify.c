@@ -186,6 +186,17 @@ static void take_theta(const struct analysis *earlier, const struct table *table
     }
 }
 
+static size_t count_cells(const struct table *table, const struct law *law)
+{
+    struct fit_data data = {.count = table->count, .log_x = calloc(table->count + 1, sizeof *data.log_x)};
+    if (!data.log_x) return table->count;
+    for (size_t i = 0; i < table->count; i++)
+        memcpy(data.log_x[i], table->points[i].x, sizeof data.log_x[i]);
+    size_t cells = fit_cells(law, &data);
+    free(data.log_x);
+    return cells;
+}
+
 /* What the questions of one call share. */
 struct asking {
     const struct plan *plan;
@@ -220,6 +231,7 @@ static void identify_law(struct asking *asking, const struct store_point *like, 
                      table->more_count, &found.errors);
     qsort(table->more, table->more_count, sizeof *table->more, compare_gain);
     found.points = table->count;
+    found.cells = count_cells(table, &found.law);
     found.more = table->more;
     found.more_count = table->more_count < IDENTIFY_SHOWN ? table->more_count : IDENTIFY_SHOWN;
     if (asking->answers)

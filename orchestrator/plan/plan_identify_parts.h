@@ -18,6 +18,7 @@ struct identified {
     bool fitted; /* theta is of an earlier fit, not guessed */
     struct preflight errors;
     size_t points;                      /* that the law will be fitted to */
+    size_t cells;                       /* of them that differ in the law's axes; `fit` needs more than parameters */
     const struct preflight_point *more; /* best first */
     size_t more_count;                  /* at most IDENTIFY_SHOWN */
 };

@@ -14,6 +14,9 @@ void identified_print(const struct identified *identified, bool several_tasks, F
     if (law->user) fprintf(out, ", %s", law->name);
     fprintf(out, ": L = %s, %zu points, parameters %s\n", formula, identified->points,
             identified->fitted ? "of the earlier fit" : "guessed");
+    if (identified->cells <= law->parameter_count)
+        fprintf(out, "  `fit` will refuse it: %zu different cells; needed: at least %zu\n", identified->cells,
+                law->parameter_count + 1);
     for (size_t i = 0; i < law->parameter_count; i++) {
         double value = law_parameter_value(law, identified->theta, i), error = identified->errors.error[i];
         fprintf(out, "  %s ", law->parameters[i].symbol);
@@ -65,8 +68,9 @@ json_t *identified_json(const struct identified *identified)
             json_object_set_new(entry, axis_keys[axis], number(point->x[axis]));
         json_array_append_new(more, entry);
     }
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:o, s:o}", "task", identified->task, "method", identified->method,
-                     "law", identified->law.name, "formula", formula, "points", (json_int_t)identified->points,
-                     "parameters_are", identified->fitted ? "fitted" : "guessed", "parameters",
-                     parameters_json(identified), "points_that_help_most", more);
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:o, s:o}", "task", identified->task, "method",
+                     identified->method, "law", identified->law.name, "formula", formula, "points",
+                     (json_int_t)identified->points, "cells", (json_int_t)identified->cells, "parameters_are",
+                     identified->fitted ? "fitted" : "guessed", "parameters", parameters_json(identified),
+                     "points_that_help_most", more);
 }

@@ -42,7 +42,7 @@ static void values_arrive(void **state)
     assert_int_equal(sweep_pretrain_steps(&sweep->pretrain, 1024), 16);
     assert_int_equal(sweep_pretrain_steps(&sweep->pretrain, 1025), 17);
     assert_non_null(strstr(sweep->parameters, "methods[0].max_steps = 0\n"));
-    assert_non_null(strstr(sweep->parameters, "pretrain.beta1 = 0.90000000000000002  # default\n"));
+    assert_non_null(strstr(sweep->parameters, "pretrain.beta1 = 0.9  # default\n"));
     assert_string_equal(sweep->resources.backend, "reference");
     sweep_destroy(sweep);
 }

@@ -2,8 +2,11 @@
 next sweep starts from."""
 import glob
 import json
+import os
 import subprocess
 import unittest
+
+import h5py
 
 import harness
 from harness import Place
@@ -32,6 +35,10 @@ def write_sweep(place, name, models, degree=1, steps=8, methods=METHODS):
 
 
 class Import(unittest.TestCase):
+    def check_tokenizer(self, place, folder):
+        with h5py.File(place.dir('data.h5')) as data, open(f'{folder}/sentencepiece.model', 'rb') as f:
+            self.assertEqual(f.read(), bytes(data['tokenizer'][:]))
+
     def test_out_and_in(self):
         with Place() as place:
             first, second, gang = place.dir('first'), place.dir('second'), place.dir('gang')
@@ -42,6 +49,7 @@ class Import(unittest.TestCase):
             for row in chosen:
                 out = place.dir(f'model{row["row"]}')
                 place.call('export', first, '--point', row['identity'], '--hf', out)
+                self.check_tokenizer(place, out)
                 said = json.loads(place.call('import', out, '--dataset', place.dir('data.h5'), '--json').stdout)
                 self.assertEqual(said['parameters'], row['parameters'])
                 entries.append(f'{{ name = "m{row["row"]}"; import = "model{row["row"]}"; tokens = {1000 + row["row"]}; }}')
@@ -54,6 +62,13 @@ class Import(unittest.TestCase):
                     self.assertAlmostEqual(known['test_loss'] / row['test_loss'], 1, delta=1e-5)
                 else:
                     self.assertEqual(known['test_loss'], row['test_loss'])
+            # the tokenizer of an imported model is its folder's
+            with open(place.dir(f'model{chosen[0]["row"]}') + '/tokenizer.json', 'w') as f:
+                f.write('{"version": "1.0"}')
+            name = f'm{chosen[0]["row"]}'
+            place.call('export', second, '--point', again[name]['identity'], '--hf', place.dir('carried'))
+            self.assertEqual(open(place.dir('carried') + '/tokenizer.json').read(), '{"version": "1.0"}')
+            self.assertFalse(os.path.exists(place.dir('carried') + '/sentencepiece.model'))
             # each rank of a gang reads its slices
             place.run(gang, config=write_sweep(place, 'gang.cfg', ', '.join(entries), degree=2))
             for row, other in zip(rows(place, second), rows(place, gang)):

@@ -9,9 +9,10 @@
 
 static void remove_folder(const char *dir)
 {
-    static const char *const names[] = {"config.json", "model.safetensors", "model.safetensors.index.json",
-                                        "a.safetensors", "b.safetensors"};
-    char path[PATH_MAX];
+    static const char *const names[] = {"config.json",   "model.safetensors", "model.safetensors.index.json",
+                                        "a.safetensors", "b.safetensors",     "given.model",
+                                        "vocab.txt"};
+    char path[PATH_MAX + 64];
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, names[i]);
         unlink(path);
@@ -28,7 +29,7 @@ static struct gathered *save(const struct model_config *config, const char *dir)
     struct gathered *g = gathered_create();
     struct rank r = rank_alone("reference", config, &none, &capacity, false);
     remove_folder(dir);
-    if (huggingface_save(r.parameters, config, dir, &err)) fail_msg("%s", err.text);
+    if (huggingface_save(r.parameters, config, NULL, 0, dir, &err)) fail_msg("%s", err.text);
     for (size_t i = 0; i < r.parameters->count; i++)
         gather_tile(g, &r, &r.parameters->list[i]);
     rank_destroy(&r);
@@ -304,6 +305,39 @@ static void refused_weights(void **state)
 }
 
 /* A model that transformers has no class for is not written as another one. */
+/* Files beside the weights: given bytes, and copies; one that cannot be copied leaves no folder. */
+static void files_come_along(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    const struct model_config config = published_model(0);
+    struct method_config none = {.kind = METHOD_NONE};
+    struct batch_capacity capacity = {10, 1, 10, 10, false, false};
+    struct rank r = rank_alone("reference", &config, &none, &capacity, false);
+    char from[PATH_MAX], absent[PATH_MAX], out[PATH_MAX], path[PATH_MAX + 32];
+    snprintf(from, sizeof from, "%s", temporary_write("vocab.txt", "a\nb\n", 4));
+    snprintf(absent, sizeof absent, "%s", temporary_path("absent.txt"));
+    snprintf(out, sizeof out, "%s", temporary_path("with_files"));
+    const struct folder_file files[] = {{.name = "given.model", .bytes = "xyz", .size = 3},
+                                        {.name = "vocab.txt", .from = from},
+                                        {.name = "none.txt", .from = absent}};
+    assert_int_equal(huggingface_save(r.parameters, &config, files, 3, out, &err), -1);
+    assert_non_null(strstr(err.text, "absent.txt: No such file"));
+    assert_int_equal(access(out, F_OK), -1);
+    if (huggingface_save(r.parameters, &config, files, 2, out, &err)) fail_msg("%s", err.text);
+    for (int i = 0; i < 2; i++) {
+        char text[8] = "";
+        snprintf(path, sizeof path, "%s/%s", out, files[i].name);
+        FILE *file = fopen(path, "r");
+        assert_non_null(file);
+        assert_int_equal(fread(text, 1, sizeof text, file), i ? 4 : 3);
+        assert_string_equal(text, i ? "a\nb\n" : "xyz");
+        fclose(file);
+    }
+    remove_folder(out);
+    rank_destroy(&r);
+}
+
 static void unpublished_models_are_not_written(void **state)
 {
     (void)state;
@@ -322,9 +356,13 @@ static void unpublished_models_are_not_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_written_is_read), cmocka_unit_test(changed_weights_change_the_digest),
-        cmocka_unit_test(refused_descriptions),    cmocka_unit_test(published_descriptions),
-        cmocka_unit_test(refused_weights),         cmocka_unit_test(unpublished_models_are_not_written),
+        cmocka_unit_test(what_is_written_is_read),
+        cmocka_unit_test(changed_weights_change_the_digest),
+        cmocka_unit_test(refused_descriptions),
+        cmocka_unit_test(published_descriptions),
+        cmocka_unit_test(refused_weights),
+        cmocka_unit_test(files_come_along),
+        cmocka_unit_test(unpublished_models_are_not_written),
     };
     return cmocka_run_group_tests(tests, temporary_create, temporary_remove);
 }

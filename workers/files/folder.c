@@ -18,6 +18,30 @@ static int write_text(const char *path, const char *text, struct error *err)
     return file_draft_publish(&draft, true, err);
 }
 
+static int file_path(const char *dir, const struct folder_file *file, char path[PATH_MAX], struct error *err)
+{
+    if (snprintf(path, PATH_MAX, "%s/%s", dir, file->name) < PATH_MAX) return 0;
+    return error_set(err, "%s: the path is too long", dir);
+}
+
+static int write_files(const struct folder *folder, const char *dir, struct error *err)
+{
+    for (size_t i = 0; i < folder->file_count; i++) {
+        const struct folder_file *file = &folder->files[i];
+        char path[PATH_MAX];
+        struct file_draft draft;
+        if (file_path(dir, file, path, err)) return -1;
+        if (file->from) {
+            if (file_copy(file->from, path, err)) return -1;
+            continue;
+        }
+        if (file_draft_open(&draft, path, 0666, err)) return -1;
+        fwrite(file->bytes, 1, file->size, draft.file);
+        if (file_draft_publish(&draft, true, err)) return -1;
+    }
+    return 0;
+}
+
 static int write_tensor(const struct parameters *parameters, const struct folder_tensor *tensor,
                         const struct parameter *p, struct safetensors_writer *writer, float *staging, struct error *err)
 {
@@ -55,9 +79,13 @@ int folder_save(const struct parameters *parameters, const struct folder *folder
         return error_set(err, "%s: the path is too long", dir);
     snprintf(weights, sizeof weights, "%s/%s", dir, folder->weights);
     if (mkdir(dir, 0777)) return error_set_errno(err, "%s", dir);
-    if (!write_tensors(parameters, folder, weights, err) && !write_text(config, folder->text, err)) return 0;
+    if (!write_tensors(parameters, folder, weights, err) && !write_files(folder, dir, err) &&
+        !write_text(config, folder->text, err))
+        return 0;
     unlink(config);
     unlink(weights);
+    for (size_t i = 0; i < folder->file_count; i++)
+        if (!file_path(dir, &folder->files[i], config, NULL)) unlink(config);
     rmdir(dir);
     return -1;
 }

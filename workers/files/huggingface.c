@@ -170,12 +170,25 @@ static bool describe_tensor(const struct parameter *parameter, struct folder_ten
     return !parameter->adapter;
 }
 
-int huggingface_save(const struct parameters *parameters, const struct model_config *model, const char *dir,
-                     struct error *err)
+const char *const huggingface_tokenizer_files[] = {"tokenizer.json",
+                                                   "tokenizer.model",
+                                                   "tokenizer_config.json",
+                                                   "special_tokens_map.json",
+                                                   "added_tokens.json",
+                                                   "vocab.json",
+                                                   "merges.txt",
+                                                   "vocab.txt",
+                                                   "spiece.model",
+                                                   "sentencepiece.bpe.model",
+                                                   "chat_template.jinja",
+                                                   NULL};
+
+int huggingface_save(const struct parameters *parameters, const struct model_config *model,
+                     const struct folder_file *files, size_t count, const char *dir, struct error *err)
 {
     char *text = huggingface_describe(model, err);
     if (!text) return -1;
-    const struct folder folder = {"config.json", text, "model.safetensors", describe_tensor};
+    const struct folder folder = {"config.json", text, "model.safetensors", describe_tensor, files, count};
     int result = folder_save(parameters, &folder, dir, err);
     free(text);
     return result;

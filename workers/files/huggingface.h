@@ -8,6 +8,7 @@
 
 #include "io/digest.h"
 #include "io/safetensors.h"
+#include "workers/files/folder.h"
 #include "workers/model/config.h"
 #include "workers/model/parameters.h"
 
@@ -32,10 +33,13 @@ int huggingface_load(const struct parameters *parameters, const struct safetenso
  * NULL with *err where Hugging Face has no such model. */
 char *huggingface_describe(const struct model_config *model, struct error *err);
 
-/* Write DIR, which must not exist: config.json and one model.safetensors, float32, of a gang of one. On failure nothing
- * is left. */
-int huggingface_save(const struct parameters *parameters, const struct model_config *model, const char *dir,
-                     struct error *err);
+/* Files of a tokenizer that a folder may have; NULL behind the last. */
+extern const char *const huggingface_tokenizer_files[];
+
+/* Write DIR, which must not exist: config.json and one model.safetensors, float32, of a gang of one, and files[count]
+ * beside them. On failure nothing is left. */
+int huggingface_save(const struct parameters *parameters, const struct model_config *model,
+                     const struct folder_file *files, size_t count, const char *dir, struct error *err);
 
 /* Dimensions, 1 or 2, and shape of a base tensor in files. */
 size_t huggingface_shape(const struct parameter *parameter, uint64_t shape[2]);

@@ -150,7 +150,10 @@ int peft_save(const struct parameters *parameters, const struct model_config *mo
 {
     char *text = peft_describe(model, method, base, err);
     if (!text) return -1;
-    const struct folder folder = {"adapter_config.json", text, "adapter_model.safetensors", describe_tensor};
+    const struct folder folder = {.config = "adapter_config.json",
+                                  .text = text,
+                                  .weights = "adapter_model.safetensors",
+                                  .describe = describe_tensor};
     int result = folder_save(parameters, &folder, dir, err);
     free(text);
     return result;

@@ -1,5 +1,8 @@
 /* From a finished point to a folder that transformers or PEFT loads. */
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "workers/files/huggingface.h"
 #include "workers/files/peft.h"
@@ -13,20 +16,50 @@ struct exporting {
     bool adapter; /* alone */
 };
 
+enum { FILES = 16 };
+
+/* What texts are made tokens with: the files of the imported folder, else the data set's own model, which a library of
+ * sentencepiece reads. Not as "tokenizer.model": transformers makes another normalisation of such a file. */
+static size_t tokenizer_files(const struct run *run, struct folder_file files[FILES], char paths[FILES][PATH_MAX])
+{
+    size_t count = 0, size = 0;
+    const char *import = run->stage->import;
+    for (size_t i = 0; *import && huggingface_tokenizer_files[i] && count < FILES; i++) {
+        const char *name = huggingface_tokenizer_files[i];
+        if (snprintf(paths[count], PATH_MAX, "%s/%s", import, name) >= PATH_MAX || access(paths[count], R_OK)) continue;
+        files[count] = (struct folder_file){.name = name, .from = paths[count]};
+        count++;
+    }
+    const void *bytes = dataset_tokenizer(run->dataset, &size);
+    if (!count && size)
+        files[count++] = (struct folder_file){.name = "sentencepiece.model", .bytes = bytes, .size = size};
+    return count;
+}
+
+static int save_model(const struct exporting *work, const struct member *member, struct error *err)
+{
+    struct folder_file files[FILES];
+    char(*paths)[PATH_MAX] = malloc(FILES * sizeof *paths);
+    if (!paths) return error_set(err, "out of memory");
+    size_t count = tokenizer_files(&work->run, files, paths);
+    int status = huggingface_save(member->parameters, &work->run.stage->model, files, count, work->dir, err);
+    free(paths);
+    return status;
+}
+
 static int export_main(void *context, const struct collective *collective, struct error *err)
 {
     struct member member;
     struct exporting *work = context;
-    const struct model_config *model = &work->run.stage->model;
     int status = member_create(&member, &work->run, collective, err);
     member.tick = (struct tick){.call = NULL};
     if (status == 0) status = member_load_result(&member, work->result, err);
     if (status == 0 && work->adapter) {
         const struct stage *stage = work->run.stage;
-        status = peft_save(member.parameters, model, &stage->method, stage->import, work->dir, err);
+        status = peft_save(member.parameters, &stage->model, &stage->method, stage->import, work->dir, err);
     } else if (status == 0) {
         status = model_merge(member.model, err);
-        if (status == 0) status = huggingface_save(member.parameters, model, work->dir, err);
+        if (status == 0) status = save_model(work, &member, err);
     }
     member_destroy(&member);
     return status;
