@@ -158,8 +158,7 @@ int store_markers(const struct store *store, unsigned char *marked, struct error
         struct store_marker marker;
         uint64_t offset = store_offset(store, STORE_RESULTS, i) + STORE_MARKER_OFFSET;
         if (file_read_at(store->fd, &marker, sizeof marker, offset) != 0) {
-            if (!store->damaged)
-                return error_set_errno(err, "%s: cannot read the marker of row %zu", store->path, i);
+            if (!store->damaged) return error_set_errno(err, "%s: cannot read the marker of row %zu", store->path, i);
             memset(&marker, 0xff, sizeof marker);
         }
         if (memcmp(&marker, &empty, sizeof marker) != 0) marked[i] = marker.committed == 1 ? 1 : STORE_MARKER_ODD;
