@@ -64,7 +64,9 @@ static int train(const struct method_config *method, size_t tokens, bool recompu
     struct collective alone = {NULL, 0, 1};
     const struct kernels *kernels = kernels_find("cpu", err);
     struct device *device = kernels ? kernels->device_create(0, 1, err) : NULL;
-    if (!device || model_memory(&model_50m, method, &capacity, &recipe, sizeof(float), 1, &memory, err)) return -1;
+    if (!device ||
+        model_memory(&model_50m, method, &capacity, &recipe, kernels_storage("cpu", PRECISION_FP32), 1, &memory, err))
+        return -1;
     struct parameters *parameters = parameters_create(&model_50m, method, &recipe, &alone, kernels, device, err);
     if (!parameters) return -1;
     parameters_initialise_base(parameters, &model_50m, 1);

@@ -57,7 +57,9 @@ size_t kernels_available(const struct kernels *backends[], size_t capacity)
     return count;
 }
 
-size_t kernels_element_bytes(const char *name, enum precision precision)
+struct kernels_storage kernels_storage(const char *name, enum precision precision)
 {
-    return strcmp(name, "cuda") == 0 && precision == PRECISION_BF16 ? sizeof(uint16_t) : sizeof(float);
+    bool host = strcmp(name, "reference") == 0 || strcmp(name, "cpu") == 0, cuda = strcmp(name, "cuda") == 0;
+    return (struct kernels_storage){.element = cuda && precision == PRECISION_BF16 ? sizeof(uint16_t) : sizeof(float),
+                                    .loss_rows = host ? 256 : 1024};
 }

@@ -164,7 +164,7 @@ struct kernels {
      * machine has no bf16 arithmetic the factors are rounded and multiplied in fp32, the same numbers, no faster.
      * Buffers of `real` hold what they are read as: they are written under the precision that reads them. */
     void (*set_precision)(struct device *device, enum precision precision);
-    /* Bytes of a `real` under the device's precision: kernels_element_bytes() of it. */
+    /* Bytes of a `real` under the device's precision: kernels_storage() of it. */
     size_t (*element_bytes)(const struct device *device);
     /* Elements from floats of the host, and back; complete on return. */
     void (*upload)(struct device *device, size_t n, const float *from, real *to);
@@ -371,8 +371,14 @@ struct kernels_device {
  * loads the driver, and no device; whoever must outlive a broken driver has it asked by another process. */
 int kernels_devices(struct kernels_device *devices, int capacity, struct error *err);
 
-/* Bytes of a `real` on a backend, by name: 2 for cuda in bf16, else 4. For plans, which load no backend. */
-size_t kernels_element_bytes(const char *name, enum precision precision);
+/* What the memory of a model depends on in a backend, by name: for plans, which load none. What is enough on any
+ * backend for "auto". */
+struct kernels_storage {
+    size_t element;   /* bytes of a `real`: 2 for cuda in bf16, else 4 */
+    size_t loss_rows; /* target rows whose logits exist at a time. On the host 256: more gain nothing there. On a GPU
+                         1,024, since each piece reads and writes the whole gradient of the output matrix */
+};
+struct kernels_storage kernels_storage(const char *name, enum precision precision);
 
 /* The library behind a backend's matmul, with its version and the variant it chose for this machine, since
  * those can change the last bits: "onednn-2.6.3-avx512", "openblas-0.3.21-SkylakeX"; "plain" for the reference. Cut at

@@ -9,10 +9,9 @@
 #include "workers/text/generation.h"
 #include "workers/train/batch.h"
 
-/* Bytes of a stored number. Where the backend is to be found on the nodes, the larger ones: enough on any. */
-static size_t element_of(const struct sweep *sweep, const struct recipe *recipe)
+static struct kernels_storage storage_of(const struct sweep *sweep, const struct recipe *recipe)
 {
-    return kernels_element_bytes(sweep->resources.backend, recipe->precision);
+    return kernels_storage(sweep->resources.backend, recipe->precision);
 }
 
 /* What finetuning stages generate with; pretraining generates nothing. */
@@ -25,8 +24,8 @@ static int add_generation(const struct sweep *sweep, const struct model_config *
     if (recipe == &sweep->pretrain || !sweep->generate.max_new_tokens) return 0;
     size_t source = generation_source(&sweep->generate, recipe->sequence_length);
     if (decoding_check(&decoding, model, source + virtual, err)) return -1;
-    return generation_memory(model, method, capacity, &sweep->generate, element_of(sweep, recipe), (int)degree, memory,
-                             err);
+    return generation_memory(model, method, capacity, &sweep->generate, storage_of(sweep, recipe).element, (int)degree,
+                             memory, err);
 }
 
 /* On so many devices, without recomputation and with it, as far as the sweep allows either: 1 fits, 0 too large. */
@@ -42,7 +41,7 @@ static int shape_at(const struct sweep *sweep, const struct model_config *model,
     for (int recompute = first; recompute <= last; recompute++) {
         struct memory memory;
         capacity.recompute = recompute;
-        if (model_memory(model, method, &capacity, trains ? recipe : NULL, element_of(sweep, recipe), (int)degree,
+        if (model_memory(model, method, &capacity, trains ? recipe : NULL, storage_of(sweep, recipe), (int)degree,
                          &memory, err) ||
             add_generation(sweep, model, &capacity, method, recipe, degree, &memory, err))
             return -1;

@@ -380,8 +380,8 @@ static uint64_t bytes_at(const struct sweep *sweep, const struct plan_stage *sta
     if (!pretrain) method.size = m->sizes[stage->size];
     struct batch_capacity capacity = batch_capacity_of(recipe, &method);
     assert_int_equal(model_memory(&sweep->models[stage->model], &method, &capacity,
-                                  method.kind == METHOD_NONE ? NULL : recipe, sizeof(float), (int)degree, &memory,
-                                  &err),
+                                  method.kind == METHOD_NONE ? NULL : recipe, kernels_storage("cpu", PRECISION_FP32),
+                                  (int)degree, &memory, &err),
                      0);
     return memory_total(&memory);
 }

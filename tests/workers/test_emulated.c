@@ -175,8 +175,8 @@ static void memory_of(const struct model_config *config, const struct method_con
     kernels.allocate = count_bytes;
     allocated = 0;
     struct rank r = rank_on(&kernels, config, method, &capacity);
-    if (model_memory(config, method, &capacity, &recipe, 2, 1, &two, &err) ||
-        model_memory(config, method, &capacity, &recipe, 4, 1, &four, &err))
+    if (model_memory(config, method, &capacity, &recipe, kernels_storage("cuda", PRECISION_BF16), 1, &two, &err) ||
+        model_memory(config, method, &capacity, &recipe, kernels_storage("cuda", PRECISION_FP32), 1, &four, &err))
         fail_msg("%s", err.text);
     if (memory_total(&two) != allocated)
         fail_msg("%s: %zu bytes predicted, %zu allocated", what, memory_total(&two), allocated);

@@ -43,7 +43,7 @@ static uint64_t predicted_bytes(const struct stage *stage)
     const struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
     struct recipe recipe = stage->recipe;
     if (model_memory(&stage->model, &stage->method, &capacity, &recipe,
-                     kernels_element_bytes(backend, stage->recipe.precision), (int)stage->degree, &memory, &err))
+                     kernels_storage(backend, stage->recipe.precision), (int)stage->degree, &memory, &err))
         fail_msg("%s", err.text);
     return memory_total(&memory) * stage->degree;
 }

@@ -234,9 +234,13 @@ static void window(void **state)
     struct memory memory;
     struct error err = {""};
     config.architecture.window = 11;
-    assert_int_equal(model_memory(&config, &method, &capacity, &fixture_adamw, sizeof(float), 1, &memory, &err), 0);
+    assert_int_equal(model_memory(&config, &method, &capacity, &fixture_adamw, kernels_storage("cpu", PRECISION_FP32),
+                                  1, &memory, &err),
+                     0);
     config.architecture.window = 10;
-    assert_int_equal(model_memory(&config, &method, &capacity, &fixture_adamw, sizeof(float), 1, &memory, &err), -1);
+    assert_int_equal(model_memory(&config, &method, &capacity, &fixture_adamw, kernels_storage("cpu", PRECISION_FP32),
+                                  1, &memory, &err),
+                     -1);
     assert_non_null(strstr(err.text, "sequences of 11 tokens are longer than the 10 that attention sees"));
 }
 

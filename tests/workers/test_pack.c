@@ -343,7 +343,8 @@ static void what_is_no_pack_is_refused(void **state)
     struct memory memory;
     struct lane lanes[2] = {{w.methods[0], NULL, w.capacities[0]}, {full, NULL, w.capacities[1]}};
     struct recipe recipes[2] = {fixture_adamw, fixture_adamw};
-    assert_int_equal(model_pack_memory(&config, lanes, recipes, 2, sizeof(float), 1, &memory, &err), -1);
+    assert_int_equal(
+        model_pack_memory(&config, lanes, recipes, 2, kernels_storage("cpu", PRECISION_FP32), 1, &memory, &err), -1);
     assert_non_null(strstr(err.text, "full"));
     struct pack pack;
     static const size_t members[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10};

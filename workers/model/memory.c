@@ -6,16 +6,18 @@
 
 /* One rank, without a device. */
 static int rank_memory(const struct model_config *config, const struct lane *lanes, const struct recipe *recipes,
-                       size_t count, size_t element, int rank, int size, struct memory *memory, struct error *err)
+                       size_t count, struct kernels_storage storage, int rank, int size, struct memory *memory,
+                       struct error *err)
 {
     memset(memory, 0, sizeof *memory);
     for (size_t i = 0; i < count; i++)
-        if (parameters_memory(config, &lanes[i].method, recipes ? &recipes[i] : NULL, i > 0, element, rank, size,
-                              memory, err))
+        if (parameters_memory(config, &lanes[i].method, recipes ? &recipes[i] : NULL, i > 0, storage.element, rank,
+                              size, memory, err))
             return -1;
     struct model *model = calloc(1, sizeof *model);
     if (!model) return error_set(err, "out of memory");
-    struct arena activations = {.element = element}, workspace = {.element = element};
+    model->loss_room = storage.loss_rows;
+    struct arena activations = {.element = storage.element}, workspace = {.element = storage.element};
     int rc = model_prepare(model, config, lanes, count, recipes != NULL, rank, size, err);
     if (!rc) model_layout(model, &activations, &workspace);
     memory->activations = activations.used;
@@ -25,22 +27,23 @@ static int rank_memory(const struct model_config *config, const struct lane *lan
 }
 
 int model_pack_memory(const struct model_config *config, const struct lane *lanes, const struct recipe *recipes,
-                      size_t count, size_t element, int degree, struct memory *memory, struct error *err)
+                      size_t count, struct kernels_storage storage, int degree, struct memory *memory,
+                      struct error *err)
 {
     memset(memory, 0, sizeof *memory);
     if (degree < 1) return error_set(err, "a gang of %d devices; allowed: 1 and more", degree);
     for (int rank = 0; rank < degree; rank++) {
         struct memory one;
-        if (rank_memory(config, lanes, recipes, count, element, rank, degree, &one, err)) return -1;
+        if (rank_memory(config, lanes, recipes, count, storage, rank, degree, &one, err)) return -1;
         if (memory_total(&one) > memory_total(memory)) *memory = one;
     }
     return 0;
 }
 
 int model_memory(const struct model_config *config, const struct method_config *method,
-                 const struct batch_capacity *capacity, const struct recipe *recipe, size_t element, int degree,
-                 struct memory *memory, struct error *err)
+                 const struct batch_capacity *capacity, const struct recipe *recipe, struct kernels_storage storage,
+                 int degree, struct memory *memory, struct error *err)
 {
     const struct lane alone = {*method, NULL, *capacity};
-    return model_pack_memory(config, &alone, recipe, 1, element, degree, memory, err);
+    return model_pack_memory(config, &alone, recipe, 1, storage, degree, memory, err);
 }

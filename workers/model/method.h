@@ -72,7 +72,7 @@ struct linear_rows {
 struct method {
     bool trains_base;         /* every tensor of the base */
     bool trains_biases;       /* of the base, nothing else of it */
-    bool keeps_linear_inputs; /* backward reads the inputs of linear layers: weights, or adapters beside them, are
+    bool reads_linear_inputs; /* backward reads the inputs of linear layers: weights, or adapters beside them, are
                                  trained */
     bool scratch_forward;     /* scratch is used in the forward pass, too */
 

@@ -9,7 +9,7 @@ const struct method method_none = {0};
 
 const struct method method_full = {
     .trains_base = true,
-    .keeps_linear_inputs = true,
+    .reads_linear_inputs = true,
 };
 
 const struct method method_bitfit = {

@@ -250,7 +250,7 @@ static int lora_merge(const struct method_context *context, const struct linear 
 }
 
 const struct method method_lora = {
-    .keeps_linear_inputs = true,
+    .reads_linear_inputs = true,
     .parameters = lora_parameters,
     .initialise = lora_initialise,
     .scratch = lora_scratch,

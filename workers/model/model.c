@@ -185,6 +185,7 @@ struct model *model_create_pack(const struct model_config *config, const struct 
     model->kernels = parameters->kernels;
     model->device = parameters->device;
     model->element = model->kernels->element_bytes(model->device);
+    model->loss_room = kernels_storage(model->kernels->name, PRECISION_FP32).loss_rows; /* in either */
     model->row_join = kernels_row_join(model->kernels);
     model->collective = parameters->collective;
     struct arena activations = {.element = model->element}, workspace = {.element = model->element};

@@ -113,13 +113,14 @@ void parameters_zero_gradients(struct parameters *parameters);
 int parameters_reduce_gradients(struct parameters *parameters, struct error *err);
 int parameters_gradient_norm(struct parameters *parameters, double *norm, struct error *err);
 
-/* Bytes on the fullest device of a gang of `degree` whose devices store `element` bytes (kernels_element_bytes): what
+/* Bytes on the fullest device of a gang of `degree` whose devices store so (kernels_storage): what
  * parameters_create and model_create will allocate. recipe NULL: evaluation alone. */
 int model_memory(const struct model_config *config, const struct method_config *method,
-                 const struct batch_capacity *capacity, const struct recipe *recipe, size_t element, int degree,
-                 struct memory *memory, struct error *err);
+                 const struct batch_capacity *capacity, const struct recipe *recipe, struct kernels_storage storage,
+                 int degree, struct memory *memory, struct error *err);
 /* The same of a pack; `parameters` of the lanes are not read. recipes[count]; NULL: evaluation alone. */
 int model_pack_memory(const struct model_config *config, const struct lane *lanes, const struct recipe *recipes,
-                      size_t count, size_t element, int degree, struct memory *memory, struct error *err);
+                      size_t count, struct kernels_storage storage, int degree, struct memory *memory,
+                      struct error *err);
 
 #endif

@@ -135,6 +135,10 @@ int mlp_backward(const struct model *model, const struct layer *layer, const str
     enum activation activation = model->config.architecture.activation;
     bool gated = activation == ACTIVATION_SWIGLU;
     real *dactivated = model->dinner, *dgate = layer->gate, *dup = layer->up;
+    if (inputs_are_gone(model, layer) && gated)
+        k->swiglu_forward(model->device, n, layer->gate, layer->up, layer->activated);
+    else if (inputs_are_gone(model, layer))
+        k->gelu_forward(model->device, n, activation == ACTIVATION_GELU_TANH, layer->up, layer->activated);
     linear_backward(model, down, tokens, layer->activated, dout, dactivated, false);
     if (gated) {
         k->swiglu_backward(model->device, n, layer->gate, layer->up, dactivated, dgate, dup);

@@ -35,6 +35,19 @@ static const real *dropped(const struct model *model, const struct layer *layer,
     return model->dropped;
 }
 
+bool inputs_are_gone(const struct model *model, const struct layer *layer)
+{
+    bool top = index_of(model, layer) + 1 == model->config.layers;
+    return model->reads_linear_inputs && !model->capacity.recompute && !top;
+}
+
+/* layer->attention_in, or mlp_in, once more: the same norm of the same x. */
+static void norm_again(const struct model *model, const struct layer *layer, const struct norm *norm,
+                       const struct pass *pass, real *x, real *y)
+{
+    if (inputs_are_gone(model, layer)) norm_forward(model, norm, pass->tokens, NULL, x, y);
+}
+
 /* out = in + half(norm(in)) */
 static int forward_norm_before(const struct model *model, const struct layer *layer, const struct pass *pass,
                                struct error *err)
@@ -119,11 +132,13 @@ static int backward_norm_before(const struct model *model, const struct layer *l
 {
     const real *dout =
         halves_backward(model, layer, HALF_MLP, pass->tokens, dropped(model, layer, pass, "mlp", model->dx));
+    norm_again(model, layer, &layer->mlp_norm, pass, layer->middle, layer->mlp_in);
     if (mlp_backward(model, layer, pass, dout, model->dinput, err) ||
         through_norm(model, &layer->mlp_norm, pass, layer->middle, err))
         return -1;
     dout = halves_backward(model, layer, HALF_ATTENTION, pass->tokens,
                            dropped(model, layer, pass, "attention", model->dx));
+    norm_again(model, layer, &layer->attention_norm, pass, layer->input, layer->attention_in);
     if (attention_backward(model, layer, pass, dout, last ? NULL : model->dinput, err)) return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
 }
@@ -167,11 +182,13 @@ static int backward_parallel(const struct model *model, const struct layer *laye
     model->kernels->copy(model->device, bytes, model->dx, model->branch);
     const real *dout =
         halves_backward(model, layer, HALF_MLP, pass->tokens, dropped(model, layer, pass, "mlp", model->branch));
+    norm_again(model, layer, &layer->mlp_norm, pass, layer->input, layer->mlp_in);
     if (mlp_backward(model, layer, pass, dout, last ? NULL : model->dinput, err) ||
         (!last && through_norm(model, &layer->mlp_norm, pass, layer->input, err)))
         return -1;
     dout = halves_backward(model, layer, HALF_ATTENTION, pass->tokens,
                            dropped(model, layer, pass, "attention", model->branch));
+    norm_again(model, layer, &layer->attention_norm, pass, layer->input, layer->attention_in);
     if (attention_backward(model, layer, pass, dout, last ? NULL : model->dinput, err)) return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
 }

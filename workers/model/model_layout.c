@@ -19,7 +19,7 @@ static int prepare_lanes(struct model *model, const struct lane *lanes, size_t c
                                     .capacity = lanes[i].capacity};
         if (count > 1 && !method_packs(lanes[i].method.kind))
             return error_set(err, "points of method %s are not packed", method_name(lanes[i].method.kind));
-        model->keeps_linear_inputs |= lane->method->keeps_linear_inputs;
+        model->reads_linear_inputs |= lane->method->reads_linear_inputs;
         model->changes_halves |= lane->method->half_forward != NULL;
         lane->halves = calloc((size_t)model->config.layers * HALVES, sizeof *lane->halves);
         lane->prefixes = calloc(model->config.layers, sizeof *lane->prefixes);
@@ -61,7 +61,7 @@ int model_prepare(struct model *model, const struct model_config *config, const 
     model->method = method_of(method->kind);
     model->capacity = *capacity;
     model->training = training && method->kind != METHOD_NONE;
-    size_t most = segment_padded(LOSS_ROWS);
+    size_t most = segment_padded(model->loss_room);
     model->loss_rows = capacity->targets < most ? capacity->targets : most;
     uint32_t window = config->architecture.window;
     for (size_t i = 0; window && i < count; i++) {
@@ -100,7 +100,7 @@ static void layout_method(const struct model *model, uint32_t index, struct aren
     }
 }
 
-/* Inputs of the linear layers, where nothing else in the backward pass reads them. */
+/* Inputs of the linear layers, which all layers share, where nothing else in the backward pass reads them. */
 static void layout_linear_inputs(const struct model *model, struct layer *layer, struct arena *arena)
 {
     size_t tokens = model->capacity.tokens;
@@ -189,7 +189,6 @@ static void layout_activations(struct model *model, struct arena *arena)
     struct layer *first = &model->layers[0];
     const struct architecture *a = &model->config.architecture;
     bool kept = model->training && !model->capacity.recompute; /* every block's, for the backward pass */
-    bool inputs = kept && model->keeps_linear_inputs;
     if (a->parallel) first->middle = arena_reals(arena, model->capacity.tokens, model->config.width);
     for (uint32_t i = 0; i < model->config.layers; i++) {
         struct layer *layer = &model->layers[i];
@@ -201,7 +200,7 @@ static void layout_activations(struct model *model, struct arena *arena)
             layout_layer(model, i, arena);
         else
             share_layer(model, i);
-        if (i == 0 || inputs) {
+        if (i == 0) {
             layout_linear_inputs(model, layer, arena);
         } else {
             layer->attention_in = first->attention_in;

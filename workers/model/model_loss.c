@@ -31,14 +31,14 @@ struct chunk {
     size_t pieces, rows;
 };
 
-/* Pieces of LOSS_ROWS targets of a lane, the last one shorter, whatever the other lanes have: as many as there is room
- * for. */
+/* Pieces of model->loss_room targets of a lane, the last one shorter, whatever the other lanes have: as many as there
+ * is room for. */
 static bool next_chunk(const struct model *model, struct chunk *chunk)
 {
     chunk->pieces = chunk->rows = 0;
     while (chunk->segment < model->segment_count) {
         const struct segment *s = &model->segments[chunk->segment];
-        size_t left = s->targets - chunk->done, rows = left < LOSS_ROWS ? left : LOSS_ROWS;
+        size_t left = s->targets - chunk->done, rows = left < model->loss_room ? left : model->loss_room;
         size_t padded = s == &model->whole ? rows : segment_padded(rows);
         if (chunk->rows + padded > model->loss_rows || chunk->done > 0) {
             if (chunk->pieces > 0) break; /* a lane has one piece in a chunk */

@@ -7,17 +7,16 @@
 #include "workers/model/model.h"
 #include "workers/model/shard.h"
 
-#define LOSS_ROWS 1024 /* target rows whose logits exist at a time */
-
 struct norm {
     struct parameter *gain, *bias; /* bias: LayerNorm, else NULL */
     float *mean, *rstd;            /* [T]; mean: LayerNorm alone */
 };
 
 /* One block, and what its forward pass leaves for the backward pass. In evaluation the layers share these buffers, and
- * input and middle alternate as the residual stream; where blocks are computed again, they share all but their inputs;
- * where linear inputs are not kept, the layers share those. T tokens of the batch; H, G, D, F of this rank. NULL: what
- * the architecture does not have. */
+ * input and middle alternate as the residual stream; where blocks are computed again, they share all but their inputs.
+ * What norms and the activation give (attention_in, mlp_in, activated) no layer keeps: where the backward pass reads
+ * it, it is made again from what they read, for a hundredth of a step's time. T tokens of the batch; H, G, D, F of this
+ * rank. NULL: what the architecture does not have. */
 struct layer {
     struct norm attention_norm, mlp_norm, query_norm, key_norm;
     struct linear linears[LINEARS];
@@ -55,7 +54,7 @@ struct model {
     struct method_config method_config; /* of the first lane */
     const struct method *method;
     struct parameters *parameters; /* borrowed */
-    bool keeps_linear_inputs;      /* some lane's method does */
+    bool reads_linear_inputs;      /* some lane's method does, backward */
     bool changes_halves;           /* some lane's method has something behind them */
     const struct kernels *kernels;
     struct device *device;
@@ -97,7 +96,8 @@ struct model {
     real *half_gradient;    /* [T][W] gradient of a half's output, where a method changes it */
     real *changed;          /* [T][largest that a method changes] input of a linear layer, or a gradient there */
     struct segment *pieces; /* [lane_count] of the rows whose logits are worked on */
-    size_t loss_rows;       /* C: targets, at most LOSS_ROWS with padding */
+    size_t loss_room;       /* target rows of a lane whose logits exist at a time (struct kernels_storage) */
+    size_t loss_rows;       /* C: targets, at most those with padding */
     real *loss_hidden, *loss_normed, *loss_dnormed, *loss_dhidden; /* [C][W] */
     float *loss_values;                                            /* [targets] */
     real *logits;                                                  /* [C][V] */
@@ -208,6 +208,9 @@ void norm_backward(const struct model *model, const struct norm *norm, size_t ro
 int head_norms_forward(const struct model *model, const struct layer *layer, size_t tokens, struct error *err);
 int head_norms_backward(const struct model *model, const struct layer *layer, size_t tokens, real *dq, real *dk,
                         struct error *err);
+
+/* Whether a block's attention_in, mlp_in and activated, which the backward pass reads, have been overwritten since. */
+bool inputs_are_gone(const struct model *model, const struct layer *layer);
 
 /* model_half.c: from layer->attention_in or mlp_in to `out`, partial over ranks; back from dout (whole) to dinput
  * (NULL: not wanted), whose sum over ranks has begun: model_sum_end() ends it. dout is left alone. */

@@ -170,17 +170,17 @@ static int check_memory(const struct pack *pack, struct error *err)
     const struct run *first = pack->open[0];
     const struct stage *stage = first->stage;
     struct batch_capacity all;
-    size_t element = kernels_element_bytes(first->kernels->name, stage->recipe.precision);
+    struct kernels_storage storage = kernels_storage(first->kernels->name, stage->recipe.precision);
     pack_lanes(pack->open, pack->open_count, lanes, &all);
     for (size_t i = 0; i < pack->open_count; i++)
         recipes[i] = pack->open[i]->stage->recipe;
-    if (model_pack_memory(&stage->model, lanes, first->training ? recipes : NULL, pack->open_count, element,
+    if (model_pack_memory(&stage->model, lanes, first->training ? recipes : NULL, pack->open_count, storage,
                           (int)stage->degree, &memory, err))
         return -1;
     for (size_t i = 0; i < pack->open_count; i++) { /* one after the other */
         struct memory one = {0};
         if (generation_memory(&stage->model, &lanes[i].method, &lanes[i].capacity, &pack->open[i]->stage->generate,
-                              element, (int)stage->degree, &one, err))
+                              storage.element, (int)stage->degree, &one, err))
             return -1;
         memory.cache = one.cache > memory.cache ? one.cache : memory.cache;
     }
