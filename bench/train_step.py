@@ -9,7 +9,7 @@
 
 A step: gradients to zero, forward, backward, norm, clipping, AdamW; sequences of one length, a loss on every token.
 PyTorch: transformers' Llama with scaled_dot_product_attention, PEFT for LoRA and prompt tuning, the fused AdamW; eager,
-and torch.compile with --compile; bf16 under torch.autocast. Each round times all in turn; medians of the rounds. The
+and torch.compile with --compile; bf16 under torch.autocast, fp32 beside our bf16x3. Each round times all in turn; medians of the rounds. The
 ratio is to the better PyTorch. On a busy machine the ratio of CPU time says more than that of the clock; it is printed
 beside, for one thread. --memory measures no time but, in a process of its own each, the peak of resident memory of a
 step without parameters, gradients and the optimiser's state. All lines that begin with "bench" come again at the end.
@@ -268,7 +268,7 @@ def main():
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["small", "medium"])
     parser.add_argument("--methods", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--precision", choices=["fp32", "bf16", "bf16x3"], default="fp32")
     parser.add_argument("--memory", action="store_true", help="peak memory instead of speed")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="of one turn")

@@ -1,7 +1,7 @@
 /* Precisions by their names in sweep files. */
 #include "kernels/precision.h"
 
-static const char *const names[PRECISIONS] = {"fp32", "bf16"};
+static const char *const names[PRECISIONS] = {"fp32", "bf16", "bf16x3"};
 
 const char *precision_name(enum precision precision)
 {

@@ -78,7 +78,7 @@ static bool native_rounding(void)
 static void set_precision(struct device *device, enum precision precision)
 {
     device->precision = precision;
-    if (precision != PRECISION_BF16) return;
+    if (precision == PRECISION_FP32) return;
     device->fast_bf16 = onednn_fast_bf16();
     device->native_rounding = native_rounding();
     if (device->fast_bf16 && !device->onednn && !(device->onednn = onednn_create())) device->failed = true;

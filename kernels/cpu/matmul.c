@@ -70,7 +70,7 @@ void cpu_matmul(struct device *device, bool trans_a, bool trans_b, size_t m, siz
     if (m == 0 || n == 0) return;
     if (k == 0)
         scale_rows(m, n, beta, c, ldc);
-    else if (device->precision == PRECISION_BF16)
+    else if (device->precision != PRECISION_FP32)
         cpu_product_rounded(device, &product, m, n, k, a, lda, b, ldb, c, ldc);
     else
         cpu_product(device, &product, m, n, k, a, lda, b, ldb, c, ldc);

@@ -1,9 +1,12 @@
 /* Reference operations on plain arrays: matmul, the linear ones, reductions. */
 #include "kernels/reference/reference.h"
 
-static double factor(enum precision precision, float x)
+static double multiply(enum precision precision, float x, float y)
 {
-    return precision == PRECISION_BF16 ? bf16_value(bf16_of(x)) : x;
+    if (precision == PRECISION_FP32) return (double)x * y;
+    double a = bf16_value(bf16_of(x)), b = bf16_value(bf16_of(y));
+    if (precision == PRECISION_BF16) return a * b;
+    return a * b + a * bf16_value(bf16_of(bf16_rest(y))) + bf16_value(bf16_of(bf16_rest(x))) * b;
 }
 
 void reference_matmul(enum precision precision, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
@@ -12,11 +15,9 @@ void reference_matmul(enum precision precision, bool trans_a, bool trans_b, size
     for (size_t i = 0; i < m; i++) {
         for (size_t j = 0; j < n; j++) {
             double sum = 0;
-            for (size_t l = 0; l < k; l++) {
-                double x = factor(precision, trans_a ? a[l * lda + i] : a[i * lda + l]);
-                double y = factor(precision, trans_b ? b[j * ldb + l] : b[l * ldb + j]);
-                sum += x * y;
-            }
+            for (size_t l = 0; l < k; l++)
+                sum += multiply(precision, trans_a ? a[l * lda + i] : a[i * lda + l],
+                                trans_b ? b[j * ldb + l] : b[l * ldb + j]);
             double old = beta != 0 ? (double)beta * c[i * ldc + j] : 0;
             c[i * ldc + j] = (float)(alpha * sum + old);
         }

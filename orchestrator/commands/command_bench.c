@@ -15,7 +15,7 @@
 #include "orchestrator/run/host.h"
 #include "orchestrator/run/plan_trials.h"
 
-enum { SIZES = 3, PRODUCTS = 2 * SIZES };
+enum { SIZES = 3, PRODUCTS = PRECISIONS * SIZES };
 static const uint32_t sizes[SIZES] = {256, 1024, 4096};
 
 struct options {
@@ -151,14 +151,15 @@ static int measure_rate(struct bench *bench, uint32_t devices, enum precision pr
     return 0;
 }
 
-/* In both precisions, or in the sweep's; the largest size on GPUs alone: a core takes seconds for one. */
+/* In each precision, or in the sweep's; the largest size on GPUs alone: a core takes seconds for one. */
 static int measure_products(struct bench *bench, struct error *err)
 {
     bool gpus = bench->host.gpus != NULL;
-    for (int precision = PRECISION_FP32; precision <= PRECISION_BF16; precision++)
+    for (int precision = PRECISION_FP32; precision < PRECISIONS; precision++)
         for (int i = 0; i < SIZES; i++) {
             struct product *product = &bench->products[bench->product_count];
-            if ((bench->sweep && bench->sweep->precision != (enum precision)precision) || (sizes[i] > 1024 && !gpus))
+            if ((bench->sweep && bench->sweep->precision != (enum precision)precision) || (sizes[i] > 1024 && !gpus) ||
+                !sweep_backend_computes(bench->probe.backend, (enum precision)precision))
                 continue;
             *product = (struct product){.precision = (enum precision)precision, .size = sizes[i]};
             if (measure_rate(bench, 1, product->precision, product->size, &product->alone, err) ||

@@ -241,6 +241,8 @@ static int prepare(struct run *run, const struct arguments *a, struct launcher *
                    struct message_start *start, struct error *err)
 {
     run->sweep = sweep_load(a->sweep.file, err);
+    if (run->sweep && a->backend && !sweep_backend_computes(a->backend, run->sweep->precision))
+        return error_set(err, "--backend %s: precision bf16x3 is of the backends cpu and reference", a->backend);
     if (run->sweep && a->backend) sweep_set_backend(run->sweep, a->backend);
     if (!run->sweep || sweep_check_complete(run->sweep, err) != 0 || absolute_paths(run->sweep, err) != 0) return -1;
     struct probe probe;

@@ -42,7 +42,8 @@ static void recipe_text(const struct recipe *recipe, char *out, size_t size)
 /* One for the whole sweep, named where it is not fp32. */
 static const char *precision_text(enum precision precision)
 {
-    return precision == PRECISION_BF16 ? " precision=bf16" : "";
+    static const char *const texts[PRECISIONS] = {"", " precision=bf16", " precision=bf16x3"};
+    return texts[precision];
 }
 
 /* "" where the next token is predicted everywhere. */

@@ -73,6 +73,11 @@ bool sweep_backend_known(const char *name)
     return false;
 }
 
+bool sweep_backend_computes(const char *name, enum precision precision)
+{
+    return precision != PRECISION_BF16X3 || !strcmp(name, "cpu") || !strcmp(name, "reference");
+}
+
 void sweep_set_backend(struct sweep *sweep, const char *name)
 {
     snprintf(sweep->resources.backend, sizeof sweep->resources.backend, "%s", name);
@@ -145,6 +150,9 @@ static void read_sweep(struct config_file *file, const struct sweep_task *known,
     read_resources(&root, &sweep->resources);
     if (sweep->resources.pack != 1 && sweep->precision != PRECISION_FP32)
         config_fail(&root, "precision", "packs (resources.pack) need fp32");
+    if (!sweep_backend_computes(sweep->resources.backend, sweep->precision))
+        config_fail(&root, "precision", "bf16x3 goes with resources.backend = \"cpu\" or \"reference\", not \"%s\"",
+                    sweep->resources.backend);
     fit_settings_read(&root, &sweep->fit);
     sweep_read_tasks(&root, known, known_count, sweep);
     if (!config_file_failed(file)) sweep_read_models(&root, sweep);

@@ -186,6 +186,8 @@ struct sweep {
  * are. */
 #define SWEEP_BACKENDS "auto, cpu, cuda, reference"
 bool sweep_backend_known(const char *name);
+/* Whether a backend ("auto" may be any) has the precision. */
+bool sweep_backend_computes(const char *name, enum precision precision);
 void sweep_set_backend(struct sweep *sweep, const char *name);
 
 /* Read and check a sweep file against the data set that it names (vocabulary, number of examples). Errors: FILE:LINE:

@@ -25,6 +25,13 @@ CALL(matmul_bf16_call)
     matmul_call(k, d, run);
     k->set_precision(d, PRECISION_FP32);
 }
+/* Of factors that are sums of two bf16 numbers: on the host. */
+CALL(matmul_bf16x3_call)
+{
+    k->set_precision(d, PRECISION_BF16X3);
+    matmul_call(k, d, run);
+    k->set_precision(d, PRECISION_FP32);
+}
 WORK(matmul_work)
 {
     return 2.0 * (double)(P(0) * P(1) * P(2));
@@ -100,6 +107,7 @@ CALL(linear_call)
 static const struct op ops[] = {
     {OP(matmul), ROUNDED(1e-12), matmul_setup, matmul_call, matmul_work, true},
     {"matmul_bf16", OF(matmul), ROUNDED(1e-10), matmul_setup, matmul_bf16_call, matmul_work, true},
+    {"matmul_bf16x3", OF(matmul), ROUNDED(1e-11), matmul_setup, matmul_bf16x3_call, matmul_work, true},
     {OP(matmul_floats), ROUNDED(1e-12), matmul_floats_setup, matmul_floats_call, matmul_work, true},
     {OP(matmul_group), ROUNDED(1e-12), matmul_group_setup, matmul_group_call, matmul_group_work, true},
     {OP(linear), {1e-12, 2e-5, 1e-12}, linear_setup, linear_call, matmul_work, true},

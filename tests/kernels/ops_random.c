@@ -58,6 +58,7 @@ static void tidy_dropout(size_t p[PARAMETERS])
 const struct random_shape random_shapes[] = {
     {"matmul", {{1, 200}, {1, 200}, {0, 200}, {0, 7}, {0, 9}}, NULL},
     {"matmul_bf16", {{1, 200}, {1, 200}, {0, 200}, {0, 7}, {0, 9}}, NULL},
+    {"matmul_bf16x3", {{1, 200}, {1, 200}, {0, 200}, {0, 7}, {0, 9}}, NULL},
     {"matmul_floats", {{1, 100}, {1, 100}, {0, 100}, {0, 7}, {0, 5}}, NULL},
     {"matmul_group", {{1, 60}, {1, 60}, {1, 60}, {0, 3}, {0, 2}}, NULL},
     {"linear", {{1, 100}, {1, 100}, {1, 100}, {0, 1}, {0, 2}}, NULL},

@@ -29,6 +29,21 @@ const struct shape test_shapes[] = {
     {"matmul_bf16", {40, 21, 35000, 2}}, /* larger than a rounded block: cut along m */
     {"matmul_bf16", {21, 40, 35000, 4}}, /* along n */
     {"matmul_bf16", {31, 31, 35000, 5}}, /* along k */
+    {"matmul_bf16x3", {1, 1, 1, 0}},
+    {"matmul_bf16x3", {33, 17, 65, 0}},
+    {"matmul_bf16x3", {33, 17, 65, 1}},
+    {"matmul_bf16x3", {33, 17, 65, 2, 3}},
+    {"matmul_bf16x3", {33, 17, 65, 3, 5}},
+    {"matmul_bf16x3", {128, 96, 64, 4}},
+    {"matmul_bf16x3", {200, 64, 129, 5, 1}},
+    {"matmul_bf16x3", {77, 130, 31, 6}},
+    {"matmul_bf16x3", {5, 7, 300, 7, 2}},
+    {"matmul_bf16x3", {3, 5, 0, 4}}, /* no inner dimension: C = beta C */
+    {"matmul_bf16x3", {3, 5, 0, 0}},
+    {"matmul_bf16x3", {0, 5, 3, 0}},
+    {"matmul_bf16x3", {40, 21, 35000, 2}}, /* larger than a rounded block: cut along m */
+    {"matmul_bf16x3", {21, 40, 35000, 4}}, /* along n */
+    {"matmul_bf16x3", {31, 31, 35000, 5}}, /* along k */
     {"matmul_floats", {33, 65, 17, 0, 0}},
     {"matmul_floats", {65, 33, 129, 5, 3}},
     {"matmul_floats", {128, 24, 64, 6, 0}},
@@ -344,6 +359,22 @@ const struct shape perf_shapes[] = {
     {"matmul_bf16", {768, 256, 2048, 5}},
     {"matmul_bf16", {2048, 64, 2048, 4}},
     {"matmul_bf16", {2048, 64, 2048, 5}},
+    {"matmul_bf16x3", {2048, 32, 32, 2}},
+    {"matmul_bf16x3", {2048, 96, 32, 2}},
+    {"matmul_bf16x3", {2048, 64, 64, 2}},
+    {"matmul_bf16x3", {2048, 192, 64, 2}},
+    {"matmul_bf16x3", {2048, 128, 128, 2}},
+    {"matmul_bf16x3", {2048, 384, 128, 2}},
+    {"matmul_bf16x3", {2048, 256, 256, 2}},
+    {"matmul_bf16x3", {2048, 768, 256, 2}},
+    {"matmul_bf16x3", {2048, 2048, 64, 2}},
+    {"matmul_bf16x3", {2048, 2048, 256, 2}},
+    {"matmul_bf16x3", {2048, 64, 192, 0}},
+    {"matmul_bf16x3", {2048, 256, 768, 0}},
+    {"matmul_bf16x3", {192, 64, 2048, 5}},
+    {"matmul_bf16x3", {768, 256, 2048, 5}},
+    {"matmul_bf16x3", {2048, 64, 2048, 4}},
+    {"matmul_bf16x3", {2048, 64, 2048, 5}},
     {"add", {2048 * 64}},
     {"sums_squares", {1000000}},
     {"adamw", {1000000, 10}},

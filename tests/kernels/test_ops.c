@@ -44,10 +44,12 @@ static bool op_wanted(const char *name)
     return is_wanted(OF_OPERATIONS, name);
 }
 
-/* matmul_bf16 rounds what is stored as floats: where reals are stored in bf16, matmul does that. */
+/* matmul_bf16 rounds what is stored as floats: where reals are stored in bf16, matmul does that. matmul_bf16x3 is of
+ * the host's backends. */
 static bool has_case(const struct target *t, const char *name)
 {
     if (!op_wanted(name) || !op_there(op_find(name), t->k)) return false;
+    if (!strcmp(name, "matmul_bf16x3")) return !strcmp(t->k->name, "cpu") || !strcmp(t->k->name, "reference");
     if (strcmp(name, "matmul_bf16")) return true;
     t->k->set_precision(t->device, PRECISION_BF16);
     bool floats = t->k->element_bytes(t->device) == sizeof(float);

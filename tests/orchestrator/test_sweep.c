@@ -75,7 +75,10 @@ static void mistakes_in_data(void **state)
     sweep_refused(&t, ":1: nmae: unknown key, did you mean name?; allowed: name, data, models, pretrain, finetune, "
                       "methods, exclude, held_out, only, zip, one_at_a_time, precision, resources, fit");
     t.head = "name = \"test\"; precision = \"fp16\";";
-    sweep_refused(&t, ":1: precision: \"fp16\" is unknown, did you mean fp32?; allowed: fp32, bf16");
+    sweep_refused(&t, ":1: precision: \"fp16\" is unknown, did you mean fp32?; allowed: fp32, bf16, bf16x3");
+    t.head = "name = \"test\"; precision = \"bf16x3\";";
+    t.tail = "";
+    sweep_refused(&t, ":1: precision: bf16x3 goes with resources.backend = \"cpu\" or \"reference\", not \"auto\"");
     t = sweep_right;
     t.data = NULL;
     sweep_refused(&t, ": group \"data\" is missing: data = { ... };");

@@ -28,7 +28,7 @@ void execution_class_of(const struct stage *stage, const struct kernels *kernels
 {
     char library[STORE_NAME];
     enum precision precision = stage->recipe.precision;
-    const char *emulated = precision == PRECISION_BF16 && !kernels_fast_bf16(kernels) ? "-rounded" : "";
+    const char *emulated = precision != PRECISION_FP32 && !kernels_fast_bf16(kernels) ? "-rounded" : "";
     kernels_library(kernels, library, sizeof library);
     int length =
         snprintf(out, STORE_NAME, "%.9s:tp%" PRIu32 ":t%" PRIu32 ":", kernels->name, stage->degree, stage->threads);
