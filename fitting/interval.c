@@ -154,6 +154,15 @@ static void check_width(enum law_role role, struct interval *interval)
     interval->identified = false;
 }
 
+/* Rule 3; some slack for points without noise, whose resamples differ by rounding. */
+static void check_place(double value, struct interval *interval)
+{
+    double slack = 1e-3 * (interval->high - interval->low) + 1e-6 * fabs(value);
+    if (!interval->identified || (value >= interval->low - slack && value <= interval->high + slack)) return;
+    snprintf(interval->reason, sizeof interval->reason, "it lies outside of its own interval");
+    interval->identified = false;
+}
+
 static double percentile(const double *sorted, size_t count, double p)
 {
     double place = p * (double)(count - 1);
@@ -187,7 +196,9 @@ static void correlate(size_t n, const double *samples, size_t count, double out[
             out[a][b] = out[b][a] = a == b ? 1 : products[a][b] / sqrt(products[a][a] * products[b][b]);
 }
 
-static void summarise(const struct law *law, double *samples, size_t count, double level, struct interval *intervals)
+/* theta: what the interval is about. */
+static void summarise(const struct law *law, const double *theta, double *samples, size_t count, double level,
+                      struct interval *intervals)
 {
     double *column = samples + count * law->parameter_count; /* scratch behind the samples */
     for (size_t p = 0; p < law->parameter_count; p++) {
@@ -198,6 +209,7 @@ static void summarise(const struct law *law, double *samples, size_t count, doub
         intervals[p].low = percentile(column, count, (1 - level) / 2);
         intervals[p].high = percentile(column, count, (1 + level) / 2);
         check_width(law->parameters[p].role, &intervals[p]);
+        check_place(law_parameter_value(law, theta, p), &intervals[p]);
     }
 }
 
@@ -315,7 +327,8 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
     struct resampling all = resampling_of(fit, data, options, interval->seed, out->clusters);
     out->resamples = resample(&all, interval->resamples, samples);
     if (out->resamples) {
-        summarise(&fit->law, samples, out->resamples, interval->level, out->raw);
+        double centred[LAW_PARAMETERS];
+        summarise(&fit->law, fit->theta, samples, out->resamples, interval->level, out->raw);
         correlate(n, samples, out->resamples, out->correlation);
         for (size_t i = 0; i < n; i++)
             out->vague = out->vague || (law_is_shape(&fit->law, i) && !out->raw[i].identified);
@@ -323,7 +336,9 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
             memcpy(out->samples, samples, out->resamples * n * sizeof *samples);
         for (size_t r = 0; r < out->resamples; r++)
             law_shift(&fit->law, samples + r * n, fit->centre);
-        summarise(&fit->law, samples, out->resamples, interval->level, out->centred);
+        memcpy(centred, fit->theta, sizeof centred);
+        law_shift(&fit->law, centred, fit->centre);
+        summarise(&fit->law, centred, samples, out->resamples, interval->level, out->centred);
     }
     free(samples);
     return 0;
