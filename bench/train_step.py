@@ -71,7 +71,8 @@ class Torch:
             hidden_size=shape["width"], num_hidden_layers=shape["layers"], num_attention_heads=shape["heads"],
             num_key_value_heads=shape["kv_heads"], head_dim=shape["head_width"], intermediate_size=shape["ffn"],
             vocab_size=shape["vocabulary"], tie_word_embeddings=False, use_cache=False, attn_implementation="sdpa")
-        self.model = transformers.LlamaForCausalLM(config).to(device=device, dtype=frozen)
+        with torch.device(device):
+            self.model = transformers.LlamaForCausalLM(config).to(dtype=frozen)
         if method != "full":
             import peft
             adapter = (peft.LoraConfig(r=size, lora_alpha=16, lora_dropout=0.0, target_modules=LINEARS,

@@ -235,8 +235,11 @@ void device_note(struct device *device, cudaError_t code)
     if (code != cudaSuccess && device->error == cudaSuccess) device->error = code;
 }
 
+/* A library is often the first to see that a kernel before it has failed: then that is what is told. */
 void device_fail(struct device *device, const char *what)
 {
+    if (device_failed(device)) return;
+    device_note(device, cudaStreamQuery(device->stream));
     if (!device_failed(device)) device->also = what;
 }
 

@@ -7,7 +7,6 @@
  *
  * A rank that fails aborts the gang (kernels/collective.h). The others may then wait on their stream for a sum that
  * does not come: whoever waits looks for that, and ends the communicator, which lets the stream go on. */
-#include <nccl.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -18,6 +17,7 @@
 
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/libraries.cuh"
+#include "kernels/cuda/nccl.cuh"
 
 namespace
 {
@@ -47,6 +47,7 @@ __attribute__((constructor)) void fix_order()
 {
     setenv("NCCL_ALGO", "Ring", 0);
     setenv("NCCL_PROTO", "Simple", 0);
+    setenv("NCCL_RUNTIME_CONNECT", "0", 0); /* ranks connect when a gang is made, not in a first sum */
 }
 
 void load_once()

@@ -116,7 +116,7 @@ cudaDataType storage(const struct device *device)
 uint32_t alignment(const void *x)
 {
     uintptr_t address = reinterpret_cast<uintptr_t>(x);
-    uint32_t bytes = 256;
+    uint32_t bytes = 16; /* no load is wider: what lies further on must not choose another algorithm */
     while (bytes > 1 && address % bytes)
         bytes /= 2;
     return bytes;
@@ -266,7 +266,8 @@ bool multiply(struct device *device, const task &t)
     cublasStatus_t status = multiply_as(device, t, TOKENS);
     if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE)
         status = multiply_as(device, t, t.p.trans_a ? t.p.k : t.p.m);
-    if (status == CUBLAS_STATUS_NOT_SUPPORTED) return false;
+    bool plain = t.epilogue == CUBLASLT_EPILOGUE_DEFAULT;
+    if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_INVALID_VALUE && !plain)) return false;
     if (status != CUBLAS_STATUS_SUCCESS) device_fail(device, "a matrix product of cuBLASLt was refused");
     return true;
 }
@@ -296,16 +297,19 @@ void product(struct device *device, const struct matmul_arguments &p)
         device_fail(device, "cuBLASLt has no algorithm for a matrix product");
 }
 
-/* Products that cuBLAS takes as one call: none empty, all with C of one kind. */
+/* Products that cuBLAS takes as one call: none empty, all with C of one kind. In bf16 it wants whole vectors at each
+ * address, which it does not check, and has no fp32 C. */
 bool groups(const struct device *device, size_t count, const struct matmul_arguments *products)
 {
-    if (!device->products->blas || count < 2) return false;
+    bool half = storage(device) == CUDA_R_16BF;
+    if (!device->products->blas || count < 2 || (half && products[0].c_floats)) return false;
     for (size_t i = 0; i < count; i++) {
         const struct matmul_arguments &p = products[i];
         bool small = p.m <= INT32_MAX && p.n <= INT32_MAX && p.k <= INT32_MAX && p.lda <= INT32_MAX &&
                      p.ldb <= INT32_MAX && p.ldc <= INT32_MAX;
         if (!small || p.m == 0 || p.n == 0 || p.k == 0 || (p.c_floats != nullptr) != (products[0].c_floats != nullptr))
             return false;
+        if (half && (alignment(p.a) < 16 || alignment(p.b) < 16 || alignment(p.c) < 16)) return false;
     }
     return true;
 }
@@ -436,19 +440,21 @@ void cuda_matmul_floats(struct device *device, bool trans_a, bool trans_b, size_
     product(device, {trans_a, trans_b, m, n, k, lda, ldb, ldc, alpha, beta, a, b, nullptr, c});
 }
 
-/* cuBLASLt's GELU is the approximate one. What it has no epilogue for in these types comes after the product. */
+/* cuBLASLt's GELU is the approximate one. What it has no epilogue for in these types comes after the product: a bias is
+ * of the result's type there, and ours are floats. */
 void cuda_linear(struct device *device, size_t rows, size_t n, size_t k, const real *x, const real *w,
                  const float *bias, enum linear_gelu gelu, real *before, real *y)
 {
     real *out = gelu == GELU_NONE ? y : before;
     struct matmul_arguments p = {false, true, rows, n, k, k, k, n, 1, 0, x, w, out, nullptr};
     if (rows == 0 || n == 0 || device_failed(device)) return;
-    if (k > 0 && bias && gelu == GELU_TANH) {
+    bool fuses = k > 0 && bias && storage(device) == CUDA_R_32F;
+    if (fuses && gelu == GELU_TANH) {
         struct matmul_arguments whole = p;
         whole.c = y;
         if (multiply(device, {whole, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, bias, before})) return;
     }
-    if (k == 0 || !bias || !multiply(device, {p, CUBLASLT_EPILOGUE_BIAS, bias, nullptr})) {
+    if (!fuses || !multiply(device, {p, CUBLASLT_EPILOGUE_BIAS, bias, nullptr})) {
         product(device, p);
         if (bias) cuda_bias_forward(device, rows, n, bias, out);
     }

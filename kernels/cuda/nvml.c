@@ -69,20 +69,20 @@ void nvml_driver_version(char *out, size_t size)
 
 static uint64_t bytes_on(struct nvml_device *device)
 {
-    struct process *list = NULL;
-    unsigned count = 0;
+    struct process few[16], *more = NULL, *list = few;
+    unsigned count = sizeof few / sizeof *few;
     uint64_t bytes = NOT_AVAILABLE;
-    int code = nvml.processes(device, &count, NULL);
+    int code = nvml.processes(device, &count, few);
     while (code == INSUFFICIENT_SIZE) {
         count += 8; /* others may come meanwhile */
-        free(list);
-        list = calloc(count, sizeof *list);
+        free(more);
+        list = more = calloc(count, sizeof *list);
         if (!list) return NOT_AVAILABLE;
         code = nvml.processes(device, &count, list);
     }
-    for (unsigned i = 0; code == SUCCESS && list && i < count; i++)
+    for (unsigned i = 0; code == SUCCESS && i < count; i++)
         if (list[i].pid == (unsigned)getpid()) bytes = list[i].bytes;
-    free(list);
+    free(more);
     return bytes;
 }
 
