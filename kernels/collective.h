@@ -12,6 +12,9 @@
 
 #include "io/error.h"
 
+/* The line of a rank that ends because another one has failed. */
+#define GANG_FAILED "another device of the gang failed"
+
 struct collective_group; /* shared by the ranks of one process */
 struct collective_group *collective_group_create(int size, struct error *err);
 void collective_group_destroy(struct collective_group *group); /* after every rank has left */

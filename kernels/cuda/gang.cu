@@ -192,7 +192,7 @@ bool gang_alive(struct device *device)
     if (!collective_aborted(&gang->collective) &&
         call.ncclCommGetAsyncError(gang->communicator, &state) == ncclSuccess && state == ncclSuccess)
         return true;
-    device_fail(device, "another device of the gang failed");
+    device_fail(device, GANG_FAILED);
     gang_abort(device);
     return false;
 }

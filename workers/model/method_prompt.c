@@ -35,7 +35,7 @@ static int fill_rows(struct parameters *parameters, const struct model_config *m
         status = parameter_read(parameters, table, (id - table->row_first) * width, width, rows + i * width, err);
     }
     if (!status && collective_sum(&parameters->collective, prompt->rows * width, rows))
-        status = error_set(err, "another device of the gang failed");
+        status = error_set(err, GANG_FAILED);
     if (!status) parameter_write(parameters, prompt, 0, prompt->rows * width, rows);
     free(rows);
     return status;

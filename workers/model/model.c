@@ -9,7 +9,7 @@
 
 static int told(int failed, struct error *err)
 {
-    return failed ? error_set(err, "another device of the gang failed") : 0;
+    return failed ? error_set(err, GANG_FAILED) : 0;
 }
 
 int model_sum(const struct model *model, size_t n, real *x, struct error *err)

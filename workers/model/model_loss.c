@@ -15,7 +15,7 @@ static int cross_entropy(const struct model *model, const struct segment *piece,
                              model->partial);
     if (ranks > 1) {
         if (k->gather_ranks(model->device, &model->collective, 4 * count, model->partial, model->partials))
-            return error_set(err, "another device of the gang failed");
+            return error_set(err, GANG_FAILED);
         partials = model->partials;
     }
     float scale = scales ? scales[piece->lane] : 0;

@@ -13,7 +13,7 @@ void parameters_zero_gradients(struct parameters *parameters)
 static int sum_over_ranks(struct parameters *parameters, size_t n, float *x, struct error *err)
 {
     if (parameters->kernels->sum_ranks_floats(parameters->device, &parameters->collective, n, x))
-        return error_set(err, "another device of the gang failed");
+        return error_set(err, GANG_FAILED);
     return 0;
 }
 
@@ -56,7 +56,7 @@ int parameters_gradient_norm(struct parameters *parameters, double *norm, struct
     for (size_t i = 0; i < count; i++)
         squares += parameters->squares[i];
     if (collective_sum_double(&parameters->collective, &squares))
-        return error_set(err, "another device of the gang failed");
+        return error_set(err, GANG_FAILED);
     *norm = sqrt(squares);
     return 0;
 }

@@ -12,7 +12,7 @@ struct gang {
     void *context;
     pthread_mutex_t mutex;
     bool failed;
-    struct error first; /* line of the rank that failed first */
+    struct error first; /* line of the rank that failed first, not of those that failed with it */
 };
 
 struct member {
@@ -24,7 +24,7 @@ struct member {
 static void gang_fail(struct gang *gang, const struct error *err)
 {
     pthread_mutex_lock(&gang->mutex);
-    if (!gang->failed) gang->first = *err;
+    if (!gang->failed || strstr(gang->first.text, GANG_FAILED)) gang->first = *err;
     gang->failed = true;
     pthread_mutex_unlock(&gang->mutex);
     collective_abort(gang->group);
@@ -33,7 +33,7 @@ static void gang_fail(struct gang *gang, const struct error *err)
 static void *member_main(void *argument)
 {
     struct member *member = argument;
-    struct error err = {"a rank of the gang failed"};
+    struct error err = {GANG_FAILED};
     if (member->gang->body(member->gang->context, &member->collective, &err)) gang_fail(member->gang, &err);
     return NULL;
 }

@@ -17,7 +17,7 @@ struct work {
 static int is_over(const struct member *member, double start, double seconds, bool *over, struct error *err)
 {
     double said = member->collective->rank == 0 && clock_elapsed() - start >= seconds;
-    if (collective_sum_double(member->collective, &said)) return error_set(err, "another device of the gang failed");
+    if (collective_sum_double(member->collective, &said)) return error_set(err, GANG_FAILED);
     *over = said > 0;
     return 0;
 }

@@ -39,7 +39,7 @@ static struct view view_of(const struct parameter *p)
 
 static int sum_failed(struct error *err)
 {
-    return error_set(err, "another device of the gang failed");
+    return error_set(err, GANG_FAILED);
 }
 
 /* Squares of this rank's gradients: of rows over the columns it holds, of columns over the rows that are its own. */

@@ -73,7 +73,7 @@ static int pass(struct trainer *const *trainers, struct cursor *cursors, struct 
 static int check_devices(const struct parameters *parameters, struct error *err)
 {
     if (parameters->kernels->synchronise(parameters->device, err)) return -1;
-    if (collective_barrier(&parameters->collective)) return error_set(err, "another device of the gang failed");
+    if (collective_barrier(&parameters->collective)) return error_set(err, GANG_FAILED);
     return 0;
 }
 
