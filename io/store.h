@@ -156,6 +156,7 @@ struct store_generation_report {
     size_t removed; /* committed points that are no longer in the sweep: kept, marked, appended after the points of the
                        sweep */
     size_t damaged; /* committed rows whose checksum is wrong: to be run again */
+    size_t curves;  /* kept rows whose curve was damaged: it is empty now */
     uint64_t epoch; /* of the new generation, from 1 */
 };
 
@@ -198,9 +199,11 @@ const struct store_point *store_point(const struct store *store, size_t index); 
 long store_find(const struct store *store, const char *identity, struct error *err);
 
 /* 1: committed, *result (and *execution, *curve where not NULL) filled; 0: not committed; -1: damaged or unreadable,
- * *err set. */
+ * also where a finished row has no result, *err set. A damaged curve damages nothing else: it is empty then (count 0),
+ * and store_check_curve says why. */
 int store_read(const struct store *store, size_t index, struct store_result *result, struct store_execution *execution,
                struct store_curve *curve, struct error *err);
+int store_check_curve(const struct store *store, size_t index, struct error *err); /* of a committed row */
 int store_read_state(const struct store *store, size_t index, struct store_state *state, struct error *err);
 
 /* attempts[i]: of row i, for all rows in one pass; STORE_ATTEMPTS_UNKNOWN where its state has a message or is damaged
@@ -241,6 +244,7 @@ struct store_damage {
     size_t undescribed; /* rows whose /points entry is damaged: what was computed there cannot be told, they are lost */
     size_t committed;   /* rows with a good description and a good result */
     size_t damaged;     /* rows with a good description and a damaged result */
+    size_t curves;      /* of the committed ones, those whose curve is damaged: it becomes an empty one */
     size_t unreadable;  /* rows with a good description whose result, if there was one, cannot be read: cut off */
     bool config_lost, provenance_lost; /* the texts; empty then */
 };

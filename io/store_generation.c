@@ -52,8 +52,10 @@ static int rows_verify(struct generation *generation, struct error *err)
     struct store_slots slots;
     generation->verdict = calloc(old->count, 1);
     if (!generation->verdict) return error_set(err, "out of memory for %zu points", old->count);
-    for (size_t i = 0; i < old->count; i++)
+    for (size_t i = 0; i < old->count; i++) {
         generation->verdict[i] = (signed char)store_read_slots(old, i, &slots, NULL);
+        generation->report.curves += generation->verdict[i] == 1 && slots.curve_lost;
+    }
     return 0;
 }
 

@@ -122,6 +122,7 @@ struct store_slots {
     unsigned char result[STORE_SLOT];
     unsigned char execution[STORE_EXECUTION_SLOT];
     unsigned char curve[STORE_SLOT];
+    bool curve_lost; /* it was damaged: an empty one is here */
 };
 /* 1 committed and right, 0 not committed, -1 damaged or unreadable (*err set). */
 int store_read_slots(const struct store *store, size_t index, struct store_slots *slots, struct error *err);

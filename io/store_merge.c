@@ -86,18 +86,21 @@ static int compare_slots(const struct store_slots *a, const struct store_slots *
     return memcmp(a, b, sizeof *a);
 }
 
-/* The one that the rule keeps comes first. */
+/* The one that the rule keeps comes first, those whose curve is lost behind all others. */
 static int compare_candidates(const void *a, const void *b, void *context)
 {
     const struct candidate *x = a, *y = b;
     const struct merge *merge = context;
+    if (x->slots.curve_lost != y->slots.curve_lost) return x->slots.curve_lost ? 1 : -1;
     int order = compare_slots(&x->slots, &y->slots);
     return merge->options->rule == STORE_RULE_NEWEST ? -order : order;
 }
 
 static bool same_result(const struct store_slots *a, const struct store_slots *b)
 {
-    return memcmp(a->result, b->result, sizeof a->result) == 0 && memcmp(a->curve, b->curve, sizeof a->curve) == 0;
+    bool lost = a->curve_lost || b->curve_lost;
+    return memcmp(a->result, b->result, sizeof a->result) == 0 &&
+           (lost || memcmp(a->curve, b->curve, sizeof a->curve) == 0);
 }
 
 static bool same_class(const struct store_slots *a, const struct store_slots *b)

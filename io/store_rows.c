@@ -70,7 +70,7 @@ static int curve_check(const struct store *store, size_t index, const unsigned c
  * damaged. */
 enum { READ_TRIES = 4 };
 
-static int result_read(const struct store *store, size_t index, unsigned char *slot, struct error *err)
+static int result_look(const struct store *store, size_t index, unsigned char *slot, struct error *err)
 {
     int found = -1;
     for (int tries = 0; tries < READ_TRIES && found < 0; tries++) {
@@ -78,6 +78,36 @@ static int result_read(const struct store *store, size_t index, unsigned char *s
         found = result_check(store, index, slot, err);
     }
     return found;
+}
+
+/* A row is committed before its state says so. */
+static bool finished(const struct store *store, size_t index)
+{
+    struct store_state state;
+    if (store_read_state(store, index, &state, NULL) != 0) return false;
+    return state.status == STORE_DONE || state.status == STORE_DIVERGED;
+}
+
+static int result_read(const struct store *store, size_t index, unsigned char *slot, struct error *err)
+{
+    int found = result_look(store, index, slot, err);
+    if (found == 0 && finished(store, index)) {
+        found = result_look(store, index, slot, err); /* it may have been committed meanwhile */
+        if (found == 0) return row_error(store, index, "it is finished, and its result is not there", err);
+    }
+    return found;
+}
+
+static int curve_read(const struct store *store, size_t index, unsigned char *slot, struct error *err)
+{
+    if (slot_read(store, STORE_CURVES, index, slot, err) != 0) return -1;
+    return curve_check(store, index, slot, err);
+}
+
+int store_check_curve(const struct store *store, size_t index, struct error *err)
+{
+    unsigned char slot[STORE_SLOT];
+    return curve_read(store, index, slot, err);
 }
 
 static int index_check(const struct store *store, size_t index, struct error *err)
@@ -94,16 +124,11 @@ int store_read(const struct store *store, size_t index, struct store_result *res
     int committed = result_read(store, index, slot, err);
     if (committed != 1) return committed;
     if (result) memcpy(result, slot, sizeof *result);
-    if (execution) {
-        if (slot_read(store, STORE_EXECUTIONS, index, slot, err) != 0 || execution_check(store, index, slot, err) != 0)
-            return -1;
-        memcpy(execution, slot, sizeof *execution);
-    }
-    if (curve) {
-        if (slot_read(store, STORE_CURVES, index, slot, err) != 0 || curve_check(store, index, slot, err) != 0)
-            return -1;
-        memcpy(curve, slot, sizeof *curve);
-    }
+    if (slot_read(store, STORE_EXECUTIONS, index, slot, err) != 0 || execution_check(store, index, slot, err) != 0)
+        return -1;
+    if (execution) memcpy(execution, slot, sizeof *execution);
+    if (curve && curve_read(store, index, slot, NULL) != 0) memset(slot, 0, sizeof slot);
+    if (curve) memcpy(curve, slot, sizeof *curve);
     return 1;
 }
 
@@ -113,10 +138,14 @@ int store_read_slots(const struct store *store, size_t index, struct store_slots
     int committed = result_read(store, index, slots->result, err);
     if (committed != 1) return committed;
     if (slot_read(store, STORE_EXECUTIONS, index, slots->execution, err) != 0 ||
-        execution_check(store, index, slots->execution, err) != 0 ||
-        slot_read(store, STORE_CURVES, index, slots->curve, err) != 0 ||
-        curve_check(store, index, slots->curve, err) != 0)
+        execution_check(store, index, slots->execution, err) != 0)
         return -1;
+    slots->curve_lost = curve_read(store, index, slots->curve, NULL) != 0;
+    if (slots->curve_lost) {
+        struct store_curve none = {.count = 0};
+        memcpy(none.identity, store->points[index].identity, DIGEST_HEX);
+        store_pack_checked(STORE_CURVES, &none, slots->curve);
+    }
     return 1;
 }
 

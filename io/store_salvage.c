@@ -107,6 +107,7 @@ static void damage_count(const struct store *store, struct store_damage *damage)
         int found = described(store, i) ? store_read_slots(store, i, &slots, NULL) : 0;
         damage->undescribed += !described(store, i);
         damage->committed += found == 1;
+        damage->curves += found == 1 && slots.curve_lost;
         if (found < 0) *(result_readable(store, i) ? &damage->damaged : &damage->unreadable) += 1;
     }
 }

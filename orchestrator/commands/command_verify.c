@@ -20,7 +20,7 @@
 #define TOLERANCE 1e-5
 
 struct findings {
-    size_t committed, damaged, damaged_states; /* rows */
+    size_t committed, damaged, damaged_states, damaged_curves; /* rows */
     size_t checkpoints, damaged_checkpoints;
     size_t best, missing_best; /* of committed rows: best weights with the row's digest, and those no longer kept */
     bool *best_found;          /* [points] */
@@ -43,6 +43,11 @@ static int verify_rows(const struct view *view, struct findings *findings, struc
             snprintf(what, sizeof what, "state of row %zu", i);
             finding(what, "its checksum is wrong; it reads as pending, a result is not concerned");
             findings->damaged_states++;
+        }
+        if (row->curve_damaged) {
+            snprintf(what, sizeof what, "curve of row %zu", i);
+            finding(what, "it is shown as empty; the result is not concerned");
+            findings->damaged_curves++;
         }
         if (!row->damaged) continue;
         snprintf(what, sizeof what, "row %zu", i);
@@ -129,7 +134,7 @@ static int verify(const struct view *view, struct error *err)
         error_set(err, "out of memory");
     else if (!verify_rows(view, &findings, row, err) && !verify_checkpoints(view, &findings, row, err) &&
              !count_missing(view, &findings, row, err))
-        result = findings.damaged || findings.damaged_states || findings.damaged_checkpoints;
+        result = findings.damaged || findings.damaged_states || findings.damaged_curves || findings.damaged_checkpoints;
     if (result >= 0) {
         printf("rows: %zu of %zu committed, %zu damaged\n", findings.committed, count, findings.damaged);
         printf("checkpoints: %zu files, %zu damaged; best weights of %zu committed points there, of %zu not kept\n",
@@ -200,6 +205,7 @@ static int salvage(const char *path, const char *out, struct error *err)
            damage.points - damage.undescribed, damage.points, damage.damaged);
     if (damage.undescribed) printf(", and those of the points not described");
     if (damage.unreadable) printf("; of %zu points none can be read, if there was one", damage.unreadable);
+    if (damage.curves) printf("; the curves of %zu good ones are lost", damage.curves);
     putchar('\n');
     int result = out ? store_salvage(store, out, version_string(), err) : 0;
     if (result == 0 && out)
@@ -246,7 +252,7 @@ int command_verify(int argc, char **argv)
         "DIR",
         "Check every row and every checkpoint of the run in DIR (or of a store file) against their checksums.\v"
         "Exit code 0 only where nothing is damaged. Damaged rows are run again by the next `tunelaw run`, which writes "
-        "damaged states anew. "
+        "damaged states anew and leaves damaged curves empty. "
         "Of a store that no longer opens, it says what can be saved. With --salvage the exit code says whether OUT was "
         "written.",
         NULL,

@@ -45,12 +45,13 @@ int master_open_store(struct master *master, struct error *err)
     struct store_generation_report report;
     const char *shard = master->options.drift->shard;
     if (run_directory_store(dir, master->sweep, master->plan, shard, &report, err) != 0) return -1;
-    LOG("generation %llu: %zu committed rows kept, %zu points added, %zu removed from the sweep, %zu damaged",
-        (unsigned long long)report.epoch, report.kept, report.added, report.removed, report.damaged);
+    LOG("generation %llu: %zu committed rows kept, %zu points added, %zu removed from the sweep, %zu damaged, "
+        "%zu curves damaged",
+        (unsigned long long)report.epoch, report.kept, report.added, report.removed, report.damaged, report.curves);
     if (report.epoch > 1)
-        printf("resuming %s: %zu of %zu points are done, %zu new, %zu no longer in the sweep%s\n", dir,
+        printf("resuming %s: %zu of %zu points are done, %zu new, %zu no longer in the sweep%s%s\n", dir,
                report.kept - report.removed, master->plan->point_count, report.added, report.removed,
-               report.damaged ? ", DAMAGED ROWS RUN AGAIN" : "");
+               report.damaged ? ", DAMAGED ROWS RUN AGAIN" : "", report.curves ? ", DAMAGED CURVES ARE EMPTY NOW" : "");
     master->store = store_open(dir, true, err);
     if (!master->store) return -1;
     master->generation = store_stamp(dir);

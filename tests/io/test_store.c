@@ -276,25 +276,58 @@ static void test_damaged_rows_run_again(void **state)
     struct store_curve curve;
     assert_int_equal(store_read(store, 0, NULL, NULL, NULL, &fixture->err), -1);
     assert_non_null(strstr(fixture->err.text, "row 0 is damaged"));
-    assert_int_equal(store_read(store, 1, NULL, NULL, NULL, NULL), 1);
+    assert_int_equal(store_read(store, 1, NULL, NULL, NULL, NULL), -1);
     assert_int_equal(store_read(store, 1, NULL, &execution, NULL, &fixture->err), -1);
-    assert_int_equal(store_read(store, 2, NULL, NULL, &curve, &fixture->err), -1);
+    /* a curve alone: empty, and nothing else is concerned */
+    assert_int_equal(store_read(store, 2, NULL, NULL, &curve, &fixture->err), 1);
+    assert_int_equal(curve.count, 0);
+    assert_int_equal(store_check_curve(store, 2, &fixture->err), -1);
+    assert_non_null(strstr(fixture->err.text, "curve"));
     assert_int_equal(store_read(store, 3, NULL, NULL, NULL, &fixture->err), -1);
     store_close(store);
     struct store_generation_report report = fixture_generation(fixture, 0, 5);
-    assert_int_equal(report.damaged, 4);
-    assert_int_equal(report.kept, 1);
+    assert_int_equal(report.damaged, 3);
+    assert_int_equal(report.kept, 2);
+    assert_int_equal(report.curves, 1);
     store = fixture_open(fixture, true);
+    assert_int_equal(store_read(store, 2, NULL, NULL, &curve, &fixture->err), 1);
+    assert_int_equal(store_check_curve(store, 2, NULL), 0);
+    assert_int_equal(curve.count, 0);
     for (size_t i = 0; i < 4; i++) {
         struct store_state pending;
+        if (i == 2) continue;
         assert_int_equal(store_read(store, i, NULL, NULL, NULL, NULL), 0);
         assert_int_equal(store_read_state(store, i, &pending, NULL), 0);
         assert_int_equal(pending.status, STORE_PENDING);
         fixture_commit(store, i, i);
     }
     for (size_t i = 0; i < 5; i++)
-        fixture_check_row(store, i, i);
+        if (i != 2) fixture_check_row(store, i, i);
     store_close(store);
+}
+
+/* A row whose state says that it is finished, and whose result is a hole, has lost it. */
+static void test_lost_results(void **state)
+{
+    static const unsigned char hole[STORE_SLOT];
+    struct fixture *fixture = *state;
+    struct store_state done = {.status = STORE_DONE, .attempts = 1};
+    fixture_generation(fixture, 0, 3);
+    struct store *store = fixture_open(fixture, true);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(store_read(store, i, NULL, NULL, NULL, &fixture->err), 0);
+        fixture_commit(store, i, i);
+        assert_int_equal(store_set_state(store, i, &done, &fixture->err), 0);
+    }
+    int fd = open(fixture->path, O_WRONLY);
+    assert_int_equal(pwrite(fd, hole, sizeof hole, (off_t)store_offset(store, STORE_RESULTS, 1)), sizeof hole);
+    close(fd);
+    assert_int_equal(store_read(store, 0, NULL, NULL, NULL, &fixture->err), 1);
+    assert_int_equal(store_read(store, 1, NULL, NULL, NULL, &fixture->err), -1);
+    assert_non_null(strstr(fixture->err.text, "its result is not there"));
+    store_close(store);
+    struct store_generation_report report = fixture_generation(fixture, 0, 3);
+    assert_true(report.damaged == 1 && report.kept == 2);
 }
 
 static void test_generation_refuses(void **state)
@@ -460,6 +493,7 @@ int main(void)
         TEST(test_attempts),
         TEST(test_state),
         TEST(test_generation_keeps_adds_removes),
+        TEST(test_lost_results),
         TEST(test_damaged_rows_run_again),
         TEST(test_generation_refuses),
         TEST(test_generation_follows_no_link),

@@ -110,6 +110,7 @@ static void check_image(struct fixture *image, size_t count, struct counts *coun
         struct store_state state;
         struct store_row row;
         int found = store_read(store, i, &row.result, &row.execution, &row.curve, &image->err);
+        if (found == 1 && store_check_curve(store, i, &image->err) != 0) found = -1;
         counts->unreadable += found < 0;
         counts->lost += found != 1 && acknowledged[i];
         counts->acknowledged += acknowledged[i];
