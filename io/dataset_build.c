@@ -324,7 +324,8 @@ static int publish(const struct build *build, struct dataset_info *info, struct 
     return file_publish(build->temporary, build->path, err);
 }
 
-int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info, struct error *err)
+static int build_at(const char *path, const struct dataset_sources *sources, struct dataset_info *info,
+                    struct error *err)
 {
     struct build build = {.path = path, .sources = sources};
     if ((size_t)snprintf(build.temporary, sizeof build.temporary, "%s.tmp", path) >= sizeof build.temporary - 16)
@@ -343,5 +344,13 @@ int dataset_build(const char *path, const struct dataset_sources *sources, struc
         spool_close(&build.spools[i]);
     tokenizer_destroy(build.tokenizer);
     free(build.model);
+    return result;
+}
+
+int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info, struct error *err)
+{
+    char *target = file_target(path, err);
+    int result = target ? build_at(target, sources, info, err) : -1;
+    free(target);
     return result;
 }

@@ -107,6 +107,30 @@ static bool draft_is_named(const struct file_draft *draft)
            mine.st_dev == named.st_dev && mine.st_ino == named.st_ino;
 }
 
+static int not_plain(const char *path, struct error *err)
+{
+    return error_set(err, "%s: no plain file; allowed: the name of a file, there or not", path);
+}
+
+char *file_target(const char *path, struct error *err)
+{
+    struct stat there;
+    char *target = NULL;
+    if (lstat(path, &there) != 0) return strdup(path);
+    bool link = S_ISLNK(there.st_mode);
+    if (link && (!(target = realpath(path, NULL)) || stat(target, &there) != 0)) {
+        error_set_errno(err, "%s: a link that leads nowhere", path);
+    } else if (!S_ISREG(there.st_mode)) {
+        not_plain(path, err);
+    } else {
+        if (!link) target = strdup(path);
+        if (!target) error_set(err, "out of memory");
+        return target;
+    }
+    free(target);
+    return NULL;
+}
+
 int file_draft_open(struct file_draft *draft, const char *path, mode_t mode, struct error *err)
 {
     *draft = (struct file_draft){.path = strdup(path)};
@@ -118,7 +142,7 @@ int file_draft_open(struct file_draft *draft, const char *path, mode_t mode, str
     struct stat there;
     if (lstat(path, &there) == 0 && !S_ISREG(there.st_mode) && !S_ISLNK(there.st_mode)) {
         draft_free(draft);
-        return error_set(err, "%s: no plain file; allowed: the name of a file, there or not", path);
+        return not_plain(path, err);
     }
     int fd = -1;
     if (unlink(draft->temporary) == 0 || errno == ENOENT)

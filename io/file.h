@@ -36,6 +36,11 @@ int file_link(const char *from, const char *to, struct error *err);
  * its name is a symbolic link, EEXIST where it is no plain file. */
 int file_open_write(const char *path, int flags);
 
+/* Where a file lies that a user wants to be written at `path`: behind symbolic links, so that these stay (files of ours
+ * replace them). Malloc'ed; NULL with *err where something is there that is no plain file, which renaming would
+ * replace, or a link leads nowhere. */
+char *file_target(const char *path, struct error *err);
+
 /* A file in the making: PATH.tmp, always new. Two that make the same file at once do no harm: one of them fails. */
 struct file_draft {
     FILE *file; /* write here */

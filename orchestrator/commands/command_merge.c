@@ -13,7 +13,7 @@
 #include "orchestrator/run/view.h"
 
 #define LOCK_WAIT 5.0 /* seconds */
-enum { CONFLICTS_SHOWN = 20, MISSING_SHOWN = 20 };
+enum { CONFLICTS_SHOWN = 20, MISSING_SHOWN = 20, SHARDS_MOST = 100000 };
 
 struct arguments {
     const char *out;
@@ -94,7 +94,9 @@ static int inputs_add(struct inputs *inputs, const char *path, struct error *err
 {
     struct error why;
     struct store *store = store_open(path, false, &why);
-    if (!store) return error_set(err, "%s; `tunelaw verify --salvage` saves what is left of a damaged store", why.text);
+    if (!store)
+        return error_set(err, "%s%s", why.text,
+                         strstr(why.text, "damaged") ? "; `tunelaw verify --salvage` saves what is left of it" : "");
     inputs->names[inputs->count] = path;
     inputs->stores[inputs->count++] = store;
     return 0;
@@ -163,6 +165,72 @@ static void print_report(const struct arguments *a, const struct store_merge_rep
         printf("%zu different sweep files: /config is the longest, all are in /provenance\n", report->configs);
 }
 
+/* Shards of a sweep that was cut into `count`, by what inputs say of themselves and of stores that they came from. */
+struct shards {
+    unsigned count;
+    unsigned char *there; /* [count + 1] */
+};
+
+static int note_shard(struct shards *shards, const char *label, struct error *err)
+{
+    unsigned index, count;
+    if (sscanf(label, "%u/%u", &index, &count) != 2 || index == 0 || index > count || count > SHARDS_MOST) return 0;
+    if (!shards->there) shards->there = calloc(SHARDS_MOST + 1, 1);
+    if (!shards->there) return error_set(err, "out of memory");
+    if (shards->count && shards->count != count) return 0; /* cut in another way */
+    shards->count = count;
+    shards->there[index] = 1;
+    return 0;
+}
+
+/* The label in each line of provenance, {..., "shard":"2/4", ...}. */
+static int note_provenance(struct shards *shards, const char *lines, struct error *err)
+{
+    static const char key[] = "\"shard\":\"";
+    int result = 0;
+    for (const char *at = lines; !result && (at = strstr(at, key));) {
+        char label[32] = "";
+        at += strlen(key);
+        snprintf(label, sizeof label, "%.*s", (int)strcspn(at, "\""), at);
+        result = note_shard(shards, label, err);
+    }
+    return result;
+}
+
+/* Whether all shards of a sweep are there, as far as inputs are shards: 0; 1: some are not, which is told. */
+static int check_shards(const struct inputs *inputs, struct error *err)
+{
+    struct shards shards = {0};
+    int result = 0;
+    bool whole = false;
+    for (size_t i = 0; i < inputs->count && !result; i++) {
+        const struct store *store = inputs->stores[i];
+        whole = whole || (!store_shard(store)[0] && strcmp(store_made_by(store), "merge") != 0);
+        result = note_shard(&shards, store_shard(store), err);
+        if (!result) result = note_provenance(&shards, store_provenance(store), err);
+    }
+    unsigned missing = 0;
+    for (unsigned s = 1; s <= shards.count && !result && !whole; s++)
+        if (!shards.there[s]) printf("%s%u/%u", missing++ ? ", " : "shards that are not there: ", s, shards.count);
+    if (missing) printf("\n");
+    free(shards.there);
+    return result ? result : missing > 0;
+}
+
+/* Stores of one name for a task may be of other data: identities keep such points apart, laws do not. */
+static void warn_data(const struct inputs *inputs)
+{
+    for (size_t i = 1; i < inputs->count; i++) {
+        const char *first = store_dataset_digest(inputs->stores[0]), *other = store_dataset_digest(inputs->stores[i]);
+        if (strcmp(first, other) == 0) continue;
+        fprintf(stderr,
+                "tunelaw: warning: %s and %s are of different data sets (%.8s, %.8s); where a task of one name is "
+                "other data, laws through both mean nothing\n",
+                inputs->names[0], inputs->names[i], first, other);
+        return;
+    }
+}
+
 static void print_missing(const struct store *store, size_t row)
 {
     const struct store_point *point = store_point(store, row);
@@ -213,16 +281,20 @@ int command_merge(int argc, char **argv)
     struct store_merge_report report = {0};
     struct error err = {""};
     argp_parse(&argp, argc, argv, 0, NULL, &a);
-    int result = inputs_open(&a, &inputs, &err);
+    int result = inputs_open(&a, &inputs, &err), missing = 0;
     if (result == 0) {
         result = store_merge((const struct store *const *)inputs.stores, inputs.count, &a.options, a.out,
                              version_string(), &report, &err);
         print_conflicts(&inputs, &report, result == 0);
         if (result == 0) print_report(&a, &report);
+        if (result == 0) warn_data(&inputs);
+        if (result == 0) missing = check_shards(&inputs, &err);
+        if (missing < 0) result = -1;
         fflush(stdout);
     }
     store_merge_report_free(&report);
     inputs_close(&inputs);
     if (result == 0 && a.complete) result = check_complete(a.out, &err);
+    if (result == 0 && a.complete && missing) result = error_set(&err, "%s: shards of the sweep are not there", a.out);
     return result == 0 ? 0 : command_fail(&err);
 }

@@ -30,8 +30,9 @@ struct method_counts {
 struct tally {
     struct method_counts methods[METHODS_SHOWN];
     size_t method_count;
-    size_t total[STATUSES], committed, attempts;
-    struct view_row errors[ERRORS_SHOWN]; /* latest first */
+    size_t total[STATUSES], points, committed, attempts; /* of the sweep */
+    size_t left;                                         /* points that have left it: kept, and counted nowhere else */
+    struct view_row errors[ERRORS_SHOWN];                /* latest first */
     size_t error_count, errors_in_all;
 };
 
@@ -78,6 +79,11 @@ static int tally_rows(const struct view *view, const struct array_view *array, s
     for (size_t i = 0; i < store_count(view->store) && !result; i++) {
         result = array_view_outcome(array, view, i, row, err);
         if (result) break;
+        if (row->point.removed) {
+            tally->left++;
+            continue;
+        }
+        tally->points++;
         int status = status_of(row);
         method_of(tally, &row->point)->points[status]++;
         tally->total[status]++;
@@ -194,6 +200,8 @@ static void print_live(const json_t *live, bool complete, bool queued, const cha
     const json_t *stages = json_object_get(live, "running");
     printf("\nrunning: %zu stage%s", json_array_size(stages), json_array_size(stages) == 1 ? "" : "s");
     if (json_is_true(json_object_get(live, "draining"))) printf(", stopping at the next checkpoint");
+    if (json_is_true(json_object_get(live, "paused")))
+        printf(", paused: it starts nothing new until `p` in `tunelaw top`");
     if (status_number(live, "eta_seconds") > 0) {
         printf(", ETA ");
         print_duration(status_number(live, "eta_seconds"));
@@ -224,9 +232,11 @@ static void print_errors(const struct tally *tally)
 static void print_text(const struct view *view, const struct array_view *array, const struct tally *tally,
                        const json_t *live, const struct slurm_state *job, const struct stage_log *log)
 {
-    size_t count = store_count(view->store), ended = tally->committed;
-    printf("%s: %zu of %zu points committed, %zu attempts, generation %" PRIu64 " of %s\n\n", store_name(view->store),
+    size_t count = tally->points, ended = tally->committed;
+    printf("%s: %zu of %zu points committed, %zu attempts, generation %" PRIu64 " of %s\n", store_name(view->store),
            ended, count, tally->attempts, store_epoch(view->store), view->dir);
+    if (tally->left) printf("%zu more are no longer in the sweep; their results are kept\n", tally->left);
+    printf("\n");
     print_table(tally);
     if (job) print_slurm(job);
     if (array->tasks) array_view_print(array, stdout);
@@ -252,12 +262,13 @@ static int print_json(const struct view *view, const struct array_view *array, c
         json_object_set_new(methods, tally->methods[i].name, counts_json(tally->methods[i].points));
     for (size_t i = 0; i < tally->error_count; i++)
         json_array_append_new(errors, column_json_row(&tally->errors[i]));
-    json_t *root = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:O?, s:o?, s:o?}", "name",
-                             store_name(view->store), "dir", view->dir, "epoch", (json_int_t)store_epoch(view->store),
-                             "points", (json_int_t)store_count(view->store), "committed", (json_int_t)tally->committed,
-                             "attempts", (json_int_t)tally->attempts, "statuses", counts_json(tally->total), "methods",
-                             methods, "errors", errors, "measured", stage_log_json(log), "live", live, "slurm",
-                             job ? slurm_state_json(job) : NULL, "array", array_view_json(array));
+    json_t *root =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:O?, s:o?, s:o?}", "name",
+                  store_name(view->store), "dir", view->dir, "epoch", (json_int_t)store_epoch(view->store), "points",
+                  (json_int_t)tally->points, "no_longer_in_sweep", (json_int_t)tally->left, "committed",
+                  (json_int_t)tally->committed, "attempts", (json_int_t)tally->attempts, "statuses",
+                  counts_json(tally->total), "methods", methods, "errors", errors, "measured", stage_log_json(log),
+                  "live", live, "slurm", job ? slurm_state_json(job) : NULL, "array", array_view_json(array));
     int failed = !root || json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(17));
     json_decref(root);
     printf("\n");

@@ -181,12 +181,21 @@ static int reevaluate_points(const struct view *view, const char *word, struct e
     struct view_row *row = malloc(sizeof *row);
     if (!row) return error_set(err, "out of memory");
     if (rebuilt_create(&rebuilt, view, err)) result = -1;
+    size_t asked = 0, failed = 0;
     for (size_t i = first; i < last && result >= 0; i++) {
         int found = view_read(view, i, row, err);
-        if (!found && !(all && (!row->committed || row->result.status != STORE_DONE)))
-            found = reevaluate(view, &rebuilt, row, err);
-        if (found) result = found;
+        if (!found && all && (!row->committed || row->result.status != STORE_DONE)) continue;
+        asked++;
+        if (!found) found = reevaluate(view, &rebuilt, row, err);
+        if (found < 0 && all) { /* the others may be there */
+            printf("not evaluated: %s\n", err->text);
+            failed++;
+        } else if (found) {
+            result = found;
+        }
     }
+    if (result >= 0 && failed)
+        result = error_set(err, "%zu of %zu points could not be evaluated again (above)", failed, asked);
     free(row);
     rebuilt_destroy(&rebuilt);
     return result;
