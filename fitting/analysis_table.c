@@ -1,6 +1,7 @@
 /* Fitting: the analysis as one table of at most 100 columns, one line a law: what most readers look for. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fitting/analysis.h"
@@ -58,10 +59,16 @@ void short_number(double value, int digits, char out[32])
     shorten(out);
 }
 
-/* A value and its interval, with as many digits as the column has room for. */
+static bool inside(double value, const struct interval *interval)
+{
+    return value >= interval->low && value <= interval->high && interval->low < interval->high;
+}
+
+/* A value and its interval, with as many digits as the column has room for, and enough for the one to lie in the other
+ * as it is printed. */
 static void with_interval(double value, const struct interval *interval, char *out, size_t size)
 {
-    static const int digits[][2] = {{3, 2}, {2, 2}, {2, 1}};
+    static const int digits[][2] = {{3, 2}, {3, 3}, {2, 2}, {2, 1}};
     char middle[32], low[32], high[32];
     short_number(value, 4, out);
     if (isnan(interval->low)) return;
@@ -70,8 +77,10 @@ static void with_interval(double value, const struct interval *interval, char *o
         short_number(interval->low, digits[i][1], low);
         short_number(interval->high, digits[i][1], high);
         snprintf(out, size, "%s %s–%s", middle, low, high);
-        if (characters(out) <= PARAMETER_WIDTH) return;
+        bool holds = atof(low) <= atof(middle) && atof(middle) <= atof(high) && strcmp(low, high) != 0;
+        if (characters(out) <= PARAMETER_WIDTH && (holds || !inside(value, interval))) return;
     }
+    short_number(value, 3, middle);
     short_number((interval->high - interval->low) / 2, 1, high);
     snprintf(out, size, "%s ±%s", middle, high);
 }

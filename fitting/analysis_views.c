@@ -35,28 +35,6 @@ static bool wanted(const struct analysis *analysis, enum view_kind view, const s
     return false;
 }
 
-/* The laws of a view: those of the table and of the sweep file that suit it, or the one that was asked for. */
-int analysis_add_view(struct analysis *analysis, const struct analysis_fit *view, const struct law *asked,
-                      struct error *err)
-{
-    static const char *const of_view[VIEWS][2] = {[VIEW_MODEL] = {"multiplicative", "additive"},
-                                                  [VIEW_PRETRAIN] = {"multiplicative", "additive"},
-                                                  [VIEW_PET] = {"multiplicative", "additive"},
-                                                  [VIEW_JOINT] = {"joint", "joint_additive"},
-                                                  [VIEW_EXAMPLES] = {"single", NULL},
-                                                  [VIEW_TABLE] = {"multiplicative", "additive"}};
-    const struct fit_settings *settings = &analysis->observations.settings;
-    if (asked) return suits(view->view, asked) ? analysis_add_fit(analysis, view, asked, err) : 0;
-    for (size_t i = 0; i < 2; i++)
-        if (of_view[view->view][i] && analysis_add_fit(analysis, view, law_find(of_view[view->view][i], NULL), err))
-            return -1;
-    for (size_t i = 0; i < settings->law_count; i++)
-        if (suits(view->view, &settings->laws[i]->law) &&
-            analysis_add_fit(analysis, view, &settings->laws[i]->law, err))
-            return -1;
-    return 0;
-}
-
 /* What views are chosen by: levels of one field among the fitted rows of a view. */
 typedef double field_of(const struct observation *row);
 static double field_parameters(const struct observation *row)
@@ -83,6 +61,41 @@ static size_t levels_of(const struct observations *observations, const struct an
     for (size_t i = 0; i < observations->count; i++)
         if (analysis_in_view(view, &observations->rows[i])) (*levels)[count++] = field(&observations->rows[i]);
     return sort_levels(*levels, count);
+}
+
+/* A table of which several pretraining counts or PET sizes were given: laws in N and D alone would mix them. */
+static bool table_is_joint(const struct analysis *analysis, const struct analysis_fit *view)
+{
+    static field_of *const fields[] = {field_pretrain, field_pet};
+    bool joint = false;
+    for (size_t i = 0; i < 2 && view->view == VIEW_TABLE; i++) {
+        double *levels = NULL;
+        joint = joint || levels_of(&analysis->observations, view, fields[i], &levels) > 1;
+        free(levels);
+    }
+    return joint;
+}
+
+/* The laws of a view: those of the table and of the sweep file that suit it, or the one that was asked for. */
+int analysis_add_view(struct analysis *analysis, const struct analysis_fit *view, const struct law *asked,
+                      struct error *err)
+{
+    static const char *const of_view[VIEWS][2] = {[VIEW_MODEL] = {"multiplicative", "additive"},
+                                                  [VIEW_PRETRAIN] = {"multiplicative", "additive"},
+                                                  [VIEW_PET] = {"multiplicative", "additive"},
+                                                  [VIEW_JOINT] = {"joint", "joint_additive"},
+                                                  [VIEW_EXAMPLES] = {"single", NULL},
+                                                  [VIEW_TABLE] = {"multiplicative", "additive"}};
+    const struct fit_settings *settings = &analysis->observations.settings;
+    const char *const *laws = of_view[table_is_joint(analysis, view) ? VIEW_JOINT : view->view];
+    if (asked) return suits(view->view, asked) ? analysis_add_fit(analysis, view, asked, err) : 0;
+    for (size_t i = 0; i < 2; i++)
+        if (laws[i] && analysis_add_fit(analysis, view, law_find(laws[i], NULL), err)) return -1;
+    for (size_t i = 0; i < settings->law_count; i++)
+        if (suits(view->view, &settings->laws[i]->law) &&
+            analysis_add_fit(analysis, view, &settings->laws[i]->law, err))
+            return -1;
+    return 0;
 }
 
 /* The level at which most points can be fitted, the largest of several. */

@@ -85,7 +85,12 @@ int command_advise(int argc, char **argv)
     struct error err = {""};
     if (argp_parse(&argp, argc, argv, 0, NULL, &arguments)) return 1;
     if (fitting_fit_store(arguments.path, &arguments.options, &analysis, &err)) return command_fail(&err);
-    int failed = advise(&analysis, &arguments.question, &advice, &err);
+    int failed = 0;
+    if (!isnan(arguments.question.parameters) && strcmp(analysis.observations.x_name, "parameters") != 0)
+        failed =
+            error_set(&err, "--model is a size in parameters, and the laws are in %s; allowed with it: --x parameters",
+                      analysis.observations.x_name);
+    if (!failed) failed = advise(&analysis, &arguments.question, &advice, &err);
     if (!failed) {
         if (arguments.json)
             failed = advice_print_json(&analysis, &arguments.question, &advice, stdout, &err);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/file.h"
@@ -236,6 +237,13 @@ static void log_devices(const struct probe *probe)
         LOG("GPU %u that this process sees: %s", i, host_gpu_text(probe, i, text));
 }
 
+static int check_bases(const char *dir, struct error *err)
+{
+    struct stat status;
+    if (stat(dir, &status) != 0) return error_set_errno(err, "--bases %s", dir);
+    return S_ISDIR(status.st_mode) ? 0 : error_set(err, "--bases %s: no directory", dir);
+}
+
 /* Rank 0: read, plan, open the store. Nothing is written before the sweep file has been found good. */
 static int prepare(struct run *run, const struct arguments *a, struct launcher *launcher, struct transport *transport,
                    struct message_start *start, struct error *err)
@@ -251,7 +259,9 @@ static int prepare(struct run *run, const struct arguments *a, struct launcher *
     run->plan = plan_create(run->sweep, probe.rate, err);
     if (!run->plan) return -1;
     char bases[PATH_MAX];
-    if (narrow(run, a, run->dir, run->part, err) != 0 || (a->bases && run_path(a->bases, bases, err) != 0)) return -1;
+    if (narrow(run, a, run->dir, run->part, err) != 0 ||
+        (a->bases && (check_bases(a->bases, err) != 0 || run_path(a->bases, bases, err) != 0)))
+        return -1;
     run->drift = (struct drift_question){.dir = run->dir, .shard = run->part, .accepted = a->accept_drift};
     if (drift_check(&run->drift, run->sweep, run->plan, stdout, err) != 0) return -1;
     if (run_directory_make(run->dir, start->dir, err) != 0) return -1;

@@ -11,6 +11,7 @@
 #include "fitting/analysis.h"
 #include "orchestrator/commands/command.h"
 
+enum { FEWEST_RESAMPLES = 20 };
 enum key { LAW = 0x100, X, SEEDS, METRIC, DELTA, LOSS, NO_OFFSET, LOG, RAW, BOOTSTRAP, INTERVALS, RESAMPLE, LEVEL };
 
 static const struct argp_option words[] = {
@@ -30,7 +31,7 @@ static const struct argp_option words[] = {
     {"no-offset", NO_OFFSET, NULL, 0, "laws without the irreducible term E", 0},
     {"log", LOG, NULL, 0, "residuals of log L", 0},
     {"raw", RAW, NULL, 0, "residuals of L (default)", 0},
-    {"bootstrap", BOOTSTRAP, "N", 0, "resamples for the intervals (200; 0: none)", 0},
+    {"bootstrap", BOOTSTRAP, "N", 0, "resamples for the intervals (200; 0: none; else 20 and more)", 0},
     {"intervals", INTERVALS, "KIND", 0, "bootstrap (default), profile (likelihood), or both", 0},
     {"resample", RESAMPLE, "WHAT", 0, "what the bootstrap draws: trunks (default), seeds, points, runs", 0},
     {"level", LEVEL, "PERCENT", 0, "level of the intervals (90)", 0},
@@ -90,6 +91,9 @@ static error_t parse(int key, char *word, struct argp_state *state)
         return 0;
     case BOOTSTRAP:
         options->resamples = (size_t)command_number("bootstrap", word, 0, 1e6, state);
+        if (options->resamples && options->resamples < FEWEST_RESAMPLES)
+            argp_error(state, "--bootstrap %s: allowed: 0, or %d to 1e6: fewer say nothing of an interval", word,
+                       FEWEST_RESAMPLES);
         return 0;
     case INTERVALS:
         take_intervals(word, options, state);
