@@ -224,6 +224,13 @@ extern "C" size_t tokenizer_vocabulary(const struct tokenizer *tokenizer)
     return static_cast<size_t>(tokenizer->processor.GetPieceSize());
 }
 
+void tokenizer_marks(const struct tokenizer *tokenizer, int32_t *begin, int32_t *end, int32_t *pad)
+{
+    *begin = tokenizer->processor.bos_id();
+    *end = tokenizer->processor.eos_id();
+    *pad = tokenizer->processor.pad_id();
+}
+
 extern "C" int32_t tokenizer_separator(const struct tokenizer *tokenizer)
 {
     int id = tokenizer->processor.PieceToId(TOKENIZER_SEPARATOR);

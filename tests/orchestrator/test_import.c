@@ -35,7 +35,7 @@ static void make_folder(const char *name, uint32_t layers, uint32_t vocabulary, 
         parameters_create(&model, &none, false, &(struct collective){NULL, 0, 1}, kernels, device, &err);
     if (!parameters) fail_msg("%s", err.text);
     parameters_initialise_base(parameters, &model, seed);
-    if (huggingface_save(parameters, &model, NULL, 0, temporary_path(name), &err)) fail_msg("%s", err.text);
+    if (huggingface_save(parameters, &model, NULL, temporary_path(name), &err)) fail_msg("%s", err.text);
     parameters_destroy(parameters);
     kernels->device_destroy(device);
 }

@@ -38,6 +38,9 @@ class Import(unittest.TestCase):
     def check_tokenizer(self, place, folder):
         with h5py.File(place.dir('data.h5')) as data, open(f'{folder}/sentencepiece.model', 'rb') as f:
             self.assertEqual(f.read(), bytes(data['tokenizer'][:]))
+        with open(f'{folder}/config.json') as f:
+            said = json.load(f)
+        self.assertEqual([said[key] for key in ('bos_token_id', 'eos_token_id', 'pad_token_id')], [1, 2, 3])
 
     def test_out_and_in(self):
         with Place() as place:
@@ -65,10 +68,20 @@ class Import(unittest.TestCase):
             # the tokenizer of an imported model is its folder's
             with open(place.dir(f'model{chosen[0]["row"]}') + '/tokenizer.json', 'w') as f:
                 f.write('{"version": "1.0"}')
+            with open(place.dir(f'model{chosen[0]["row"]}') + '/generation_config.json', 'w') as f:
+                f.write('{"max_length": 20}')
+            with open(place.dir(f'model{chosen[0]["row"]}') + '/config.json') as f:
+                said = json.load(f)
+            with open(place.dir(f'model{chosen[0]["row"]}') + '/config.json', 'w') as f:
+                json.dump(said | {'eos_token_id': [2, 7], 'max_position_embeddings': 2048}, f)
             name = f'm{chosen[0]["row"]}'
             place.call('export', second, '--point', again[name]['identity'], '--hf', place.dir('carried'))
             self.assertEqual(open(place.dir('carried') + '/tokenizer.json').read(), '{"version": "1.0"}')
             self.assertFalse(os.path.exists(place.dir('carried') + '/sentencepiece.model'))
+            self.assertTrue(os.path.exists(place.dir('carried') + '/generation_config.json'))
+            with open(place.dir('carried') + '/config.json') as f:
+                said = json.load(f)
+            self.assertEqual((said['eos_token_id'], said['bos_token_id'], said['max_position_embeddings']), ([2, 7], 1, 2048))
             # each rank of a gang reads its slices
             place.run(gang, config=write_sweep(place, 'gang.cfg', ', '.join(entries), degree=2))
             for row, other in zip(rows(place, second), rows(place, gang)):

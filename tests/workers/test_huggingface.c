@@ -29,7 +29,7 @@ static struct gathered *save(const struct model_config *config, const char *dir)
     struct gathered *g = gathered_create();
     struct rank r = rank_alone("reference", config, &none, &capacity, false);
     remove_folder(dir);
-    if (huggingface_save(r.parameters, config, NULL, 0, dir, &err)) fail_msg("%s", err.text);
+    if (huggingface_save(r.parameters, config, NULL, dir, &err)) fail_msg("%s", err.text);
     for (size_t i = 0; i < r.parameters->count; i++)
         gather_tile(g, &r, &r.parameters->list[i]);
     rank_destroy(&r);
@@ -321,10 +321,13 @@ static void files_come_along(void **state)
     const struct folder_file files[] = {{.name = "given.model", .bytes = "xyz", .size = 3},
                                         {.name = "vocab.txt", .from = from},
                                         {.name = "none.txt", .from = absent}};
-    assert_int_equal(huggingface_save(r.parameters, &config, files, 3, out, &err), -1);
+    assert_int_equal(
+        huggingface_save(r.parameters, &config, &(struct huggingface_companions){files, 3, NULL, 1, 2, -1}, out, &err),
+        -1);
     assert_non_null(strstr(err.text, "absent.txt: No such file"));
     assert_int_equal(access(out, F_OK), -1);
-    if (huggingface_save(r.parameters, &config, files, 2, out, &err)) fail_msg("%s", err.text);
+    if (huggingface_save(r.parameters, &config, &(struct huggingface_companions){files, 2, NULL, 1, 2, -1}, out, &err))
+        fail_msg("%s", err.text);
     for (int i = 0; i < 2; i++) {
         char text[8] = "";
         snprintf(path, sizeof path, "%s/%s", out, files[i].name);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "workers/files/folder.h"
+#include "workers/files/json_reader.h"
 
 /* Tensors that files of some models have and that no computation reads. */
 static bool ignored(const struct model_config *model, const char *name)
@@ -170,7 +171,7 @@ static bool describe_tensor(const struct parameter *parameter, struct folder_ten
     return !parameter->adapter;
 }
 
-const char *const huggingface_tokenizer_files[] = {"tokenizer.json",
+const char *const huggingface_companion_files[] = {"tokenizer.json",
                                                    "tokenizer.model",
                                                    "tokenizer_config.json",
                                                    "special_tokens_map.json",
@@ -181,14 +182,51 @@ const char *const huggingface_tokenizer_files[] = {"tokenizer.json",
                                                    "spiece.model",
                                                    "sentencepiece.bpe.model",
                                                    "chat_template.jinja",
+                                                   "generation_config.json",
                                                    NULL};
 
+static void put_mark(json_t *object, const char *key, int32_t id)
+{
+    if (id >= 0) json_object_set_new(object, key, json_integer(id));
+}
+
+/* The description with what the companions know. */
+static char *complete(char *text, const struct huggingface_companions *companions, struct error *err)
+{
+    static const char *const carried[] = {"bos_token_id", "eos_token_id", "pad_token_id", "max_position_embeddings"};
+    char path[PATH_MAX];
+    json_t *object = json_loads(text, 0, NULL);
+    if (companions->like) {
+        json_t *like = json_file_read(companions->like, "config.json", path, NULL);
+        for (size_t i = 0; i < sizeof carried / sizeof *carried; i++) {
+            json_t *value = json_object_get(like, carried[i]);
+            if (value) json_object_set(object, carried[i], value);
+        }
+        json_decref(like);
+    } else {
+        put_mark(object, "bos_token_id", companions->begin);
+        put_mark(object, "eos_token_id", companions->end);
+        put_mark(object, "pad_token_id", companions->pad);
+    }
+    free(text);
+    text = object ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(object);
+    if (!text) error_set(err, "out of memory");
+    return text;
+}
+
 int huggingface_save(const struct parameters *parameters, const struct model_config *model,
-                     const struct folder_file *files, size_t count, const char *dir, struct error *err)
+                     const struct huggingface_companions *companions, const char *dir, struct error *err)
 {
     char *text = huggingface_describe(model, err);
+    if (text && companions) text = complete(text, companions, err);
     if (!text) return -1;
-    const struct folder folder = {"config.json", text, "model.safetensors", describe_tensor, files, count};
+    const struct folder folder = {.config = "config.json",
+                                  .text = text,
+                                  .weights = "model.safetensors",
+                                  .describe = describe_tensor,
+                                  .files = companions ? companions->files : NULL,
+                                  .file_count = companions ? companions->count : 0};
     int result = folder_save(parameters, &folder, dir, err);
     free(text);
     return result;

@@ -33,13 +33,21 @@ int huggingface_load(const struct parameters *parameters, const struct safetenso
  * NULL with *err where Hugging Face has no such model. */
 char *huggingface_describe(const struct model_config *model, struct error *err);
 
-/* Files of a tokenizer that a folder may have; NULL behind the last. */
-extern const char *const huggingface_tokenizer_files[];
+/* Files of a tokenizer, and what says how to generate, that a folder may have; NULL behind the last. */
+extern const char *const huggingface_companion_files[];
 
-/* Write DIR, which must not exist: config.json and one model.safetensors, float32, of a gang of one, and files[count]
- * beside them. On failure nothing is left. */
+/* What a model comes with beside its weights. */
+struct huggingface_companions {
+    const struct folder_file *files; /* [count], beside config.json */
+    size_t count;
+    const char *like; /* an imported folder: what its config.json says of marks and positions is said again; NULL: */
+    int32_t begin, end, pad; /* ids of the marks; -1: there is none */
+};
+
+/* Write DIR, which must not exist: config.json and one model.safetensors, float32, of a gang of one, and the
+ * companions' files (NULL: none). On failure nothing is left. */
 int huggingface_save(const struct parameters *parameters, const struct model_config *model,
-                     const struct folder_file *files, size_t count, const char *dir, struct error *err);
+                     const struct huggingface_companions *companions, const char *dir, struct error *err);
 
 /* Dimensions, 1 or 2, and shape of a base tensor in files. */
 size_t huggingface_shape(const struct parameter *parameter, uint64_t shape[2]);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "io/tokenizer.h"
 #include "workers/files/huggingface.h"
 #include "workers/files/peft.h"
 #include "workers/stage/gang.h"
@@ -20,12 +21,12 @@ enum { FILES = 16 };
 
 /* What texts are made tokens with: the files of the imported folder, else the data set's own model, which a library of
  * sentencepiece reads. Not as "tokenizer.model": transformers makes another normalisation of such a file. */
-static size_t tokenizer_files(const struct run *run, struct folder_file files[FILES], char paths[FILES][PATH_MAX])
+static size_t companion_files(const struct run *run, struct folder_file files[FILES], char paths[FILES][PATH_MAX])
 {
     size_t count = 0, size = 0;
     const char *import = run->stage->import;
-    for (size_t i = 0; *import && huggingface_tokenizer_files[i] && count < FILES; i++) {
-        const char *name = huggingface_tokenizer_files[i];
+    for (size_t i = 0; *import && huggingface_companion_files[i] && count < FILES; i++) {
+        const char *name = huggingface_companion_files[i];
         if (snprintf(paths[count], PATH_MAX, "%s/%s", import, name) >= PATH_MAX || access(paths[count], R_OK)) continue;
         files[count] = (struct folder_file){.name = name, .from = paths[count]};
         count++;
@@ -41,8 +42,19 @@ static int save_model(const struct exporting *work, const struct member *member,
     struct folder_file files[FILES];
     char(*paths)[PATH_MAX] = malloc(FILES * sizeof *paths);
     if (!paths) return error_set(err, "out of memory");
-    size_t count = tokenizer_files(&work->run, files, paths);
-    int status = huggingface_save(member->parameters, &work->run.stage->model, files, count, work->dir, err);
+    const struct stage *stage = work->run.stage;
+    struct huggingface_companions companions = {.files = files,
+                                                .count = companion_files(&work->run, files, paths),
+                                                .like = stage->import[0] ? stage->import : NULL,
+                                                .begin = -1,
+                                                .end = -1,
+                                                .pad = -1};
+    size_t size = 0;
+    const void *bytes = dataset_tokenizer(work->run.dataset, &size);
+    struct tokenizer *tokenizer = !companions.like && size ? tokenizer_create(bytes, size, NULL) : NULL;
+    if (tokenizer) tokenizer_marks(tokenizer, &companions.begin, &companions.end, &companions.pad);
+    tokenizer_destroy(tokenizer);
+    int status = huggingface_save(member->parameters, &stage->model, &companions, work->dir, err);
     free(paths);
     return status;
 }
