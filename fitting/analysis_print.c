@@ -56,9 +56,11 @@ static void print_head(const struct analysis *analysis, FILE *out)
                 observations->source);
     else
         fprintf(out, "%s\n", observations->source);
-    fprintf(out, "%zu points: %zu to fit, %zu held out, %zu untuned, %zu left out; %zu trunks\n", observations->points,
-            observations->count - held_out, held_out, observations->base_count, observations->omitted_count,
-            observations->trunks);
+    size_t measured = observations->points - observations->base_count - observations->omitted_count;
+    fprintf(out, "%zu points", observations->points);
+    if (measured != observations->count) fprintf(out, ", %zu of them as %zu means", measured, observations->count);
+    fprintf(out, ": %zu to fit, %zu held out, %zu untuned, %zu left out; %zu trunks\n", observations->count - held_out,
+            held_out, observations->base_count, observations->omitted_count, observations->trunks);
     print_left_out(observations, out);
     if (analysis->options.absolute)
         fprintf(out, "absolute residuals");

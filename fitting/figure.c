@@ -269,7 +269,8 @@ static int wait_for(pid_t child, struct error *err)
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
         return error_set(
             err, "gnuplot is not installed, and the report's plots need it; on Debian: apt-get install gnuplot-nox");
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return error_set(err, "gnuplot failed; see report/gnuplot.log");
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        return error_set(err, "gnuplot failed; gnuplot.log in the report's folder says why");
     return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "fitting/starts.h"
 
 enum { POLISHED = 10, SCOUTED = 2048, WHOLE = 2 };
+#define NOWHERE 1e12 /* a point's part of an objective: no loss is so far from another */
 
 /* What a fit works on: the points, the same in columns with centred axes, the optimiser over them. */
 struct problem {
@@ -247,6 +248,10 @@ int fit_law(const struct law *law, const struct fit_data *data, const struct fit
     }
     scout(&problem, starts, count);
     choose(&problem, starts, count, fit);
+    if (!(fit->objective < NOWHERE * (double)data->count)) {
+        error_set(err, "the law %s gives no loss that can be compared with the points', wherever it starts", law->name);
+        goto done;
+    }
     fit->gradient = largest_slope(&problem, fit->theta);
     fit->converged = fit->converged && isfinite(fit->objective) && fit->gradient < 1e-5;
     if (options->absolute) {

@@ -46,6 +46,15 @@ static int wanted_letter(char letter)
     return -1;
 }
 
+static void say_columns(const char *path, char *const *header, int count, const char *wanted, struct error *err)
+{
+    char there[400] = "";
+    size_t used = 0;
+    for (int i = 0; i < count && used < sizeof there; i++)
+        used += (size_t)snprintf(there + used, sizeof there - used, "%s\"%s\"", i ? ", " : "", header[i]);
+    error_set(err, "%s:1: no column is called \"%s\"; there: %s", path, wanted, there);
+}
+
 /* "N=params,D=tokens" and the header's fields -> index of each column, -1 where it is not named. */
 static int map_columns(const char *path, const char *columns, char *const *header, int header_count, int map[COLUMNS],
                        struct error *err)
@@ -60,9 +69,11 @@ static int map_columns(const char *path, const char *columns, char *const *heade
             if (!strcmp(header[i], word + 2)) found = i;
         if (column < 0)
             error_set(err, "columns: \"%s\"; allowed: LETTER=NAME with X or N, P, T, D, L, M, C, H", word);
+        else if (map[column] >= 0)
+            error_set(err, "columns: %c is given twice", word[0]);
         else if (found < 0)
-            error_set(err, "%s:1: no column is called \"%s\"", path, word + 2);
-        if (found < 0) {
+            say_columns(path, header, header_count, word + 2, err);
+        if (found < 0 || map[column] >= 0) {
             free(copy);
             return -1;
         }

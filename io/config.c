@@ -72,6 +72,11 @@ struct config_file *config_file_parse(const char *path, const char *text, size_t
         error_set(err, "%s: larger than a config may be; allowed: up to %u bytes", path, CONFIG_TEXT_LIMIT);
         return NULL;
     }
+    static const char mark[] = "\xef\xbb\xbf"; /* of UTF-8, which some editors put in front */
+    if (size >= 3 && memcmp(text, mark, 3) == 0) {
+        text += 3;
+        size -= 3;
+    }
     char *safe = config_scan(path, text, size, err);
     if (!safe) return NULL;
     struct config_file *file = calloc(1, sizeof *file);

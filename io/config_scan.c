@@ -39,13 +39,14 @@ static int scan_string(struct scan *s)
 {
     int first = s->line;
     take(s);
-    while (s->at < s->size && peek(s, 0) != '"') {
+    while (s->at < s->size && peek(s, 0) != '"' && peek(s, 0) != '\n') {
         if (peek(s, 0) == '\\' && s->at + 1 < s->size) take(s);
         take(s);
     }
-    if (s->at == s->size) {
+    if (s->at == s->size || peek(s, 0) == '\n') {
         s->line = first;
-        return fail(s, "a string that begins here has no closing quote");
+        return fail(
+            s, "a string that begins here has no closing quote in its line (strings that follow each other are one)");
     }
     take(s);
     return 0;

@@ -64,7 +64,7 @@ static void free_lines(struct lines *lines)
 }
 
 /* What it is generated with: the sweep's settings, those of the command line over them. */
-static void choose(const struct arguments *arguments, struct generation_config *generate)
+static int choose(const struct arguments *arguments, struct generation_config *generate, struct error *err)
 {
     if (!generate->max_new_tokens)
         *generate = (struct generation_config){.beams = 1, .max_new_tokens = 128, .length_penalty = 1};
@@ -72,7 +72,11 @@ static void choose(const struct arguments *arguments, struct generation_config *
     generate->save = false;
     if (!isnan(arguments->beams)) generate->beams = (uint32_t)arguments->beams;
     if (!isnan(arguments->max_new_tokens)) generate->max_new_tokens = (uint32_t)arguments->max_new_tokens;
-    if (!isnan(arguments->length_penalty)) generate->length_penalty = arguments->length_penalty;
+    if (isnan(arguments->length_penalty)) return 0;
+    generate->length_penalty = arguments->length_penalty;
+    return generate->beams > 1
+               ? 0
+               : error_set(err, "--length-penalty is of beam search; allowed with it: --beams 2 and more");
 }
 
 /* As the result's own texts were made. */
@@ -136,8 +140,8 @@ static int run(const struct arguments *arguments, const struct view *view, struc
     struct stage *stage = rebuilt_create(&rebuilt, view, err) ? NULL : rebuilt_stage(&rebuilt, view, &row->point, err);
     int result = stage ? 0 : -1;
     if (stage) {
-        choose(arguments, &stage->generate);
-        if (arguments->text) result = read_lines(arguments->text, arguments->examples, &lines, err);
+        result = choose(arguments, &stage->generate, err);
+        if (result == 0 && arguments->text) result = read_lines(arguments->text, arguments->examples, &lines, err);
         if (result == 0) result = generate(arguments, stage, &row->result, &lines, err);
         if (result) error_prefix(err, "row %zu", row->index);
     }

@@ -18,6 +18,9 @@
 #include "orchestrator/plan/simulate_print.h"
 #include "orchestrator/run/host.h"
 
+#define GRACE 60.0  /* seconds */
+#define NOISE 0.005 /* of a loss */
+
 struct options {
     const char *file, *dir, *shard, *task;
     bool identify;
@@ -27,7 +30,7 @@ struct options {
     long devices;                      /* 0: those of this machine */
     double gflops;                     /* 0: measured */
     unsigned long nodes, node_devices; /* of --simulate; 0: not asked for */
-    double wall, grace;
+    double wall, grace;                /* grace: NAN where it is not given */
 };
 
 static const struct argp_option option_list[] = {
@@ -114,6 +117,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         argp_error(state, "which sweep file?");
         return 0;
     case ARGP_KEY_END:
+        if (!options->nodes && !isnan(options->grace)) argp_error(state, "--grace goes with --simulate");
+        if (!options->identify && (options->laws || !isnan(options->noise)))
+            argp_error(state, "--laws and --noise go with --identify");
+        if (isnan(options->grace)) options->grace = GRACE;
+        if (isnan(options->noise)) options->noise = NOISE;
         if (options->wall > 0.0 && options->wall <= options->grace)
             argp_error(state, "--wall: allowed: more than the %g s of --grace", options->grace);
         if (options->wall > 0.0 && !options->nodes) argp_error(state, "--wall goes with --simulate");
@@ -228,7 +236,7 @@ int command_plan(int argc, char **argv)
         "FILE",      "Print the points of a sweep, the stages they share, FLOPs, memory and time.",
         NULL,        NULL,
         NULL};
-    struct options options = {.noise = 0.005, .grace = 60};
+    struct options options = {.noise = NAN, .grace = NAN};
     struct error err = {""};
     if (argp_parse(&argp, argc, argv, 0, NULL, &options)) return 1;
     struct sweep *sweep = sweep_load(options.file, &err);

@@ -116,6 +116,34 @@ static bool has_class(const struct drift *drift, enum drift_class class)
     return false;
 }
 
+/* Whether a value of the list `in`, "[1, 2]", is not one of the list `of`. */
+static bool has_other(const char *in, const char *of)
+{
+    for (size_t length; *(in += strspn(in, "[], ")); in += length) {
+        length = strcspn(in, "], ");
+        const char *at = of;
+        bool there = false;
+        for (size_t own; !there && *(at += strspn(at, "[], ")); at += own) {
+            own = strcspn(at, "], ");
+            there = own == length && strncmp(at, in, own) == 0;
+        }
+        if (!there) return true;
+    }
+    return false;
+}
+
+/* An axis whose values have become others, not fewer or more. */
+static bool replaces_values(const struct drift *drift)
+{
+    for (size_t i = 0; i < drift->count; i++) {
+        const struct drift_change *change = &drift->changes[i];
+        if (change->class == DRIFT_AXIS && change->before[0] && change->after[0] &&
+            has_other(change->before, change->after) && has_other(change->after, change->before))
+            return true;
+    }
+    return false;
+}
+
 int drift_compare(const struct store *store, const struct sweep *sweep, const struct plan *plan, const char *shard,
                   struct drift *out, struct error *err)
 {
@@ -129,7 +157,7 @@ int drift_compare(const struct store *store, const struct sweep *sweep, const st
     free(points.in_sweep);
     free(points.places);
     /* a narrowed axis says itself which points go; anything else that takes finished points away must be meant */
-    bool unsaid = has_class(out, DRIFT_RERUN) || out->incomparable[0] || shard[0];
+    bool unsaid = has_class(out, DRIFT_RERUN) || out->incomparable[0] || shard[0] || replaces_values(out);
     out->needs_acceptance = out->again > 0 || (out->left > 0 && unsaid) || has_class(out, DRIFT_RENAME);
     if (result != 0) drift_free(out);
     return result;

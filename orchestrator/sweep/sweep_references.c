@@ -24,6 +24,10 @@ uint32_t sweep_read_model(const struct config_group *group, const struct sweep *
 {
     if (!config_has(group, "model") && usual >= 0) return (uint32_t)usual;
     if (!config_has(group, "model") && sweep->model_count == 1) return 0;
+    if (!config_has(group, "model") && !config_file_failed(group->file))
+        config_fail(group, NULL,
+                    "rates = \"reference\" and no model that says where they are tried; needed: "
+                    "reference = { model = NAME; ... }");
     const char *name = config_take_string(group, "model", SWEEP_NAME);
     for (uint32_t i = 0; i < sweep->model_count && !config_file_failed(group->file); i++)
         if (!strcmp(sweep->models[i].name, name)) return i;

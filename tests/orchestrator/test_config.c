@@ -132,7 +132,15 @@ static void dangerous_text_is_refused(void **state)
     (void)state;
     expect("x = 1;\n@include \"/etc/passwd\"\n", "a.cfg:2: @include is not allowed: a config is one file");
     expect("group = ((((((((((((((((((", "a.cfg:1: nested deeper than 16 brackets");
-    expect("name = \"abc", "a.cfg:1: a string that begins here has no closing quote");
+    expect(
+        "name = \"abc",
+        "a.cfg:1: a string that begins here has no closing quote in its line (strings that follow each other are one)");
+    expect(
+        "count = 1;\nname = \"tiny;\nkind = \"linear\";",
+        "a.cfg:2: a string that begins here has no closing quote in its line (strings that follow each other are one)");
+    expect("\xef\xbb\xbf"
+           "count = 3;",
+           "");
     expect("/* abc", "a.cfg:1: a comment that begins here has no end");
     struct error err = read_text("count = 1;\0", 11, NULL);
     assert_string_equal(err.text, "a.cfg: holds a zero byte; a config is text");
