@@ -184,11 +184,14 @@ static int fit_once(const struct arguments *arguments, size_t *seen, size_t *lef
         failed = analysis_print_json(&analysis, stdout, err);
     else
         analysis_print(&analysis, arguments->verbose, stdout);
-    bool kept = false;
+    bool kept = false, fitted = false;
+    for (size_t i = 0; i < analysis.fit_count; i++)
+        fitted = fitted || analysis.fits[i].fitted;
     if (!failed && arguments->path) failed = fit_keep(&analysis, arguments->path, &kept, err);
     if (kept && !arguments->json) printf("written: %s/fit.json\n", arguments->path);
     analysis_destroy(&analysis);
     fflush(stdout);
+    if (!failed && !fitted && !(arguments->watch > 0)) return error_set(err, "no law could be fitted (above)");
     return failed;
 }
 

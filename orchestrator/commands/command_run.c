@@ -389,7 +389,7 @@ static int exit_code(const struct run *run)
     if (!run->master) return 0;
     struct master_summary s = master_summary(run->master);
     master_print_summary(run->master);
-    if (s.failed + s.skipped > 0) return 1;
+    if (s.failed + s.skipped > 0 || s.disk_full) return 1;
     return s.left > 0 ? EXIT_INCOMPLETE : 0;
 }
 

@@ -61,7 +61,8 @@ bool master_finished(const struct master *master);
 
 struct master_summary {
     size_t points, done, diverged, failed, skipped, left; /* of the sweep; with `only`, of these stages */
-    size_t committed_now;                                 /* by this run */
+    bool disk_full;       /* that is why some are left: the next run would end so, too */
+    size_t committed_now; /* by this run */
     double seconds;
 };
 struct master_summary master_summary(const struct master *master);

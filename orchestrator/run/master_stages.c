@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "io/checkpoint.h"
 #include "io/log.h"
@@ -244,6 +245,12 @@ static void note_failure(struct master *master, uint32_t index, const struct sta
     snprintf(failure->message, sizeof failure->message, "%s", outcome->message);
 }
 
+/* Then every stage would train to its first write, and fail. */
+static bool disk_is_full(const struct stage_outcome *outcome)
+{
+    return strstr(outcome->message, strerror(ENOSPC)) || strstr(outcome->message, strerror(EDQUOT));
+}
+
 int master_fail(struct master *master, uint32_t index, const struct stage_outcome *outcome, struct error *err)
 {
     struct master_stage *stage = &master->stages[index];
@@ -251,8 +258,11 @@ int master_fail(struct master *master, uint32_t index, const struct stage_outcom
     note_failure(master, index, outcome);
     master_say(master, "stage %.12s attempt %u of %u: %s: %s", master->plan->stages[index].identity.hex,
                stage->attempts, limit, store_status_name(outcome->status), outcome->message);
+    bool full = disk_is_full(outcome);
+    master->summary.disk_full |= full;
+    if (full && master_drain(master, "there is no room left on the disk", err) != 0) return -1;
     /* divergence is a function of the stage: another attempt would diverge, too */
-    if (stage->attempts < limit && outcome->status != STORE_DIVERGED) {
+    if (full || (stage->attempts < limit && outcome->status != STORE_DIVERGED)) {
         if (point != PLAN_NONE && master_set_state(master, point, STORE_PENDING, 0, false, outcome->message, err) != 0)
             return -1;
         if (check_parents(master, index, err) != 0) return -1;

@@ -142,6 +142,9 @@ class References(unittest.TestCase):
             place.run(place.dir('whole'), config=config)
             tasks = [place.dir(f'parent/shards/{i}') for i in (1, 2)]
             early = place.call('run', config, '--dir', tasks[0], '--array-task', '1/2', '--bases', parent, check=False)
+            self.assertIn(f'--bases {parent}: No such file or directory', early.stderr)
+            os.mkdir(parent)
+            early = place.call('run', config, '--dir', tasks[0], '--array-task', '1/2', '--bases', parent, check=False)
             self.assertEqual(early.returncode, 1)
             self.assertIn('the learning rate of method full, task small, is tuned by task 0 of the array, and ' + parent + '/logs/rates has none', early.stderr)
             planned = json.loads(place.call('plan', config, '--array-task', '0/2', '--json').stdout)
