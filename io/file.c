@@ -158,6 +158,14 @@ int file_draft_open(struct file_draft *draft, const char *path, mode_t mode, str
     return -1;
 }
 
+int file_draft_open_at(struct file_draft *draft, const char *path, mode_t mode, struct error *err)
+{
+    char *target = file_target(path, err);
+    int result = target ? file_draft_open(draft, target, mode, err) : -1;
+    free(target);
+    return result;
+}
+
 int file_draft_publish(struct file_draft *draft, bool sync, struct error *err)
 {
     int result = 0;

@@ -50,6 +50,8 @@ struct file_draft {
 /* mode: 0666, or 0777 for a script. A device, a pipe or a folder of that name is refused: renaming would replace it. On
  * failure there is nothing to discard. */
 int file_draft_open(struct file_draft *draft, const char *path, mode_t mode, struct error *err);
+/* The same of a file that a user names: file_target(path). */
+int file_draft_open_at(struct file_draft *draft, const char *path, mode_t mode, struct error *err);
 /* Close it and give it its name; sync: only when it is on the disk. On failure it is discarded, and PATH is as it was.
  */
 int file_draft_publish(struct file_draft *draft, bool sync, struct error *err);

@@ -149,6 +149,16 @@ static int list_conflict(struct store_merge_report *report, const struct candida
     return 0;
 }
 
+/* One that was damaged once, and was left empty since: a training that was evaluated has entries. */
+static bool curve_is_empty(const struct store_slots *slots)
+{
+    struct store_result result;
+    struct store_curve curve;
+    memcpy(&result, slots->result, sizeof result);
+    memcpy(&curve, slots->curve, sizeof curve);
+    return curve.count == 0 && result.evaluations > 0;
+}
+
 /* The committed rows of a point: merge->candidates[*found], the one that is kept first. */
 static int candidates_read(struct merge *merge, const struct entry *entries, size_t count, size_t *found,
                            struct error *err)
@@ -164,6 +174,7 @@ static int candidates_read(struct merge *merge, const struct entry *entries, siz
         struct candidate *candidate = &merge->candidates[*found];
         int state = store_read_slots(merge->inputs[entries[i].input], entries[i].row, &candidate->slots, NULL);
         merge->report->damaged += state < 0;
+        if (state == 1) candidate->slots.curve_lost |= curve_is_empty(&candidate->slots);
         candidate->entry = &entries[i];
         *found += state == 1;
     }

@@ -140,7 +140,12 @@ int store_read_slots(const struct store *store, size_t index, struct store_slots
     if (slot_read(store, STORE_EXECUTIONS, index, slots->execution, err) != 0 ||
         execution_check(store, index, slots->execution, err) != 0)
         return -1;
-    slots->curve_lost = curve_read(store, index, slots->curve, NULL) != 0;
+    if (slot_read(store, STORE_CURVES, index, slots->curve, err) == 0)
+        slots->curve_lost = curve_check(store, index, slots->curve, NULL) != 0;
+    else if (store->damaged)
+        slots->curve_lost = true;
+    else
+        return -1; /* it may be read another time */
     if (slots->curve_lost) {
         struct store_curve none = {.count = 0};
         memcpy(none.identity, store->points[index].identity, DIGEST_HEX);

@@ -61,7 +61,7 @@ struct functions {
 /* What an algorithm is chosen by. No padding: it is hashed and compared as bytes. */
 struct shape {
     uint64_t m, n, k, lda, ldb, ldc;
-    uint32_t trans_a, trans_b, types, epilogue, align_a, align_b, align_c, aux_align;
+    uint32_t trans_a, trans_b, types, epilogue, align_a, align_b, align_c, zero; /* fills a word */
 };
 
 struct hash {
@@ -105,7 +105,6 @@ struct task {
     struct matmul_arguments p;
     cublasLtEpilogue_t epilogue;
     const float *bias;
-    real *before;
 };
 
 cudaDataType storage(const struct device *device)
@@ -145,7 +144,6 @@ shape shape_of(const struct device *device, const task &t, size_t tokens)
     s.align_a = alignment(p.a);
     s.align_b = alignment(p.b);
     s.align_c = alignment(destination(p));
-    s.aux_align = t.before ? alignment(t.before) : 0;
     return s;
 }
 
@@ -197,10 +195,6 @@ void describe(const struct device *device, const task &t, size_t m, size_t k, de
     if (t.bias) {
         d->set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, t.bias);
         d->set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, (int32_t)CUDA_R_32F);
-    }
-    if (t.before) {
-        d->set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, static_cast<void *>(t.before));
-        d->set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, (int64_t)p.n);
     }
     d->layout(&d->first, type, p.trans_b ? k : p.n, p.trans_b ? p.n : k, p.ldb);
     d->layout(&d->second, type, p.trans_a ? m : k, p.trans_a ? k : m, p.lda);
@@ -293,7 +287,7 @@ void product(struct device *device, const struct matmul_arguments &p)
             });
         return;
     }
-    if (!multiply(device, {p, CUBLASLT_EPILOGUE_DEFAULT, nullptr, nullptr}))
+    if (!multiply(device, {p, CUBLASLT_EPILOGUE_DEFAULT, nullptr}))
         device_fail(device, "cuBLASLt has no algorithm for a matrix product");
 }
 
@@ -440,8 +434,8 @@ void cuda_matmul_floats(struct device *device, bool trans_a, bool trans_b, size_
     product(device, {trans_a, trans_b, m, n, k, lda, ldb, ldc, alpha, beta, a, b, nullptr, c});
 }
 
-/* cuBLASLt's GELU is the approximate one. What it has no epilogue for in these types comes after the product: a bias is
- * of the result's type there, and ours are floats. */
+/* The bias with the product where cuBLASLt has that: a bias is of the result's type there, and ours are floats. GELU by
+ * a kernel of its own, since the backward pass makes it again, and the library's has other last bits. */
 void cuda_linear(struct device *device, size_t rows, size_t n, size_t k, const real *x, const real *w,
                  const float *bias, enum linear_gelu gelu, real *before, real *y)
 {
@@ -449,12 +443,7 @@ void cuda_linear(struct device *device, size_t rows, size_t n, size_t k, const r
     struct matmul_arguments p = {false, true, rows, n, k, k, k, n, 1, 0, x, w, out, nullptr};
     if (rows == 0 || n == 0 || device_failed(device)) return;
     bool fuses = k > 0 && bias && storage(device) == CUDA_R_32F;
-    if (fuses && gelu == GELU_TANH) {
-        struct matmul_arguments whole = p;
-        whole.c = y;
-        if (multiply(device, {whole, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, bias, before})) return;
-    }
-    if (!fuses || !multiply(device, {p, CUBLASLT_EPILOGUE_BIAS, bias, nullptr})) {
+    if (!fuses || !multiply(device, {p, CUBLASLT_EPILOGUE_BIAS, bias})) {
         product(device, p);
         if (bias) cuda_bias_forward(device, rows, n, bias, out);
     }

@@ -1,5 +1,6 @@
 /* `tunelaw merge`: stores of several jobs, shards and clusters become one, joined by point identity. */
 #include <argp.h>
+#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "io/version.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/run/view.h"
+#include "orchestrator/sweep/sweep.h"
 
 #define LOCK_WAIT 5.0 /* seconds */
 enum { CONFLICTS_SHOWN = 20, MISSING_SHOWN = 20, SHARDS_MOST = 100000 };
@@ -167,67 +169,91 @@ static void print_report(const struct arguments *a, const struct store_merge_rep
 
 /* Shards of a sweep that was cut into `count`, by what inputs say of themselves and of stores that they came from. */
 struct shards {
+    char name[STORE_NAME + 1]; /* of the sweep */
     unsigned count;
-    unsigned char *there; /* [count + 1] */
+    unsigned char *there; /* [SHARDS_MOST + 1] */
 };
 
-static int note_shard(struct shards *shards, const char *label, struct error *err)
+/* Of the first sweep, cut as it is first: other ones are not counted with it. */
+static int note_shard(struct shards *shards, const char *name, const char *label, struct error *err)
 {
     unsigned index, count;
     if (sscanf(label, "%u/%u", &index, &count) != 2 || index == 0 || index > count || count > SHARDS_MOST) return 0;
-    if (!shards->there) shards->there = calloc(SHARDS_MOST + 1, 1);
-    if (!shards->there) return error_set(err, "out of memory");
-    if (shards->count && shards->count != count) return 0; /* cut in another way */
-    shards->count = count;
-    shards->there[index] = 1;
+    if (!shards->there) {
+        shards->there = calloc(SHARDS_MOST + 1, 1);
+        if (!shards->there) return error_set(err, "out of memory");
+        snprintf(shards->name, sizeof shards->name, "%s", name);
+        shards->count = count;
+    }
+    if (shards->count == count && strcmp(shards->name, name) == 0) shards->there[index] = 1;
     return 0;
 }
 
-/* The label in each line of provenance, {..., "shard":"2/4", ...}. */
+/* The stores that a merged or salvaged one names: how many of them are shards, or -1. */
 static int note_provenance(struct shards *shards, const char *lines, struct error *err)
 {
-    static const char key[] = "\"shard\":\"";
-    int result = 0;
-    for (const char *at = lines; !result && (at = strstr(at, key));) {
-        char label[32] = "";
-        at += strlen(key);
-        snprintf(label, sizeof label, "%.*s", (int)strcspn(at, "\""), at);
-        result = note_shard(shards, label, err);
+    int found = 0;
+    for (size_t length; *lines; lines += length + (lines[length] == '\n')) {
+        const char *name, *label;
+        length = strcspn(lines, "\n");
+        json_t *line = json_loadb(lines, length, 0, NULL);
+        bool shard = line && json_unpack(line, "{s:s, s:s}", "name", &name, "shard", &label) == 0 && *label;
+        int result = shard ? note_shard(shards, name, label, err) : 0;
+        json_decref(line);
+        if (result) return -1;
+        found += shard;
     }
-    return result;
+    return found;
 }
 
-/* Whether all shards of a sweep are there, as far as inputs are shards: 0; 1: some are not, which is told. */
+/* Whether all shards of a sweep are there, as far as inputs are shards: 0; 1: some are not, which is told; -1: *err. */
 static int check_shards(const struct inputs *inputs, struct error *err)
 {
-    struct shards shards = {0};
+    struct shards shards = {.count = 0};
     int result = 0;
-    bool whole = false;
+    bool whole = false; /* one of them has every point of the sweep */
     for (size_t i = 0; i < inputs->count && !result; i++) {
         const struct store *store = inputs->stores[i];
-        whole = whole || (!store_shard(store)[0] && strcmp(store_made_by(store), "merge") != 0);
-        result = note_shard(&shards, store_shard(store), err);
-        if (!result) result = note_provenance(&shards, store_provenance(store), err);
+        int from = note_provenance(&shards, store_provenance(store), err);
+        whole = whole || (from == 0 && !store_shard(store)[0] && strcmp(store_made_by(store), "merge") != 0);
+        result = from < 0 ? -1 : note_shard(&shards, store_name(store), store_shard(store), err);
     }
-    unsigned missing = 0;
+    size_t missing = 0;
     for (unsigned s = 1; s <= shards.count && !result && !whole; s++)
-        if (!shards.there[s]) printf("%s%u/%u", missing++ ? ", " : "shards that are not there: ", s, shards.count);
+        if (!shards.there[s] && missing++ < MISSING_SHOWN)
+            printf("%s%u/%u", missing > 1 ? ", " : "shards that are not there: ", s, shards.count);
+    if (missing > MISSING_SHOWN) printf(" and %zu more", missing - MISSING_SHOWN);
     if (missing) printf("\n");
     free(shards.there);
     return result ? result : missing > 0;
 }
 
-/* Stores of one name for a task may be of other data: identities keep such points apart, laws do not. */
+/* The digest of a task's data in a store; "" where it has none. */
+static struct digest data_of(const struct store *store, const char *task)
+{
+    char first[STORE_NAME + 1];
+    store_text(first, sizeof first, store_point(store, 0)->task, sizeof store_point(store, 0)->task);
+    return sweep_digest_of(store_dataset_digest(store), first, task);
+}
+
+/* A task of one name may be of other data in another store: identities keep such points apart, laws do not. */
 static void warn_data(const struct inputs *inputs)
 {
-    for (size_t i = 1; i < inputs->count; i++) {
-        const char *first = store_dataset_digest(inputs->stores[0]), *other = store_dataset_digest(inputs->stores[i]);
-        if (strcmp(first, other) == 0) continue;
-        fprintf(stderr,
-                "tunelaw: warning: %s and %s are of different data sets (%.8s, %.8s); where a task of one name is "
-                "other data, laws through both mean nothing\n",
-                inputs->names[0], inputs->names[i], first, other);
-        return;
+    const struct store *one = inputs->stores[0];
+    for (size_t row = 0; row < store_count(one); row++) {
+        char task[STORE_NAME + 1];
+        store_text(task, sizeof task, store_point(one, row)->task, sizeof store_point(one, row)->task);
+        if (row && memcmp(store_point(one, row)->task, store_point(one, row - 1)->task, STORE_NAME) == 0) continue;
+        struct digest mine = data_of(one, task);
+        for (size_t i = 1; i < inputs->count && mine.hex[0]; i++) {
+            struct digest other = data_of(inputs->stores[i], task);
+            if (!other.hex[0] || strcmp(mine.hex, other.hex) == 0) continue;
+            fprintf(stderr,
+                    "tunelaw: warning: task %s is of other data in %s than in %s (%.8s, %.8s): laws through both mean "
+                    "nothing\n",
+                    task, inputs->names[i], inputs->names[0], other.hex, mine.hex);
+            return;
+        }
     }
 }
 

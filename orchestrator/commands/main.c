@@ -134,6 +134,7 @@ int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "--help";
     argp_err_exit_status = 1;
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow any more is an error, to be told */
     if (strcmp(word, "worker") && strcmp(word, "measure")) atexit(command_close_output);
     if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
         print_help();

@@ -116,9 +116,10 @@ static bool has_class(const struct drift *drift, enum drift_class class)
     return false;
 }
 
-/* Whether a value of the list `in`, "[1, 2]", is not one of the list `of`. */
+/* Whether a value of the list `in`, "[1, 2]", is not one of the list `of`; not told of lists that are cut ("...") */
 static bool has_other(const char *in, const char *of)
 {
+    if (strstr(in, "...") || strstr(of, "...")) return false;
     for (size_t length; *(in += strspn(in, "[], ")); in += length) {
         length = strcspn(in, "], ");
         const char *at = of;
@@ -132,11 +133,26 @@ static bool has_other(const char *in, const char *of)
     return false;
 }
 
+/* Whether one member of a list has gone ("models.a") and another one has come. */
+static bool replaces_member(const struct drift *drift, const struct drift_change *gone)
+{
+    size_t kind = strcspn(gone->field, ".");
+    if (gone->class != DRIFT_AXIS || !gone->before[0] || gone->after[0]) return false;
+    for (size_t i = 0; i < drift->count; i++) {
+        const struct drift_change *came = &drift->changes[i];
+        if (came->class == DRIFT_AXIS && !came->before[0] && came->after[0] && strcspn(came->field, ".") == kind &&
+            strncmp(came->field, gone->field, kind) == 0 && strcmp(came->field, gone->field) != 0)
+            return true;
+    }
+    return false;
+}
+
 /* An axis whose values have become others, not fewer or more. */
 static bool replaces_values(const struct drift *drift)
 {
     for (size_t i = 0; i < drift->count; i++) {
         const struct drift_change *change = &drift->changes[i];
+        if (replaces_member(drift, change)) return true;
         if (change->class == DRIFT_AXIS && change->before[0] && change->after[0] &&
             has_other(change->before, change->after) && has_other(change->after, change->before))
             return true;

@@ -238,10 +238,15 @@ static void print_totals(const struct plan *plan, size_t devices, FILE *out)
     }
     fprintf(out, "\n%zu stages: %zu of pretraining", plan->stage_count, pretraining);
     if (prefixes) fprintf(out, " and %zu of finetuning", prefixes);
-    fprintf(out, ", shared by %zu points\n", plan->point_count);
-    fprintf(out, "FLOPs of training: %s; %s if every point trained its own prefix: sharing saves %.0f %%\n",
-            quantity_number(plan->flops, a), quantity_number(plan->flops_alone, b),
-            plan->flops_alone > 0.0 ? 100.0 * (1.0 - plan->flops / plan->flops_alone) : 0.0);
+    if (plan->point_count)
+        fprintf(out, ", shared by %zu points\n", plan->point_count);
+    else
+        fprintf(out, ", for the tasks that come after\n");
+    fprintf(out, "FLOPs of training: %s", quantity_number(plan->flops, a));
+    if (plan->flops_alone > 0.0)
+        fprintf(out, "; %s if every point trained its own prefix: sharing saves %.0f %%",
+                quantity_number(plan->flops_alone, b), 100.0 * (1.0 - plan->flops / plan->flops_alone));
+    fputc('\n', out);
     if (recomputed)
         fprintf(out, "activations of %zu stages are computed again in the backward pass: %s FLOPs beside these\n",
                 recomputed, quantity_number(plan->recompute_flops, a));

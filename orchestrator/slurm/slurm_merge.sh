@@ -30,4 +30,5 @@ if ! "$program" merge --complete "$parent" "${stores[@]:-$parent}"; then
     say "not complete, not fitted: \`tunelaw submit\` runs what is left, \`tunelaw fit $parent\` fits what is there"
     exit 1
 fi
-"$program" fit "$parent" && "$program" report "$parent"
+"$program" fit "$parent" || say "no law could be fitted"
+"$program" report "$parent"

@@ -2,6 +2,8 @@
  * stores matters. */
 #include "store_fixture.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 
 #include "io/store_internal.h"
@@ -93,6 +95,50 @@ static bool same(const struct store *a, const struct store *b)
 {
     if (!a || !b) return !a && !b;
     return strcmp(contents(a).hex, contents(b).hex) == 0;
+}
+
+/* A curve that was damaged, and that the next generation has left empty, is no other result than the whole one; that is
+ * the one that is kept, in any order and by any rule. */
+static void test_lost_curves(void **state)
+{
+    struct fixture *fixture = *state;
+    static const size_t points[] = {0};
+    static const unsigned char lightning[8] = "zzzzzzz";
+    struct store_row row = fixture_row(0, 0);
+    row.result.evaluations = 3;
+    struct store *whole = make(fixture, "whole", points, 1, NULL), *hurt = make(fixture, "hurt", points, 1, NULL);
+    commit(whole, &row);
+    commit(hurt, &row);
+    int fd = open(hurt->path, O_WRONLY);
+    assert_int_equal(pwrite(fd, lightning, sizeof lightning, (off_t)store_offset(hurt, STORE_CURVES, 0) + 100),
+                     sizeof lightning);
+    close(fd);
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof dir, "%s", hurt->path);
+    *strrchr(dir, '/') = 0;
+    for (int resumed = 0; resumed < 2; resumed++) {
+        for (int order = 0; order < 4; order++) {
+            const struct store_merge_options *rule = order / 2 ? &newest : &earliest;
+            const struct store *inputs[] = {order % 2 ? hurt : whole, order % 2 ? whole : hurt};
+            struct store_merge_report report;
+            struct store_curve curve;
+            struct store *out = merge(fixture, "out", rule, inputs, 2, &report);
+            assert_non_null(out);
+            assert_true(report.conflicts == 0 && report.equal == 1);
+            assert_int_equal(store_read(out, 0, NULL, NULL, &curve, NULL), 1);
+            assert_int_equal(curve.count, row.curve.count);
+            store_merge_report_free(&report);
+            store_close(out);
+        }
+        store_close(hurt);
+        struct store_point point = fixture_point(0);
+        if (store_generation(dir, &fixture_header, &point, 1, NULL, &fixture->err) != 0)
+            fail_msg("%s", fixture->err.text);
+        hurt = store_open(dir, false, &fixture->err);
+        assert_non_null(hurt);
+    }
+    store_close(hurt);
+    store_close(whole);
 }
 
 static void test_shards(void **state)
@@ -370,9 +416,13 @@ static void test_associative_commutative_idempotent(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_shards),     TEST(test_conflicts),
-        TEST(test_straddling), TEST(test_damaged_rows_are_not_taken),
-        TEST(test_marks),      TEST(test_associative_commutative_idempotent),
+        TEST(test_lost_curves),
+        TEST(test_shards),
+        TEST(test_conflicts),
+        TEST(test_straddling),
+        TEST(test_damaged_rows_are_not_taken),
+        TEST(test_marks),
+        TEST(test_associative_commutative_idempotent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,6 +56,8 @@ class Full(unittest.TestCase):
                 code = process.wait(timeout=240)
                 self.assertGreater(code, 0, place.output(dir))
                 self.assertIn('No space left on device', place.output(dir))
+                self.assertIn('draining: there is no room left on the disk', place.output(dir))
+                self.assertEqual(code, 1)
                 subprocess.run(['mount', '-o', 'remount,size=64m', small], check=True)
                 place.run(dir)
                 place.call('verify', dir)

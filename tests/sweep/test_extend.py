@@ -127,7 +127,10 @@ class Drift(unittest.TestCase):
             self.assertEqual(len(both), 18)
             self.assertTrue(all(both[identity] == row for identity, row in first.items()))
             self.assertEqual(int(harness.table(dir, 'points')['removed'].sum()), 8)
-            self.assertIn('no longer in the sweep', place.call('fit', dir, check=False).stdout)
+            fitted = place.call('fit', dir, check=False)  # too few cells for any law
+            self.assertEqual(fitted.returncode, 1)
+            self.assertIn('no law could be fitted', fitted.stderr)
+            self.assertIn('no longer in the sweep', fitted.stdout)
             # and back: the rows are still there
             stages = len(harness.executed(dir))
             place.write()
@@ -138,6 +141,12 @@ class Drift(unittest.TestCase):
             place.write(('examples = [ 64, 256 ]', 'examples = [ 256 ]'), ('held_out = ( { examples = [ 256 ]; } );', ''))
             self.assertIn('narrower', place.call('run', place.config, '--dir', dir).stdout)
             self.assertEqual(rows(dir), both)
+            # one whose values are others is not narrower
+            place.write(('examples = [ 64, 256 ]', 'examples = [ 64, 128 ]'), ('held_out = ( { examples = [ 256 ]; } );', ''))
+            said = self.refused(place, dir, r'\d+ finished points would leave the sweep, 0 of them to run again; --accept-drift')
+            self.assertRegex(said, r'axis +finetune.examples: \[')
+            # a point that has left is counted nowhere else
+            self.assertRegex(place.call('status', dir).stdout, r': (\d+) of \1 points committed.*\n\d+ more are no longer in the sweep')
             # another name, another part, another data set
             place.write(('name = "test"', 'name = "other"'))
             self.refused(place, dir, 'another sweep by its name.*--accept-drift')
@@ -149,6 +158,9 @@ class Drift(unittest.TestCase):
                        '--task', 'small', '--out', f'{place.folder}/other.h5')
             os.rename(f'{place.folder}/other.h5', f'{place.folder}/data.h5')
             self.assertIn('refused', self.refused(place, dir, 'of another data set', '--accept-drift'))
+            place.run(place.dir('other'))
+            mixed = place.call('merge', place.dir('mixed.h5'), dir, place.dir('other'))
+            self.assertRegex(mixed.stderr, r'warning: task \S+ is of other data in .*other than in')
 
 
 class Shards(unittest.TestCase):
@@ -162,6 +174,10 @@ class Shards(unittest.TestCase):
                 self.assertTrue(rows(dir))
             parts = [set(rows(dir)) for dir in shards]
             self.assertEqual(sum(len(part) for part in parts), 28)
+            part = place.call('merge', '--complete', place.dir('part.h5'), *shards[:2], check=False)
+            self.assertEqual(part.returncode, 1)
+            self.assertIn('shards that are not there: 3/3', part.stdout)
+            place.call('merge', '--complete', place.dir('all.h5'), place.dir('part.h5'), shards[2])
             # in any order and grouping
             place.call('merge', merged, *shards)
             place.call('merge', place.dir('pair.h5'), shards[2], shards[1])

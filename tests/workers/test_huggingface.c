@@ -304,7 +304,6 @@ static void refused_weights(void **state)
     remove_folder(dir);
 }
 
-/* A model that transformers has no class for is not written as another one. */
 /* Files beside the weights: given bytes, and copies; one that cannot be copied leaves no folder. */
 static void files_come_along(void **state)
 {
@@ -341,6 +340,7 @@ static void files_come_along(void **state)
     rank_destroy(&r);
 }
 
+/* A model that transformers has no class for is not written as another one. */
 static void unpublished_models_are_not_written(void **state)
 {
     (void)state;

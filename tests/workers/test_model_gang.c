@@ -1,6 +1,9 @@
 /* A model over several devices must be the same model: losses and gradients of every degree, with uneven parts, equal
  * those of one device. And the bytes that the plan predicts are those that are allocated. */
+#include <unistd.h>
+
 #include "model_fixture.h"
+#include "workers/stage/gang.h"
 
 #define BOUND 2e-5 /* of fp32 sums in another order */
 
@@ -238,6 +241,28 @@ static void *survivor_main(void *argument)
     return NULL;
 }
 
+/* Rank 1 breaks, rank 0 fails with it, and first. */
+static int broken_rank(void *context, const struct collective *collective, struct error *err)
+{
+    (void)context;
+    float x = 1;
+    if (collective->rank == 1) {
+        gang_tell(collective, -1);
+        usleep(50000);
+        return error_set(err, "it is broken");
+    }
+    assert_int_equal(collective_sum(collective, 1, &x), -1);
+    return error_set(err, "device 0: " GANG_FAILED);
+}
+
+static void the_rank_that_failed_is_told(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    assert_int_equal(gang_run(3, broken_rank, NULL, &err), -1);
+    assert_string_equal(err.text, "it is broken");
+}
+
 static void failed_peer(void **state)
 {
     (void)state;
@@ -441,6 +466,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(recomputation),
         cmocka_unit_test(dropout),
         cmocka_unit_test(failed_peer),
+        cmocka_unit_test(the_rank_that_failed_is_told),
         cmocka_unit_test(predicted_bytes_are_allocated),
         cmocka_unit_test(counted_parameters_are_there),
         cmocka_unit_test(memory_makes_sense),

@@ -55,8 +55,7 @@ int parameters_gradient_norm(struct parameters *parameters, double *norm, struct
     parameters->kernels->sums(parameters->device, count, parameters->spans, true, parameters->squares);
     for (size_t i = 0; i < count; i++)
         squares += parameters->squares[i];
-    if (collective_sum_double(&parameters->collective, &squares))
-        return error_set(err, GANG_FAILED);
+    if (collective_sum_double(&parameters->collective, &squares)) return error_set(err, GANG_FAILED);
     *norm = sqrt(squares);
     return 0;
 }

@@ -11,4 +11,10 @@
 int gang_run(int size, int (*body)(void *context, const struct collective *collective, struct error *err),
              void *context, struct error *err);
 
+/* Before a rank gives its device back: where it has failed, the others must not wait any more for its part of a sum. */
+static inline void gang_tell(const struct collective *collective, int status)
+{
+    if (status) collective_abort(collective->group);
+}
+
 #endif

@@ -137,6 +137,7 @@ static int generating_main(void *context, const struct collective *collective, s
         status = generate_and_keep(&member, &sources, request->file, work->measured, err);
     else if (status == 0)
         status = generate_texts(member.model, 0, &work->run.stage->generate, &sources, &member.buffer, NULL, NULL, err);
+    gang_tell(collective, status);
     member_destroy(&member);
     return status;
 }

@@ -155,8 +155,9 @@ static int pack_main(void *context, const struct collective *collective, struct 
     if (!result) result = members_train(members, pack->open_count, err);
     for (size_t i = 0; i < pack->open_count && collective->rank == 0; i++)
         if (!pack->open[i]->settled) pack->open[i]->state = members[i].state;
-    if (result && strstr(err->text, DEVICE_FAILED)) pack->failed_device = (uint32_t)collective->rank + 1;
-    if (result) collective_abort(collective->group); /* before a rank's communicator goes, which others wait for */
+    if (result && strstr(err->text, DEVICE_FAILED) && !strstr(err->text, GANG_FAILED))
+        pack->failed_device = (uint32_t)collective->rank + 1;
+    gang_tell(collective, result);
     members_destroy(members, pack->open_count);
     free(members);
     return result;

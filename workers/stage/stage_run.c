@@ -151,7 +151,7 @@ static int reevaluate_main(void *context, const struct collective *collective, s
     struct evaluation test = {.feed = member.test, .buffer = &member.buffer};
     if (status == 0) status = evaluate_lanes(member.model, &test, 1, member.joined, NULL, err);
     if (status == 0 && collective->rank == 0) work->loss = test.loss;
-    if (status) collective_abort(collective->group); /* before a rank's communicator goes, which others wait for */
+    gang_tell(collective, status);
     member_destroy(&member);
     return status;
 }

@@ -105,6 +105,7 @@ static int trial_main(void *context, const struct collective *collective, struct
     }
     if (!status && work->run.training) status = time_steps(&member, work->seconds, &trial, err);
     if (!status) status = time_validation(&member, work->seconds, &trial, err);
+    gang_tell(collective, status);
     member_destroy(&member);
     if (!status && collective->rank == 0) *work->trial = trial;
     return status;
