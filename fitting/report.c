@@ -210,7 +210,7 @@ static int write_page(struct report *report, struct error *err)
 static int write_beside(struct report *report, const char *path, struct error *err)
 {
     struct file_draft draft;
-    if (file_draft_open_at(&draft, path, 0666, err)) return -1;
+    if (file_draft_open(&draft, path, 0666, err)) return -1;
     report->out = draft.file;
     if (!write_page(report, err)) return file_draft_publish(&draft, true, err);
     file_draft_discard(&draft);

@@ -1,5 +1,6 @@
 /* From text to a tokenised dataset: check all input, train or load the tokenizer, tokenise into spools, assemble,
  * rename. */
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -161,6 +162,15 @@ static int open_spools(struct build *build, struct error *err)
     return 0;
 }
 
+/* Up to the next space, to be shown. */
+static int word_length(const char *text, size_t size)
+{
+    int length = 0;
+    while ((size_t)length < size && length < 40 && text[length] != ' ' && isprint((unsigned char)text[length]))
+        length++;
+    return length;
+}
+
 /* Decimal numbers between spaces, each below the vocabulary. *ids is malloc'ed. */
 static int parse_ids(const char *text, size_t size, size_t vocabulary, int32_t **ids, size_t *count, struct error *err)
 {
@@ -169,12 +179,16 @@ static int parse_ids(const char *text, size_t size, size_t vocabulary, int32_t *
     if (!*ids) return error_set(err, "out of memory");
     for (size_t at = 0; at < size;) {
         uint64_t id = 0;
-        size_t digits = 0;
+        size_t digits = 0, first = at;
         for (; at < size && text[at] >= '0' && text[at] <= '9' && id < vocabulary; at++, digits++)
             id = 10 * id + (uint64_t)(text[at] - '0');
-        if (id >= vocabulary) return error_set(err, "token id %" PRIu64 "...; allowed: 0..%zu", id, vocabulary - 1);
+        if (id >= vocabulary)
+            return error_set(err, "token id %.*s; allowed: 0..%zu", word_length(text + first, size - first),
+                             text + first, vocabulary - 1);
         if (digits) (*ids)[(*count)++] = (int32_t)id;
-        if (at < size && text[at] != ' ') return error_set(err, "what is no token id; allowed: numbers and spaces");
+        if (at < size && text[at] != ' ')
+            return error_set(err, "\"%.*s\" is no token id; allowed: numbers and spaces",
+                             word_length(text + first, size - first), text + first);
         at++;
     }
     return 0;
@@ -324,13 +338,13 @@ static int publish(const struct build *build, struct dataset_info *info, struct 
     return file_publish(build->temporary, build->path, err);
 }
 
-static int build_at(const char *path, const struct dataset_sources *sources, struct dataset_info *info,
-                    struct error *err)
+int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info, struct error *err)
 {
     struct build build = {.path = path, .sources = sources};
     if ((size_t)snprintf(build.temporary, sizeof build.temporary, "%s.tmp", path) >= sizeof build.temporary - 16)
         return error_set(err, "%s: path too long", path);
     int result = check_sources(sources, err);
+    if (result == 0) result = file_check_named(path, err);
     if (result == 0) result = check_writable(path, err);
     if (result == 0) result = prepare_tokenizer(&build, err);
     if (result == 0) result = open_spools(&build, err);
@@ -344,13 +358,5 @@ static int build_at(const char *path, const struct dataset_sources *sources, str
         spool_close(&build.spools[i]);
     tokenizer_destroy(build.tokenizer);
     free(build.model);
-    return result;
-}
-
-int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info, struct error *err)
-{
-    char *target = file_target(path, err);
-    int result = target ? build_at(target, sources, info, err) : -1;
-    free(target);
     return result;
 }

@@ -112,23 +112,12 @@ static int not_plain(const char *path, struct error *err)
     return error_set(err, "%s: no plain file; allowed: the name of a file, there or not", path);
 }
 
-char *file_target(const char *path, struct error *err)
+int file_check_named(const char *path, struct error *err)
 {
     struct stat there;
-    char *target = NULL;
-    if (lstat(path, &there) != 0) return strdup(path);
-    bool link = S_ISLNK(there.st_mode);
-    if (link && (!(target = realpath(path, NULL)) || stat(target, &there) != 0)) {
-        error_set_errno(err, "%s: a link that leads nowhere", path);
-    } else if (!S_ISREG(there.st_mode)) {
-        not_plain(path, err);
-    } else {
-        if (!link) target = strdup(path);
-        if (!target) error_set(err, "out of memory");
-        return target;
-    }
-    free(target);
-    return NULL;
+    if (lstat(path, &there) != 0 || S_ISREG(there.st_mode)) return 0;
+    if (!S_ISLNK(there.st_mode)) return not_plain(path, err);
+    return error_set(err, "%s: a symbolic link; allowed: the name of the file itself", path);
 }
 
 int file_draft_open(struct file_draft *draft, const char *path, mode_t mode, struct error *err)
@@ -158,12 +147,9 @@ int file_draft_open(struct file_draft *draft, const char *path, mode_t mode, str
     return -1;
 }
 
-int file_draft_open_at(struct file_draft *draft, const char *path, mode_t mode, struct error *err)
+int file_draft_open_named(struct file_draft *draft, const char *path, mode_t mode, struct error *err)
 {
-    char *target = file_target(path, err);
-    int result = target ? file_draft_open(draft, target, mode, err) : -1;
-    free(target);
-    return result;
+    return file_check_named(path, err) ? -1 : file_draft_open(draft, path, mode, err);
 }
 
 int file_draft_publish(struct file_draft *draft, bool sync, struct error *err)

@@ -36,10 +36,9 @@ int file_link(const char *from, const char *to, struct error *err);
  * its name is a symbolic link, EEXIST where it is no plain file. */
 int file_open_write(const char *path, int flags);
 
-/* Where a file lies that a user wants to be written at `path`: behind symbolic links, so that these stay (files of ours
- * replace them). Malloc'ed; NULL with *err where something is there that is no plain file, which renaming would
- * replace, or a link leads nowhere. */
-char *file_target(const char *path, struct error *err);
+/* Whether a file that a user names may be written at `path`: 0, or -1 with *err where something is there that is no
+ * plain file. A link is neither followed, since whoever may write in its folder would say where to, nor replaced. */
+int file_check_named(const char *path, struct error *err);
 
 /* A file in the making: PATH.tmp, always new. Two that make the same file at once do no harm: one of them fails. */
 struct file_draft {
@@ -50,8 +49,8 @@ struct file_draft {
 /* mode: 0666, or 0777 for a script. A device, a pipe or a folder of that name is refused: renaming would replace it. On
  * failure there is nothing to discard. */
 int file_draft_open(struct file_draft *draft, const char *path, mode_t mode, struct error *err);
-/* The same of a file that a user names: file_target(path). */
-int file_draft_open_at(struct file_draft *draft, const char *path, mode_t mode, struct error *err);
+/* The same of a file that a user names: file_check_named. */
+int file_draft_open_named(struct file_draft *draft, const char *path, mode_t mode, struct error *err);
 /* Close it and give it its name; sync: only when it is on the disk. On failure it is discarded, and PATH is as it was.
  */
 int file_draft_publish(struct file_draft *draft, bool sync, struct error *err);

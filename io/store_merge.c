@@ -362,12 +362,10 @@ int store_out_path(const char *out, char **path, struct error *err)
     bool there = stat(out, &status) == 0;
     bool directory = there ? S_ISDIR(status.st_mode) : length < 3 || strcmp(out + length - 3, ".h5") != 0;
     if (directory && !there && mkdir(out, 0777) != 0) return error_set_errno(err, "%s", out);
-    char *named = NULL;
     *path = NULL;
-    if (asprintf(&named, directory ? "%s/%s" : "%s", out, STORE_FILE) < 0) return error_set(err, "out of memory");
-    *path = file_target(named, err);
-    free(named);
-    return *path ? 0 : -1;
+    if (!directory && file_check_named(out, err) != 0) return -1;
+    if (asprintf(path, directory ? "%s/%s" : "%s", out, STORE_FILE) < 0) return error_set(err, "out of memory");
+    return 0;
 }
 
 static int merge_write(struct merge *merge, const char *out, const char *version, struct error *err)

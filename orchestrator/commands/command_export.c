@@ -105,7 +105,7 @@ static int write_rows(const struct view *view, bool json, FILE *out, struct view
 static int write_file(const struct view *view, bool json, const char *path, struct view_row *row, struct error *err)
 {
     struct file_draft draft;
-    if (file_draft_open_at(&draft, path, 0666, err)) return -1;
+    if (file_draft_open_named(&draft, path, 0666, err)) return -1;
     if (!write_rows(view, json, draft.file, row, err)) return file_draft_publish(&draft, false, err);
     error_prefix(err, "%s", draft.temporary);
     file_draft_discard(&draft);

@@ -115,7 +115,7 @@ static int generate(const struct arguments *arguments, const struct stage *stage
                                          .lines = (const char *const *)lines->list,
                                          .count = lines->list ? lines->count : arguments->examples,
                                          .file = stdout};
-    if (arguments->out && file_draft_open_at(&draft, arguments->out, 0666, err)) return -1;
+    if (arguments->out && file_draft_open_named(&draft, arguments->out, 0666, err)) return -1;
     if (arguments->out) request.file = draft.file;
     int status = stage_generate(stage, result, &request, &measured, err);
     if (arguments->out) {

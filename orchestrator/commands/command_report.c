@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "fitting/report.h"
+#include "io/file.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/commands/fit_words.h"
 
@@ -56,6 +57,7 @@ int command_report(int argc, char **argv)
     if (fitting_fit_store(arguments.dir, &arguments.options, &analysis, &err)) return command_fail(&err);
     bool kept;
     int failed = fit_keep(&analysis, arguments.dir, &kept, &err);
+    if (!failed && arguments.out) failed = file_check_named(arguments.out, &err);
     if (!failed) failed = report_write(arguments.dir, arguments.out, &analysis, &err);
     analysis_destroy(&analysis);
     if (failed) return command_fail(&err);

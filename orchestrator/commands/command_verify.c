@@ -26,8 +26,14 @@ struct findings {
     bool *best_found;          /* [points] */
 };
 
+/* Lines of the store and of checkpoints begin with what they are about: once is enough. */
 static void finding(const char *what, const char *why)
 {
+    const char *row = strstr(why, " is damaged: ");
+    size_t length = strlen(what);
+    if (row) why = row + strlen(" is damaged: ");
+    if (!strncmp(why, what, length) && !strncmp(why + length, ": ", 2)) why += length + 2;
+    if (!strncmp(why, "damaged: ", 9)) why += 9;
     printf("damaged: %s: %s\n", what, why);
 }
 

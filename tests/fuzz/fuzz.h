@@ -10,12 +10,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/number.h"
 #include "tests/io/forge.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned seed);
+
+/* io/number.cc is C++. */
+size_t number_of_double(double value, char *out)
+{
+    return (size_t)snprintf(out, NUMBER_TEXT, "%.17g", value);
+}
 
 /* No reader may ask for more memory than a file of its size has use for. */
 const char *__asan_default_options(void);

@@ -17,7 +17,7 @@ cd "$source"
 # what NAME is linked from
 sources() {
     case $1 in
-    config) echo io/{config,config_scan,config_values,error,digest,text,dataset_format}.c orchestrator/sweep/*.c \
+    config) echo io/{config,config_scan,config_syntax,config_values,error,digest,text,dataset_format}.c orchestrator/sweep/*.c \
         workers/model/{config,method_config,recipe,architecture,names}.c workers/{model/mixture,train/ul2}.c workers/text/{metrics,metric_text,ngrams}.c kernels/{precision,random}.c \
         fitting/{settings,law_user,expression,laws}.c ;;
     huggingface) echo io/{error,digest}.c workers/files/{huggingface_config,json_reader}.c workers/model/{architecture,config,method_config,names}.c ;;

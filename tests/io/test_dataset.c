@@ -327,12 +327,14 @@ static void test_token_ids(void **state)
     sources.sentinels = 0;
 
     sources.vocabulary = 70000;
-    assert_refused(&sources, located("ids.txt", "2: token id 70000...; allowed: 0..69999"));
+    assert_refused(&sources, located("ids.txt", "2: token id 70000; allowed: 0..69999"));
     sources.vocabulary = 70001;
     temporary_write("ids.txt", "1 x\n", 4);
-    assert_refused(&sources, located("ids.txt", "1: what is no token id"));
+    assert_refused(&sources, located("ids.txt", "1: \"x\" is no token id; allowed: numbers and spaces"));
     temporary_write("ids.txt", "99999999999999999999999999\n", 27);
-    assert_refused(&sources, located("ids.txt", "1: token id"));
+    assert_refused(&sources, located("ids.txt", "1: token id 99999999999999999999999999; allowed"));
+    temporary_write("ids.txt", "1 12x4 3\n", 9);
+    assert_refused(&sources, located("ids.txt", "1: \"12x4\" is no token id; allowed"));
 }
 
 /* Sentinels are pieces of a trained tokenizer that no text encodes to, also when it spells them; a data set of its own

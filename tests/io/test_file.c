@@ -127,33 +127,27 @@ static void test_links(void **state)
     assert_holds(victim, "precious");
 }
 
-/* Names that a user gives: what a link leads to is written, nothing but a plain file is replaced. */
-static void test_targets(void **state)
+/* Names that a user gives: nothing but a plain file is replaced, and no link followed. */
+static void test_names(void **state)
 {
     (void)state;
     struct file_draft draft;
     const char *file = temporary_write("target", "old", 3), *link = temporary_path("to-target"),
-               *nowhere = temporary_path("to-nowhere"), *folder = temporary_path("a-folder"),
-               *pipe = temporary_path("a-pipe");
-    struct stat status;
+               *folder = temporary_path("a-folder"), *pipe = temporary_path("a-pipe");
     assert_int_equal(symlink("target", link), 0);
-    assert_int_equal(symlink(temporary_path("absent"), nowhere), 0);
     assert_int_equal(mkdir(folder, 0700), 0);
     assert_int_equal(mkfifo(pipe, 0600), 0);
-    assert_int_equal(file_draft_open_at(&draft, link, 0666, &err), 0);
+    assert_int_equal(file_draft_open_named(&draft, link, 0666, &err), -1);
+    assert_non_null(strstr(err.text, "a symbolic link; allowed: the name of the file itself"));
+    assert_holds(file, "old");
+    assert_int_equal(file_check_named(folder, &err), -1);
+    assert_int_equal(file_check_named(pipe, &err), -1);
+    assert_non_null(strstr(err.text, "no plain file"));
+    assert_int_equal(file_check_named(temporary_path("absent"), &err), 0);
+    assert_int_equal(file_draft_open_named(&draft, file, 0666, &err), 0);
     fputs("new", draft.file);
     assert_int_equal(file_draft_publish(&draft, false, &err), 0);
     assert_holds(file, "new");
-    assert_int_equal(lstat(link, &status), 0);
-    assert_true(S_ISLNK(status.st_mode));
-    assert_null(file_target(nowhere, &err));
-    assert_non_null(strstr(err.text, "a link that leads nowhere"));
-    assert_null(file_target(folder, &err));
-    assert_null(file_target(pipe, &err));
-    assert_non_null(strstr(err.text, "no plain file"));
-    char *absent = file_target(temporary_path("absent"), &err);
-    assert_string_equal(absent, temporary_path("absent"));
-    free(absent);
     rmdir(folder);
     unlink(pipe);
 }
@@ -186,8 +180,8 @@ int main(void)
 {
     umask(0022);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_drafts), cmocka_unit_test(test_full),    cmocka_unit_test(test_two_at_once),
-        cmocka_unit_test(test_links),  cmocka_unit_test(test_targets), cmocka_unit_test(test_logs),
+        cmocka_unit_test(test_drafts), cmocka_unit_test(test_full),  cmocka_unit_test(test_two_at_once),
+        cmocka_unit_test(test_links),  cmocka_unit_test(test_names), cmocka_unit_test(test_logs),
     };
     return cmocka_run_group_tests(tests, temporary_create, temporary_remove);
 }

@@ -31,7 +31,7 @@ class Bench(unittest.TestCase):
         self.assertRegex(said.splitlines()[0], r': 2 devices of backend cpu \(\S+\), 1 thread each, [\d.]+ GiB of memory$')
         found = self.measured('--devices', '2', '--backend', 'cpu')
         self.assertEqual({(p['precision'], p['size']) for p in found['products']},
-                         {(p, s) for p in ('fp32', 'bf16') for s in (256, 1024)})
+                         {(p, s) for p in ('fp32', 'bf16', 'bf16x3') for s in (256, 1024)})
         for product in found['products']:
             self.assertGreater(product['flops_per_second_alone'], 1e6)
             self.assertGreater(product['flops_per_second'], 1e6)

@@ -48,7 +48,9 @@ class Files(unittest.TestCase):
             for name in planted:
                 os.symlink(victim, f'{dir}/{name}')
             place.run(dir)
-            place.call('export', dir, '--out', f'{dir}/out.csv')
+            refused = place.call('export', dir, '--out', f'{dir}/out.csv', check=False)
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn('a symbolic link', refused.stderr)
             place.call('export', dir, '--format', 'json', '--out', f'{dir}/out.json')
             place.call('report', dir, '--bootstrap', '0')
             self.assertEqual(text(victim), 'precious')
