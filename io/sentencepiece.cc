@@ -224,7 +224,7 @@ extern "C" size_t tokenizer_vocabulary(const struct tokenizer *tokenizer)
     return static_cast<size_t>(tokenizer->processor.GetPieceSize());
 }
 
-void tokenizer_marks(const struct tokenizer *tokenizer, int32_t *begin, int32_t *end, int32_t *pad)
+extern "C" void tokenizer_marks(const struct tokenizer *tokenizer, int32_t *begin, int32_t *end, int32_t *pad)
 {
     *begin = tokenizer->processor.bos_id();
     *end = tokenizer->processor.eos_id();

@@ -1,13 +1,11 @@
 /* `tunelaw plan`: what a sweep would run, before anything is launched. Writes nothing but its output. */
 #include <argp.h>
 #include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "io/quantity.h"
 #include "orchestrator/commands/command.h"
@@ -219,12 +217,10 @@ static int narrow(const struct sweep *sweep, struct plan **plan, const struct op
     if (options->task && (shard_parse(options->task, true, &shard, err) || replace(plan, &shard, err))) return -1;
     shard_label(&shard, part);
     if (!options->dir) return 0;
-    char store[PATH_MAX];
-    snprintf(store, sizeof store, "%s/results.h5", options->dir);
-    if (access(store, F_OK) && errno == ENOENT)
-        fprintf(options->json ? stderr : stdout, "%s: no run is there yet; all points are new\n", options->dir);
+    FILE *out = options->json ? stderr : stdout;
     struct drift_question question = {.dir = options->dir, .shard = part};
-    int result = drift_check(&question, sweep, *plan, options->json ? stderr : stdout, err);
+    int result = drift_check(&question, sweep, *plan, out, err);
+    if (question.absent) fprintf(out, "%s: no run is there yet; all points are new\n", options->dir);
     free(question.said);
     return result;
 }

@@ -40,9 +40,9 @@ static void finding(const char *what, const char *why)
 static int verify_rows(const struct view *view, struct findings *findings, struct view_row *row, struct error *err)
 {
     for (size_t i = 0; i < store_count(view->store); i++) {
-        if (view_read(view, i, row, err)) return -1;
+        if (view_read_scalars(view, i, row, err)) return -1;
         /* a second look: a run that is at work may have rewritten it under the first */
-        if (row->state_damaged && view_read(view, i, row, err)) return -1;
+        if (row->state_damaged && view_read_scalars(view, i, row, err)) return -1;
         char what[64], why[STORE_MESSAGE + 1];
         findings->committed += row->committed;
         if (row->state_damaged) {
@@ -50,7 +50,7 @@ static int verify_rows(const struct view *view, struct findings *findings, struc
             finding(what, "its checksum is wrong; it reads as pending, a result is not concerned");
             findings->damaged_states++;
         }
-        if (row->curve_damaged) {
+        if (row->committed && store_check_curve(view->store, i, NULL)) {
             snprintf(what, sizeof what, "curve of row %zu", i);
             finding(what, "it is shown as empty; the result is not concerned");
             findings->damaged_curves++;

@@ -52,6 +52,7 @@ void drift_print(const struct drift *drift, const char *dir, bool accepted, FILE
 struct drift_question {
     const char *dir, *shard; /* shard: "" for the whole sweep */
     bool accepted;           /* --accept-drift */
+    bool absent;             /* found: no store is there, all points are new */
     char *said;              /* malloc'ed: what was printed last; it is printed again only where it differs */
 };
 

@@ -104,7 +104,8 @@ int drift_check(struct drift_question *question, const struct sweep *sweep, cons
     if (snprintf(path, sizeof path, "%s/results.h5", dir) >= (int)sizeof path)
         return error_set(err, "%s: the path is too long", dir);
     if (stat(dir, &status) == 0 && !S_ISDIR(status.st_mode)) return error_set(err, "%s: no directory", dir);
-    if (stat(path, &status) != 0 && errno == ENOENT) return 0;
+    question->absent = stat(path, &status) != 0 && errno == ENOENT;
+    if (question->absent) return 0;
     struct store *store = store_open(path, false, err);
     if (!store) return error_prefix(err, "the store cannot be read (`tunelaw verify` says what is left of it)");
     int result = drift_compare(store, sweep, plan, question->shard, &drift, err);

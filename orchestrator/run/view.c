@@ -49,7 +49,6 @@ static int read_parts(const struct view *view, size_t index, enum parts parts, s
                            parts == ALL ? &row->curve : NULL, &damage);
     row->committed = found == 1;
     row->damaged = found < 0;
-    row->curve_damaged = parts == ALL && row->committed && store_check_curve(view->store, index, NULL) != 0;
     row->learning_rate =
         row->committed && row->result.learning_rate > 0 ? row->result.learning_rate : row->point.learning_rate;
     if (row->damaged) store_field(row->state.message, sizeof row->state.message, damage.text);

@@ -25,7 +25,6 @@ struct view_row {
     struct store_point point;
     struct store_state state;
     bool committed;     /* result, execution and curve are filled */
-    bool curve_damaged; /* the curve alone: it is empty */
     bool damaged;       /* the result's checksum is wrong: to be run again */
     bool state_damaged; /* that of the state is: it reads as one that was never written */
     struct store_result result;
