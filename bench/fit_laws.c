@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "fitting/interval.h"
-#include "fitting/starts.h"
+#include "fitting/fit/interval.h"
+#include "fitting/fit/starts.h"
 
 enum { ROOM = 100000 };
 

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "bench/store_rows.h"
-#include "fitting/observations.h"
+#include "fitting/observations/observations.h"
 
 static int fail(const struct error *err)
 {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "io/store_internal.h"
+#include "io/store/store_internal.h"
 
 static inline double bench_now(void)
 {

@@ -2,8 +2,8 @@
 #ifndef TUNELAW_FITTING_SETTINGS_H
 #define TUNELAW_FITTING_SETTINGS_H
 
-#include "fitting/law_user.h"
-#include "io/config.h"
+#include "fitting/laws/law_user.h"
+#include "io/config/config.h"
 
 #define SETTINGS_LAWS 16
 

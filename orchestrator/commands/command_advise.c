@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fitting/advise.h"
+#include "fitting/analysis/advise.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/commands/fit_words.h"
 

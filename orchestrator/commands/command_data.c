@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "io/dataset.h"
 #include "io/log.h"
+#include "io/text/dataset.h"
 #include "orchestrator/commands/command.h"
 
 enum { DEFAULT_VOCABULARY = 8192, FILES = 4096 };

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fitting/analysis.h"
+#include "fitting/analysis/analysis.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/commands/fit_words.h"
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "io/file.h"
-#include "io/text.h"
+#include "io/text/text.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/run/rebuilt.h"
 #include "orchestrator/run/view.h"

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/dataset.h"
+#include "io/text/dataset.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/sweep/sweep.h"
 #include "workers/files/huggingface.h"

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/store_merge.h"
+#include "io/store/store_merge.h"
 #include "io/version.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/run/view.h"

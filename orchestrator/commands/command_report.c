@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "fitting/report.h"
+#include "fitting/report/report.h"
 #include "io/file.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/commands/fit_words.h"

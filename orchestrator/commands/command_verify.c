@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 #include "io/version.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/run/rebuilt.h"

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fitting/analysis.h"
+#include "fitting/analysis/analysis.h"
 #include "orchestrator/commands/command.h"
 
 enum { FEWEST_RESAMPLES = 20 };

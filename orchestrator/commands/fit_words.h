@@ -6,7 +6,7 @@
 #include <argp.h>
 #include <stdbool.h>
 
-#include "fitting/analysis.h"
+#include "fitting/analysis/analysis.h"
 
 /* A child parser; its input is a struct analysis_options, which holds analysis_defaults() before. It has long names
  * alone, so that no letter of a command is taken. */

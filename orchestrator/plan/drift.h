@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "io/store.h"
+#include "io/store/store.h"
 #include "orchestrator/plan/plan.h"
 
 enum drift_class {

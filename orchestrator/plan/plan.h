@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "io/store.h"
+#include "io/store/store.h"
 #include "orchestrator/sweep/sweep.h"
 #include "workers/stage/stage.h"
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fitting/analysis.h"
-#include "fitting/preflight.h"
+#include "fitting/analysis/analysis.h"
+#include "fitting/analysis/preflight.h"
 #include "orchestrator/plan/plan_identify_parts.h"
 #include "orchestrator/plan/plan_table.h"
 

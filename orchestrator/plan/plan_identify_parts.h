@@ -5,8 +5,8 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#include "fitting/preflight.h"
-#include "io/store.h"
+#include "fitting/analysis/preflight.h"
+#include "io/store/store.h"
 
 enum { IDENTIFY_SHOWN = 5 }; /* points that would help most */
 

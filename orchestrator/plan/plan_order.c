@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fitting/preflight.h"
+#include "fitting/analysis/preflight.h"
 #include "orchestrator/plan/plan_table.h"
 
 #define NOISE 0.005 /* of a loss between seeds, as `plan --identify` takes it */

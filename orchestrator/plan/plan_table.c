@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fitting/observations.h"
+#include "fitting/observations/observations.h"
 
 void plan_table_axes(const struct plan *plan, const struct store_point *point, double x[LAW_AXES])
 {

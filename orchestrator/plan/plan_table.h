@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "fitting/laws.h"
+#include "fitting/laws/laws.h"
 #include "orchestrator/plan/plan.h"
 
 /* Axes of a point; of those that it does not have, 1. */

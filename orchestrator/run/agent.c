@@ -15,7 +15,7 @@
 
 #include "io/file.h"
 #include "io/log.h"
-#include "io/store.h"
+#include "io/store/store.h"
 #include "orchestrator/run/agent_internal.h"
 #include "orchestrator/run/host.h"
 #include "workers/model/model.h"

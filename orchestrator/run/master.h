@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "io/store.h"
+#include "io/store/store.h"
 #include "orchestrator/plan/drift.h"
 #include "orchestrator/plan/plan.h"
 #include "orchestrator/run/transport.h"

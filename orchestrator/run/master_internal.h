@@ -4,7 +4,7 @@
 #ifndef TUNELAW_ORCHESTRATOR_RUN_MASTER_INTERNAL_H
 #define TUNELAW_ORCHESTRATOR_RUN_MASTER_INTERNAL_H
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 #include "orchestrator/plan/calibration.h"
 #include "orchestrator/plan/schedule.h"
 #include "orchestrator/run/committer.h"

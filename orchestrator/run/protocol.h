@@ -5,7 +5,7 @@
 
 #include <stdint.h>
 
-#include "io/store.h"
+#include "io/store/store.h"
 #include "workers/stage/stage.h"
 
 enum message_tag {

@@ -5,7 +5,7 @@
 #include <limits.h>
 
 #include "io/error.h"
-#include "io/store.h"
+#include "io/store/store.h"
 #include "orchestrator/plan/plan.h"
 
 /* Longest path that stages can hold, with room for the names of files below it. */

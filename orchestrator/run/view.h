@@ -9,7 +9,7 @@
 #include <stddef.h>
 
 #include "io/error.h"
-#include "io/store.h"
+#include "io/store/store.h"
 
 struct view {
     struct store *store; /* open for reading */

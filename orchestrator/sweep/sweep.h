@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 #include "fitting/settings.h"
-#include "io/dataset.h"
 #include "io/error.h"
+#include "io/text/dataset.h"
 #include "workers/model/config.h"
 
 enum { SWEEP_TASKS = 16 }; /* at most; sets of them are bits */

@@ -3,7 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "io/config.h"
+#include "io/config/config.h"
 #include "orchestrator/sweep/sweep_parts.h"
 #include "workers/text/metrics.h"
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/text.h"
+#include "io/text/text.h"
 #include "orchestrator/sweep/sweep_parts.h"
 #include "workers/model/prompt_text.h"
 

@@ -4,7 +4,7 @@
 #ifndef TUNELAW_ORCHESTRATOR_SWEEP_SWEEP_PARTS_H
 #define TUNELAW_ORCHESTRATOR_SWEEP_SWEEP_PARTS_H
 
-#include "io/config.h"
+#include "io/config/config.h"
 #include "orchestrator/sweep/sweep.h"
 
 #define SWEEP_NAME 47                         /* bytes of a name */

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#include "fitting/laws.h"
+#include "fitting/laws/laws.h"
 
 /* At theta and log_x, every parameter within `tolerance`, none 0. theta is as before in the end. */
 static inline void gradient_check(const struct law *law, const char *name, double *theta, const double log_x[LAW_AXES],

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "fitting/fit.h"
+#include "fitting/fit/fit.h"
 
 struct grid {
     size_t models, examples;

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "io/store.h"
+#include "io/store/store.h"
 #include "tests/fitting/synthetic.h"
 
 struct sweep_shape {

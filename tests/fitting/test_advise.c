@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/advise.h"
+#include "fitting/analysis/advise.h"
 #include "tests/fitting/synthetic_store.h"
 #include "tests/io/temporary.h"
 

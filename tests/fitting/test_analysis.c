@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/analysis.h"
+#include "fitting/analysis/analysis.h"
 #include "tests/fitting/synthetic_store.h"
 #include "tests/io/temporary.h"
 

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "fitting/columns.h"
-#include "fitting/vector_math.h"
+#include "fitting/fit/columns.h"
+#include "fitting/fit/vector_math.h"
 #include "tests/fitting/synthetic.h"
 
 /* Distance of `got` from `want` in units in the last place of `want`. */

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/crossing.h"
+#include "fitting/analysis/crossing.h"
 
 /* A, α, β, E of En-De over model size (Zhang et al. 2024, table 4) */
 static const double published[3][4] = {{1.2e5, .52, .15, .75}, {3.9e3, .40, .051, .62}, {2.1e3, .36, .081, .62}};

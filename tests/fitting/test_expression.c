@@ -8,10 +8,10 @@
 
 #include <cmocka.h>
 
-#include "fitting/crossing.h"
-#include "fitting/interval.h"
-#include "fitting/law_user.h"
-#include "fitting/preflight.h"
+#include "fitting/analysis/crossing.h"
+#include "fitting/analysis/preflight.h"
+#include "fitting/fit/interval.h"
+#include "fitting/laws/law_user.h"
 #include "tests/fitting/gradient.h"
 #include "tests/fitting/synthetic.h"
 

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/interval.h"
+#include "fitting/fit/interval.h"
 #include "tests/fitting/synthetic.h"
 
 static const double multiplicative_truth[] = {4.2, 0.31, 0.12, -0.2};

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/heldout.h"
+#include "fitting/fit/heldout.h"
 #include "tests/fitting/synthetic.h"
 
 static const double truth[] = {4.2, 0.31, 0.12, -0.2};

@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "fitting/eigen.h"
-#include "fitting/interval.h"
+#include "fitting/fit/eigen.h"
+#include "fitting/fit/interval.h"
 #include "tests/fitting/synthetic.h"
 
 static const double multiplicative_truth[] = {4.2, 0.31, 0.12, -0.2};

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/laws.h"
+#include "fitting/laws/laws.h"
 #include "tests/fitting/gradient.h"
 
 static const char *const names[] = {"single", "multiplicative", "additive", "joint", "joint_additive", "rectified"};

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/observations_internal.h"
+#include "fitting/observations/observations_internal.h"
 #include "tests/fitting/synthetic_store.h"
 #include "tests/io/temporary.h"
 

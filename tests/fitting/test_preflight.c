@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/preflight.h"
+#include "fitting/analysis/preflight.h"
 #include "tests/fitting/synthetic.h"
 
 static const double truth[] = {4.2, 0.31, 0.12, -0.2};

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/profile.h"
+#include "fitting/fit/profile.h"
 #include "tests/fitting/synthetic.h"
 
 static const struct fit_options squares = {.delta = INFINITY, .log_residuals = true};

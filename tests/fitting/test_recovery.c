@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/interval.h"
+#include "fitting/fit/interval.h"
 #include "tests/fitting/synthetic.h"
 
 enum { TRIALS = 300, RESAMPLES = 200, MOST = LAW_PARAMETERS + 1 };

@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "fitting/html.h"
-#include "fitting/report.h"
+#include "fitting/report/html.h"
+#include "fitting/report/report.h"
 #include "tests/fitting/synthetic_store.h"
 #include "tests/io/temporary.h"
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "fitting/staged.h"
+#include "fitting/fit/staged.h"
 #include "tests/fitting/synthetic.h"
 
 static const double truth[STAGED_AXES][4] = {{4.2, 0.31, 0.12, -0.2}, {3.1, 0.20, 0.12, -0.2}, {0.4, 0.01, 0.12, -0.2}};

@@ -17,13 +17,13 @@ cd "$source"
 # what NAME is linked from
 sources() {
     case $1 in
-    config) echo io/{config,config_scan,config_syntax,config_values,error,digest,text,dataset_format}.c orchestrator/sweep/*.c \
+    config) echo io/{error,digest}.c io/config/*.c io/text/{text,dataset_format}.c orchestrator/sweep/*.c \
         workers/model/{config,method_config,recipe,architecture,names}.c workers/{model/mixture,train/ul2}.c workers/text/{metrics,metric_text,ngrams}.c kernels/{precision,random}.c \
-        fitting/{settings,law_user,expression,laws}.c ;;
+        fitting/settings.c fitting/laws/*.c ;;
     huggingface) echo io/{error,digest}.c workers/files/{huggingface_config,json_reader}.c workers/model/{architecture,config,method_config,names}.c ;;
     peft) echo io/{error,digest}.c workers/files/{peft_config,json_reader}.c workers/model/{architecture,config,method_config,names}.c ;;
-    expression) echo io/{error,digest}.c fitting/{law_user,expression,laws}.c ;;
-    *) ls io/*.c | grep -v -e tokenizer -e dataset_build -e version ;;
+    expression) echo io/{error,digest}.c fitting/laws/*.c ;;
+    *) ls io/*.c io/*/*.c | grep -v -e dataset_build -e version ;;
     esac
     echo "tests/fuzz/fuzz_$1.c"
 }
@@ -34,7 +34,7 @@ object() { echo "$out/object/${1//\//_}.o"; }
 compile_one() {
     local object newest
     object=$(object "$1")
-    newest=$(ls -t "$1" io/*.h orchestrator/*/*.h workers/*/*.h fitting/*.h tests/fuzz/fuzz.h tests/io/forge.h | head -n 1)
+    newest=$(ls -t "$1" io/*.h io/*/*.h orchestrator/*/*.h workers/*/*.h fitting/*.h fitting/*/*.h tests/fuzz/fuzz.h tests/io/forge.h | head -n 1)
     [ "$object" -nt "$newest" ] && return
     # shellcheck disable=SC2046,SC2086 # lists of words
     "$clang" -std=gnu17 -g -O1 -D_GNU_SOURCE -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -I. -I"$build/generated" \

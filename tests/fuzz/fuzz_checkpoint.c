@@ -1,7 +1,7 @@
 /* The reader of checkpoints, on any bytes: refused, or every tensor that it lists can be read. */
 #include "tests/fuzz/fuzz.h"
 
-#include "io/checkpoint_internal.h"
+#include "io/checkpoint/checkpoint_internal.h"
 
 enum { VALUES = 1 << 16 };
 

@@ -2,7 +2,7 @@
  * opened: one that has everything stands in its place. */
 #include "tests/fuzz/fuzz.h"
 
-#include "io/dataset.h"
+#include "io/text/dataset.h"
 #include "orchestrator/sweep/sweep.h"
 #include "workers/files/huggingface.h"
 #include "workers/files/peft.h"

@@ -1,8 +1,8 @@
 /* The reader of data sets, on any bytes: refused, or everything that a worker reads is in the vocabulary. */
 #include "tests/fuzz/fuzz.h"
 
-#include "io/dataset_format.h"
 #include "io/file.h"
+#include "io/text/dataset_format.h"
 
 static void check_tokens(const int32_t *tokens, size_t count, size_t vocabulary)
 {

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#include "fitting/law_user.h"
+#include "fitting/laws/law_user.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -2,7 +2,7 @@
  * bounds. */
 #include "tests/fuzz/fuzz.h"
 
-#include "io/safetensors.h"
+#include "io/checkpoint/safetensors.h"
 
 static void read_tensor(const struct safetensors *s, const struct safetensors_tensor *tensor)
 {

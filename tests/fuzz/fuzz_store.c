@@ -2,7 +2,7 @@
  * anything is left are salvaged. */
 #include "tests/fuzz/fuzz.h"
 
-#include "io/store_internal.h"
+#include "io/store/store_internal.h"
 
 enum { ROWS = 64 };
 

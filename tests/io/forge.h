@@ -6,7 +6,7 @@
 #include <xxhash.h>
 
 #include "io/digest.h"
-#include "io/frozen.h"
+#include "io/frozen/frozen.h"
 
 /* The first dataset with rows that begins at or behind `at`, or NULL. */
 static inline const struct frozen_entry *forge_next(const struct frozen_block *block, uint64_t at)

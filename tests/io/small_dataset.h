@@ -2,7 +2,7 @@
 #ifndef TUNELAW_TESTS_IO_SMALL_DATASET_H
 #define TUNELAW_TESTS_IO_SMALL_DATASET_H
 
-#include "io/dataset.h"
+#include "io/text/dataset.h"
 #include "tests/io/temporary.h"
 
 enum { DOCUMENTS = 401, TRAIN_PAIRS = 120, HELD_PAIRS = 15, VOCABULARY = 400 };

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/store.h"
+#include "io/store/store.h"
 
 struct fixture {
     char dir[64];

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #include "forge.h"
-#include "io/checkpoint_internal.h"
+#include "io/checkpoint/checkpoint_internal.h"
 
 struct fixture {
     char dir[64], path[96];

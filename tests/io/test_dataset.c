@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "io/tokenizer.h"
+#include "io/text/tokenizer.h"
 #include "tests/io/small_dataset.h"
 
 static void assert_decodes(const struct tokenizer *tokenizer, const int32_t *ids, size_t count, const char *expected)
@@ -274,7 +274,7 @@ static void test_tokenizer_from_a_file(void **state)
     dataset_close(first);
 }
 
-/* People read the file with h5py: the layout is what io/dataset.h says. */
+/* People read the file with h5py: the layout is what io/text/dataset.h says. */
 /* Ids of another tokenizer are taken as they are, and none outside of its vocabulary. */
 static void test_token_ids(void **state)
 {

@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 
 #include "forge.h"
-#include "io/checkpoint_internal.h"
+#include "io/checkpoint/checkpoint_internal.h"
 #include "io/file.h"
-#include "io/store_internal.h"
+#include "io/store/store_internal.h"
 #include "temporary.h"
 
 static const struct frozen_format format = {"tunelaw test", 7, 1 << 20};

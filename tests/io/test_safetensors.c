@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "io/safetensors.h"
+#include "io/checkpoint/safetensors.h"
 #include "tests/io/temporary.h"
 
 /* A file of this header and `size` bytes of values 0, 1, 2, ... */

@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include "io/store_internal.h"
+#include "io/store/store_internal.h"
 
 static void test_create_and_commit(void **state)
 {

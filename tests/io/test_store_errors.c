@@ -3,8 +3,8 @@
 #include "store_fixture.h"
 
 #include "disk.h"
-#include "io/checkpoint.h"
-#include "io/store_internal.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/store/store_internal.h"
 
 #ifdef __SANITIZE_ADDRESS__
 /* HDF5 1.10 keeps what it has of a file that a full disk does not let it close. */

@@ -6,7 +6,7 @@
 #include <sys/stat.h>
 
 #include "forge.h"
-#include "io/store_internal.h"
+#include "io/store/store_internal.h"
 
 enum { POINTS = 3 };
 

@@ -6,8 +6,8 @@
 #include <limits.h>
 #include <sys/stat.h>
 
-#include "io/store_internal.h"
-#include "io/store_merge.h"
+#include "io/store/store_internal.h"
+#include "io/store/store_merge.h"
 
 enum { UNIVERSE = 24, STORES = 3 };
 

@@ -4,8 +4,8 @@
 #include "store_fixture.h"
 
 #include "disk.h"
-#include "io/checkpoint.h"
-#include "io/store_internal.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/store/store_internal.h"
 
 enum { FIRST = 20, EXTENDED = 27 };
 static size_t losses = 100;

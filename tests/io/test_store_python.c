@@ -4,7 +4,7 @@
 
 #include <sys/wait.h>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 
 static int python(const char *mode, const char *path)
 {

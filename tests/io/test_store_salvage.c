@@ -2,7 +2,7 @@
 #include "store_fixture.h"
 
 #include "forge.h"
-#include "io/store_internal.h"
+#include "io/store/store_internal.h"
 
 enum { POINTS = 40, COMMITTED = 30 };
 

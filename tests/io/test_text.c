@@ -7,7 +7,7 @@
 #include <cmocka.h>
 #include <sys/stat.h>
 
-#include "io/text.h"
+#include "io/text/text.h"
 #include "tests/io/temporary.h"
 
 static void assert_lines(const char *bytes, size_t size, const char *const *expected, size_t count)

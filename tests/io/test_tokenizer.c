@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "io/tokenizer.h"
+#include "io/text/tokenizer.h"
 #include "tests/io/temporary.h"
 
 enum { VOCABULARY = 360 };

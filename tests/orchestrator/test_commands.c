@@ -3,9 +3,9 @@
 
 #include <jansson.h>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 #include "io/log.h"
-#include "io/store_internal.h"
+#include "io/store/store_internal.h"
 #include "tests/orchestrator/program.h"
 
 enum { POINTS = 7, COMMITTED = 5, CRASHED = 5, PENDING = 6 }; /* rows 0..4 are committed, 4 of them as diverged */

@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 
-#include "io/store_internal.h"
+#include "io/store/store_internal.h"
 #include "tests/io/store_fixture.h"
 
 enum { ROWS = 600 };

@@ -12,8 +12,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "io/config.h"
-#include "io/config_syntax.h"
+#include "io/config/config.h"
+#include "io/config/config_syntax.h"
 #include "tests/io/temporary.h"
 
 /* libconfig 1.5 does not free a string that a syntax error follows; the leak sanitizer would count that as ours. */

@@ -9,7 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "fitting/preflight.h"
+#include "fitting/analysis/preflight.h"
 #include "orchestrator/plan/plan.h"
 #include "orchestrator/plan/plan_table.h"
 #include "orchestrator/plan/simulate.h"

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/dataset.h"
+#include "io/text/dataset.h"
 #include "kernels/random.h"
 #include "workers/stage/stage.h"
 

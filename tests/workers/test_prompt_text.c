@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "io/tokenizer.h"
+#include "io/text/tokenizer.h"
 #include "tests/io/small_dataset.h"
 #include "workers/model/prompt_text.h"
 

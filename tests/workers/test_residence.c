@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 #include "tests/workers/trained.h"
 
 static struct fixture fixture;

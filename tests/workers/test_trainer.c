@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 #include "io/log.h"
 #include "tests/workers/trained.h"
 #include "workers/stage/stage_files.h"

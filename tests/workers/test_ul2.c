@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 #include "tests/workers/trained.h"
 #include "workers/train/batch.h"
 #include "workers/train/ul2.h"

@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/checkpoint/safetensors.h"
 #include "io/file.h"
-#include "io/safetensors.h"
 
 static int write_text(const char *path, const char *text, struct error *err)
 {

@@ -6,8 +6,8 @@
 #ifndef TUNELAW_WORKERS_FILES_HUGGINGFACE_H
 #define TUNELAW_WORKERS_FILES_HUGGINGFACE_H
 
+#include "io/checkpoint/safetensors.h"
 #include "io/digest.h"
-#include "io/safetensors.h"
 #include "workers/files/folder.h"
 #include "workers/model/config.h"
 #include "workers/model/parameters.h"

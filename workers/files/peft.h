@@ -8,8 +8,8 @@
 #ifndef TUNELAW_WORKERS_FILES_PEFT_H
 #define TUNELAW_WORKERS_FILES_PEFT_H
 
+#include "io/checkpoint/safetensors.h"
 #include "io/digest.h"
-#include "io/safetensors.h"
 #include "workers/model/config.h"
 #include "workers/model/parameters.h"
 

@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "io/checkpoint.h"
+#include "io/checkpoint/checkpoint.h"
 #include "kernels/collective.h"
 #include "kernels/kernels.h"
 #include "workers/model/config.h"

@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "io/dataset.h"
 #include "io/error.h"
+#include "io/text/dataset.h"
 
 /* *ids is malloc'ed, the caller frees; at least one, all below the data set's vocabulary. */
 int prompt_text_ids(const struct dataset *dataset, const char *text, int32_t **ids, size_t *count, struct error *err);

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "io/error.h"
-#include "io/store.h"
+#include "io/store/store.h"
 #include "kernels/precision.h"
 
 #define PROBE_DEVICES 64

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "io/digest.h"
-#include "io/store.h"
+#include "io/store/store.h"
 #include "workers/model/config.h"
 
 enum stage_kind { STAGE_PRETRAIN, STAGE_FINETUNE, STAGE_PREFIX, STAGE_KINDS };

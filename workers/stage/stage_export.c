@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "io/tokenizer.h"
+#include "io/text/tokenizer.h"
 #include "workers/files/huggingface.h"
 #include "workers/files/peft.h"
 #include "workers/stage/gang.h"

@@ -5,10 +5,10 @@
 
 #include <pthread.h>
 
-#include "io/checkpoint.h"
-#include "io/dataset.h"
-#include "io/safetensors.h"
-#include "io/tokenizer.h"
+#include "io/checkpoint/checkpoint.h"
+#include "io/checkpoint/safetensors.h"
+#include "io/text/dataset.h"
+#include "io/text/tokenizer.h"
 #include "workers/stage/monitor.h"
 #include "workers/stage/stage.h"
 #include "workers/train/evaluate.h"

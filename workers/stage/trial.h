@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "io/error.h"
-#include "io/store.h"
+#include "io/store/store.h"
 #include "kernels/precision.h"
 #include "workers/stage/stage.h"
 

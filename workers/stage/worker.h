@@ -11,8 +11,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "io/dataset.h"
 #include "io/error.h"
+#include "io/text/dataset.h"
 #include "workers/stage/stage.h"
 
 enum frame_type {

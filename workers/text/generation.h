@@ -10,8 +10,8 @@
 
 #include <stdio.h>
 
-#include "io/dataset.h"
-#include "io/tokenizer.h"
+#include "io/text/dataset.h"
+#include "io/text/tokenizer.h"
 #include "workers/model/config.h"
 #include "workers/model/cost.h"
 #include "workers/text/generate.h"

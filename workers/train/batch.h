@@ -22,7 +22,7 @@
 
 #include <stdbool.h>
 
-#include "io/dataset.h"
+#include "io/text/dataset.h"
 #include "workers/model/config.h"
 #include "workers/model/model.h"
 

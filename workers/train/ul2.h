@@ -15,8 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "io/dataset.h"
 #include "io/error.h"
+#include "io/text/dataset.h"
 #include "workers/model/mixture.h"
 
 struct ul2 {

@@ -1,0 +1,362 @@
+/* From text to a tokenised dataset: check all input, train or load the tokenizer, tokenise into spools, assemble,
+ * rename. */
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/file.h"
+#include "io/text/dataset_spool.h"
+#include "io/text/text.h"
+#include "io/text/tokenizer.h"
+
+enum { HELD_BACK = 200 }; /* one document in so many is validation text where no file is given for it */
+
+struct build {
+    const char *path;
+    char temporary[PATH_MAX];
+    const struct dataset_sources *sources;
+    void *model;
+    size_t model_size;
+    struct tokenizer *tokenizer;
+    size_t vocabulary;
+    int32_t separator, reserved;
+    size_t sentinels;
+    struct spool spools[PARTS];
+};
+
+static int check_files(const char *const *paths, size_t count, size_t *lines, struct error *err)
+{
+    *lines = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t in_file = 0;
+        if (text_check(paths[i], 1, &in_file, err) != 0) return -1;
+        *lines += in_file;
+    }
+    return 0;
+}
+
+static int check_reserved(const struct dataset_sources *sources, struct error *err)
+{
+    size_t n = sources->sentinels, whole = sources->vocabulary;
+    if (n == 0) return 0;
+    if (sources->tokenizer)
+        return error_set(err, "sentinels are reserved when a tokenizer is trained; this one has those that it has");
+    if (sources->ids && (n > whole || sources->first_reserved > whole || sources->first_reserved + 3 + n > whole))
+        return error_set(err, "3 modes and %zu sentinels from id %zu on; allowed: below the vocabulary of %zu", n,
+                         sources->first_reserved, whole);
+    if (!sources->ids && n > whole / 2)
+        return error_set(err, "%zu sentinels; allowed: half of the vocabulary of %zu", n, whole);
+    return 0;
+}
+
+static int check_sources(const struct dataset_sources *sources, struct error *err)
+{
+    size_t lines = 0;
+    if (strlen(sources->task ? sources->task : "") >= sizeof((struct dataset_info *)0)->task)
+        return error_set(err, "the task's name is too long; allowed: %zu bytes",
+                         sizeof((struct dataset_info *)0)->task - 1);
+    if (strlen(sources->description ? sources->description : "") >= 1024)
+        return error_set(err, "the description is too long; allowed: 1023 bytes");
+    if (sources->text_count == 0 && !sources->pairs[SPLIT_TRAIN])
+        return error_set(err, "nothing to build from; text files or training pairs are needed");
+    if (sources->ids && (sources->vocabulary < 2 || sources->vocabulary > 1000000))
+        return error_set(err, "vocabulary %zu of the ids; allowed: 2..1000000", sources->vocabulary);
+    if (!sources->ids && !sources->tokenizer && (sources->vocabulary < 300 || sources->vocabulary > 1000000))
+        return error_set(err, "vocabulary %zu; allowed: 300..1000000", sources->vocabulary);
+    if (check_reserved(sources, err) != 0) return -1;
+    if (check_files(sources->valid_text, sources->valid_text_count, &lines, err) != 0 ||
+        check_files(sources->text, sources->text_count, &lines, err) != 0)
+        return -1;
+    if (sources->text_count > 0 && sources->valid_text_count == 0 && lines < 2)
+        return error_set(err, "%s:1: one document; allowed: two or more, since some are held back for validation",
+                         sources->text[0]);
+    for (int split = 0; split < SPLITS; split++)
+        if (sources->pairs[split] && text_check(sources->pairs[split], 2, &lines, err) != 0) return -1;
+    return 0;
+}
+
+/* Before the work, not after it: can a file be made beside `path`? */
+static int check_writable(const char *path, struct error *err)
+{
+    struct spool spool = {0};
+    int result = spool_open(&spool, &dataset_parts[PART_TOKENIZER], 0, path, err);
+    spool_close(&spool);
+    return result;
+}
+
+static int read_model(const char *path, void **model, size_t *size, struct error *err)
+{
+    const size_t limit = (size_t)1 << 28;
+    size_t capacity = (size_t)1 << 20, used = 0;
+    char *bytes = NULL;
+    FILE *file = fopen(path, "rbe");
+    if (!file) return error_set_errno(err, "%s", path);
+    for (;;) {
+        char *grown = realloc(bytes, capacity);
+        if (!grown) break;
+        bytes = grown;
+        used += fread(bytes + used, 1, capacity - used, file);
+        if (used < capacity || capacity >= limit) break;
+        capacity *= 2;
+    }
+    int failed = !bytes || used == capacity || ferror(file);
+    fclose(file);
+    if (failed) {
+        free(bytes);
+        return error_set(err, "%s: unreadable, or larger than %zu bytes", path, limit);
+    }
+    *model = bytes;
+    *size = used;
+    return 0;
+}
+
+static int train_model(struct build *build, struct error *err)
+{
+    const struct dataset_sources *sources = build->sources;
+    const char **paths = calloc(sources->text_count + 1, sizeof *paths);
+    if (!paths) return error_set(err, "out of memory");
+    size_t count = 0;
+    for (; count < sources->text_count; count++)
+        paths[count] = sources->text[count];
+    if (sources->pairs[SPLIT_TRAIN]) paths[count++] = sources->pairs[SPLIT_TRAIN];
+    int result =
+        tokenizer_train(paths, count, sources->vocabulary, sources->sentinels, &build->model, &build->model_size, err);
+    free(paths);
+    return result;
+}
+
+static int prepare_tokenizer(struct build *build, struct error *err)
+{
+    const char *path = build->sources->tokenizer;
+    build->vocabulary = build->sources->vocabulary;
+    if (build->sources->ids) {
+        build->sentinels = build->sources->sentinels;
+        build->reserved = build->sentinels ? (int32_t)build->sources->first_reserved : 0;
+        return 0;
+    }
+    if ((path ? read_model(path, &build->model, &build->model_size, err) : train_model(build, err)) != 0) return -1;
+    build->tokenizer = tokenizer_create(build->model, build->model_size, err);
+    if (!build->tokenizer) return path ? error_prefix(err, "%s", path) : -1;
+    build->vocabulary = tokenizer_vocabulary(build->tokenizer);
+    build->separator = tokenizer_separator(build->tokenizer);
+    build->sentinels = tokenizer_sentinels(build->tokenizer, &build->reserved);
+    if (build->separator < 0)
+        return error_set(err, "%s: the model has no piece %s, which stands between source and target",
+                         path ? path : build->path, TOKENIZER_SEPARATOR);
+    return 0;
+}
+
+static int open_spools(struct build *build, struct error *err)
+{
+    for (int i = 0; i < PARTS; i++)
+        if (spool_open(&build->spools[i], &dataset_parts[i], build->vocabulary, build->path, err) != 0) return -1;
+    if (build->model && spool_add(&build->spools[PART_TOKENIZER], build->model, build->model_size, err) != 0) return -1;
+    const uint64_t zero = 0;
+    for (int split = 0; split < SPLITS; split++)
+        if (spool_add(&build->spools[part_example(split, EXAMPLE_OFFSETS)], &zero, 1, err) != 0) return -1;
+    return 0;
+}
+
+/* Up to the next space, to be shown. */
+static int word_length(const char *text, size_t size)
+{
+    int length = 0;
+    while ((size_t)length < size && length < 40 && text[length] != ' ' && isprint((unsigned char)text[length]))
+        length++;
+    return length;
+}
+
+/* Decimal numbers between spaces, each below the vocabulary. *ids is malloc'ed. */
+static int parse_ids(const char *text, size_t size, size_t vocabulary, int32_t **ids, size_t *count, struct error *err)
+{
+    *count = 0;
+    *ids = malloc((size / 2 + 1) * sizeof **ids); /* a digit and a space each */
+    if (!*ids) return error_set(err, "out of memory");
+    for (size_t at = 0; at < size;) {
+        uint64_t id = 0;
+        size_t digits = 0, first = at;
+        for (; at < size && text[at] >= '0' && text[at] <= '9' && id < vocabulary; at++, digits++)
+            id = 10 * id + (uint64_t)(text[at] - '0');
+        if (id >= vocabulary)
+            return error_set(err, "token id %.*s; allowed: 0..%zu", word_length(text + first, size - first),
+                             text + first, vocabulary - 1);
+        if (digits) (*ids)[(*count)++] = (int32_t)id;
+        if (at < size && text[at] != ' ')
+            return error_set(err, "\"%.*s\" is no token id; allowed: numbers and spaces",
+                             word_length(text + first, size - first), text + first);
+        at++;
+    }
+    return 0;
+}
+
+/* Tokens of `text` behind the part, and `close`; ids are taken as they are. */
+static int add_text(struct build *build, enum part part, const char *text, size_t size, int32_t close, size_t *added,
+                    struct error *err)
+{
+    int32_t *ids = NULL;
+    if (build->sources->ids) {
+        int parsed = parse_ids(text, size, build->vocabulary, &ids, added, err);
+        if (parsed == 0 && *added == 0) parsed = error_set(err, "there are no tokens");
+        if (parsed == 0) parsed = spool_add_tokens(&build->spools[part], ids, *added, err);
+        free(ids);
+        return parsed;
+    }
+    if (tokenizer_encode(build->tokenizer, text, size, &ids, added, err) != 0) return -1;
+    int result = *added == 0 ? error_set(err, "the text has no tokens") : 0;
+    if (result == 0) result = spool_add_tokens(&build->spools[part], ids, *added, err);
+    free(ids);
+    if (result == 0) result = spool_add_tokens(&build->spools[part], &close, 1, err);
+    ++*added;
+    return result;
+}
+
+/* All documents of a file; `document` counts them over files, and decides which are held back where hold is set. */
+static int add_documents(struct build *build, const char *path, enum part part, bool hold, uint64_t *document,
+                         struct error *err)
+{
+    struct text_reader *reader = text_open(path, err);
+    if (!reader) return -1;
+    const char *line = NULL;
+    size_t size = 0, added = 0;
+    int got;
+    while ((got = text_next(reader, &line, &size, err)) > 0) {
+        bool held = hold && (*document)++ % HELD_BACK == 0;
+        if (add_text(build, held ? PART_TEXT_VALID : part, line, size, TOKEN_END, &added, err) == 0) continue;
+        got = error_prefix(err, "%s:%zu", path, text_line(reader));
+        break;
+    }
+    text_close(reader);
+    return got;
+}
+
+static int add_pair(struct build *build, enum dataset_split split, const struct text_pair *pair, struct error *err)
+{
+    enum part tokens = part_example(split, EXAMPLE_TOKENS);
+    int32_t begin = TOKEN_BEGIN;
+    size_t source = 0, target = 0;
+    size_t begins = build->sources->ids ? 0 : 1;
+    if (spool_add_tokens(&build->spools[tokens], &begin, begins, err) != 0 ||
+        add_text(build, tokens, pair->source, pair->source_size, build->separator, &source, err) != 0 ||
+        add_text(build, tokens, pair->target, pair->target_size, TOKEN_END, &target, err) != 0)
+        return -1;
+    uint32_t before = (uint32_t)(source + begins);
+    if (spool_add(&build->spools[part_example(split, EXAMPLE_SOURCES)], &before, 1, err) != 0) return -1;
+    return spool_add(&build->spools[part_example(split, EXAMPLE_OFFSETS)], &build->spools[tokens].count, 1, err);
+}
+
+static int add_pairs(struct build *build, enum dataset_split split, struct error *err)
+{
+    struct text_reader *reader = text_open(build->sources->pairs[split], err);
+    if (!reader) return -1;
+    struct text_pair pair;
+    int got;
+    while ((got = text_next_pair(reader, &pair, err)) > 0) {
+        if (add_pair(build, split, &pair, err) == 0) continue;
+        got = error_prefix(err, "%s:%zu", text_path(reader), text_line(reader));
+        break;
+    }
+    text_close(reader);
+    return got;
+}
+
+static int tokenise(struct build *build, struct error *err)
+{
+    const struct dataset_sources *sources = build->sources;
+    uint64_t document = 0;
+    for (size_t i = 0; i < sources->text_count; i++)
+        if (add_documents(build, sources->text[i], PART_TEXT_TRAIN, sources->valid_text_count == 0, &document, err) !=
+            0)
+            return -1;
+    for (size_t i = 0; i < sources->valid_text_count; i++)
+        if (add_documents(build, sources->valid_text[i], PART_TEXT_VALID, false, &document, err) != 0) return -1;
+    for (int split = 0; split < SPLITS; split++)
+        if (sources->pairs[split] && add_pairs(build, (enum dataset_split)split, err) != 0) return -1;
+    return 0;
+}
+
+static struct digest digest_all(const struct build *build)
+{
+    uint64_t counts[PARTS];
+    struct digest digests[PARTS];
+    for (int i = 0; i < PARTS; i++) {
+        counts[i] = build->spools[i].count;
+        digests[i] = digest_stream_result(build->spools[i].digest);
+    }
+    const struct dataset_info info = {.vocabulary = build->vocabulary,
+                                      .separator = build->separator,
+                                      .reserved = build->reserved,
+                                      .sentinels = build->sentinels};
+    return dataset_digest(counts, digests, &info);
+}
+
+/* The whole file, synced. */
+static int assemble(struct build *build, struct error *err)
+{
+    struct digest digest = digest_all(build);
+    const struct dataset_sources *sources = build->sources;
+    const struct frozen_attribute attributes[] = {{"vocabulary", NULL, build->vocabulary},
+                                                  {"separator", NULL, (uint64_t)build->separator},
+                                                  {"digest", digest.hex, 0},
+                                                  {"task", sources->task ? sources->task : "", 0},
+                                                  {"description", sources->description ? sources->description : "", 0},
+                                                  {"reserved", NULL, (uint64_t)build->reserved},
+                                                  {"sentinels", NULL, build->sentinels}};
+    size_t attribute_count = sizeof attributes / sizeof *attributes - (build->sentinels ? 0 : 2);
+    struct frozen_spec specs[PARTS];
+    struct frozen_part parts[PARTS];
+    struct frozen_block block;
+    int fd;
+    dataset_specs(build->vocabulary, specs);
+    for (int i = 0; i < PARTS; i++)
+        parts[i] = (struct frozen_part){.spec = &specs[i], .rows = build->spools[i].count};
+    if (unlink(build->temporary) != 0 && errno != ENOENT)
+        return error_set_errno(err, "%s: cannot remove it", build->temporary);
+    if (frozen_create(build->temporary, &dataset_file, attributes, attribute_count, parts, PARTS, &block, &fd, err) !=
+        0)
+        return -1;
+    int result = 0;
+    for (int i = 0; result == 0 && i < PARTS; i++)
+        result = spool_write(&build->spools[i], fd, parts[i].offset, err);
+    if (result == 0) result = frozen_seal(fd, build->temporary, &block, err);
+    if (result == 0 && fsync(fd) != 0) result = error_set_errno(err, "%s: cannot sync", build->temporary);
+    close(fd);
+    return result;
+}
+
+/* Open as any reader would, and only then give the file its name. */
+static int publish(const struct build *build, struct dataset_info *info, struct error *err)
+{
+    struct dataset *dataset = dataset_open(build->temporary, err);
+    if (!dataset) return -1;
+    if (info) *info = *dataset_info(dataset);
+    dataset_close(dataset);
+    return file_publish(build->temporary, build->path, err);
+}
+
+int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info, struct error *err)
+{
+    struct build build = {.path = path, .sources = sources};
+    if ((size_t)snprintf(build.temporary, sizeof build.temporary, "%s.tmp", path) >= sizeof build.temporary - 16)
+        return error_set(err, "%s: path too long", path);
+    int result = check_sources(sources, err);
+    if (result == 0) result = file_check_named(path, err);
+    if (result == 0) result = check_writable(path, err);
+    if (result == 0) result = prepare_tokenizer(&build, err);
+    if (result == 0) result = open_spools(&build, err);
+    if (result == 0) result = tokenise(&build, err);
+    if (result == 0) {
+        result = assemble(&build, err);
+        if (result == 0) result = publish(&build, info, err);
+        if (result != 0) unlink(build.temporary);
+    }
+    for (int i = 0; i < PARTS; i++)
+        spool_close(&build.spools[i]);
+    tokenizer_destroy(build.tokenizer);
+    free(build.model);
+    return result;
+}
