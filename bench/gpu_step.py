@@ -3,7 +3,8 @@
 
     VENV/bin/python bench/gpu_step.py [--seconds N] [--cases NAME ...]
 
-Shapes of 160M and 1.3B weights, sequences of 1,024 tokens, 4,096 tokens a step, a loss on every token. PyTorch: transformers'
+Shapes of 160M and 1.3B weights, sequences of 1,024 tokens, 4,096 tokens a step, a loss on every token; and 16 LoRA points of 160M in a
+pack, each with a sequence of 256 tokens a step, beside PyTorch with one such point. PyTorch: transformers'
 Llama in bf16 with SDPA and torch.compile, fp32 masters in the fused AdamW for what is trained. FLOPs are counted as 6N a token (full) or 4N
 (LoRA), and attention (12 layers * width * tokens of half a sequence, with the backward pass), of --peak TFLOP/s. A case that does not
 fit, or fails, is told, and the next is run. torch.compile needs a C compiler and Python's headers. Exit code 1: one of ours failed; 77: no
@@ -11,7 +12,9 @@ GPU, or no PyTorch.
 """
 import argparse
 import gc
+import re
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -33,15 +36,19 @@ CASES = {"160m-full": ("160m", "full", 0), "160m-lora": ("160m", "lora", 16), "1
          "1.3b-lora": ("1.3b", "lora", 16)}
 
 
+POINTS, POINT_RANK, POINT_LENGTH = 16, 16, 256  # of the pack
+PACKED = "160m-lora-packed"
+
+
 def weights(shape):
     inner = shape["heads"] * shape["head_width"]
     layer = shape["width"] * inner * 2 + shape["width"] * shape["kv_heads"] * shape["head_width"] * 2 + 3 * shape["width"] * shape["ffn"]
     return shape["layers"] * layer + shape["width"] * shape["vocabulary"]
 
 
-def flops_a_token(shape, method):
+def flops_a_token(shape, method, length=LENGTH):
     passes = 3 if method == "full" else 2
-    attention = 4 * shape["layers"] * shape["heads"] * shape["head_width"] * LENGTH / 2 * 3
+    attention = 4 * shape["layers"] * shape["heads"] * shape["head_width"] * length / 2 * 3
     return 2 * passes * weights(shape) + attention
 
 
@@ -69,25 +76,41 @@ def theirs(shape, method, size, seconds):
     return step_time(OnGpu(shape, method, True, "bf16", "cuda", size).ask, seconds)
 
 
+def ours_packed(program, shape, seconds):
+    words = [shape[k] for k in ("layers", "width", "heads", "ffn", "vocabulary")] + [POINTS, POINT_RANK, 1, POINT_LENGTH, 9, "cuda", "bf16"]
+    done = subprocess.run([program.with_name("bench_packs")] + [str(w) for w in words], capture_output=True, text=True,
+                          timeout=60 + 20 * seconds)
+    said = re.search(r"ours (\S+) s a step of", done.stdout)
+    if done.returncode or not said:
+        sys.exit(done.stderr.strip() or "bench_packs said nothing")
+    return float(said[1])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4, help="of each side of a case")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=[*CASES, PACKED], default=[*CASES, PACKED])
     parser.add_argument("--peak", type=float, default=989, help="TFLOP/s of the GPU in dense bf16")
     parser.add_argument("--program", type=Path, default=Path(__file__).parent.parent / "build/bench/bench_train_step")
     words = parser.parse_args()
     if not torch.cuda.is_available():
         print("gpu_step: no GPU that PyTorch can use")
         sys.exit(77)
-    tokens = SEQUENCES * LENGTH
     print(f"PyTorch {torch.__version__}, transformers {transformers.__version__}, {torch.cuda.get_device_name()}\n")
     failed = False
     print("| case | ours, tokens/s | of peak | PyTorch, tokens/s | of peak | ratio |\n|---|---|---|---|---|---|")
     for name in words.cases:
-        shape, method, size = SHAPES[CASES[name][0]], CASES[name][1], CASES[name][2]
+        if name == PACKED:
+            shape, method, length = dict(SHAPES["160m"], sequences=1, length=POINT_LENGTH), "lora", POINT_LENGTH
+            sides = ((POINTS * length, lambda: ours_packed(words.program, shape, words.seconds)),
+                     (length, lambda: theirs(shape, method, POINT_RANK, words.seconds)))
+        else:
+            (kind, method, size), length = CASES[name], LENGTH
+            shape = SHAPES[kind]
+            sides = ((SEQUENCES * LENGTH, lambda: ours(words.program, shape, method, size, words.seconds)),
+                     (SEQUENCES * LENGTH, lambda: theirs(shape, method, size, words.seconds)))
         rates = []
-        for side in (lambda: ours(words.program, shape, method, size, words.seconds),
-                     lambda: theirs(shape, method, size, words.seconds)):
+        for tokens, side in sides:
             try:
                 rates.append(tokens / side())
             except (Exception, SystemExit) as failure:  # a case that does not fit is told, and the next is run
@@ -97,7 +120,7 @@ def main():
             gc.collect()  # compiled models are in circles
             torch.cuda.empty_cache()
         failed |= rates[0] != rates[0]
-        share = [100 * rate * flops_a_token(shape, method) / words.peak / 1e12 for rate in rates]
+        share = [100 * rate * flops_a_token(shape, method, length) / words.peak / 1e12 for rate in rates]
         print(f"| {name} | {rates[0]:.0f} | {share[0]:.1f} % | {rates[1]:.0f} | {share[1]:.1f} % | {rates[0] / rates[1]:.2f} |", flush=True)
     sys.exit(failed)
 

@@ -1,10 +1,10 @@
 /* Points of one base, packed and one by one: training steps of N LoRA adapters in one pass (workers/model/model.h)
  * beside those of N models with one adapter each, in turn, in one process.
  *
- *   bench_packs LAYERS WIDTH HEADS FFN VOCABULARY  POINTS RANK  SEQUENCES LENGTH [ROUNDS]
+ *   bench_packs LAYERS WIDTH HEADS FFN VOCABULARY  POINTS RANK  SEQUENCES LENGTH [ROUNDS [BACKEND PRECISION]]
  *
- * Each point has SEQUENCES sequences of LENGTH tokens a step, a loss on every token but the last; AdamW. CPU time,
- * since machines are shared. */
+ * Each point has SEQUENCES sequences of LENGTH tokens a step, a loss on every token but the last; AdamW. On the host
+ * CPU time, since machines are shared; on GPUs the clock. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +20,9 @@ struct setting {
     struct model_config model;
     struct method_config method;
     size_t points, sequences, length;
+    const char *backend;
+    enum precision precision;
+    clockid_t clock;
 };
 
 /* Some points in one model. */
@@ -32,10 +35,10 @@ struct group {
 
 static const struct recipe recipe = {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .clip_norm = 1};
 
-static double cpu_seconds(void)
+static double seconds(const struct setting *s)
 {
     struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    clock_gettime(s->clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -98,7 +101,7 @@ static int group_step(struct group *g, uint64_t step, struct error *err)
         if (parameters_gradient_norm(g->parameters[i], &norm, err) ||
             optimiser_step(g->parameters[i], &recipe, step, 1e-4, optimiser_clip(&recipe, norm), err))
             return -1;
-    return 0;
+    return g->parameters[0]->kernels->synchronise(g->parameters[0]->device, err);
 }
 
 static int ascending(const void *a, const void *b)
@@ -111,20 +114,21 @@ static int measure(const struct setting *s, size_t rounds, struct error *err)
 {
     static struct group pack, alone[PACK_LIMIT];
     double packed[99], single[99];
-    const struct kernels *kernels = kernels_find("cpu", err);
+    const struct kernels *kernels = kernels_find(s->backend, err);
     struct device *device = kernels ? kernels->device_create(0, 1, err) : NULL;
+    if (device) kernels->set_precision(device, s->precision);
     if (!device || group_create(&pack, s, kernels, device, s->points, err)) return -1;
     for (size_t i = 0; i < s->points; i++)
         if (group_create(&alone[i], s, kernels, device, 1, err)) return -1;
     for (size_t r = 0; r <= rounds; r++) { /* the first one warms up */
-        double start = cpu_seconds();
+        double start = seconds(s);
         if (group_step(&pack, r + 1, err)) return -1;
-        double middle = cpu_seconds();
+        double middle = seconds(s);
         for (size_t i = 0; i < s->points; i++)
             if (group_step(&alone[i], r + 1, err)) return -1;
         if (r == 0) continue;
         packed[r - 1] = middle - start;
-        single[r - 1] = cpu_seconds() - middle;
+        single[r - 1] = seconds(s) - middle;
     }
     qsort(packed, rounds, sizeof *packed, ascending);
     qsort(single, rounds, sizeof *single, ascending);
@@ -138,7 +142,10 @@ int main(int argc, char **argv)
     uint32_t n[NUMBERS];
     struct error err = {""};
     if (argc < NUMBERS + 1) {
-        fprintf(stderr, "usage: %s LAYERS WIDTH HEADS FFN VOCABULARY POINTS RANK SEQUENCES LENGTH [ROUNDS]\n", argv[0]);
+        fprintf(
+            stderr,
+            "usage: %s LAYERS WIDTH HEADS FFN VOCABULARY POINTS RANK SEQUENCES LENGTH [ROUNDS [BACKEND PRECISION]]\n",
+            argv[0]);
         return 1;
     }
     for (int i = 0; i < NUMBERS; i++)
@@ -157,8 +164,14 @@ int main(int argc, char **argv)
                         .method = {.kind = METHOD_LORA, .size = n[6], .alpha = 16},
                         .points = n[5],
                         .sequences = n[7],
-                        .length = n[8]};
-    bool wrong = s.points < 1 || s.points > PACK_LIMIT || s.sequences < 1 || s.length < 2 || rounds < 1 || rounds > 99;
+                        .length = n[8],
+                        .backend = argc > NUMBERS + 2 ? argv[NUMBERS + 2] : "cpu",
+                        .clock = CLOCK_PROCESS_CPUTIME_ID};
+    int precision = argc > NUMBERS + 3 ? precision_find(argv[NUMBERS + 3]) : PRECISION_FP32;
+    s.precision = (enum precision)precision;
+    if (!strcmp(s.backend, "cuda")) s.clock = CLOCK_MONOTONIC;
+    bool wrong = s.points < 1 || s.points > PACK_LIMIT || s.sequences < 1 || s.length < 2 || rounds < 1 ||
+                 rounds > 99 || precision < 0;
     if (wrong) error_set(&err, "a number is out of range");
     if (wrong || model_config_check(&s.model, &err) || method_config_check(&s.method, &s.model, &err) ||
         measure(&s, rounds, &err)) {

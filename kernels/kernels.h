@@ -31,7 +31,7 @@
 #include "kernels/precision.h"
 #include "kernels/rotary.h"
 
-#define KERNELS_ABI 11 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 12 /* of struct kernels, checked when a plugin is loaded */
 
 #define DEVICE_FAILED "device failed" /* in an error of a device that does not work any more */
 
@@ -164,6 +164,7 @@ struct kernels {
      * machine has no bf16 arithmetic the factors are rounded and multiplied in fp32, the same numbers, no faster.
      * Buffers of `real` hold what they are read as: they are written under the precision that reads them. */
     void (*set_precision)(struct device *device, enum precision precision);
+    enum precision (*precision)(const struct device *device);
     /* Bytes of a `real` under the device's precision: kernels_storage() of it. */
     size_t (*element_bytes)(const struct device *device);
     /* Elements from floats of the host, and back; complete on return. */
@@ -384,12 +385,14 @@ struct kernels_storage kernels_storage(const char *name, enum precision precisio
  * those can change the last bits: "onednn-2.6.3-avx512", "openblas-0.3.21-SkylakeX"; "plain" for the reference. Cut at
  * `size`. */
 void kernels_library(const struct kernels *kernels, char *out, size_t size);
-/* When a backend's fp32 matmul on one thread gives each row the bytes that it gives it among more rows, where rows are
- * cut at multiples of JOIN_ROWS (docs/engine.md, Packs; tests/workers/test_pack.c). */
+/* When a backend's products, on one thread, give each row the bytes that they give it among more rows, where rows are
+ * cut at multiples of JOIN_ROWS (docs/engine.md, Packs; tests/workers/test_pack.c). JOIN_TRIED: where it is so for a
+ * product of the same shape on the device itself. */
 #define JOIN_ROWS 24
-enum row_join { JOIN_NEVER, JOIN_ALWAYS, JOIN_NARROW, JOIN_LARGE };
-enum row_join kernels_row_join(const struct kernels *kernels);
-bool kernels_rows_join(enum row_join join, size_t rows, size_t n, size_t k); /* of a product of so many rows */
+enum row_join { JOIN_NEVER, JOIN_ALWAYS, JOIN_NARROW, JOIN_LARGE, JOIN_TRIED };
+enum row_join kernels_row_join(const struct kernels *kernels, enum precision precision);
+/* Of a product of so many rows; not of JOIN_TRIED. */
+bool kernels_rows_join(enum row_join join, size_t rows, size_t n, size_t k);
 /* Whether this machine multiplies bf16 numbers faster than fp32 ones with a backend. */
 bool kernels_fast_bf16(const struct kernels *kernels);
 

@@ -32,12 +32,15 @@ bool kernels_fast_bf16(const struct kernels *kernels)
 
 /* Found by trying, with OpenBLAS 0.3.21 (Haswell, Zen, SkylakeX, Cooperlake) and oneDNN 2.6.3 (AVX2, AVX-512): kernels
  * for AVX2 work on 12 rows at a time and finish what is left in another way; oneDNN has other ones up to 16 rows, and
- * for AVX2 others where copying the matrices does not pay; OpenBLAS has others for small products on AVX-512. What has
- * not been tried is not joined. */
-enum row_join kernels_row_join(const struct kernels *kernels)
+ * for AVX2 others where copying the matrices does not pay; OpenBLAS has others for small products on AVX-512. In bf16
+ * the cpu backend cuts products by their size (cpu/rounded.c). cuBLASLt's algorithm does not depend on the number of
+ * rows (cuda/matmul.cu), which says nothing of what it does: it is tried. What has not been tried is not joined. */
+enum row_join kernels_row_join(const struct kernels *kernels, enum precision precision)
 {
     char library[64];
     if (strcmp(kernels->name, "reference") == 0) return JOIN_ALWAYS;
+    if (strcmp(kernels->name, "cpu") != 0) return JOIN_TRIED;
+    if (precision != PRECISION_FP32) return JOIN_NEVER;
     kernels_library(kernels, library, sizeof library);
     if (strncmp(library, "openblas", 8) == 0) return JOIN_LARGE;
     if (strncmp(library, "onednn", 6) != 0) return JOIN_NEVER;
@@ -57,6 +60,7 @@ bool kernels_rows_join(enum row_join join, size_t rows, size_t n, size_t k)
     case JOIN_LARGE:
         return (double)rows * (double)n * (double)k > SMALL_PRODUCT;
     case JOIN_NEVER:
+    case JOIN_TRIED:
         break;
     }
     return false;

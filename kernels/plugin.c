@@ -70,6 +70,7 @@ const char *kernels_missing(const struct kernels *kernels)
     NEED(to_host);
     NEED(synchronise);
     NEED(set_precision);
+    NEED(precision);
     NEED(element_bytes);
     NEED(upload);
     NEED(download);

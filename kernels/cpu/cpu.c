@@ -84,6 +84,11 @@ static void set_precision(struct device *device, enum precision precision)
     if (device->fast_bf16 && !device->onednn && !(device->onednn = onednn_create())) device->failed = true;
 }
 
+static enum precision precision_of(const struct device *device)
+{
+    return device->precision;
+}
+
 static int synchronise(struct device *device, struct error *err)
 {
     if (device->out_of_memory) return error_set(err, "device %d: out of memory for scratch", device->index);
@@ -102,6 +107,7 @@ const struct kernels kernels_cpu = {
     .to_host = host_transfer,
     .synchronise = synchronise,
     .set_precision = set_precision,
+    .precision = precision_of,
     .element_bytes = host_element_bytes,
     .upload = host_upload,
     .download = host_download,

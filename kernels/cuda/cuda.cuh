@@ -196,6 +196,7 @@ __device__ inline float block_max(float x, float *room)
     X(to_host)                                                                                                         \
     X(synchronise)                                                                                                     \
     X(set_precision)                                                                                                   \
+    X(precision)                                                                                                       \
     X(element_bytes)                                                                                                   \
     X(upload)                                                                                                          \
     X(download)                                                                                                        \

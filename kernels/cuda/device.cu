@@ -404,6 +404,11 @@ void cuda_set_precision(struct device *device, enum precision precision)
     device->precision = precision;
 }
 
+enum precision cuda_precision(const struct device *device)
+{
+    return device->precision;
+}
+
 size_t cuda_element_bytes(const struct device *device)
 {
     return device->precision == PRECISION_BF16 ? sizeof(bf16) : sizeof(float);

@@ -34,6 +34,11 @@ static void set_precision(struct device *device, enum precision precision)
     device->precision = precision;
 }
 
+static enum precision precision_of(const struct device *device)
+{
+    return device->precision;
+}
+
 static void matmul(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,
                    const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c, size_t ldc)
 {
@@ -52,6 +57,7 @@ const struct kernels kernels_reference = {
     .to_host = host_transfer,
     .synchronise = host_synchronise,
     .set_precision = set_precision,
+    .precision = precision_of,
     .element_bytes = host_element_bytes,
     .upload = host_upload,
     .download = host_download,

@@ -43,7 +43,8 @@ static int measure(const struct sweep *sweep, const struct model_config *model, 
     *width = 1;
     if (rows > MOST_ROWS) return 0;
     for (uint32_t w = 1; w <= PACK_WIDEST; w *= 2, widths++) {
-        if (probe_products(sweep->resources.backend, model->width, w * rows, &rates[widths], err)) return -1;
+        if (probe_products(sweep->resources.backend, sweep->precision, model->width, w * rows, &rates[widths], err))
+            return -1;
         best = fmax(best, rates[widths]);
     }
     for (uint32_t i = 0; i < widths && best >= GAIN * rates[0]; i++) {

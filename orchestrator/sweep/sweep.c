@@ -148,8 +148,6 @@ static void read_sweep(struct config_file *file, const struct sweep_task *known,
     snprintf(sweep->name, sizeof sweep->name, "%s", config_take_name(&root, "name", SWEEP_NAME));
     sweep->precision = (enum precision)config_take_choice(&root, "precision", precisions, PRECISIONS, PRECISION_FP32);
     read_resources(&root, &sweep->resources);
-    if (sweep->resources.pack != 1 && sweep->precision != PRECISION_FP32)
-        config_fail(&root, "precision", "packs (resources.pack) need fp32");
     if (!sweep_backend_computes(sweep->resources.backend, sweep->precision))
         config_fail(&root, "precision", "bf16x3 goes with resources.backend = \"cpu\" or \"reference\", not \"%s\"",
                     sweep->resources.backend);

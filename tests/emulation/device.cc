@@ -65,12 +65,6 @@ void product_floats(const struct device *d, const struct matmul_arguments &p)
         d, p, [&](size_t i) { return p.c_floats[i]; }, [&](size_t i, float x) { p.c_floats[i] = x; });
 }
 
-float gelu_of(double x, enum linear_gelu form)
-{
-    return (float)(form == GELU_ERF ? 0.5 * x * (1 + erf(x * M_SQRT1_2))
-                                    : 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))));
-}
-
 unsigned char *allocate(size_t bytes)
 {
     size_t size = (bytes + 255) / 256 * 256 + 256;
@@ -179,6 +173,11 @@ void cuda_set_precision(struct device *device, enum precision precision)
     device->precision = precision;
 }
 
+enum precision cuda_precision(const struct device *device)
+{
+    return device->precision;
+}
+
 size_t cuda_element_bytes(const struct device *device)
 {
     return element(device);
@@ -263,14 +262,11 @@ void cuda_matmul_floats(struct device *device, bool trans_a, bool trans_b, size_
 void cuda_linear(struct device *device, size_t rows, size_t n, size_t k, const real *x, const real *w,
                  const float *bias, enum linear_gelu gelu, real *before, real *y)
 {
-    std::vector<float> sums(rows * n);
-    const struct matmul_arguments p = {false, true, rows, n, k, k, k, n, 1, 0, x, w, nullptr, sums.data()};
-    product_floats(device, p);
-    for (size_t i = 0; i < rows * n; i++) {
-        float sum = sums[i] + (bias ? bias[i % n] : 0);
-        if (gelu != GELU_NONE) put(device, before, i, sum);
-        put(device, y, i, gelu == GELU_NONE ? sum : gelu_of(sum, gelu));
-    }
+    /* step by step, as matmul.cu in bf16 */
+    real *out = gelu == GELU_NONE ? y : before;
+    cuda_matmul(device, false, true, rows, n, k, 1, x, k, w, k, 0, out, n);
+    if (bias) cuda_bias_forward(device, rows, n, bias, out);
+    if (gelu != GELU_NONE) cuda_gelu_forward(device, rows * n, gelu == GELU_TANH, before, y);
 }
 
 namespace

@@ -146,13 +146,22 @@ class Packs(unittest.TestCase):
             self.assertEqual({line['packed'] for line in harness.executed(dir) if line['kind'] == 'finetune'}, {len(lanes)})
             self.assertIn('paused', place.output(dir))
 
-    def test_packs_need_one_thread_and_fp32(self):
+    def test_rows_in_bf16_do_not_depend_on_packs(self):
+        with PackedPlace() as place:
+            place.text = changed(place.text, ('name = "test";', 'name = "test"; precision = "bf16";'))
+            place.pack('4')
+            place.run(place.dir('four'))
+            self.assertIn(4, [line['packed'] for line in harness.executed(place.dir('four'))])
+            place.pack('2')
+            place.run(place.dir('two'))
+            self.assertEqual(results(place.dir('two')), results(place.dir('four')))
+
+    def test_packs_need_one_thread(self):
         with PackedPlace() as place:
             place.pack('4')
             with open(place.config) as f:
                 text = f.read()
             for old, new, says in (('threads = 1', 'threads = 2', 'packs need threads = 1'),
-                                   ('name = "test";', 'name = "test"; precision = "bf16";', 'need fp32'),
                                    ('pack = 4', 'pack = 1000', '0..64'), ('pack = 4', 'pack = "some"', 'auto')):
                 with open(place.config, 'w') as f:
                     f.write(changed(text, (old, new)))

@@ -55,6 +55,49 @@ static void world_destroy(struct world *w)
 
 static bool recompute; /* every block in the backward pass */
 
+/* Backends of the test: the reference's, of which nothing is known to the engine, so that it tries its products; and
+ * one whose larger products have other bits. */
+static size_t products; /* with the base's matrices */
+
+static void counted_linear(struct device *device, size_t rows, size_t n, size_t k, const real *x, const real *w,
+                           const float *bias, enum linear_gelu gelu, real *before, real *y)
+{
+    products++;
+    kernels_find("reference", NULL)->linear(device, rows, n, k, x, w, bias, gelu, before, y);
+}
+
+static void uneven_linear(struct device *device, size_t rows, size_t n, size_t k, const real *x, const real *w,
+                          const float *bias, enum linear_gelu gelu, real *before, real *y)
+{
+    counted_linear(device, rows, n, k, x, w, bias, gelu, before, y);
+    if (rows > 4 * JOIN_ROWS) {
+        float *last = (float *)(void *)y + rows * n - 1;
+        *last = nextafterf(*last, INFINITY);
+    }
+}
+
+#ifdef EMULATED
+extern const struct kernels kernels_emulated, kernels_emulated_bf16; /* tests/emulation */
+#endif
+
+/* A backend, or "BACKEND in bf16". NULL: this machine has none, with *err. */
+static const struct kernels *find(const char *name, enum precision *precision, struct error *err)
+{
+    static struct kernels unknown;
+    char backend[32];
+    size_t length = strcspn(name, " ");
+    snprintf(backend, sizeof backend, "%.*s", (int)length, name);
+    *precision = name[length] ? PRECISION_BF16 : PRECISION_FP32;
+#ifdef EMULATED
+    if (!strcmp(backend, "emulated")) return name[length] ? &kernels_emulated_bf16 : &kernels_emulated;
+#endif
+    if (strcmp(backend, "tried") && strcmp(backend, "uneven")) return kernels_find(backend, err);
+    unknown = *kernels_find("reference", err);
+    unknown.name = "unknown";
+    unknown.linear = strcmp(backend, "tried") ? uneven_linear : counted_linear;
+    return &unknown;
+}
+
 /* Some of the lanes, in one model, on one rank. */
 struct pack {
     const struct world *world;
@@ -72,8 +115,10 @@ static int pack_create(struct pack *p, const struct world *w, const char *backen
 {
     struct lane lanes[LANES];
     struct batch_capacity capacities[LANES];
-    *p = (struct pack){.world = w, .count = count, .kernels = kernels_find(backend, err)};
+    enum precision precision;
+    *p = (struct pack){.world = w, .count = count, .kernels = find(backend, &precision, err)};
     p->device = p->kernels->device_create(collective->rank, 1, err);
+    p->kernels->set_precision(p->device, precision);
     for (size_t i = 0; i < count; i++) {
         size_t m = p->members[i] = members[i];
         const struct method_config *method = &w->methods[m];
@@ -138,6 +183,24 @@ static int pack_step(struct pack *p, unsigned at_work, uint64_t step, struct err
     return 0;
 }
 
+/* Of device memory; the caller frees. */
+static float *floats_of(const struct pack *p, size_t n, const float *from)
+{
+    float *to = calloc(n + 1, sizeof *to);
+    assert_non_null(to);
+    p->kernels->to_host(p->device, to, from, n * sizeof *to);
+    return to;
+}
+
+static bool same_floats(const struct pack *p, const float *x, const struct pack *q, const float *y, size_t n)
+{
+    float *a = floats_of(p, n, x), *b = floats_of(q, n, y);
+    bool same = !memcmp(a, b, n * sizeof *a);
+    free(a);
+    free(b);
+    return same;
+}
+
 static void compare_lane(const struct pack *pack, size_t at, const struct pack *alone)
 {
     const struct parameters *a = pack->parameters[at], *b = alone->parameters[0];
@@ -147,10 +210,12 @@ static void compare_lane(const struct pack *pack, size_t at, const struct pack *
     assert_int_equal(a->count, b->count);
     for (size_t i = 0; i < a->count; i++) {
         const struct parameter *x = &a->list[i], *y = &b->list[i];
-        size_t bytes = x->row_count * x->column_count * sizeof(float);
+        size_t n = x->row_count * x->column_count;
         if (!x->trainable) continue;
-        if (memcmp(x->gradient, y->gradient, bytes)) fail_msg("lane %zu: gradient of %s", pack->members[at], x->name);
-        if (memcmp(x->value, y->value, bytes)) fail_msg("lane %zu: value of %s", pack->members[at], x->name);
+        if (!same_floats(pack, x->gradient, alone, y->gradient, n))
+            fail_msg("lane %zu: gradient of %s", pack->members[at], x->name);
+        if (!same_floats(pack, x->value, alone, y->value, n))
+            fail_msg("lane %zu: value of %s", pack->members[at], x->name);
     }
 }
 
@@ -181,7 +246,8 @@ static void check(const char *backend, const struct model_config *config, size_t
     static const size_t orders[3][LANES] = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, {6, 9, 2}, {5, 0, 7}};
     const struct collective one = {NULL, 0, 1};
     struct error err = {""};
-    if (!kernels_find(backend, &err)) {
+    enum precision precision;
+    if (!find(backend, &precision, &err)) {
         print_message("skipped: %s\n", err.text);
         return;
     }
@@ -240,6 +306,28 @@ static void large_and_small_products(void **state)
     config.vocabulary = 701;
     check("cpu", &config, 12);
     check("cpu", &config, 1);
+}
+
+/* In bf16 the host's products are not joined. */
+static void bf16(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    check("cpu in bf16", &config, 5);
+    check("reference in bf16", &config, 1);
+}
+
+/* Rows are joined where the device itself was seen to keep their bytes. */
+static void what_is_tried(void **state)
+{
+    (void)state;
+    struct model_config config = small_model(4, 2, true);
+    products = 0;
+    check("tried", &config, 5);
+    size_t joined = products;
+    products = 0;
+    check("uneven", &config, 5);
+    if (joined >= products) fail_msg("%zu products, %zu where rows cannot be joined", joined, products);
 }
 
 /* A lane that has diverged leaves the others alone. */
@@ -364,16 +452,60 @@ static void what_is_no_pack_is_refused(void **state)
     world_destroy(&w);
 }
 
-int main(void)
+#ifdef EMULATED
+static void emulated(void **state)
 {
+    (void)state;
+    struct model_config config = small_model(4, 2, true), gpt_neox = variant_model(5, 4, 2, false);
+    check("emulated", &config, 1);
+    check("emulated in bf16", &config, 1);
+    check("emulated in bf16", &gpt_neox, 1);
+}
+#endif
+
+static const char *backend; /* --backend */
+
+static void on_a_device(void **state)
+{
+    (void)state;
+    char half[32];
+    snprintf(half, sizeof half, "%s in bf16", backend);
+    struct model_config small = small_model(4, 2, true), large = small;
+    large.width = 512;
+    large.head_width = 128;
+    large.ffn = 1376;
+    large.vocabulary = 8192;
+    for (int i = 0; i < 2; i++) {
+        check(i ? half : backend, &small, 5);
+        check(i ? half : backend, &large, 12);
+        for (int v = 0; v < VARIANTS; v++) {
+            struct model_config config = variant_model(v, 4, 2, v % 2);
+            check(i ? half : backend, &config, 1);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest of_backend[] = {cmocka_unit_test(on_a_device)};
+    struct error err = {""};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lanes_are_as_if_alone),
+        cmocka_unit_test(bf16),
+        cmocka_unit_test(what_is_tried),
         cmocka_unit_test(every_architecture),
         cmocka_unit_test(blocks_again),
         cmocka_unit_test(large_and_small_products),
         cmocka_unit_test(a_lane_of_nan),
         cmocka_unit_test(a_gang),
         cmocka_unit_test(what_is_no_pack_is_refused),
+#ifdef EMULATED
+        cmocka_unit_test(emulated),
+#endif
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    if (argc != 3 || strcmp(argv[1], "--backend")) return cmocka_run_group_tests(tests, NULL, NULL);
+    backend = argv[2];
+    if (kernels_find(backend, &err)) return cmocka_run_group_tests(of_backend, NULL, NULL);
+    fprintf(stderr, "skipped: %s\n", err.text);
+    return 77;
 }

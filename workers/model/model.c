@@ -186,7 +186,8 @@ struct model *model_create_pack(const struct model_config *config, const struct 
     model->device = parameters->device;
     model->element = model->kernels->element_bytes(model->device);
     model->loss_room = kernels_storage(model->kernels->name, PRECISION_FP32).loss_rows; /* in either */
-    model->row_join = kernels_row_join(model->kernels);
+    model->row_join = kernels_row_join(model->kernels, model->kernels->precision(model->device));
+    model->joins = joins_create();
     model->collective = parameters->collective;
     struct arena activations = {.element = model->element}, workspace = {.element = model->element};
     if (model_prepare(model, config, lanes, count, training, model->collective.rank, model->collective.size, err))
@@ -201,7 +202,7 @@ struct model *model_create_pack(const struct model_config *config, const struct 
     if (model->training) model->order_room = calloc(3 * model->capacity.tokens, sizeof *model->order_room);
     if (model->prefixes)
         model->prefix_room = calloc(model->config.layers * model->capacity.sequences, sizeof *model->prefix_room);
-    if ((model->training && !model->order_room) || (model->prefixes && !model->prefix_room)) {
+    if (!model->joins || (model->training && !model->order_room) || (model->prefixes && !model->prefix_room)) {
         error_set(err, "out of memory");
         goto fail;
     }
@@ -226,6 +227,7 @@ void model_destroy(struct model *model)
     free(model->pieces);
     free(model->order_room);
     free(model->prefix_room);
+    joins_destroy(model->joins);
     free(model->layers);
     free(model);
 }

@@ -40,6 +40,13 @@ static bool plain(const struct model *model, const struct linear *linear)
     return true;
 }
 
+/* dx of the matrix alone. */
+static struct layer_product product_back(const struct linear *linear, float beta)
+{
+    return (struct layer_product){
+        .weight = linear->weight->matrix, .n = linear->in, .k = linear->out, .back = true, .beta = beta};
+}
+
 static struct layer_product product_of(const struct linear *linear, enum linear_gelu gelu)
 {
     return (struct layer_product){.weight = linear->weight->matrix,
@@ -100,7 +107,7 @@ void linear_forward(const struct model *model, const struct linear *linear, size
         same = alike(model, linear, true, &segments[i], count - i, &changed);
         for (size_t s = i; changed && s < i + same; s++)
             change(model, linear, &segments[s], true, x);
-        segments_linear(model, &segments[i], same, &product, changed ? model->changed : x, NULL, y);
+        segments_multiply(model, &segments[i], same, &product, changed ? model->changed : x, NULL, y);
     }
     adapters_forward(model, linear, segments, count, x, y);
 }
@@ -117,21 +124,20 @@ void linear_gelu_forward(const struct model *model, const struct linear *linear,
     }
     size_t count = segments_of(model, tokens, &all, &segments);
     const struct layer_product product = product_of(linear, approximate ? GELU_TANH : GELU_ERF);
-    segments_linear(model, segments, count, &product, x, before, y);
+    segments_multiply(model, segments, count, &product, x, before, y);
 }
 
 /* dx of the matrix alone, from the gradient of what it gave. */
 static void output_backward(const struct model *model, const struct linear *linear, const struct segment *segments,
                             size_t count, const real *dy, real *dx, bool add)
 {
+    const struct layer_product product = product_back(linear, add ? 1 : 0);
     bool changed;
     for (size_t i = 0, same; i < count; i += same) {
         same = alike(model, linear, false, &segments[i], count - i, &changed);
         for (size_t s = i; changed && s < i + same; s++)
             change(model, linear, &segments[s], false, dy);
-        if (dx)
-            segments_matmul(model, &segments[i], same, linear->in, linear->out, changed ? model->changed : dy,
-                            linear->weight->matrix, add ? 1 : 0, dx);
+        if (dx) segments_multiply(model, &segments[i], same, &product, changed ? model->changed : dy, NULL, dx);
     }
 }
 
@@ -139,8 +145,9 @@ static void output_backward(const struct model *model, const struct linear *line
 static void input_backward(const struct model *model, const struct linear *linear, const struct segment *segments,
                            size_t count, const real *dy, real *dx, bool add)
 {
+    const struct layer_product product = product_back(linear, 0);
     size_t in = linear->in;
-    segments_matmul(model, segments, count, in, linear->out, dy, linear->weight->matrix, 0, model->changed);
+    segments_multiply(model, segments, count, &product, dy, NULL, model->changed);
     for (const struct segment *s = segments; s < segments + count; s++) {
         const struct method_context context = lane_context(model, s->lane, &s->draws);
         model->lanes[s->lane].method->linear_input_backward(&context, lane_linear(model, s->lane, linear), s->rows,

@@ -71,7 +71,7 @@ static void chunk_logits(const struct model *model, const struct chunk *chunk)
     }
     norm_forward(model, &model->final_norm, chunk->rows, NULL, model->loss_hidden, model->loss_normed);
     const struct layer_product product = {.weight = model->unembedding->matrix, .n = vocabulary, .k = width};
-    segments_linear(model, model->pieces, chunk->pieces, &product, model->loss_normed, NULL, model->logits);
+    segments_multiply(model, model->pieces, chunk->pieces, &product, model->loss_normed, NULL, model->logits);
 }
 
 void model_logits(const struct model *model, size_t first, size_t count)
@@ -98,8 +98,8 @@ static int chunk_backward(const struct model *model, const struct chunk *chunk, 
     if (matrix->gradient)
         k->matmul_floats(model->device, true, false, vocabulary, width, chunk->rows, 1, model->logits, vocabulary,
                          model->loss_normed, width, 1, matrix->gradient, width);
-    segments_matmul(model, model->pieces, chunk->pieces, width, vocabulary, model->logits, matrix->matrix, 0,
-                    model->loss_dnormed);
+    const struct layer_product product = {.weight = matrix->matrix, .n = width, .k = vocabulary, .back = true};
+    segments_multiply(model, model->pieces, chunk->pieces, &product, model->logits, NULL, model->loss_dnormed);
     if (model_sum(model, chunk->rows * width, model->loss_dnormed, err)) return -1;
     k->zero(model->device, chunk->rows * width * model->element, model->loss_dhidden);
     norm_backward(model, &model->final_norm, chunk->rows, model->loss_hidden, model->loss_dnormed, model->loss_dhidden);

@@ -56,42 +56,25 @@ size_t segments_of(const struct model *model, size_t tokens, struct segment *all
     return model->segment_count ? model->segment_count : 1;
 }
 
-static bool joins(const struct model *model, const struct segment *segment, size_t n, size_t k)
-{
-    return kernels_rows_join(model->row_join, segment->padded, n, k);
-}
-
 /* From segment `from` on, as many as one product takes; *rows: how many rows. */
-static size_t join(const struct model *model, const struct segment *segments, size_t count, size_t from, size_t n,
-                   size_t k, size_t *rows)
+static size_t join(const struct model *model, const struct segment *segments, size_t count, size_t from,
+                   const struct layer_product *product, size_t *rows)
 {
     size_t to = from + 1;
-    bool joined = count > 1 && joins(model, &segments[from], n, k);
+    bool joined = count > 1 && product_joins(model, product, segments[from].padded);
     *rows = segments[from].padded;
-    for (; to < count && joined && joins(model, &segments[to], n, k); to++)
+    for (; to < count && joined && product_joins(model, product, segments[to].padded); to++)
         *rows += segments[to].padded;
     return to;
 }
 
-void segments_linear(const struct model *model, const struct segment *segments, size_t count,
-                     const struct layer_product *product, const real *x, real *before, real *y)
-{
-    size_t n = product->n, k = product->k;
-    for (size_t from = 0, to, rows; from < count; from = to) {
-        size_t first = segments[from].first;
-        to = join(model, segments, count, from, n, k, &rows);
-        model->kernels->linear(model->device, rows, n, k, at(model, x, first * k), product->weight, product->bias,
-                               product->gelu, at(model, before, first * n), at(model, y, first * n));
-    }
-}
-
-void segments_matmul(const struct model *model, const struct segment *segments, size_t count, size_t n, size_t k,
-                     const real *x, const real *w, float beta, real *y)
+void segments_multiply(const struct model *model, const struct segment *segments, size_t count,
+                       const struct layer_product *product, const real *x, real *before, real *y)
 {
     for (size_t from = 0, to, rows; from < count; from = to) {
         size_t first = segments[from].first;
-        to = join(model, segments, count, from, n, k, &rows);
-        model->kernels->matmul(model->device, false, false, rows, n, k, 1, at(model, x, first * k), k, w, n, beta,
-                               at(model, y, first * n), n);
+        to = join(model, segments, count, from, product, &rows);
+        product_rows(model, product, rows, at(model, x, first * product->k), at(model, before, first * product->n),
+                     at(model, y, first * product->n));
     }
 }

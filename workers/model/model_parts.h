@@ -65,7 +65,8 @@ struct model {
     bool training;
     bool training_pass, drops; /* gradients of it are wanted; the recipe's dropout of some lane is on */
 
-    enum row_join row_join;         /* of the backend */
+    enum row_join row_join;         /* of the backend in the device's precision */
+    struct joins *joins;            /* owned: what model_join.c has tried */
     const struct segment *segments; /* of the batch that is passed now; none: all rows are the first lane's */
     size_t segment_count;
     struct segment whole; /* of a batch that names none */
@@ -126,19 +127,28 @@ struct half *lane_half(const struct model *model, size_t lane, const struct laye
 size_t segments_of(const struct model *model, size_t tokens, struct segment *all, const struct segment **segments);
 /* The smallest multiple of SEGMENT_ROWS that holds so many rows. */
 size_t segment_padded(size_t rows);
-/* y = gelu(x W^T + bias) for the rows of segments side by side: x [rows][k], W [n][k] of the base; `before` is what
- * gelu reads, where there is one. A row's result does not depend on the other segments. */
+/* A product with a matrix of the base: y = gelu(x W^T + bias), x [rows][k], W [n][k]; or the way back, y = x W + beta
+ * y, W [k][n]. */
 struct layer_product {
     const real *weight;
     const float *bias;
     enum linear_gelu gelu;
     size_t n, k;
+    bool back;
+    float beta;
 };
-void segments_linear(const struct model *model, const struct segment *segments, size_t count,
-                     const struct layer_product *product, const real *x, real *before, real *y);
-/* y = x W + beta y, W [k][n]. */
-void segments_matmul(const struct model *model, const struct segment *segments, size_t count, size_t n, size_t k,
-                     const real *x, const real *w, float beta, real *y);
+/* model_join.c. `before` is what gelu reads, where there is one. */
+void product_rows(const struct model *model, const struct layer_product *product, size_t rows, const real *x,
+                  real *before, real *y);
+/* Whether a row of it has the same bytes alone and among those of other segments; `rows`: of a segment, a multiple of
+ * JOIN_ROWS. May try it, which waits for the device. */
+bool product_joins(const struct model *model, const struct layer_product *product, size_t rows);
+/* What was tried. NULL: out of memory. */
+struct joins *joins_create(void);
+void joins_destroy(struct joins *joins);
+/* For the rows of segments side by side. A row's result does not depend on the other segments. */
+void segments_multiply(const struct model *model, const struct segment *segments, size_t count,
+                       const struct layer_product *product, const real *x, real *before, real *y);
 
 /* A batch of one lane's, checked: no id, row or label lies outside its table. From then on all rows of a pass are
  * that lane's, and nothing of them is wanted but the forward pass; until model->segment_count is 0 again. */

@@ -109,13 +109,14 @@ int probe_machine(const char *backend, enum precision precision, uint32_t thread
     if (!kernels) return -1;
     snprintf(probe->backend, sizeof probe->backend, "%s", kernels->name);
     kernels_library(kernels, probe->library, sizeof probe->library);
-    probe->joins = kernels_row_join(kernels) != JOIN_NEVER;
+    probe->joins = kernels_row_join(kernels, precision) != JOIN_NEVER;
     if (strcmp(kernels->name, "cuda") == 0 && list_gpus(probe, err)) return -1;
     return measure ? probe_rate(backend, precision, threads, &probe->rate, err) : 0;
 }
 
-int probe_products(const char *backend, size_t width, size_t rows, double *rate, struct error *err)
+int probe_products(const char *backend, enum precision precision, size_t width, size_t rows, double *rate,
+                   struct error *err)
 {
     const size_t size[3] = {rows, width, width};
-    return probe_matmul(backend, PRECISION_FP32, 1, size, PRODUCTS_SECONDS, rate, err);
+    return probe_matmul(backend, precision, 1, size, PRODUCTS_SECONDS, rate, err);
 }

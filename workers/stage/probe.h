@@ -45,6 +45,7 @@ int probe_matmul(const char *backend, enum precision precision, int threads, con
 
 /* FLOP/s of products with a square matrix of a layer of `width`, `rows` at a time (forward and back), timed for a
  * moment: what is gained where several points' rows go through it together. */
-int probe_products(const char *backend, size_t width, size_t rows, double *rate, struct error *err);
+int probe_products(const char *backend, enum precision precision, size_t width, size_t rows, double *rate,
+                   struct error *err);
 
 #endif
