@@ -1,5 +1,5 @@
-/* Fitting, the other beginning: observations from a CSV file (RFC 4180: quotes, doubled quotes, CRLF), for points that
- * others have measured. */
+/* Fitting, the other beginning: observations from a CSV file (RFC 4180: quotes, doubled quotes, line breaks in quotes,
+ * CRLF), for points that others have measured. */
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -87,8 +87,8 @@ static int map_columns(const char *path, const char *columns, char *const *heade
 static int read_number(const char *path, size_t line, const char *name, const char *text, double *out,
                        struct error *err)
 {
-    char *end;
-    *out = strtod(text, &end);
+    char *end = (char *)(uintptr_t)text;
+    if (!strpbrk(text, "xX")) *out = strtod(text, &end); /* C's hexadecimal numbers are none in a table */
     while (*end == ' ')
         end++;
     if (end == text || *end || !isfinite(*out) || *out < 0)
@@ -143,12 +143,41 @@ static int make_room(struct observations *out, char (**clusters)[OBSERVATION_NAM
     return 0;
 }
 
-static ssize_t next_line(FILE *file, char **line, size_t *size)
+static bool odd_quotes(const char *text)
 {
-    ssize_t got = getline(line, size, file);
-    while (got > 0 && ((*line)[got - 1] == '\n' || (*line)[got - 1] == '\r'))
-        (*line)[--got] = 0;
-    return got;
+    bool odd = false;
+    for (; *text; text++)
+        odd ^= *text == '"';
+    return odd;
+}
+
+/* A record without what ends it, of one line or, with line breaks in quotes, of several; *lines: up to its last.
+ * Nothing left, or out of memory: false. */
+static bool next_record(FILE *file, char **record, size_t *size, size_t *lines)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length = getline(record, size, file), more = 0;
+    *lines += length >= 0;
+    bool quoted = length > 0 && odd_quotes(*record); /* a field goes on in the next line */
+    while (quoted && (more = getline(&line, &room, file)) > 0) {
+        size_t whole = (size_t)length + (size_t)more + 1;
+        char *longer = whole > *size ? realloc(*record, whole) : *record;
+        if (!longer) {
+            length = -1;
+            break;
+        }
+        if (whole > *size) *size = whole;
+        *record = longer;
+        memcpy(*record + length, line, (size_t)more + 1);
+        length += more;
+        quoted ^= odd_quotes(line);
+        ++*lines;
+    }
+    free(line);
+    while (length > 0 && ((*record)[length - 1] == '\n' || (*record)[length - 1] == '\r'))
+        (*record)[--length] = 0;
+    return length >= 0;
 }
 
 int observations_from_table(const char *path, const char *columns, struct observations *out, struct error *err)
@@ -159,8 +188,8 @@ int observations_from_table(const char *path, const char *columns, struct observ
     int result = -1, map[COLUMNS];
     char *first = NULL, *line = NULL, *header[MAX_COLUMNS], *fields[MAX_COLUMNS];
     char(*clusters)[OBSERVATION_NAME] = NULL;
-    size_t first_size = 0, size = 0, room = 0, number = 1;
-    if (next_line(file, &first, &first_size) < 0) {
+    size_t first_size = 0, size = 0, room = 0, lines = 0, number;
+    if (!next_record(file, &first, &first_size, &lines)) {
         error_set(err, "%s: empty; allowed: a header line and rows", path);
         goto done;
     }
@@ -171,8 +200,7 @@ int observations_from_table(const char *path, const char *columns, struct observ
         goto done;
     }
     if (map_columns(path, columns, header, header_count, map, err)) goto done;
-    while (next_line(file, &line, &size) >= 0) {
-        number++;
+    while (number = lines + 1, next_record(file, &line, &size, &lines)) {
         if (!*line) continue;
         int count = split_record(line, fields);
         if (count != header_count) {

@@ -233,6 +233,17 @@ static int keep_drawings(const char *from, const char *to, struct error *err)
     return result;
 }
 
+/* A drawing folder whose page could not be made, and `made`, the folder of the drawings, where it is new. */
+static void remove_drawings(const char *folder, const char *made)
+{
+    DIR *drawn = opendir(folder);
+    for (struct dirent *entry; drawn && (entry = readdir(drawn));)
+        if (entry->d_name[0] != '.') unlinkat(dirfd(drawn), entry->d_name, 0);
+    if (drawn) closedir(drawn);
+    rmdir(folder);
+    if (made) rmdir(made);
+}
+
 /* Of a folder DIR/report; of a store file or a page, beside it: NAME-report. And what is made for it. */
 static void name(const char *path, const char *suffix, char out[REPORT_PATH])
 {
@@ -260,26 +271,26 @@ int report_write(const char *dir, const char *path, const struct analysis *analy
     char folder[REPORT_PATH], drawing[REPORT_PATH], page[REPORT_PATH];
     struct plots plots = {0};
     struct run_record run = {0};
-    struct error why;
     name(path ? path : dir, "", folder);
     name(path ? path : dir, ".XXXXXX", drawing);
     report_default_page(dir, page);
-    if (mkdir(folder, 0777) && errno != EEXIST) return error_set_errno(err, "%s", folder);
-    if (run_record_read(dir, &run, err)) return -1;
+    bool made = mkdir(folder, 0777) == 0;
+    if (!made && errno != EEXIST) return error_set_errno(err, "%s", folder);
+    int result = run_record_read(dir, &run, err);
     /* gnuplot would follow a link that somebody has put where it draws: it gets a folder that is new and ours alone */
-    if (!mkdtemp(drawing)) {
+    if (!result && !mkdtemp(drawing)) result = error_set_errno(err, "%s", drawing);
+    if (result) {
         run_record_destroy(&run);
-        return error_set_errno(err, "%s", drawing);
+        if (made) rmdir(folder);
+        return -1;
     }
     size_t *predicting = plots_predicting_fits(analysis, err);
     struct report report = {
         .analysis = analysis, .run = &run, .plots = &plots, .predicting = predicting, .dir = dir, .folder = drawing};
-    int result = predicting ? plots_make(analysis, &run, drawing, &plots, err) : -1;
+    result = predicting ? plots_make(analysis, &run, drawing, &plots, err) : -1;
     if (!result) result = write_beside(&report, path ? path : page, err);
-    if (keep_drawings(drawing, folder, &why) && !result) {
-        *err = why;
-        result = -1;
-    }
+    if (!result) result = keep_drawings(drawing, folder, err);
+    if (result) remove_drawings(drawing, made ? folder : NULL);
     plots_destroy(&plots);
     free(predicting);
     run_record_destroy(&run);

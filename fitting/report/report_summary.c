@@ -169,7 +169,13 @@ void report_in_short(const struct report *report)
     fputs("</ul>\n", report->out);
 }
 
-/* Distinct values of a field over every point of the store, as a list. */
+static double seed_of(const struct observation *row)
+{
+    return (double)row->seed;
+}
+
+/* Distinct values of a field (of seeds, at SEEDS) over every point of the store, as a list; sizes begin above 0. */
+#define SEEDS SIZE_MAX
 static void axis_values(const struct analysis *analysis, const char *name, size_t offset, FILE *out)
 {
     enum { SHOWN = 40 };
@@ -179,12 +185,12 @@ static void axis_values(const struct analysis *analysis, const char *name, size_
     for (size_t i = 0; i < all; i++) {
         const struct observation *row =
             i < observations->count ? &observations->rows[i] : &observations->omitted[i - observations->count].point;
-        double value;
-        memcpy(&value, (const char *)row + offset, sizeof value);
+        double value = seed_of(row);
+        if (offset != SEEDS) memcpy(&value, (const char *)row + offset, sizeof value);
         size_t place = 0;
         while (place < count && values[place] < value)
             place++;
-        if (value <= 0 || (place < count && values[place] == value) || count == SHOWN) continue;
+        if ((value <= 0 && offset != SEEDS) || (place < count && values[place] == value) || count == SHOWN) continue;
         memmove(&values[place + 1], &values[place], (count - place) * sizeof *values);
         values[place] = value;
         count++;
@@ -221,5 +227,6 @@ void report_setup(const struct report *report)
     axis_values(analysis, "PET sizes", offsetof(struct observation, pet_size), out);
     axis_values(analysis, "finetuning examples", offsetof(struct observation, examples), out);
     axis_values(analysis, "learning rates", offsetof(struct observation, learning_rate), out);
+    if (analysis->observations.config && *analysis->observations.config) axis_values(analysis, "seeds", SEEDS, out);
     fputs("</tbody></table></div>\n", out);
 }

@@ -38,10 +38,14 @@ static const struct argp_option words[] = {
     {0},
 };
 
+static const char *loss_word = "huber";
+static bool delta_given;
+
 static void take_loss(const char *word, struct analysis_options *options, struct argp_state *state)
 {
     if (strcmp(word, "huber") && strcmp(word, "l1") && strcmp(word, "l2"))
         argp_error(state, "--loss is \"%s\"; allowed: huber, l1, l2", word);
+    loss_word = word;
     options->absolute = !strcmp(word, "l1");
     if (!strcmp(word, "l2")) options->delta = INFINITY;
 }
@@ -78,6 +82,7 @@ static error_t parse(int key, char *word, struct argp_state *state)
         return 0;
     case DELTA:
         options->delta = command_number("delta", word, 1e-12, INFINITY, state);
+        delta_given = true;
         return 0;
     case LOSS:
         take_loss(word, options, state);
@@ -103,6 +108,10 @@ static error_t parse(int key, char *word, struct argp_state *state)
         return 0;
     case LEVEL:
         options->level = command_number("level", word, 1, 99.9, state) / 100;
+        return 0;
+    case ARGP_KEY_END:
+        if (delta_given && strcmp(loss_word, "huber"))
+            argp_error(state, "--delta is the threshold of --loss huber, not of %s", loss_word);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
