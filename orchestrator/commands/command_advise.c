@@ -9,7 +9,7 @@
 #include "orchestrator/commands/fit_words.h"
 
 struct arguments {
-    const char *path;
+    const char *path, *model;
     bool json;
     struct advise_question question;
     struct analysis_options options;
@@ -17,24 +17,57 @@ struct arguments {
 
 static const struct argp_option option_list[] = {
     {"examples", 'e', "N", 0, "finetuning examples, such as 50000 or 50K (needed)", 0},
-    {"model", 'm', "SIZE", 0, "parameters of the model, such as 365832 or 8B (every model size of the sweep)", 0},
+    {"model", 'm', "MODEL", 0,
+     "a model of the sweep by its name, or parameters, such as 365832 or 8B (every model size of the sweep)", 0},
     {"budget", 'b', "SECONDS", 0, "longest training and evaluation of the point, in seconds of the sweep's devices", 0},
     {"task", 't', "NAME", 0, "of these laws (needed where the sweep has several tasks)", 0},
     {"json", 'j', NULL, 0, "print JSON in full precision", 0},
     {0},
 };
 
-/* "8B" -> 8e9 */
-static double read_count(const char *name, const char *text, struct argp_state *state)
+/* "8B" -> 8e9; NAN: no number above 0. */
+static double count_of(const char *text)
 {
     static const char letters[] = "KMBT";
     char *end;
     double value = strtod(text, &end);
     if (end != text && *end && strchr(letters, *end))
         value *= pow(1000, (double)(strchr(letters, *end++) - letters + 1));
-    if (end == text || *end || !(value > 0) || !isfinite(value))
-        argp_error(state, "--%s is \"%s\"; allowed: a number above 0, with K, M, B or T", name, text);
+    return end == text || *end || !(value > 0) || !isfinite(value) ? NAN : value;
+}
+
+static double read_count(const char *name, const char *text, struct argp_state *state)
+{
+    double value = count_of(text);
+    if (isnan(value)) argp_error(state, "--%s is \"%s\"; allowed: a number above 0, with K, M, B or T", name, text);
     return value;
+}
+
+/* A name of the sweep's models, else a number. */
+static int find_model(const char *word, const struct observations *observations, double *parameters, struct error *err)
+{
+    const char *x = observations->x_name;
+    char names[256] = "", name[OBSERVATION_NAME + 3];
+    size_t used = 0;
+    if (!strcmp(x, "trainable_parameters"))
+        return error_set(err,
+                         "--model: the laws are in %s, which depend on the method; allowed with it: --x parameters", x);
+    for (size_t i = 0; i < observations->count; i++) {
+        const struct observation *row = &observations->rows[i];
+        *parameters = row->parameters;
+        if (!strcmp(row->model, word)) return 0;
+        snprintf(name, sizeof name, "\"%s\"", row->model);
+        if (!strstr(names, name) && used < sizeof names)
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", name);
+    }
+    *parameters = count_of(word);
+    if (isnan(*parameters))
+        return error_set(err, "--model is \"%s\"; allowed: %s, or a number above 0, with K, M, B or T", word, names);
+    return strcmp(x, "parameters") ? error_set(err,
+                                               "--model is a size in parameters, and the laws are in %s; allowed with "
+                                               "it: a model's name, or --x parameters",
+                                               x)
+                                   : 0;
 }
 
 static error_t parse(int key, char *word, struct argp_state *state)
@@ -45,7 +78,7 @@ static error_t parse(int key, char *word, struct argp_state *state)
         arguments->question.examples = read_count("examples", word, state);
         return 0;
     case 'm':
-        arguments->question.parameters = read_count("model", word, state);
+        arguments->model = word;
         return 0;
     case 'b':
         arguments->question.budget = read_count("budget", word, state);
@@ -86,10 +119,8 @@ int command_advise(int argc, char **argv)
     if (argp_parse(&argp, argc, argv, 0, NULL, &arguments)) return 1;
     if (fitting_fit_store(arguments.path, &arguments.options, &analysis, &err)) return command_fail(&err);
     int failed = 0;
-    if (!isnan(arguments.question.parameters) && strcmp(analysis.observations.x_name, "parameters") != 0)
-        failed =
-            error_set(&err, "--model is a size in parameters, and the laws are in %s; allowed with it: --x parameters",
-                      analysis.observations.x_name);
+    if (arguments.model)
+        failed = find_model(arguments.model, &analysis.observations, &arguments.question.parameters, &err);
     if (!failed) failed = advise(&analysis, &arguments.question, &advice, &err);
     if (!failed) {
         if (arguments.json)

@@ -13,6 +13,8 @@ import sys
 import tempfile
 import unittest
 
+import h5py
+
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'sweep'))
 import harness
 from harness import PROGRAM, Place, wait_for
@@ -166,6 +168,15 @@ class Commands(unittest.TestCase):
         with open(outside):
             self.assertTrue(watch.opened())  # that it can be seen
         os.close(watch.fd)
+
+    def test_advise_takes_a_model_by_its_name(self):
+        with h5py.File(f'{self.exact}/results.h5', 'r') as f:
+            point = f['points'][0]
+        name = point['model'].decode()
+        by_name, by_size = (call('advise', self.exact, '--examples', '50K', '--json', '--model', word).stdout
+                            for word in (name, point['parameters']))
+        self.assertEqual(by_name, by_size)
+        self.refused(f'--model is "nobody"; allowed: "{name}"', 'advise', self.exact, '--examples', '50K', '--model', 'nobody')
 
     def test_advise_refuses(self):
         self.refused('give --examples', 'advise', self.exact)
