@@ -1,4 +1,5 @@
-/* What the files of the plan share: plan.c (the tree), plan_cost.c (FLOPs, memory, devices of a stage). */
+/* What the files of the plan share: plan_build.c (the tree), plan.c (the whole), plan_cost.c (FLOPs, memory, devices of
+ * a stage). */
 #ifndef TUNELAW_ORCHESTRATOR_PLAN_PLAN_PARTS_H
 #define TUNELAW_ORCHESTRATOR_PLAN_PLAN_PARTS_H
 
@@ -72,5 +73,7 @@ double plan_generation_flops(const struct sweep *sweep, const struct sweep_task 
 
 /* The recipe of a point: its learning rate, its steps; evaluations no more than steps. */
 struct recipe plan_recipe(const struct sweep_method *method, uint32_t rate, uint64_t examples);
+/* The method of a point, of one of its sizes. */
+struct method_config plan_method(const struct sweep *sweep, uint32_t method, uint32_t size);
 
 #endif

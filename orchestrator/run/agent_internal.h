@@ -1,4 +1,5 @@
-/* Inside the agent: shared by agent.c (workers, their sockets and stages) and agent_devices.c (what is on a device). */
+/* Inside the agent: shared by agent.c (assignments), agent_workers.c (what workers say, and how they end) and
+ * agent_devices.c (what is on a device). */
 #ifndef TUNELAW_ORCHESTRATOR_RUN_AGENT_INTERNAL_H
 #define TUNELAW_ORCHESTRATOR_RUN_AGENT_INTERNAL_H
 
@@ -51,6 +52,19 @@ struct agent {
     bool stopping, looked_at_lock;
     struct pollfd *polls;
 };
+
+/* agent.c. To the master: how an attempt ended; that those of the jobs which have not ended have failed. */
+int agent_send_outcome(struct agent *agent, uint32_t stage_index, const struct stage_outcome *outcome,
+                       uint32_t lost_device, struct error *err);
+int agent_send_failures(struct agent *agent, struct message_assign *jobs, uint32_t count, enum store_status status,
+                        const char *reason, struct error *err);
+
+/* agent_workers.c. What a worker has said, as far as it is there; who has started and ended, by the launcher; end
+ * workers that hang, and those that do not leave. */
+int agent_worker_read(struct agent *agent, struct worker *worker, struct error *err);
+int agent_launcher_said(struct agent *agent, struct error *err);
+int agent_watch(struct agent *agent, struct error *err);
+void agent_worker_free(struct worker *worker);
 
 /* agent_devices.c. What an attempt says of the devices that it ran on: number, from 1, of one that is set aside now;
  * else 0. */

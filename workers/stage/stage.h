@@ -16,6 +16,10 @@
 
 enum stage_kind { STAGE_PRETRAIN, STAGE_FINETUNE, STAGE_PREFIX, STAGE_KINDS };
 const char *stage_kind_name(enum stage_kind kind);
+int stage_kind_find(const char *name); /* -1: none */
+
+/* A path in the run directory still fits in PATH_MAX: "/checkpoints/" ID ".best-" STEP ".h5.tmp". */
+#define STAGE_DIR_LIMIT (PATH_MAX - 128)
 
 struct stage {
     struct digest identity;

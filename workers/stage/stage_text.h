@@ -1,4 +1,4 @@
-/* A struct as one line of JSON and back, by a table of its fields. Private to workers/stage/stage.c.
+/* A struct as one line of JSON and back, by a table of its fields. Private to workers/stage/stage_json.c.
  *
  * 10^5 stages are handed out in seconds, with some hundred values each: no tree is built of them. The reader knows only
  * what the writer writes, key by key in the order of the table; any other text, however valid, is for a JSON parser. */
