@@ -108,10 +108,13 @@ void model_smooth_lane(struct model *model, size_t lane, double smoothing); /* o
 void model_dropout(struct model *model, double rate);
 void model_lane_dropout(struct model *model, size_t lane, double rate); /* of a pack */
 
-/* Gradients: zero them; sum the partial ones over ranks; their global norm (each tensor once). */
+/* Gradients: zero them, those of products by the first product; sum the partial ones over ranks; their global norm
+ * (each tensor once). After the sum or the norm all are there. */
 void parameters_zero_gradients(struct parameters *parameters);
 int parameters_reduce_gradients(struct parameters *parameters, struct error *err);
 int parameters_gradient_norm(struct parameters *parameters, double *norm, struct error *err);
+/* What a product of a gradient keeps of what is there: 0 where it is the first one since they were zeroed, else 1. */
+float parameter_gradient_beta(struct parameter *parameter);
 
 /* Bytes on the fullest device of a gang of `degree` whose devices store so (kernels_storage): what
  * parameters_create and model_create will allocate. recipe NULL: evaluation alone. */

@@ -181,8 +181,8 @@ void linear_backward_weights(const struct model *model, const struct linear *lin
     const struct kernels *k = model->kernels;
     size_t in = linear->in, out = linear->out;
     if (linear->weight->gradient)
-        k->matmul_floats(model->device, true, false, out, in, tokens, 1, dy, out, x, in, 1, linear->weight->gradient,
-                         in);
+        k->matmul_floats(model->device, true, false, out, in, tokens, 1, dy, out, x, in,
+                         parameter_gradient_beta(linear->weight), linear->weight->gradient, in);
     if (linear->bias && linear->bias->gradient)
         k->bias_backward(model->device, tokens, out, dy, linear->bias->gradient);
 }

@@ -94,10 +94,10 @@ static int chunk_backward(const struct model *model, const struct chunk *chunk, 
 {
     const struct kernels *k = model->kernels;
     size_t width = model->config.width, vocabulary = model->shard.vocabulary.count;
-    const struct parameter *matrix = model->unembedding;
+    struct parameter *matrix = model->unembedding;
     if (matrix->gradient)
         k->matmul_floats(model->device, true, false, vocabulary, width, chunk->rows, 1, model->logits, vocabulary,
-                         model->loss_normed, width, 1, matrix->gradient, width);
+                         model->loss_normed, width, parameter_gradient_beta(matrix), matrix->gradient, width);
     const struct layer_product product = {.weight = matrix->matrix, .n = width, .k = vocabulary, .back = true};
     segments_multiply(model, model->pieces, chunk->pieces, &product, model->logits, NULL, model->loss_dnormed);
     if (model_sum(model, chunk->rows * width, model->loss_dnormed, err)) return -1;

@@ -48,6 +48,14 @@ void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, st
     }
 }
 
+/* The last tensor's gradient begins with a matrix product; those that one sum over ranks completes are zeroed all the
+ * same. */
+static void mark_product(struct tensor_walk *walk)
+{
+    struct parameter *p = walk->list ? &walk->list[walk->count - 1] : NULL;
+    if (p) p->product = !(p->partial_gradient && p->whole);
+}
+
 /* LAYER NAME.KIND; weights decay in matrices alone. */
 static void add_tensor(struct tensor_walk *walk, const char *layer, const char *name, const char *kind,
                        struct part rows, struct part columns, bool matrix, bool partial)
@@ -69,6 +77,7 @@ static void walk_linear(struct tensor_walk *walk, const char *layer, const struc
 {
     struct part one = part_whole(1);
     add_tensor(walk, layer, shape->name, "weight", shape->out, shape->in, true, shape->out.shared);
+    mark_product(walk);
     if (!shape->bias) return;
     if (shape->out.split)
         add_tensor(walk, layer, shape->name, "bias", shape->out, one, false, shape->out.shared);
@@ -104,12 +113,16 @@ static void walk_tensors(struct tensor_walk *walk)
     walk->trainable = method->trains_base;
     walk->thaw = method_thaw(walk->method, walk->model, 0);
     add_tensor(walk, "", names->embedding, "weight", vocabulary, width, true, false);
+    if (walk->model->tied) mark_product(walk);
     for (uint32_t layer = 0; layer < walk->model->layers; layer++) {
         walk->thaw = method_thaw(walk->method, walk->model, layer);
         walk_layer(walk, layer);
     }
     walk_norm(walk, "", names->final_norm);
-    if (!walk->model->tied) add_tensor(walk, "", names->unembedding, "weight", vocabulary, width, true, false);
+    if (!walk->model->tied) {
+        add_tensor(walk, "", names->unembedding, "weight", vocabulary, width, true, false);
+        mark_product(walk);
+    }
     walk->adapter = walk->trainable = true;
     if (method->parameters) method->parameters(walk);
 }
@@ -138,9 +151,9 @@ int parameters_list(const struct model_config *model, const struct method_config
 struct layout {
     struct arena base, adapter, train;
     float *gradients, *shared, *sums;
-    size_t partial_sums;                  /* floats */
-    size_t gradient_count, partial_count; /* floats */
-    size_t gradient_bytes;                /* gradients and `shared`: the first part of `train` */
+    size_t partial_sums;                                /* floats */
+    size_t partial_count, zeroed_count, gradient_count; /* floats */
+    size_t gradient_bytes;                              /* gradients and `shared`: the first part of `train` */
 };
 
 static struct layout layout_of(size_t element)
@@ -173,20 +186,21 @@ static void layout_values(struct layout *layout, struct parameter *list, size_t 
     }
 }
 
-/* Gradients that one sum over ranks can complete come first, in one piece. */
+/* Gradients that one sum over ranks can complete come first, in one piece; those that are not zeroed last. */
 static void layout_gradients(struct layout *layout, struct parameter *list, size_t count)
 {
     struct arena *train = &layout->train;
     layout->gradients = (float *)(void *)train->base;
-    for (int rest = 0; rest <= 1; rest++) {
+    for (int turn = 0; turn < 3; turn++) {
+        if (turn == 1) layout->partial_count = train->used / sizeof(float);
+        if (turn == 2) layout->zeroed_count = train->used / sizeof(float);
         for (size_t i = 0; i < count; i++) {
             struct parameter *p = &list[i];
-            bool summed = p->partial_gradient && p->whole;
-            if (p->trainable && summed == !rest)
+            if (p->trainable && turn == (p->product ? 2 : !(p->partial_gradient && p->whole)))
                 p->gradient = p->gradient_room = arena_floats(train, p->row_count, p->column_count);
         }
-        if (!rest) layout->partial_count = train->used / sizeof(float);
     }
+
     layout->gradient_count = train->used / sizeof(float);
 
     size_t largest = 0;
@@ -317,6 +331,7 @@ static struct parameters *create(const struct model_config *model, const struct 
     }
     layout_walk(&layout, p->list, p->count, base, recipe);
     p->gradients = layout.gradients;
+    p->zeroed_count = layout.zeroed_count;
     p->gradient_count = layout.gradient_count;
     p->partial_count = layout.partial_count;
     p->shared = layout.shared;

@@ -46,6 +46,8 @@ struct parameter {
     real *matrix;
     float *gradient;      /* the same shape; NULL where not trained now or where only evaluation is wanted, as below */
     float *gradient_room; /* where it lies while the tensor is trained */
+    bool product;         /* of the base, and its gradient begins with a matrix product: it is not zeroed but */
+    bool stale;           /* this says that the product overwrites what is there */
     uint64_t thaw;        /* steps before the first one that trains it */
     float *moment1, *moment2; /* of the optimiser (optimiser.h), of these forms */
     enum moment_form form1, form2;
@@ -60,9 +62,10 @@ struct parameters {
     struct device *device;
     size_t element;                                 /* bytes of a `real` */
     void *base_arena, *train_arena, *adapter_arena; /* owned */
-    float *gradients; /* all gradients, one after another; those that are whole and partial come first */
-    size_t gradient_count, partial_count; /* floats */
-    float *sums;                          /* all sums1 and sums2; those that are to be summed over ranks come first */
+    /* all gradients, one after another; those that are whole and partial come first, products' last */
+    float *gradients;
+    size_t partial_count, zeroed_count, gradient_count; /* floats of the first; of all but products'; of all */
+    float *sums; /* all sums1 and sums2; those that are to be summed over ranks come first */
     size_t partial_sums;
     /* [count] on the host, owned: room for lists that the kernels take */
     struct span *spans;

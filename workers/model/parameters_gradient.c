@@ -5,9 +5,27 @@
 
 void parameters_zero_gradients(struct parameters *parameters)
 {
-    if (parameters->gradient_count)
-        parameters->kernels->zero(parameters->device, parameters->gradient_count * sizeof(float),
-                                  parameters->gradients);
+    if (parameters->zeroed_count)
+        parameters->kernels->zero(parameters->device, parameters->zeroed_count * sizeof(float), parameters->gradients);
+    for (size_t i = 0; i < parameters->count; i++)
+        parameters->list[i].stale = parameters->list[i].product;
+}
+
+float parameter_gradient_beta(struct parameter *p)
+{
+    bool stale = p->stale;
+    p->stale = false;
+    return stale ? 0 : 1;
+}
+
+/* Products that did not come: of a step without a target. */
+static void settle(struct parameters *parameters)
+{
+    for (size_t i = 0; i < parameters->count; i++) {
+        struct parameter *p = &parameters->list[i];
+        if (p->gradient && parameter_gradient_beta(p) == 0)
+            parameters->kernels->zero(parameters->device, p->row_count * p->column_count * sizeof(float), p->gradient);
+    }
 }
 
 static int sum_over_ranks(struct parameters *parameters, size_t n, float *x, struct error *err)
@@ -32,6 +50,7 @@ static int sum_shared(struct parameters *parameters, struct parameter *p, struct
 
 int parameters_reduce_gradients(struct parameters *parameters, struct error *err)
 {
+    settle(parameters);
     if (parameters->collective.size == 1) return 0;
     if (parameters->partial_count && sum_over_ranks(parameters, parameters->partial_count, parameters->gradients, err))
         return -1;
@@ -46,6 +65,7 @@ int parameters_gradient_norm(struct parameters *parameters, double *norm, struct
 {
     double squares = 0;
     size_t count = 0;
+    settle(parameters);
     for (size_t i = 0; i < parameters->count; i++) {
         const struct parameter *p = &parameters->list[i];
         if (!p->gradient || !p->owned_count) continue;
