@@ -5,8 +5,8 @@
  *
  * The files that hold kernels are CUDA C++ that a C++17 compiler reads, too, with the headers of tests/emulation in
  * place of CUDA's: no <<<>>> (launch() below), no static __shared__ arrays (shared_memory below), no inline PTX outside
- * mma.cuh, warp functions only with all 32 lanes. What only a device can do (memory, streams, cuBLASLt, NCCL, NVML) is
- * in files that the emulation replaces: device.cu, matmul.cu, gang.cu, plugin.cu. */
+ * mma.cuh, warp functions only with all 32 lanes. device.cu and gang.cu use the runtime, which the emulation has, too;
+ * matmul.cu, which uses cuBLASLt, it replaces. */
 #ifndef TUNELAW_KERNELS_CUDA_CUDA_CUH
 #define TUNELAW_KERNELS_CUDA_CUDA_CUH
 

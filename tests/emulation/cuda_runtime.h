@@ -34,26 +34,17 @@ using std::min;
 
 /* ---- the host's side ---- */
 
-typedef struct emulated_stream *cudaStream_t;
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
-struct cudaLaunchConfig_t {
-    dim3 gridDim, blockDim;
-    size_t dynamicSmemBytes;
-    cudaStream_t stream;
-};
-
-static inline cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int)
-{
-    return cudaSuccess;
-}
+#include "tests/emulation/runtime.h"
 
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(Parameters...), Arguments... arguments)
 {
-    emulate(config->gridDim, config->blockDim, config->dynamicSmemBytes, reinterpret_cast<const void *>(kernel),
-            [=] { kernel(arguments...); });
-    return cudaSuccess;
+    const cudaLaunchConfig_t how = *config;
+    return emulated_enqueue(how.stream, [=] {
+        emulate(how.gridDim, how.blockDim, how.dynamicSmemBytes, reinterpret_cast<const void *>(kernel),
+                [=] { kernel(arguments...); });
+        return true;
+    });
 }
 
 /* ---- blocks and warps ---- */

@@ -1,0 +1,109 @@
+/* Device memory, transfers and errors of the CUDA backend (kernels/cuda/device.cu) over a runtime that stands for
+ * CUDA's (tests/emulation/runtime.h), whose streams lag behind. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/kernels.h"
+
+extern const struct kernels kernels_emulated; /* tests/emulation */
+void emulated_memory(size_t bytes);
+void emulated_fault(bool failing);
+
+static const struct kernels *const k = &kernels_emulated;
+
+static struct device *open_device(void)
+{
+    struct error err;
+    struct device *device = k->device_create(0, 1, &err);
+    if (!device) fail_msg("%s", err.text);
+    return device;
+}
+
+static void transfers_are_whole_and_in_order(void **state)
+{
+    (void)state;
+    enum { MOST = 45 << 20 }; /* bytes: more than are on their way at a time */
+    static const size_t sizes[] = {1, 255, 4097, 1 << 20, 9 << 20, MOST, 3, 11 << 20};
+    struct error err;
+    struct device *device = open_device();
+    unsigned char *x = k->allocate(device, MOST, &err), *from = malloc(MOST), *to = malloc(MOST);
+    assert_true(x && from && to);
+    k->to_host(device, to, x, MOST);
+    for (size_t i = 0; i < MOST; i++)
+        if (to[i]) fail_msg("byte %zu of new memory is %u", i, to[i]);
+    for (size_t turn = 0; turn < sizeof sizes / sizeof *sizes; turn++) {
+        for (size_t i = 0; i < sizes[turn]; i++)
+            from[i] = (unsigned char)(i * 31 + i / 251 + turn);
+        k->to_device(device, x, from, sizes[turn]);
+        memset(from, 0xee, sizes[turn]); /* it may be changed on return */
+    }
+    k->to_host(device, to, x, MOST);
+    for (size_t i = 0; i < MOST; i++) {
+        size_t turn = i < (11 << 20) ? 7 : 5;
+        if (i < 3) turn = 7;
+        if (to[i] != (unsigned char)(i * 31 + i / 251 + turn))
+            fail_msg("byte %zu is not that of transfer %zu", i, turn);
+    }
+    k->release(device, x);
+    k->device_destroy(device);
+    free(from);
+    free(to);
+}
+
+static void want_of_memory_is_told_and_passes(void **state)
+{
+    (void)state;
+    struct error err;
+    struct device *device = open_device();
+    emulated_memory((size_t)64 << 20);
+    assert_null(k->allocate(device, (size_t)60 << 20, &err));
+    assert_non_null(strstr(err.text, "out of memory"));
+    assert_null(strstr(err.text, DEVICE_FAILED));
+    void *x = k->allocate(device, 4096, &err);
+    if (!x) fail_msg("%s", err.text);
+    k->zero(device, 4096, x);
+    if (k->synchronise(device, &err)) fail_msg("%s", err.text);
+    k->release(device, x);
+    k->device_destroy(device);
+    emulated_memory((size_t)1 << 30);
+}
+
+/* It stays, what follows is skipped, and memory still goes. */
+static void an_error_of_the_device_stays(void **state)
+{
+    (void)state;
+    struct error err;
+    float y[4] = {1, 2, 3, 4};
+    struct device *device = open_device();
+    float *x = k->allocate(device, sizeof y, &err);
+    assert_non_null(x);
+    k->to_device(device, x, y, sizeof y);
+    emulated_fault(true);
+    k->scale(device, 4, 2, (real *)(void *)x);
+    assert_int_equal(k->synchronise(device, &err), -1);
+    assert_non_null(strstr(err.text, DEVICE_FAILED));
+    emulated_fault(false);
+    k->to_host(device, y, x, sizeof y);
+    assert_true(y[0] == 1 && y[3] == 4); /* not read from a device that has failed */
+    assert_int_equal(k->synchronise(device, &err), -1);
+    k->release(device, x);
+    k->device_destroy(device);
+    device = open_device();
+    if (k->synchronise(device, &err)) fail_msg("%s", err.text);
+    k->device_destroy(device);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(transfers_are_whole_and_in_order),
+        cmocka_unit_test(want_of_memory_is_told_and_passes),
+        cmocka_unit_test(an_error_of_the_device_stays),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
