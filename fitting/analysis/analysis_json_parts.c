@@ -40,12 +40,21 @@ json_t *as_heldout(const struct heldout *heldout)
     return out;
 }
 
-static json_t *staged_number(const struct staged_parameter *parameter)
+static json_t *value_between(double value, double low, double high)
 {
     json_t *out = json_object();
-    json_object_set_new(out, "value", as_number(parameter->value));
-    json_object_set_new(out, "low", as_number(parameter->low));
-    json_object_set_new(out, "high", as_number(parameter->high));
+    json_object_set_new(out, "value", as_number(value));
+    json_object_set_new(out, "low", as_number(low));
+    json_object_set_new(out, "high", as_number(high));
+    return out;
+}
+
+static json_t *staged_number(const struct staged_parameter *parameter)
+{
+    json_t *out = value_between(parameter->value, parameter->low, parameter->high);
+    if (isnan(parameter->value)) return out; /* an axis that is not there */
+    json_object_set_new(out, "identified", json_boolean(parameter->identified));
+    if (!parameter->identified) json_object_set_new(out, "reason", json_string(parameter->reason));
     return out;
 }
 
@@ -69,7 +78,6 @@ json_t *analysis_json_staged(const struct analysis *analysis)
         }
         if (entry->fitted) json_object_set_new(row, "beta", staged_number(&entry->staged.beta));
         if (entry->fitted) json_object_set_new(row, "E", staged_number(&entry->staged.offset));
-        if (entry->fitted) json_object_set_new(row, "E_identified", json_boolean(entry->staged.offset_known));
         json_array_append_new(out, row);
     }
     return out;
@@ -87,8 +95,7 @@ json_t *analysis_json_crossings(const struct analysis *analysis)
         json_object_set_new(row, "searched_from", as_number(crossing->range[0]));
         json_object_set_new(row, "searched_to", as_number(crossing->range[1]));
         for (size_t k = 0; k < crossing->count; k++) {
-            const struct staged_parameter root = {crossing->roots[k], crossing->low[k], crossing->high[k]};
-            json_t *entry = staged_number(&root);
+            json_t *entry = value_between(crossing->roots[k], crossing->low[k], crossing->high[k]);
             if (!isnan(crossing->profile[k].low)) json_object_set_new(entry, "profile", as_span(&crossing->profile[k]));
             json_array_append_new(roots, entry);
         }

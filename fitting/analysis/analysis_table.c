@@ -267,7 +267,8 @@ static void print_user_laws(const struct analysis *analysis, FILE *out)
 static void staged_number(const struct staged_parameter *parameter, FILE *out)
 {
     char text[32] = "";
-    if (!isnan(parameter->value)) short_number(parameter->value, 4, text);
+    if (!isnan(parameter->value)) strcpy(text, "?");
+    if (parameter->identified) short_number(parameter->value, 4, text);
     fputc(' ', out);
     print_padded(out, text, VALUE_WIDTH);
 }
@@ -298,10 +299,7 @@ static void print_staged(const struct analysis *analysis, FILE *out)
             staged_number(&entry->staged.alpha[k], out);
         }
         staged_number(&entry->staged.beta, out);
-        if (entry->staged.offset_known)
-            staged_number(&entry->staged.offset, out);
-        else
-            fputs(" ?", out);
+        staged_number(&entry->staged.offset, out);
         fputc('\n', out);
     }
 }

@@ -66,6 +66,16 @@ void interval_draw(const struct fit_data *data, size_t resample, uint64_t seed, 
     draw_weights(data, count_clusters(data), resample, seed, weight);
 }
 
+bool interval_is_singular(double value, double largest)
+{
+    return value <= SINGULAR * SINGULAR * largest;
+}
+
+bool interval_moves(double move, double largest)
+{
+    return fabs(move) > MOVES * largest;
+}
+
 /* Parameters that a direction of the centred coordinates moves, in centred or in raw coordinates. */
 static void mark_moved(const struct fit *fit, const double *direction, bool raw, struct interval *out)
 {
@@ -78,7 +88,7 @@ static void mark_moved(const struct fit *fit, const double *direction, bool raw,
     for (size_t i = 0; i < fit->law.parameter_count; i++)
         largest = fmax(largest, fabs(moved[i]));
     for (size_t i = 0; i < fit->law.parameter_count; i++)
-        if (fabs(moved[i]) > MOVES * largest) out[i].identified = false;
+        if (interval_moves(moved[i], largest)) out[i].identified = false;
 }
 
 static enum law_axis exponent_axis(const struct law *law, size_t parameter)
@@ -129,7 +139,7 @@ static void check_jacobian(const struct fit *fit, const struct fit_data *data, s
     for (size_t k = 0; k < n; k++)
         largest = fmax(largest, values[k]);
     for (size_t k = 0; k < n; k++) {
-        if (values[k] > SINGULAR * SINGULAR * largest) continue;
+        if (!interval_is_singular(values[k], largest)) continue;
         mark_moved(fit, vectors[k], true, out->raw);
         mark_moved(fit, vectors[k], false, out->centred);
     }
@@ -161,6 +171,12 @@ static void check_place(double value, struct interval *interval)
     if (!interval->identified || (value >= interval->low - slack && value <= interval->high + slack)) return;
     snprintf(interval->reason, sizeof interval->reason, "it lies outside of its own interval");
     interval->identified = false;
+}
+
+void interval_judge(enum law_role role, double value, struct interval *interval)
+{
+    check_width(role, interval);
+    check_place(value, interval);
 }
 
 static double percentile(const double *sorted, size_t count, double p)
@@ -208,8 +224,7 @@ static void summarise(const struct law *law, const double *theta, double *sample
         sort_numbers(column, count);
         intervals[p].low = percentile(column, count, (1 - level) / 2);
         intervals[p].high = percentile(column, count, (1 + level) / 2);
-        check_width(law->parameters[p].role, &intervals[p]);
-        check_place(law_parameter_value(law, theta, p), &intervals[p]);
+        interval_judge(law->parameters[p].role, law_parameter_value(law, theta, p), &intervals[p]);
     }
 }
 

@@ -52,6 +52,14 @@ struct intervals {
                                                 the middle of the grid */
 };
 
+/* Whether a parameter with a value and an interval is still identified: rule 2, and that the interval holds it. */
+void interval_judge(enum law_role role, double value, struct interval *interval);
+
+/* Whether an eigenvalue of the Jacobian's normal matrix is that of a direction that the points do not tell, and whether
+ * such a direction, whose largest move is `largest`, moves a parameter by `move`. */
+bool interval_is_singular(double value, double largest);
+bool interval_moves(double move, double largest);
+
 /* Weights of resample number `resample` of `data`, one a point. */
 void interval_draw(const struct fit_data *data, size_t resample, uint64_t seed, double *weight);
 

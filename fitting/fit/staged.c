@@ -2,9 +2,11 @@
  * both axes: an axis that is not a point's own is 0 there, and the log-ratio of the two coefficients is a slope over
  * the indicator of the second axis. */
 #include "fitting/fit/staged.h"
+#include "fitting/fit/eigen.h"
 #include "fitting/fit/sorted.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,7 +94,8 @@ static int fit_frozen(const struct fit_data *axis, const double *weight, const s
     return 0;
 }
 
-enum { VALUES = 2 * STAGED_AXES + 2 };
+/* Places in the values of both stages: of axis k log A at 2k and α at 2k + 1, then β and log E. */
+enum { VALUE_BETA = 2 * STAGED_AXES, VALUE_OFFSET, VALUES };
 
 /* Both stages under the weights of the room; values: log A and α of each axis, β, log E. theta: the first stage's start
  * where it is warm. */
@@ -111,8 +114,8 @@ static int run(const struct fit_data axes[STAGED_AXES], const struct staged *has
     memcpy(theta, fit.theta, sizeof fit.theta);
     *objective = fit.objective;
     double beta = fit.theta[at[BETA]], offset = fit.theta[at[OFFSET]];
-    values[2 * STAGED_AXES] = beta;
-    values[2 * STAGED_AXES + 1] = offset;
+    values[VALUE_BETA] = beta;
+    values[VALUE_OFFSET] = offset;
     for (size_t k = 0; k < STAGED_AXES; first += axes[k].count, k++)
         if (has->has[k] && fit_frozen(&axes[k], room->weight + first, options, beta, offset, warm, &values[2 * k],
                                       &values[2 * k + 1], err))
@@ -120,32 +123,104 @@ static int run(const struct fit_data axes[STAGED_AXES], const struct staged *has
     return 0;
 }
 
-static struct staged_parameter summary(const double *values, double *samples, size_t count, size_t which, double level)
+static enum law_role role_of(size_t which)
 {
-    bool logged = which == 2 * STAGED_AXES + 1 || (which < 2 * STAGED_AXES && which % 2 == 0);
-    struct staged_parameter out = {logged ? exp(values[which]) : values[which], NAN, NAN};
+    return which == VALUE_OFFSET ? LAW_OFFSET : which == VALUE_BETA || which % 2 == 1 ? LAW_EXPONENT : LAW_COEFFICIENT;
+}
+
+/* Mean log of the examples over the points that β and E are fitted to. */
+static double middle_examples(const struct room *room)
+{
+    double sum = 0;
+    for (size_t i = 0; i < room->all.count; i++)
+        sum += room->all.log_x[i][LAW_D] / (double)room->all.count;
+    return sum;
+}
+
+/* Adds what the points of axis k say of the values, axes centred. Of PET sizes β and E are given, not told. */
+static void add_normal(const struct fit_data *axis, size_t k, const double values[VALUES],
+                       const double centre[LAW_AXES], double normal[EIGEN_LARGEST][EIGEN_LARGEST])
+{
+    const struct law *law = law_find("multiplicative", NULL);
+    const size_t at[] = {2 * k, 2 * k + 1, VALUE_BETA, VALUE_OFFSET}, told = k == STAGED_PET ? 2 : 4;
+    double theta[LAW_PARAMETERS] = {values[at[0]], values[at[1]], values[at[2]], values[at[3]]};
+    law_shift(law, theta, centre);
+    for (size_t i = 0; i < axis->count; i++) {
+        double gradient[LAW_PARAMETERS], log_x[LAW_AXES] = {0};
+        log_x[LAW_X] = axis->log_x[i][LAW_X] - centre[LAW_X];
+        log_x[LAW_D] = axis->log_x[i][LAW_D] - centre[LAW_D];
+        law_log_value(law, theta, log_x, gradient);
+        for (size_t a = 0; a < told; a++)
+            for (size_t b = 0; b < told; b++)
+                normal[at[a]][at[b]] += gradient[a] * gradient[b];
+    }
+}
+
+/* Rule 1 of fitting/fit/interval.h over both stages: known[which] false where a singular direction moves a value. */
+static void mark_known(const struct fit_data axes[STAGED_AXES], const struct staged *has, const struct room *room,
+                       const double values[VALUES], bool known[VALUES])
+{
+    double normal[EIGEN_LARGEST][EIGEN_LARGEST] = {{0}}, sizes[EIGEN_LARGEST], vectors[EIGEN_LARGEST][EIGEN_LARGEST];
+    const double examples = middle_examples(room);
+    double greatest = 0;
+    for (size_t which = 0; which < VALUES; which++)
+        known[which] = true;
+    for (size_t k = 0; k < STAGED_AXES; k++) {
+        const double centre[LAW_AXES] = {[LAW_X] = room->origin[k], [LAW_D] = examples};
+        if (has->has[k]) add_normal(&axes[k], k, values, centre, normal);
+    }
+    eigen_symmetric(VALUES, normal, sizes, vectors);
+    for (size_t i = 0; i < VALUES; i++)
+        greatest = fmax(greatest, sizes[i]);
+    for (size_t i = 0; i < VALUES; i++) {
+        double *move = vectors[i], largest = 0;
+        if (!interval_is_singular(sizes[i], greatest)) continue;
+        for (size_t k = 0; k < STAGED_AXES; k++) /* coefficients as they are: at size 1 and example 1 */
+            move[2 * k] += has->has[k] ? move[2 * k + 1] * room->origin[k] + move[VALUE_BETA] * examples : 0;
+        for (size_t which = 0; which < VALUES; which++)
+            largest = fmax(largest, fabs(move[which]));
+        for (size_t which = 0; which < VALUES; which++)
+            known[which] = known[which] && !interval_moves(move[which], largest);
+    }
+}
+
+/* Value, interval and verdict. */
+static struct staged_parameter summary(const double *values, double *samples, size_t count, size_t which, double level,
+                                       bool known)
+{
+    const enum law_role role = role_of(which);
+    const bool logged = role != LAW_EXPONENT;
+    const double value = logged ? exp(values[which]) : values[which];
+    struct interval interval = {.low = NAN, .high = NAN, .identified = known};
     double *column = samples + count * VALUES;
+    if (!known) snprintf(interval.reason, sizeof interval.reason, "the points cannot tell it from the others");
     for (size_t r = 0; r < count; r++)
         column[r] = samples[r * VALUES + which];
-    if (!count) return out;
-    sort_numbers(column, count);
-    double low = sorted_at(column, count, (1 - level) / 2);
-    double high = sorted_at(column, count, (1 + level) / 2);
-    out.low = logged ? exp(low) : low;
-    out.high = logged ? exp(high) : high;
+    if (count) {
+        sort_numbers(column, count);
+        interval.low = sorted_at(column, count, (1 - level) / 2);
+        interval.high = sorted_at(column, count, (1 + level) / 2);
+        if (logged) interval.low = exp(interval.low);
+        if (logged) interval.high = exp(interval.high);
+        interval_judge(role, value, &interval);
+    }
+    struct staged_parameter out = {
+        .value = value, .low = interval.low, .high = interval.high, .identified = interval.identified};
+    memcpy(out.reason, interval.reason, sizeof out.reason);
     return out;
 }
 
-static void describe(struct staged *out, const double *values, double *samples, double level)
+static void describe(struct staged *out, const double *values, double *samples, double level, const bool known[VALUES])
 {
+    const size_t count = out->resamples;
     for (size_t k = 0; k < STAGED_AXES; k++) {
-        out->a[k] = out->alpha[k] = (struct staged_parameter){NAN, NAN, NAN};
+        out->a[k] = out->alpha[k] = (struct staged_parameter){.value = NAN, .low = NAN, .high = NAN};
         if (!out->has[k]) continue;
-        out->a[k] = summary(values, samples, out->resamples, 2 * k, level);
-        out->alpha[k] = summary(values, samples, out->resamples, 2 * k + 1, level);
+        out->a[k] = summary(values, samples, count, 2 * k, level, known[2 * k]);
+        out->alpha[k] = summary(values, samples, count, 2 * k + 1, level, known[2 * k + 1]);
     }
-    out->beta = summary(values, samples, out->resamples, 2 * STAGED_AXES, level);
-    out->offset = summary(values, samples, out->resamples, 2 * STAGED_AXES + 1, level);
+    out->beta = summary(values, samples, count, VALUE_BETA, level, known[VALUE_BETA]);
+    out->offset = summary(values, samples, count, VALUE_OFFSET, level, known[VALUE_OFFSET]);
 }
 
 int staged_fit(const struct fit_data axes[STAGED_AXES], const struct fit_options *options,
@@ -179,9 +254,13 @@ int staged_fit(const struct fit_data axes[STAGED_AXES], const struct fit_options
         if (!run(axes, out, &room, options, warm, true, samples + out->resamples * VALUES, &ignored, NULL))
             out->resamples++;
     }
-    describe(out, values, samples, interval->level);
-    out->offset_known = out->offset.value > 1e-4 * room.all.loss[0] &&
-                        (isnan(out->offset.low) || out->offset.high <= 100 * out->offset.low);
+    bool known[VALUES];
+    mark_known(axes, out, &room, values, known);
+    describe(out, values, samples, interval->level, known);
+    if (out->offset.value < 1e-4 * room.all.loss[0]) {
+        out->offset.identified = false;
+        snprintf(out->offset.reason, sizeof out->offset.reason, "the fit drives it to 0");
+    }
     result = 0;
 done:
     room_free(&room);

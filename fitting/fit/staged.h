@@ -12,15 +12,16 @@ enum staged_axis { STAGED_MODEL = 0, STAGED_PRETRAIN, STAGED_PET, STAGED_AXES };
 const char *staged_axis_name(enum staged_axis axis); /* "model", "pretrain", "pet" */
 
 struct staged_parameter {
-    double value, low, high; /* NAN: not fitted, no resamples */
+    double value, low, high;      /* NAN: not fitted, no resamples */
+    bool identified;              /* by the rules of fitting/fit/interval.h, both stages taken together */
+    char reason[INTERVAL_REASON]; /* "" where identified */
 };
 
 struct staged {
     struct staged_parameter a[STAGED_AXES], alpha[STAGED_AXES], beta, offset;
     bool has[STAGED_AXES];
     size_t points[STAGED_AXES];
-    bool offset_known; /* E is neither driven to 0 nor spread over more than a factor of 100 */
-    double objective;  /* of the first stage */
+    double objective; /* of the first stage */
     size_t resamples;
 };
 

@@ -247,7 +247,7 @@ static const char *const axis_names[STAGED_AXES] = {"model size", "pretraining t
 
 static bool has_power(const struct analysis_staged *entry, size_t axis)
 {
-    return entry->fitted && !isnan(entry->staged.alpha[axis].value);
+    return entry->fitted && entry->staged.alpha[axis].identified;
 }
 
 /* In the order of the names, from below. */
@@ -312,7 +312,8 @@ static int plot_powers(struct plot_place *place)
     if (plot) {
         snprintf(plot->title, sizeof plot->title, "The power of each axis");
         snprintf(plot->caption, sizeof plot->caption,
-                 "L = A·X^-α·D^-β + E, β and E shared by the axes of a method. Bars: %g %% intervals.",
+                 "L = A·X^-α·D^-β + E, β and E shared by the axes of a method. Bars: %g %% intervals. A power that the "
+                 "points do not identify is not drawn.",
                  100 * analysis->options.level);
         draw_powers(&canvas);
         result = canvas_close(&canvas);

@@ -96,11 +96,11 @@ static int write_comparisons(struct report *report, struct error *err)
 {
     heading(report, "methods", "Methods side by side");
     if (write_pair(report, PLOT_METHODS, report_best_cells, err)) return -1;
-    if (has_plot(report, PLOT_POWERS)) {
+    if (report_has_powers(report)) {
         heading(report, "axes", "Which axis helps most");
         fputs("<p>The procedure of Zhang et al. (2024) in two stages: β and E are shared by the axes of model size and "
               "pretraining, then each axis is fitted with its own power. The larger α is, the more a factor on that "
-              "axis lowers the loss.</p>\n",
+              "axis lowers the loss. ?: the points do not identify it.</p>\n",
               report->out);
         if (write_pair(report, PLOT_POWERS, report_powers, err)) return -1;
     }
@@ -151,7 +151,7 @@ static void write_contents(const struct report *report)
         {"laws", "Laws", true},
         {"curves", "Loss curves", report->analysis->observations.count > 0},
         {"methods", "Methods", report->analysis->observations.count > 0},
-        {"axes", "Axes", has_plot(report, PLOT_POWERS)},
+        {"axes", "Axes", report_has_powers(report)},
         {"map", "Which method where", has_plot(report, PLOT_MAP) || report->analysis->crossing_count},
         {"forgetting", "Forgetting", report_has_forgetting(report)},
         {"texts", "Generated texts", has_texts(report)},

@@ -83,11 +83,24 @@ static void staged_cell(struct html_table *table, const struct staged_parameter 
         return;
     }
     html_cell_begin(table, "n", 1);
-    fprintf(table->out, "%.3g", near_zero(parameter->value));
-    if (!isnan(parameter->low))
+    if (parameter->identified) {
+        fprintf(table->out, "%.3g", near_zero(parameter->value));
+    } else {
+        fputs("<abbr title=\"not identified: ", table->out);
+        html_text(table->out, parameter->reason);
+        fputs("\">?</abbr>", table->out);
+    }
+    if (parameter->identified && !isnan(parameter->low))
         fprintf(table->out, "<small>%s … %s</small>", html_rough(near_zero(parameter->low), text[0], sizeof text[0]),
                 html_rough(near_zero(parameter->high), text[1], sizeof text[1]));
     html_cell_end(table);
+}
+
+bool report_has_powers(const struct report *report)
+{
+    for (size_t i = 0; i < report->analysis->staged_count; i++)
+        if (report->analysis->staged[i].fitted) return true;
+    return false;
 }
 
 void report_powers(const struct report *report)
@@ -104,13 +117,7 @@ void report_powers(const struct report *report)
         for (size_t k = 0; k < STAGED_AXES; k++)
             staged_cell(&table, &entry->staged.alpha[k]);
         staged_cell(&table, &entry->staged.beta);
-        if (entry->staged.offset_known) {
-            staged_cell(&table, &entry->staged.offset);
-        } else {
-            html_cell_begin(&table, "n", 1);
-            fputs("<abbr title=\"not identified\">?</abbr>", report->out);
-            html_cell_end(&table);
-        }
+        staged_cell(&table, &entry->staged.offset);
         html_row_end(&table);
     }
     html_table_end(&table);

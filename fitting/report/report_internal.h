@@ -39,6 +39,8 @@ void report_provenance(const struct report *report);
 /* Rows are in order of method, PET size, model size: the end of those that agree with `first`. */
 size_t report_end_of_cells(const struct observations *observations, size_t first);
 
+/* Whether any method has its two stages. */
+bool report_has_powers(const struct report *report);
 bool report_has_forgetting(const struct report *report);
 
 /* Whether any finetuned point has a score of generated texts; the first such score, or OBSERVATION_SCORES. */

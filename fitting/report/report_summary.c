@@ -73,34 +73,55 @@ static void say_best(const struct report *report)
     fputs(".</li>\n", report->out);
 }
 
-/* The strongest axis of each method, where its interval lies above those of the others. */
+static const char *const axis_names[STAGED_AXES] = {"model size", "pretraining tokens", "PET size"};
+
+/* "; α of PET size is not identified" */
+static void say_unknown_axes(const struct report *report, const struct staged *staged)
+{
+    for (size_t k = 0, said = 0; k < STAGED_AXES; k++)
+        if (staged->has[k] && !staged->alpha[k].identified)
+            fprintf(report->out, "%s α of %s is not identified", said++ ? "," : ";", axis_names[k]);
+}
+
+/* The strongest axis of a method, where its interval lies above those of the others: of the identified powers alone. */
+static void say_axes_of(const struct report *report, const struct analysis_staged *entry)
+{
+    const struct staged *staged = &entry->staged;
+    size_t best = SIZE_MAX, second = SIZE_MAX, unknown = 0;
+    for (size_t k = 0; k < STAGED_AXES; k++) {
+        double value = staged->alpha[k].value;
+        unknown += staged->has[k] && !staged->alpha[k].identified;
+        if (!staged->has[k] || !staged->alpha[k].identified) continue;
+        if (best == SIZE_MAX || value > staged->alpha[best].value) {
+            second = best;
+            best = k;
+        } else if (second == SIZE_MAX || value > staged->alpha[second].value) {
+            second = k;
+        }
+    }
+    if (second == SIZE_MAX && !unknown) return;
+    fputs("<li>", report->out);
+    html_text(report->out, entry->method);
+    if (second == SIZE_MAX) {
+        fputs(": which axis helps most is not known", report->out);
+    } else {
+        const struct staged_parameter *first = &staged->alpha[best], *next = &staged->alpha[second];
+        if (first->low > next->high)
+            fprintf(report->out, ": %s help%s %s: α = %.3g, against %.3g for %s", axis_names[best],
+                    best == STAGED_PRETRAIN ? "" : "s", unknown ? "more" : "most", first->value, next->value,
+                    axis_names[second]);
+        else
+            fprintf(report->out, ": α of %s is %.3g and of %s %.3g; their intervals overlap or are not known",
+                    axis_names[best], first->value, axis_names[second], next->value);
+    }
+    say_unknown_axes(report, staged);
+    fputs(".</li>\n", report->out);
+}
+
 static void say_axes(const struct report *report)
 {
-    static const char *const names[STAGED_AXES] = {"model size", "pretraining tokens", "PET size"};
-    for (size_t i = 0; i < report->analysis->staged_count; i++) {
-        const struct analysis_staged *entry = &report->analysis->staged[i];
-        size_t best = SIZE_MAX, second = SIZE_MAX;
-        for (size_t k = 0; entry->fitted && k < STAGED_AXES; k++) {
-            double value = entry->staged.alpha[k].value;
-            if (isnan(value)) continue;
-            if (best == SIZE_MAX || value > entry->staged.alpha[best].value) {
-                second = best;
-                best = k;
-            } else if (second == SIZE_MAX || value > entry->staged.alpha[second].value) {
-                second = k;
-            }
-        }
-        if (second == SIZE_MAX) continue;
-        const struct staged_parameter *first = &entry->staged.alpha[best], *next = &entry->staged.alpha[second];
-        fputs("<li>", report->out);
-        html_text(report->out, entry->method);
-        if (first->low > next->high)
-            fprintf(report->out, ": %s help%s most: α = %.3g, against %.3g for %s.</li>\n", names[best],
-                    best == STAGED_PRETRAIN ? "" : "s", first->value, next->value, names[second]);
-        else
-            fprintf(report->out, ": α of %s is %.3g and of %s %.3g; their intervals overlap or are not known.</li>\n",
-                    names[best], first->value, names[second], next->value);
-    }
+    for (size_t i = 0; i < report->analysis->staged_count; i++)
+        if (report->analysis->staged[i].fitted) say_axes_of(report, &report->analysis->staged[i]);
 }
 
 /* The better law by held-out error, counted over views. */

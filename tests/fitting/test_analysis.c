@@ -177,6 +177,10 @@ static void the_file_holds_every_digit(void **state)
             assert_true(kept == law_parameter_value(&fit->law, fit->fit.theta, p));
         }
     }
+    json_t *staged = json_array_get(json_object_get(json, "two_stages"), 0);
+    json_t *alpha = json_object_get(json_object_get(staged, "model"), "alpha");
+    assert_true(json_is_true(json_object_get(alpha, "identified")));
+    assert_true(json_is_boolean(json_object_get(json_object_get(staged, "E"), "identified")));
     assert_int_equal(json_array_size(json_object_get(json, "left_out")), 3);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(json, "source"), "generation")), 1);
     json_decref(json);

@@ -253,6 +253,19 @@ static void stages_and_parameters_are_read_where_they_are(void **state)
     free(page);
 }
 
+static void no_power_is_told_that_the_points_do_not_tell(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 2, .pretrains = 2, .examples = 3, .noise = 1};
+    char *page = write_and_read(&shape);
+    check_well_formed();
+    assert_non_null(
+        strstr(page, "prompt: which axis helps most is not known; α of model size is not identified, α of"));
+    assert_non_null(strstr(page, "Which axis helps most"));
+    assert_null(strstr(page, "helps most: α"));
+    free(page);
+}
+
 static void counts_are_short(void **state)
 {
     (void)state;
@@ -277,6 +290,7 @@ int main(void)
         cmocka_unit_test(a_store_without_a_run_has_no_such_sections),
         cmocka_unit_test(stages_and_parameters_are_read_where_they_are),
         cmocka_unit_test(the_page_is_sound_in_a_browser),
+        cmocka_unit_test(no_power_is_told_that_the_points_do_not_tell),
         cmocka_unit_test(counts_are_short),
     };
     return cmocka_run_group_tests(tests, create_all, remove_all);

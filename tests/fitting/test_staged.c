@@ -38,11 +38,11 @@ static void exact_axes_come_back(void **state)
     near(got.beta.value, 0.12, 1e-4);
     near(got.offset.value, exp(-0.2), 1e-3);
     for (size_t k = 0; k < STAGED_AXES; k++) {
-        assert_true(got.has[k]);
+        assert_true(got.has[k] && got.alpha[k].identified && got.a[k].identified);
         near(got.alpha[k].value, truth[k][1], 1e-4);
         near(log(got.a[k].value), truth[k][0], 2e-3);
     }
-    assert_true(isnan(got.beta.low) && got.offset_known);
+    assert_true(isnan(got.beta.low) && got.offset.identified);
     for (size_t k = 0; k < STAGED_AXES; k++)
         grid_free(&axes[k]);
 }
@@ -75,11 +75,35 @@ static void intervals_hold_the_values_and_one_axis_is_enough(void **state)
         grid_free(&axes[k]);
 }
 
+/* Losses that noise alone moves: no exponent, and no number of one that means anything. */
+static void what_the_points_do_not_tell_is_not_identified(void **state)
+{
+    (void)state;
+    struct fit_data axes[STAGED_AXES];
+    const struct fit_options options = {.delta = 1e-3};
+    struct interval_options interval = {.resamples = 50, .level = 0.9, .seed = 1};
+    struct staged got;
+    make(axes, 1);
+    assert_int_equal(staged_fit(axes, &options, &interval, &got, NULL), 0);
+    assert_false(got.alpha[STAGED_MODEL].identified || got.a[STAGED_MODEL].identified);
+    assert_true(strlen(got.alpha[STAGED_MODEL].reason) > 0);
+    for (size_t i = 0; i < axes[STAGED_MODEL].count; i++)
+        axes[STAGED_MODEL].log_x[i][LAW_D] = axes[STAGED_PRETRAIN].log_x[i][LAW_D] = 7; /* one level */
+    for (interval.resamples = 0; interval.resamples < 40; interval.resamples += 30) {
+        assert_int_equal(staged_fit(axes, &options, &interval, &got, NULL), 0);
+        assert_false(got.beta.identified);
+        assert_false(got.a[STAGED_MODEL].identified);
+    }
+    for (size_t k = 0; k < STAGED_AXES; k++)
+        grid_free(&axes[k]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exact_axes_come_back),
         cmocka_unit_test(intervals_hold_the_values_and_one_axis_is_enough),
+        cmocka_unit_test(what_the_points_do_not_tell_is_not_identified),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
