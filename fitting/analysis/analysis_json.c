@@ -23,7 +23,7 @@ static json_t *observation_json(const struct observation *row)
     json_object_set_new(out, "pretrain_tokens", as_number(row->pretrain_tokens));
     json_object_set_new(out, "pet_size", as_number(row->pet_size));
     json_object_set_new(out, "examples", as_number(row->examples));
-    json_object_set_new(out, "learning_rate", as_number(row->learning_rate));
+    json_object_set_new(out, "learning_rate", as_number(observation_is_tuned(row) ? NAN : row->learning_rate));
     json_object_set_new(out, "seed", json_integer((json_int_t)row->seed));
     json_object_set_new(out, "replicates", json_integer((json_int_t)row->replicates));
     json_object_set_new(out, "trunk", json_integer((json_int_t)row->trunk));

@@ -8,6 +8,20 @@
 
 enum { LISTED = 20 };
 
+static void print_omitted(const struct observations *observations, const struct observation_omitted *entry, FILE *out)
+{
+    const struct observation *point = &entry->point;
+    char label[OBSERVATION_LABEL];
+    fprintf(out, "  %.8s %s, model %s, %.0f pretraining tokens", point->identity,
+            observations_label(observations, point->task, point->method, label), point->model, point->pretrain_tokens);
+    if (point->examples > 0) fprintf(out, ", %.0f examples", point->examples);
+    if (observation_is_tuned(point))
+        fprintf(out, ", learning rate of its reference cell");
+    else if (point->learning_rate > 0)
+        fprintf(out, ", rate %g", point->learning_rate);
+    fprintf(out, ": %s%s%s\n", entry->status, entry->message[0] ? ": " : "", entry->message);
+}
+
 static void print_left_out(const struct observations *observations, FILE *out)
 {
     if (!observations->omitted_count) return;
@@ -25,10 +39,7 @@ static void print_left_out(const struct observations *observations, FILE *out)
             skipped++;
             continue;
         }
-        fprintf(out, "  %.8s %s, model %s, %.0f pretraining tokens, %.0f examples, rate %g: %s%s%s\n",
-                entry->point.identity, entry->point.method, entry->point.model, entry->point.pretrain_tokens,
-                entry->point.examples, entry->point.learning_rate, entry->status, entry->message[0] ? ": " : "",
-                entry->message);
+        print_omitted(observations, entry, out);
     }
     if (skipped) fprintf(out, "  and %zu more, see --json\n", skipped);
 }
@@ -37,8 +48,9 @@ static void print_noise(const struct observations *observations, FILE *out)
 {
     for (size_t i = 0; i < observations->noise_count; i++) {
         const struct observation_noise *noise = &observations->noise[i];
-        fprintf(out, "%s%s %.2g %%", i ? ", " : "seeds differ by (standard deviation of the loss): ", noise->method,
-                100 * noise->deviation);
+        char label[OBSERVATION_LABEL];
+        fprintf(out, "%s%s %.2g %%", i ? ", " : "seeds differ by (standard deviation of the loss): ",
+                observations_label(observations, noise->task, noise->method, label), 100 * noise->deviation);
     }
     if (observations->noise_count)
         fprintf(out, "; %s\n",

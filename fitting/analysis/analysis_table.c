@@ -290,10 +290,9 @@ static void print_staged(const struct analysis *analysis, FILE *out)
     for (size_t i = 0; i < analysis->staged_count; i++) {
         const struct analysis_staged *entry = &analysis->staged[i];
         if (!entry->fitted) continue;
-        char group[2 * OBSERVATION_NAME + 2];
-        bool several = task_width(analysis) > 0;
-        snprintf(group, sizeof group, "%s%s%s", several ? entry->task : "", several ? ": " : "", entry->method);
-        print_padded(out, group, group_width(analysis));
+        char label[OBSERVATION_LABEL];
+        observations_label(&analysis->observations, entry->task, entry->method, label);
+        print_padded(out, label, group_width(analysis));
         for (size_t k = 0; k < STAGED_AXES; k++) {
             staged_number(&entry->staged.a[k], out);
             staged_number(&entry->staged.alpha[k], out);

@@ -228,8 +228,7 @@ int analysis_add_method(struct analysis *analysis, const struct observation *row
     struct analysis_fit group = {.pet_size = NAN, .parameters = NAN, .pretrain_tokens = NAN, .x_symbol = "N"};
     memcpy(group.task, row->task, sizeof group.task);
     memcpy(group.method, row->method, sizeof group.method);
-    const struct observation *rows = analysis->observations.rows; /* in order of their tasks */
-    group.several_tasks = strcmp(rows[0].task, rows[analysis->observations.count - 1].task) != 0;
+    group.several_tasks = analysis->observations.several_tasks;
     int result = 0;
     double *sizes;
     size_t size_count = levels_of(&analysis->observations, &group, field_pet, &sizes);

@@ -29,6 +29,7 @@ void observations_destroy(struct observations *observations)
     free(observations->base);
     free(observations->omitted);
     free(observations->config);
+    free(observations->dataset_digest);
     free(observations->classes);
     free(observations->noise);
     fit_settings_destroy(&observations->settings);
@@ -83,6 +84,35 @@ static int settle(const struct observation_options *options, struct observations
     out->metric = (enum metric)metric;
     snprintf(out->x_name, sizeof out->x_name, "%s", settings_x_names[x]);
     return 0;
+}
+
+const char *observations_label(const struct observations *observations, const char *task, const char *method,
+                               char out[OBSERVATION_LABEL])
+{
+    const bool several = observations->several_tasks;
+    snprintf(out, OBSERVATION_LABEL, "%s%s%s", several ? task : "", several ? ": " : "", method);
+    return out;
+}
+
+bool observation_is_tuned(const struct observation *row)
+{
+    return row->examples > 0 && !(row->learning_rate > 0);
+}
+
+/* Rows, base and what was left out are looked at: a task whose points all failed is one of the sweep. */
+static bool has_several_tasks(const struct observations *out)
+{
+    const char *first = NULL;
+    bool several = false;
+    for (size_t i = 0; i < out->count + out->base_count + out->omitted_count && !several; i++) {
+        const char *task = i < out->count ? out->rows[i].task
+                           : i < out->count + out->base_count
+                               ? out->base[i - out->count].task
+                               : out->omitted[i - out->count - out->base_count].point.task;
+        several = first && strcmp(first, task) != 0;
+        first = task;
+    }
+    return several;
 }
 
 double observations_size(const struct store_point *point, enum settings_x x)
@@ -157,7 +187,6 @@ static void add_measured(const struct store_result *result, const struct store_e
         observations_omit(out, row, OMITTED_LOSS, "done", "");
         return;
     }
-    if (result->learning_rate > 0) row->learning_rate = result->learning_rate;
     row->valid_loss = result->valid_loss;
     row->pretrain_loss = result->pretrain_loss > 0 ? result->pretrain_loss : NAN;
     row->seconds = execution->seconds > 0 ? execution->seconds : 0;
@@ -178,6 +207,7 @@ static void add_point(const struct store *store, size_t index, size_t trunk, str
     describe(point, out->settings.x, &row);
     row.trunk = trunk;
     int committed = store_read(store, index, &result, &execution, NULL, &damage);
+    if (committed > 0 && result.learning_rate > 0) row.learning_rate = result.learning_rate;
     if (committed < 0)
         observations_omit(out, &row, OMITTED_DAMAGED, "damaged", damage.text);
     else if (committed == 0)
@@ -199,7 +229,8 @@ static int make_room(const struct store *store, struct observations *out)
     out->omitted = calloc(count + 1, sizeof *out->omitted);
     out->classes = calloc(count + 1, sizeof *out->classes);
     out->config = strdup(store_config(store));
-    return out->rows && out->base && out->omitted && out->classes && out->config ? 0 : -1;
+    out->dataset_digest = strdup(store_dataset_digest(store));
+    return out->rows && out->base && out->omitted && out->classes && out->config && out->dataset_digest ? 0 : -1;
 }
 
 int observations_from_store(const char *path, const struct observation_options *options, struct observations *out,
@@ -218,7 +249,6 @@ int observations_from_store(const char *path, const struct observation_options *
     out->epoch = store_epoch(store);
     snprintf(out->source, sizeof out->source, "%s", path);
     snprintf(out->name, sizeof out->name, "%s", store_name(store));
-    snprintf(out->dataset_digest, sizeof out->dataset_digest, "%s", store_dataset_digest(store));
     if (settle(options, out, err)) goto done;
     for (size_t i = 0; i < count; i++) {
         size_t trunk = find_trunk(store, i, first, &out->trunks);
@@ -229,6 +259,7 @@ int observations_from_store(const char *path, const struct observation_options *
                   metric_scores[out->metric]);
         goto done;
     }
+    out->several_tasks = has_several_tasks(out);
     observations_reduce_rates(out);
     result = observations_reduce_seeds(out, err);
 done:

@@ -17,6 +17,7 @@
 #include "io/store/store.h"
 
 #define OBSERVATION_NAME 64
+#define OBSERVATION_LABEL (2 * OBSERVATION_NAME + 2)
 enum { OBSERVATION_SCORES = 5 };
 
 struct observation {
@@ -98,6 +99,7 @@ struct observations {
     size_t base_count;
     struct observation_omitted *omitted;
     size_t omitted_count, omitted_by[OMISSIONS];
+    bool several_tasks;              /* among all points */
     size_t points, trunks;           /* of the store */
     char (*classes)[STORE_NAME + 1]; /* execution classes of the rows */
     size_t class_count;
@@ -109,8 +111,8 @@ struct observations {
     /* where they come from */
     char source[4096]; /* path */
     char name[OBSERVATION_NAME];
-    char dataset_digest[DIGEST_HEX + 1];
-    char x_name[48]; /* of settings_x_names; of a table the column's name */
+    char *dataset_digest; /* of several tasks "en-de 29823c…, en-fr 86e5…" */
+    char x_name[48];      /* of settings_x_names; of a table the column's name */
     enum metric metric;
     enum settings_seeds seeds;
     char *config;   /* the sweep file's text, "" for a table */
@@ -118,6 +120,14 @@ struct observations {
     struct fit_settings settings;
     struct error settings_lost; /* why the sweep file's word on fitting is not known and the defaults hold, or "" */
 };
+
+/* Whether a finetuned point's learning rate is that of its method's reference cell, and not known: it is with the
+ * point's result. */
+bool observation_is_tuned(const struct observation *row);
+
+/* Whose a number is: "en-de: lora", and where there is one task "lora". Returns `out`. */
+const char *observations_label(const struct observations *observations, const char *task, const char *method,
+                               char out[OBSERVATION_LABEL]);
 
 /* X of the model axis of a point. */
 double observations_size(const struct store_point *point, enum settings_x x);

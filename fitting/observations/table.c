@@ -230,8 +230,8 @@ int observations_from_table(const char *path, const char *columns, struct observ
     snprintf(out->x_name, sizeof out->x_name, "%s", map[COLUMN_X] >= 0 ? header[map[COLUMN_X]] : "");
     struct digest digest;
     if (!out->config || digest_of_file(path, &digest, err)) goto done;
-    snprintf(out->dataset_digest, sizeof out->dataset_digest, "%s", digest.hex);
-    result = 0;
+    out->dataset_digest = strdup(digest.hex);
+    result = out->dataset_digest ? 0 : error_set(err, "%s: out of memory", path);
 done:
     fclose(file);
     free(first);

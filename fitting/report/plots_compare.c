@@ -23,18 +23,16 @@ static bool in_slice(const struct slice *slice, const struct observation *row)
            !strcmp(row->task, slice->task);
 }
 
-/* The largest model, at its largest pretraining count, of the task of the first such row. */
-static int find_slice(const struct observations *observations, struct slice *out)
+/* The largest model of a task, at its largest pretraining count. */
+static int find_slice(const struct observations *observations, const char *task, struct slice *out)
 {
-    *out = (struct slice){.examples.at = calloc(observations->count + 1, sizeof *out->examples.at)};
+    *out = (struct slice){.task = task, .examples.at = calloc(observations->count + 1, sizeof *out->examples.at)};
     for (size_t i = 0; i < observations->count; i++)
-        out->parameters = fmax(out->parameters, observations->rows[i].parameters);
+        if (!strcmp(observations->rows[i].task, task))
+            out->parameters = fmax(out->parameters, observations->rows[i].parameters);
     for (size_t i = 0; i < observations->count; i++)
-        if (observations->rows[i].parameters == out->parameters)
+        if (!strcmp(observations->rows[i].task, task) && observations->rows[i].parameters == out->parameters)
             out->tokens = fmax(out->tokens, observations->rows[i].pretrain_tokens);
-    for (size_t i = observations->count; i-- > 0;)
-        if (observations->rows[i].parameters == out->parameters && observations->rows[i].pretrain_tokens == out->tokens)
-            out->task = observations->rows[i].task;
     for (size_t i = 0; out->examples.at && i < observations->count; i++)
         if (in_slice(out, &observations->rows[i]))
             out->examples.at[out->examples.count++] = observations->rows[i].examples;
@@ -92,7 +90,7 @@ static const struct analysis_fit *law_of(const struct analysis *analysis, const 
                                             : fit->view == VIEW_EXAMPLES && fit->parameters == slice->parameters &&
                                                   fit->pretrain_tokens == slice->tokens;
         if (here && fit->pet_size == group->pet_size && !strcmp(fit->method, group->method) &&
-            analysis_shown(analysis, i) == i)
+            !strcmp(fit->task, slice->task) && analysis_shown(analysis, i) == i)
             return fit;
     }
     return NULL;
@@ -163,7 +161,7 @@ static int plot_methods(struct plot_place *place, const struct slice *slice, con
     struct plot *plot = canvas_open(&canvas, place, PLOT_METHODS, &axes);
     if (!plot) return -1;
     char count[2][32];
-    snprintf(plot->title, sizeof plot->title, "Loss of each method at the largest model");
+    plot_name(place->analysis, plot, slice->task, "Loss of each method at the largest model");
     snprintf(plot->caption, sizeof plot->caption,
              "Model size %s, %s pretraining tokens. Lines: the law of each method with its %g %% band; dashed where no "
              "law is identified. Hollow: held out.%s",
@@ -203,7 +201,7 @@ static int plot_forgetting(struct plot_place *place, const struct slice *slice, 
     struct plot *plot = canvas_open(&canvas, place, PLOT_FORGETTING, &axes);
     if (!plot) return -1;
     char count[2][32];
-    snprintf(plot->title, sizeof plot->title, "Forgetting at the largest model");
+    plot_name(place->analysis, plot, slice->task, "Forgetting at the largest model");
     snprintf(plot->caption, sizeof plot->caption,
              "Rise of the loss on the pretraining text through finetuning, nats per token; means over seeds. Model "
              "size %s, %s pretraining tokens.",
@@ -222,6 +220,7 @@ static double score_of(const struct observations *observations, const struct obs
 static int plot_texts(struct plot_place *place, const struct slice *slice, const struct plot_groups *groups)
 {
     size_t score = report_first_score(&place->analysis->observations);
+    char title[96];
     if (score == OBSERVATION_SCORES) return 0;
     const struct figure_axes axes = {.levels = slice->examples.at,
                                      .level_count = slice->examples.count,
@@ -234,7 +233,8 @@ static int plot_texts(struct plot_place *place, const struct slice *slice, const
     struct plot *plot = canvas_open(&canvas, place, PLOT_TEXTS, &axes);
     if (!plot) return -1;
     char count[2][32];
-    snprintf(plot->title, sizeof plot->title, "%s of generated texts at the largest model", report_score_name(score));
+    snprintf(title, sizeof title, "%s of generated texts at the largest model", report_score_name(score));
+    plot_name(place->analysis, plot, slice->task, title);
     snprintf(plot->caption, sizeof plot->caption,
              "Texts of the test set, by the best weights; means over seeds. Model size %s, %s pretraining tokens.",
              html_count(slice->parameters, count[0], sizeof count[0]),
@@ -286,13 +286,17 @@ static void extent_of_powers(const struct analysis *analysis, double extent[2])
 static int plot_powers(struct plot_place *place)
 {
     const struct analysis *analysis = place->analysis;
+    char label[OBSERVATION_LABEL];
     char(*names)[160] = calloc(STAGED_AXES * analysis->staged_count + 1, sizeof *names);
     size_t count = 0;
     if (!names) return error_set(place->err, "out of memory for a plot");
     for (size_t i = analysis->staged_count; i-- > 0;) /* from below */
         for (size_t k = STAGED_AXES; k-- > 0;)
-            if (has_power(&analysis->staged[i], k))
-                snprintf(names[count++], sizeof names[0], "%.90s: %s", analysis->staged[i].method, axis_names[k]);
+            if (has_power(&analysis->staged[i], k)) {
+                const struct analysis_staged *entry = &analysis->staged[i];
+                observations_label(&analysis->observations, entry->task, entry->method, label);
+                snprintf(names[count++], sizeof names[0], "%s: %s", label, axis_names[k]);
+            }
     double extent[2], marks[FIGURE_TICKS];
     extent_of_powers(analysis, extent);
     const struct figure_axes axes = {.x = "α",
@@ -322,20 +326,32 @@ static int plot_powers(struct plot_place *place)
     return result;
 }
 
+/* The plots of one task: its methods side by side. */
+static int plot_task(struct plot_place *place, const struct plot_groups *groups, const char *task)
+{
+    struct slice slice;
+    int result = find_slice(&place->analysis->observations, task, &slice)
+                     ? error_set(place->err, "out of memory for a plot")
+                     : 0;
+    if (!result) result = plot_methods(place, &slice, groups);
+    if (!result) result = plot_forgetting(place, &slice, groups);
+    if (!result) result = plot_texts(place, &slice, groups);
+    if (!result) result = plot_map(place, groups, task);
+    free(slice.examples.at);
+    return result;
+}
+
 int plot_comparisons(struct plot_place *place)
 {
     const struct observations *observations = &place->analysis->observations;
     struct plot_groups groups;
-    struct slice slice;
     if (!observations->count) return 0;
     if (plot_groups_make(place->analysis, &groups, place->err)) return -1;
-    int result = find_slice(observations, &slice) ? error_set(place->err, "out of memory for a plot") : 0;
-    if (!result) result = plot_methods(place, &slice, &groups);
-    if (!result) result = plot_forgetting(place, &slice, &groups);
-    if (!result) result = plot_texts(place, &slice, &groups);
+    int result = 0;
+    for (size_t i = 0; i < observations->count && !result; i++) /* rows are in order of tasks */
+        if (!i || strcmp(observations->rows[i - 1].task, observations->rows[i].task))
+            result = plot_task(place, &groups, observations->rows[i].task);
     if (!result) result = plot_powers(place);
-    if (!result) result = plot_map(place, &groups);
-    free(slice.examples.at);
     free(groups.items);
     return result;
 }

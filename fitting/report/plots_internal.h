@@ -58,6 +58,9 @@ struct plot_groups {
 int plot_groups_make(const struct analysis *analysis, struct plot_groups *out, struct error *err);
 size_t plot_group_of(const struct plot_groups *groups, const char *method, double pet_size); /* SIZE_MAX: none */
 
+/* "The best method", or of several tasks "en-de: the best method". */
+void plot_name(const struct analysis *analysis, struct plot *plot, const char *task, const char *title);
+
 /* Interval of a law's prediction over the resamples of its fit: false where there are none. */
 bool plot_band(const struct analysis *analysis, const struct analysis_fit *fit, const double x[LAW_AXES],
                double range[2]);
@@ -67,7 +70,7 @@ const char *plot_loss_label(const struct analysis *analysis, char *out, size_t s
 
 int plot_views(struct plot_place *place);
 int plot_comparisons(struct plot_place *place);
-int plot_map(struct plot_place *place, const struct plot_groups *groups);
+int plot_map(struct plot_place *place, const struct plot_groups *groups, const char *task);
 int plot_run(struct plot_place *place);
 
 #endif

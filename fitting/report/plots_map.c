@@ -13,6 +13,7 @@ static const double sure = 0.9; /* share of resamples that makes a colour full *
 
 struct map {
     const struct analysis *analysis;
+    const char *task;
     size_t fits[CANDIDATES], groups[CANDIDATES], count; /* laws and their groups */
     double tokens;                                      /* pretraining tokens of all of them */
     double examples[2], sizes[2];                       /* what the map covers */
@@ -30,8 +31,8 @@ static void find_laws(struct map *map, const struct plot_groups *groups)
         for (size_t f = 0; f < analysis->fit_count && other.count < CANDIDATES; f++) {
             const struct analysis_fit *fit = &analysis->fits[f];
             size_t group = plot_group_of(groups, fit->method, fit->pet_size);
-            if (fit->view != VIEW_MODEL || fit->pretrain_tokens != tokens || analysis_shown(analysis, f) != f ||
-                group == SIZE_MAX)
+            if (fit->view != VIEW_MODEL || strcmp(fit->task, map->task) || fit->pretrain_tokens != tokens ||
+                analysis_shown(analysis, f) != f || group == SIZE_MAX)
                 continue;
             other.fits[other.count] = f;
             other.groups[other.count++] = group;
@@ -50,7 +51,8 @@ static int find_range(struct map *map)
     map->size_levels.at = calloc(observations->count + 1, sizeof *map->size_levels.at);
     map->example_levels.at = calloc(observations->count + 1, sizeof *map->example_levels.at);
     for (size_t i = 0; map->size_levels.at && map->example_levels.at && i < observations->count; i++) {
-        if (observations->rows[i].pretrain_tokens != map->tokens) continue;
+        if (observations->rows[i].pretrain_tokens != map->tokens || strcmp(observations->rows[i].task, map->task))
+            continue;
         map->size_levels.at[map->size_levels.count++] = observations->rows[i].parameters;
         map->example_levels.at[map->example_levels.count++] = observations->rows[i].examples;
     }
@@ -220,7 +222,9 @@ static size_t measured_best(const struct map *map, const struct plot_groups *gro
     size_t best = SIZE_MAX, there = 0;
     for (size_t i = 0; i < observations->count; i++) {
         const struct observation *row = &observations->rows[i];
-        if (row->parameters != size || row->examples != examples || row->pretrain_tokens != map->tokens) continue;
+        if (row->parameters != size || row->examples != examples || row->pretrain_tokens != map->tokens ||
+            strcmp(row->task, map->task))
+            continue;
         size_t group = plot_group_of(groups, row->method, row->pet_size);
         for (size_t c = 0; c < map->count; c++)
             if (map->groups[c] == group) {
@@ -279,7 +283,7 @@ static int draw_map(struct plot_place *place, struct map *map, const struct plot
     struct plot *plot = canvas_open(&canvas, place, PLOT_MAP, &axes);
     if (!plot) return -1;
     char count[32];
-    snprintf(plot->title, sizeof plot->title, "The best method");
+    plot_name(map->analysis, plot, map->task, "The best method");
     snprintf(plot->caption, sizeof plot->caption,
              "The method whose law predicts the lowest loss at %s pretraining tokens; full colour where it does so in "
              "%g %% of the resamples or more. Lines: two laws meet, with %g %% intervals at the measured model sizes. "
@@ -292,9 +296,9 @@ static int draw_map(struct plot_place *place, struct map *map, const struct plot
     return canvas_close(&canvas);
 }
 
-int plot_map(struct plot_place *place, const struct plot_groups *groups)
+int plot_map(struct plot_place *place, const struct plot_groups *groups, const char *task)
 {
-    struct map map = {.analysis = place->analysis};
+    struct map map = {.analysis = place->analysis, .task = task};
     int result = 0;
     find_laws(&map, groups);
     if (map.count > 1) {

@@ -1,4 +1,5 @@
 /* What figures are filled with: levels of an axis, groups of methods, bands. */
+#include <ctype.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -65,6 +66,13 @@ size_t plot_group_of(const struct plot_groups *groups, const char *method, doubl
     for (size_t i = groups->count; i-- > 0;)
         if (groups->items[i].pet_size == pet_size && !strcmp(groups->items[i].method, method)) return i;
     return SIZE_MAX;
+}
+
+void plot_name(const struct analysis *analysis, struct plot *plot, const char *task, const char *title)
+{
+    const bool several = analysis->observations.several_tasks, sentence = several && islower((unsigned char)title[1]);
+    snprintf(plot->title, sizeof plot->title, "%s%s%c%s", several ? task : "", several ? ": " : "",
+             sentence ? tolower((unsigned char)title[0]) : title[0], title + 1);
 }
 
 const char *plot_loss_label(const struct analysis *analysis, char *out, size_t size)

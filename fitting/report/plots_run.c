@@ -11,7 +11,7 @@ enum { CURVE_GROUPS = 9 };
 
 static bool same_group(const struct run_cost *a, const struct run_cost *b)
 {
-    return a->pet_size == b->pet_size && !strcmp(a->method, b->method);
+    return a->pet_size == b->pet_size && !strcmp(a->method, b->method) && !strcmp(a->task, b->task);
 }
 
 /* Costs are in order of groups, then of model sizes. */
@@ -41,14 +41,13 @@ static bool cost_extent(const struct run_record *run, double low[2], double high
 static void draw_costs(struct canvas *canvas, const struct plot_groups *groups)
 {
     const struct run_record *run = canvas->place->run;
-    for (size_t first = 0, end; first < run->cost_count; first = end) {
-        end = end_of_group(run, first);
-        size_t group = plot_group_of(groups, run->costs[first].method, run->costs[first].pet_size);
-        if (group >= FIGURE_COLOURS) continue;
+    for (size_t group = 0; group < groups->count && group < FIGURE_COLOURS; group++) {
         canvas_begin(canvas, FIGURE_POINTS);
         for (size_t i = 0; i < run->point_count; i++) {
             const double value[2] = {run->points[i].flops, run->points[i].seconds};
-            if (run->points[i].cost >= first && run->points[i].cost < end && value[0] > 0 && value[1] > 0)
+            const struct run_cost *cost = &run->costs[run->points[i].cost];
+            if (value[0] > 0 && value[1] > 0 && cost->pet_size == groups->items[group].pet_size &&
+                !strcmp(cost->method, groups->items[group].method))
                 canvas_add(canvas, value);
         }
         canvas_draw(canvas, group, group, groups->items[group].name);
@@ -146,8 +145,11 @@ static int plot_curves(struct plot_place *place, const struct plot_groups *group
     for (size_t i = first; i < end; i++)
         examples = fmax(examples, run->costs[i].longest_examples);
     char count[32];
-    snprintf(plot->title, sizeof plot->title, "%s: losses during training",
-             group == SIZE_MAX ? run->costs[first].method : groups->items[group].name);
+    const char *name = group == SIZE_MAX ? run->costs[first].method : groups->items[group].name;
+    char label[192];
+    const bool several = place->analysis->observations.several_tasks;
+    snprintf(label, sizeof label, "%.60s%s%.100s", several ? run->costs[first].task : "", several ? ": " : "", name);
+    snprintf(plot->title, sizeof plot->title, "%.160s: losses during training", label);
     snprintf(plot->caption, sizeof plot->caption,
              "The point with most examples (%s) of each model size. Solid: validation; dashed: training loss since the "
              "mark before.",

@@ -47,23 +47,24 @@ static int write_kind(struct report *report, enum plot_kind kind, struct error *
     return 0;
 }
 
-/* Figures of the views, those of one method under its name. */
+/* Figures of the views, those of one method of a task under its name. */
 static int write_views(struct report *report, struct error *err)
 {
-    const char *method = NULL;
+    const struct analysis_fit *last = NULL;
+    char label[OBSERVATION_LABEL];
     for (size_t i = 0; i < report->plots->count; i++) {
         const struct plot *plot = &report->plots->items[i];
         if (plot->kind > PLOT_RESIDUALS) continue;
-        const char *name = report->analysis->fits[plot->fit].method;
-        if (!method || strcmp(method, name)) {
-            fprintf(report->out, "%s<h3>", method ? "</div>\n" : "");
-            html_text(report->out, name);
+        const struct analysis_fit *fit = &report->analysis->fits[plot->fit];
+        if (!last || strcmp(last->method, fit->method) || strcmp(last->task, fit->task)) {
+            fprintf(report->out, "%s<h3>", last ? "</div>\n" : "");
+            html_text(report->out, observations_label(&report->analysis->observations, fit->task, fit->method, label));
             fputs("</h3>\n<div class=\"figures\">\n", report->out);
         }
-        method = name;
+        last = fit;
         if (write_figure(report, plot, err)) return -1;
     }
-    if (method) fputs("</div>\n", report->out);
+    if (last) fputs("</div>\n", report->out);
     if (report->plots->views > report->plots->views_drawn)
         fprintf(report->out,
                 "<p class=\"soft\">The %zu views with most points, of %zu; all are in the tables above.</p>\n",

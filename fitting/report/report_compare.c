@@ -34,6 +34,12 @@ struct report_untuned report_untuned(const struct observations *observations, co
     return mean;
 }
 
+void report_method_cell(const struct report *report, struct html_table *table, const char *task, const char *method)
+{
+    char label[OBSERVATION_LABEL];
+    html_cell(table, observations_label(&report->analysis->observations, task, method, label));
+}
+
 /* Rows are in order of method, PET size, model size: the end of those that agree with `first`. */
 size_t report_end_of_cells(const struct observations *observations, size_t first)
 {
@@ -62,7 +68,7 @@ void report_best_cells(const struct report *report)
             if (observations->rows[i].loss < best->loss) best = &observations->rows[i];
         double untuned = report_untuned(observations, best).loss;
         html_row(&table, NULL);
-        html_cell(&table, best->method);
+        report_method_cell(report, &table, best->task, best->method);
         html_number(&table, "%g", best->pet_size > 0 ? best->pet_size : NAN);
         html_count_cell(&table, best->parameters);
         html_count_cell(&table, best->pretrain_tokens);
@@ -113,7 +119,7 @@ void report_powers(const struct report *report)
         const struct analysis_staged *entry = &report->analysis->staged[i];
         if (!entry->fitted) continue;
         html_row(&table, NULL);
-        html_cell(&table, entry->method);
+        report_method_cell(report, &table, entry->task, entry->method);
         for (size_t k = 0; k < STAGED_AXES; k++)
             staged_cell(&table, &entry->staged.alpha[k]);
         staged_cell(&table, &entry->staged.beta);
@@ -210,7 +216,7 @@ void report_forgetting(const struct report *report)
         if (!known) continue;
         listed++;
         html_row(&table, NULL);
-        html_cell(&table, row->method);
+        report_method_cell(report, &table, row->task, row->method);
         html_number(&table, "%g", row->pet_size > 0 ? row->pet_size : NAN);
         html_count_cell(&table, row->parameters);
         html_number(&table, "%.0f", (double)known);

@@ -38,7 +38,7 @@ static void share_cell(struct html_table *table, double share, bool second)
 }
 
 struct share {
-    const char *name;
+    char name[OBSERVATION_LABEL];
     size_t points;
     double seconds, flops;
 };
@@ -56,14 +56,23 @@ static void share_row(struct html_table *table, const struct share *row, const s
     html_row_end(table);
 }
 
-/* One row for pretraining, where its log is there, and one for each method. */
+static struct share share_of(const struct report *report, const struct run_cost *cost)
+{
+    struct share out = {.points = 0};
+    observations_label(&report->analysis->observations, cost->task,
+                       strcmp(cost->method, "none") ? cost->method : "evaluation, untuned", out.name);
+    return out;
+}
+
+/* One row for pretraining, where its log is there, and one for each method of a task. */
 void report_shares(const struct report *report)
 {
     static const struct html_column columns[] = {{"what", false},       {"stages, points", true},
                                                  {"device time", true}, {"share of time", false},
                                                  {"FLOPs", true},       {"share of FLOPs", false}};
-    enum { METHODS = 16 };
+    enum { METHODS = 64 };
     const struct run_record *run = report->run;
+    const struct share rest = {.name = "other methods"};
     struct share rows[METHODS + 2], all = {.name = "all"};
     size_t count = 0;
     const struct run_stages *pretrain = &run->stages[RUN_PRETRAIN];
@@ -71,11 +80,11 @@ void report_shares(const struct report *report)
         rows[count++] = (struct share){"pretraining", pretrain->completed, pretrain->seconds, pretrain->flops};
     for (size_t i = 0; i < run->cost_count; i++) {
         const struct run_cost *cost = &run->costs[i];
-        bool same = i && !strcmp(run->costs[i - 1].method, cost->method);
-        if (!same && count == METHODS) break;
-        if (!same)
-            rows[count++] =
-                (struct share){strcmp(cost->method, "none") ? cost->method : "evaluation, untuned", 0, 0, 0};
+        bool same = i && !strcmp(run->costs[i - 1].method, cost->method) && !strcmp(run->costs[i - 1].task, cost->task);
+        if (!same && count < METHODS) {
+            rows[count] = count + 1 < METHODS ? share_of(report, cost) : rest;
+            count++;
+        }
         rows[count - 1].points += cost->points;
         rows[count - 1].seconds += cost->seconds;
         rows[count - 1].flops += cost->flops;
@@ -99,11 +108,11 @@ void report_shares(const struct report *report)
               report->out);
 }
 
-static void cost_row(const struct run_cost *cost, struct html_table *table)
+static void cost_row(const struct report *report, const struct run_cost *cost, struct html_table *table)
 {
     char text[32];
     html_row(table, NULL);
-    html_cell(table, strcmp(cost->method, "none") ? cost->method : "untuned");
+    report_method_cell(report, table, cost->task, strcmp(cost->method, "none") ? cost->method : "untuned");
     html_number(table, "%g", cost->pet_size > 0 ? cost->pet_size : NAN);
     html_count_cell(table, cost->parameters);
     html_count_cell(table, cost->trainable);
@@ -125,6 +134,6 @@ void report_cost(const struct report *report)
     struct html_table table;
     html_table_begin(&table, report->out, "Means of one point: training and evaluation", COLUMNS(columns));
     for (size_t i = 0; i < run->cost_count && i < LISTED_COSTS; i++)
-        cost_row(&run->costs[i], &table);
+        cost_row(report, &run->costs[i], &table);
     html_table_end(&table);
 }

@@ -3,6 +3,7 @@
 #define TUNELAW_FITTING_REPORT_REPORT_INTERNAL_H
 
 #include "fitting/analysis/analysis.h"
+#include "fitting/report/html_table.h"
 #include "fitting/report/plots.h"
 #include "fitting/report/report_run.h"
 
@@ -35,6 +36,9 @@ void report_heldout(const struct report *report);
 void report_left_out(const struct report *report);
 void report_points(const struct report *report);
 void report_provenance(const struct report *report);
+
+/* A cell with the method of a task: "en-de: lora", of one task "lora". */
+void report_method_cell(const struct report *report, struct html_table *table, const char *task, const char *method);
 
 /* Rows are in order of method, PET size, model size: the end of those that agree with `first`. */
 size_t report_end_of_cells(const struct observations *observations, size_t first);

@@ -100,17 +100,20 @@ static void write_reasons(const struct report *report)
     html_table_end(&table);
 }
 
-static void left_out_row(const struct observation_omitted *entry, struct html_table *table)
+static void left_out_row(const struct report *report, const struct observation_omitted *entry, struct html_table *table)
 {
     html_row(table, NULL);
     identity_cell(table, entry->point.identity);
     html_cell(table, entry->status);
-    html_cell(table, entry->point.method);
+    report_method_cell(report, table, entry->point.task, entry->point.method);
     html_number(table, "%g", entry->point.pet_size > 0 ? entry->point.pet_size : NAN);
     html_cell(table, entry->point.model);
     html_count_cell(table, entry->point.pretrain_tokens);
     html_count_cell(table, entry->point.examples);
-    html_number(table, "%g", entry->point.learning_rate > 0 ? entry->point.learning_rate : NAN);
+    if (observation_is_tuned(&entry->point))
+        html_cell(table, "of its reference cell");
+    else
+        html_number(table, "%g", entry->point.learning_rate > 0 ? entry->point.learning_rate : NAN);
     html_number(table, "%.0f", (double)entry->point.seed);
     html_cell_begin(table, "w", 1);
     html_text(table->out, entry->message);
@@ -143,19 +146,20 @@ void report_left_out(const struct report *report)
     html_table_begin(&table, out, "Points that are in no fit", COLUMNS(columns));
     for (size_t i = 0; i < observations->omitted_count && listed < LISTED_LEFT_OUT; i++)
         if (observations->omitted[i].why != OMITTED_RATE) {
-            left_out_row(&observations->omitted[i], &table);
+            left_out_row(report, &observations->omitted[i], &table);
             listed++;
         }
     html_table_end(&table);
     if (all > listed) fprintf(out, "<p>The first %zu of %zu; all are in fit.json.</p>\n", listed, all);
 }
 
-static void point_row(const struct observation *row, const struct analysis_fit *fit, struct html_table *table)
+static void point_row(const struct report *report, const struct observation *row, const struct analysis_fit *fit,
+                      struct html_table *table)
 {
     double predicted = fit ? analysis_predict(fit, row) : NAN;
     html_row(table, NULL);
     identity_cell(table, row->identity);
-    html_cell(table, row->method);
+    report_method_cell(report, table, row->task, row->method);
     html_number(table, "%g", row->pet_size > 0 ? row->pet_size : NAN);
     html_cell(table, row->model);
     html_count_cell(table, row->pretrain_tokens);
@@ -195,11 +199,11 @@ void report_points(const struct report *report)
         size_t i = k * all / listed; /* evenly chosen */
         size_t row = i - observations->base_count;
         if (i < observations->base_count) {
-            point_row(&observations->base[i], NULL, &table);
+            point_row(report, &observations->base[i], NULL, &table);
             continue;
         }
         size_t fit = report->predicting[row];
-        point_row(&observations->rows[row], fit == SIZE_MAX ? NULL : &report->analysis->fits[fit], &table);
+        point_row(report, &observations->rows[row], fit == SIZE_MAX ? NULL : &report->analysis->fits[fit], &table);
     }
     html_table_end(&table);
     fputs("</details>\n", report->out);

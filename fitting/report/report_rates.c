@@ -58,10 +58,10 @@ static size_t count_rates(const struct observations *observations, struct rate *
     return count;
 }
 
-static void rate_row(const struct rate *rate, struct html_table *table)
+static void rate_row(const struct report *report, const struct rate *rate, struct html_table *table)
 {
     html_row(table, NULL);
-    html_cell(table, rate->point->method);
+    report_method_cell(report, table, rate->point->task, rate->point->method);
     html_number(table, "%g", rate->point->pet_size > 0 ? rate->point->pet_size : NAN);
     html_number(table, "%g", rate->point->learning_rate);
     html_number(table, "%.0f", (double)rate->kept);
@@ -88,7 +88,7 @@ void report_rates(const struct report *report)
     for (size_t i = 0; i < count; i++)
         if ((i && same_group(rates[i - 1].point, rates[i].point)) ||
             (i + 1 < count && same_group(rates[i + 1].point, rates[i].point)))
-            rate_row(&rates[i], &table);
+            rate_row(report, &rates[i], &table);
     html_table_end(&table);
     if (count == RATES) fputs("<p>Not all rates are shown.</p>\n", report->out);
 }

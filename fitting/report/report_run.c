@@ -25,12 +25,13 @@ static void *append(void **array, size_t *count, size_t size)
 
 static struct run_cost *find_cost(struct run_record *record, const struct store_point *point)
 {
-    char method[OBSERVATION_NAME];
+    char task[OBSERVATION_NAME], method[OBSERVATION_NAME];
+    store_text(task, sizeof task, point->task, sizeof point->task);
     store_text(method, sizeof method, point->method, sizeof point->method);
     for (size_t i = record->cost_count; i-- > 0;) { /* the last one is the likeliest */
         struct run_cost *cost = &record->costs[i];
         if (cost->parameters == (double)point->parameters && cost->pet_size == (double)point->pet_size &&
-            !strcmp(cost->method, method))
+            !strcmp(cost->method, method) && !strcmp(cost->task, task))
             return cost;
     }
     struct run_cost *cost = APPEND(record->costs, record->cost_count);
@@ -39,6 +40,7 @@ static struct run_cost *find_cost(struct run_record *record, const struct store_
                               .parameters = (double)point->parameters,
                               .trainable = (double)point->trainable_parameters,
                               .longest = SIZE_MAX};
+    memcpy(cost->task, task, sizeof cost->task);
     memcpy(cost->method, method, sizeof cost->method);
     return cost;
 }
@@ -119,7 +121,8 @@ static int add_curve(struct run_record *record, const struct store *store, size_
 static int compare_costs(const void *a, const void *b)
 {
     const struct run_cost *x = a, *y = b;
-    int text = strcmp(x->method, y->method);
+    int text = strcmp(x->task, y->task);
+    if (!text) text = strcmp(x->method, y->method);
     if (text) return text;
     if (x->pet_size != y->pet_size) return x->pet_size < y->pet_size ? -1 : 1;
     return (x->parameters > y->parameters) - (x->parameters < y->parameters);

@@ -11,9 +11,9 @@
 #include "fitting/observations/observations.h"
 #include "io/store/store.h"
 
-/* Committed points of one method, PET size and model size, in this order. */
+/* Committed points of one task, method, PET size and model size, in this order. */
 struct run_cost {
-    char method[OBSERVATION_NAME];
+    char task[OBSERVATION_NAME], method[OBSERVATION_NAME];
     double pet_size, parameters;
     size_t points, retried; /* retried: needed more than one attempt */
     double seconds, flops;  /* sums */

@@ -50,16 +50,27 @@ void report_overview(const struct report *report)
 
 static void write_group(const struct report *report, const struct observation *row)
 {
-    html_text(report->out, row->method);
+    char label[OBSERVATION_LABEL];
+    html_text(report->out, observations_label(&report->analysis->observations, row->task, row->method, label));
     if (row->pet_size > 0) fprintf(report->out, " %g", row->pet_size);
 }
 
-static void say_best(const struct report *report)
+/* The row after those of the task of row `first`: rows are in order of tasks. */
+static size_t end_of_task(const struct observations *observations, size_t first)
+{
+    size_t end = first + 1;
+    while (end < observations->count && !strcmp(observations->rows[end].task, observations->rows[first].task))
+        end++;
+    return end;
+}
+
+/* Of one task, rows first .. end - 1: losses of two do not compare. */
+static void say_best_of(const struct report *report, size_t first, size_t end)
 {
     const struct observations *observations = &report->analysis->observations;
-    const struct observation *best = &observations->rows[0];
+    const struct observation *best = &observations->rows[first];
     char text[3][32];
-    for (size_t i = 1; i < observations->count; i++)
+    for (size_t i = first + 1; i < end; i++)
         if (observations->rows[i].loss < best->loss) best = &observations->rows[i];
     fprintf(report->out, "<li>The lowest %s is <b>%.4g</b>%s%s: ", metric_titles[observations->metric], best->loss,
             *metric_units[observations->metric] ? " " : "", metric_units[observations->metric]);
@@ -71,6 +82,15 @@ static void say_best(const struct report *report)
     double untuned = report_untuned(observations, best).loss;
     if (!isnan(untuned)) fprintf(report->out, " (untuned: %.4g)", untuned);
     fputs(".</li>\n", report->out);
+}
+
+static void say_best(const struct report *report)
+{
+    const struct observations *observations = &report->analysis->observations;
+    for (size_t first = 0, end; first < observations->count; first = end) {
+        end = end_of_task(observations, first);
+        say_best_of(report, first, end);
+    }
 }
 
 static const char *const axis_names[STAGED_AXES] = {"model size", "pretraining tokens", "PET size"};
@@ -87,9 +107,10 @@ static void say_unknown_axes(const struct report *report, const struct staged *s
 static void say_axes_of(const struct report *report, const struct analysis_staged *entry)
 {
     const struct staged *staged = &entry->staged;
-    size_t best = SIZE_MAX, second = SIZE_MAX, unknown = 0;
+    size_t best = SIZE_MAX, second = SIZE_MAX, unknown = 0, axes = 0;
     for (size_t k = 0; k < STAGED_AXES; k++) {
         double value = staged->alpha[k].value;
+        axes += staged->has[k];
         unknown += staged->has[k] && !staged->alpha[k].identified;
         if (!staged->has[k] || !staged->alpha[k].identified) continue;
         if (best == SIZE_MAX || value > staged->alpha[best].value) {
@@ -99,9 +120,10 @@ static void say_axes_of(const struct report *report, const struct analysis_stage
             second = k;
         }
     }
-    if (second == SIZE_MAX && !unknown) return;
+    if (axes < 2) return;
+    char label[OBSERVATION_LABEL];
     fputs("<li>", report->out);
-    html_text(report->out, entry->method);
+    html_text(report->out, observations_label(&report->analysis->observations, entry->task, entry->method, label));
     if (second == SIZE_MAX) {
         fputs(": which axis helps most is not known", report->out);
     } else {
@@ -228,10 +250,13 @@ static void axis_values(const struct analysis *analysis, const char *name, size_
 static void methods_row(const struct observations *observations, FILE *out)
 {
     fputs("<tr><th scope=\"row\">methods</th><td class=\"w\">", out);
-    for (size_t i = 0, listed = 0; i < observations->count; i++) {
-        if (i && !strcmp(observations->rows[i - 1].method, observations->rows[i].method)) continue;
-        if (listed++) fputs(", ", out);
-        html_text(out, observations->rows[i].method);
+    for (size_t i = 0; i < observations->count; i++) {
+        const struct observation *row = &observations->rows[i], *last = i ? row - 1 : NULL;
+        const bool same = last && !strcmp(last->task, row->task);
+        char label[OBSERVATION_LABEL];
+        if (same && !strcmp(last->method, row->method)) continue;
+        fputs(same ? ", " : last ? "; " : "", out);
+        html_text(out, same ? row->method : observations_label(observations, row->task, row->method, label));
     }
     if (observations->base_count) fputs("; untuned", out);
     fputs("</td></tr>\n", out);

@@ -53,11 +53,12 @@ static const struct observation *best_of(const struct observations *observations
     return best;
 }
 
-static void write_row(struct html_table *table, const struct observations *observations, const struct observation *row)
+static void write_row(const struct report *report, struct html_table *table, const struct observation *row)
 {
+    const struct observations *observations = &report->analysis->observations;
     const struct report_untuned untuned = report_untuned(observations, row);
     html_row(table, NULL);
-    html_cell(table, row->method);
+    report_method_cell(report, table, row->task, row->method);
     html_number(table, "%g", row->pet_size > 0 ? row->pet_size : NAN);
     html_count_cell(table, row->parameters);
     html_count_cell(table, row->pretrain_tokens);
@@ -86,7 +87,7 @@ void report_texts(const struct report *report)
         const struct observation *best = best_of(observations, first, end, first_score);
         if (!best) continue;
         listed++;
-        write_row(&table, observations, best);
+        write_row(report, &table, best);
     }
     html_table_end(&table);
 }

@@ -11,10 +11,11 @@
 
 struct sweep_shape {
     size_t models, pretrains, examples; /* at most 5, 5, 8 */
-    size_t seeds, rates;                /* 0: 1 */
+    size_t seeds, rates, tasks;         /* 0: 1; "copy", and a second task with losses twice as high */
     double noise;
     bool held_out;       /* the largest model at the most examples */
     bool failures;       /* one point diverged, one crashed, one never ran */
+    bool tuned;          /* the learning rate is that of a reference cell: known with the result */
     bool cut;            /* the one that never ran was cut */
     bool classes;        /* every other point is of another execution class */
     const char *name;    /* of the sweep; NULL: "synthetic" */
@@ -43,35 +44,38 @@ static inline double synthetic_loss(const struct store_point *point, double shif
 static inline size_t synthetic_points(const struct sweep_shape *shape, struct store_point *points, double *shift)
 {
     size_t count = 0, seeds = shape->seeds ? shape->seeds : 1, rates = shape->rates ? shape->rates : 1;
-    for (size_t m = 0; m < shape->models; m++)
-        for (size_t p = 0; p < shape->pretrains; p++)
-            for (size_t k = 0; k < sizeof synthetic_methods / sizeof *synthetic_methods; k++)
-                for (size_t d = 0; d < (k ? shape->examples : 1); d++)
-                    for (size_t s = 0; s < (k ? seeds : 1); s++)
-                        for (size_t r = 0; r < (k ? rates : 1); r++) {
-                            struct store_point point = {0};
-                            char text[160];
-                            point.parameters = (uint64_t)(1e5 * pow(2.5, (double)m));
-                            point.non_embedding_parameters = point.parameters / 2;
-                            point.trainable_parameters = point.parameters / 4;
-                            point.pretrain_tokens = (uint64_t)250000 << p;
-                            point.finetune_examples = k ? (uint64_t)250 << d : 0;
-                            point.pet_size = synthetic_methods[k].size;
-                            point.seed = k ? s + 1 : 0;
-                            point.learning_rate = k ? 1e-3 * (double)(r + 1) : 0;
-                            point.held_out = shape->held_out && k && m + 1 == shape->models && d + 1 == shape->examples;
-                            snprintf(text, sizeof text, "model-%c", (char)('a' + m));
-                            store_field(point.model, sizeof point.model, text);
-                            store_field(point.trunk, sizeof point.trunk, digest_of(text, strlen(text)).hex);
-                            snprintf(text, sizeof text, "%zu %zu", m, p);
-                            store_field(point.base, sizeof point.base, digest_of(text, strlen(text)).hex);
-                            store_field(point.method, sizeof point.method, synthetic_methods[k].name);
-                            store_field(point.task, sizeof point.task, "copy");
-                            snprintf(text, sizeof text, "%zu %zu %zu %zu %zu %zu", m, p, k, d, s, r);
-                            store_field(point.identity, sizeof point.identity, digest_of(text, strlen(text)).hex);
-                            shift[count] = synthetic_methods[k].shift + 0.05 * (double)r;
-                            points[count++] = point;
-                        }
+    for (size_t t = 0; t < (shape->tasks ? shape->tasks : 1); t++)
+        for (size_t m = 0; m < shape->models; m++)
+            for (size_t p = 0; p < shape->pretrains; p++)
+                for (size_t k = 0; k < sizeof synthetic_methods / sizeof *synthetic_methods; k++)
+                    for (size_t d = 0; d < (k ? shape->examples : 1); d++)
+                        for (size_t s = 0; s < (k ? seeds : 1); s++)
+                            for (size_t r = 0; r < (k ? rates : 1); r++) {
+                                struct store_point point = {0};
+                                char text[160];
+                                point.parameters = (uint64_t)(1e5 * pow(2.5, (double)m));
+                                point.non_embedding_parameters = point.parameters / 2;
+                                point.trainable_parameters = point.parameters / 4;
+                                point.pretrain_tokens = (uint64_t)250000 << p;
+                                point.finetune_examples = k ? (uint64_t)250 << d : 0;
+                                point.pet_size = synthetic_methods[k].size;
+                                point.seed = k ? s + 1 : 0;
+                                point.learning_rate = k && !shape->tuned ? 1e-3 * (double)(r + 1) : 0;
+                                point.held_out =
+                                    shape->held_out && k && m + 1 == shape->models && d + 1 == shape->examples;
+                                snprintf(text, sizeof text, "model-%c", (char)('a' + m));
+                                store_field(point.model, sizeof point.model, text);
+                                store_field(point.trunk, sizeof point.trunk, digest_of(text, strlen(text)).hex);
+                                snprintf(text, sizeof text, "%zu %zu", m, p);
+                                store_field(point.base, sizeof point.base, digest_of(text, strlen(text)).hex);
+                                store_field(point.method, sizeof point.method, synthetic_methods[k].name);
+                                store_field(point.task, sizeof point.task, t ? "sort" : "copy");
+                                snprintf(text, sizeof text, "%zu %zu %zu %zu %zu %zu%s", m, p, k, d, s, r,
+                                         t ? " sort" : "");
+                                store_field(point.identity, sizeof point.identity, digest_of(text, strlen(text)).hex);
+                                shift[count] = synthetic_methods[k].shift + 0.05 * (double)r;
+                                points[count++] = point;
+                            }
     return count;
 }
 
@@ -132,14 +136,17 @@ static inline int synthetic_store(const char *dir, const struct sweep_shape *sha
                                      : "name = \"synthetic\";\nfit = { x = \"parameters\"; huber_delta = 2e-3; };\n",
         .config_path = "synthetic.cfg",
         .version = "test",
-        .dataset_digest = "00112233445566778899aabbccddeeff",
+        .dataset_digest = shape->tasks > 1
+                              ? "copy 00112233445566778899aabbccddeeff, sort ffeeddccbbaa99887766554433221100"
+                              : "00112233445566778899aabbccddeeff",
         .name = shape->name ? shape->name : "synthetic",
     };
     if (store_generation(dir, &header, points, count, NULL, err)) return -1;
     struct store *store = store_open(dir, true, err);
     if (!store) return -1;
     for (size_t i = 0; i < count; i++) {
-        double loss = synthetic_loss(&points[i], shift[i]) * exp(shape->noise * synthetic_normal(&state));
+        double loss = (points[i].task[0] == 's' ? 2 : 1) * synthetic_loss(&points[i], shift[i]) *
+                      exp(shape->noise * synthetic_normal(&state));
         struct store_state crashed = {.status = STORE_CRASHED, .attempts = 3};
         if (shape->failures && i == 3) { /* crashed */
             store_field(crashed.message, sizeof crashed.message, shape->message ? shape->message : "signal 9");
@@ -152,6 +159,7 @@ static inline int synthetic_store(const char *dir, const struct sweep_shape *sha
             continue;
         }
         rows[done] = synthetic_row(&points[i], i, loss);
+        if (shape->tuned) rows[done].result.learning_rate = 1e-3;
         if (shape->run) synthetic_run(&points[i], loss, &rows[done]);
         if (shape->classes && i % 2)
             store_field(rows[done].execution.execution_class, sizeof rows[done].execution.execution_class, "other");

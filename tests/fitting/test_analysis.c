@@ -156,6 +156,34 @@ static void the_table_is_narrow_and_without_numbers_that_mean_nothing(void **sta
     analysis_destroy(&got);
 }
 
+static void of_several_tasks_each_line_names_its_own(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 2,
+                                      .pretrains = 1,
+                                      .examples = 4,
+                                      .seeds = 2,
+                                      .tasks = 2,
+                                      .noise = 1e-2,
+                                      .failures = true,
+                                      .tuned = true};
+    struct analysis got = analyse(&shape, NULL);
+    FILE *file = tmpfile();
+    analysis_print(&got, false, file);
+    rewind(file);
+    char text[16384] = "";
+    assert_true(fread(text, 1, sizeof text - 1, file) > 0);
+    assert_non_null(strstr(text, "seeds differ by (standard deviation of the loss): copy: full "));
+    assert_non_null(strstr(text, ", sort: full "));
+    assert_non_null(strstr(text,
+                           " copy: full, model model-a, 250000 pretraining tokens, 500 examples, learning rate of its "
+                           "reference cell: crashed: signal 9"));
+    assert_string_equal(got.observations.dataset_digest,
+                        "copy 00112233445566778899aabbccddeeff, sort ffeeddccbbaa99887766554433221100");
+    fclose(file);
+    analysis_destroy(&got);
+}
+
 static void the_file_holds_every_digit(void **state)
 {
     (void)state;
@@ -303,6 +331,7 @@ int main(void)
         cmocka_unit_test(a_law_that_two_levels_cannot_tell_is_not_called_the_better_one),
         cmocka_unit_test(a_young_sweep_says_that_there_is_too_little),
         cmocka_unit_test(the_table_is_narrow_and_without_numbers_that_mean_nothing),
+        cmocka_unit_test(of_several_tasks_each_line_names_its_own),
         cmocka_unit_test(the_file_holds_every_digit),
         cmocka_unit_test(a_law_of_the_sweep_file_is_fitted_beside_those_of_the_table),
         cmocka_unit_test(the_axis_of_pet_sizes_has_a_view),

@@ -266,6 +266,48 @@ static void no_power_is_told_that_the_points_do_not_tell(void **state)
     free(page);
 }
 
+static void of_several_tasks_every_number_names_its_own(void **state)
+{
+    (void)state;
+    struct sweep_shape shape = {.models = 3,
+                                .pretrains = 2,
+                                .examples = 4,
+                                .tasks = 2,
+                                .noise = 2e-3,
+                                .held_out = true,
+                                .failures = true,
+                                .tuned = true,
+                                .run = true};
+    char *page = write_and_read(&shape);
+    check_well_formed();
+    const char *const shown[] = {"of its reference cell",
+                                 "nats per token: copy: ",
+                                 "nats per token: sort: ",
+                                 "copy: full, lora, prompt; sort: full, lora, prompt",
+                                 "<h3>copy: full</h3>",
+                                 "<h3>sort: lora</h3>",
+                                 "<li>copy: full: ",
+                                 "<li>sort: full: ",
+                                 "copy: loss of each method at the largest model",
+                                 "sort: loss of each method at the largest model",
+                                 "sort: forgetting at the largest model",
+                                 "sort: BLEU of generated texts at the largest model",
+                                 "sort: the best method",
+                                 "sort: lora rank 8: losses during training",
+                                 "<span>copy: evaluation, untuned</span>",
+                                 "<span>sort: untuned</span>",
+                                 "copy 00112233445566778899aabbccddeeff, sort ffeeddccbbaa99887766554433221100"};
+    for (size_t i = 0; i < sizeof shown / sizeof *shown; i++)
+        if (!strstr(page, shown[i])) fail_msg("the page does not say \"%s\"", shown[i]);
+    for (const char *method = page; (method = strstr(method, "<span>full</span>")); method++)
+        fail_msg("a method without its task: %.200s", method);
+    free(page);
+    shape.tasks = 1;
+    page = write_and_read(&shape);
+    assert_null(strstr(page, "copy: "));
+    free(page);
+}
+
 static void counts_are_short(void **state)
 {
     (void)state;
@@ -291,6 +333,7 @@ int main(void)
         cmocka_unit_test(stages_and_parameters_are_read_where_they_are),
         cmocka_unit_test(the_page_is_sound_in_a_browser),
         cmocka_unit_test(no_power_is_told_that_the_points_do_not_tell),
+        cmocka_unit_test(of_several_tasks_every_number_names_its_own),
         cmocka_unit_test(counts_are_short),
     };
     return cmocka_run_group_tests(tests, create_all, remove_all);
