@@ -50,6 +50,11 @@ static double field_pet(const struct observation *row)
     return row->pet_size;
 }
 
+static double field_examples(const struct observation *row)
+{
+    return row->examples;
+}
+
 /* Ascending levels of a field over the rows of a view; *levels is malloc'ed. Returns the count, 0 also out of memory.
  */
 static size_t levels_of(const struct observations *observations, const struct analysis_fit *view, field_of *field,
@@ -63,17 +68,26 @@ static size_t levels_of(const struct observations *observations, const struct an
     return sort_levels(*levels, count);
 }
 
-/* A table of which several pretraining counts or PET sizes were given: laws in N and D alone would mix them. */
-static bool table_is_joint(const struct analysis *analysis, const struct analysis_fit *view)
+static size_t count_levels(const struct observations *observations, const struct analysis_fit *view, field_of *field)
 {
-    static field_of *const fields[] = {field_pretrain, field_pet};
-    bool joint = false;
-    for (size_t i = 0; i < 2 && view->view == VIEW_TABLE; i++) {
-        double *levels = NULL;
-        joint = joint || levels_of(&analysis->observations, view, fields[i], &levels) > 1;
-        free(levels);
-    }
-    return joint;
+    double *levels;
+    size_t count = levels_of(observations, view, field, &levels);
+    free(levels);
+    return count;
+}
+
+/* The laws of a table by what varies in it: where several pretraining counts or PET sizes were given, laws in N and D
+ * alone would mix them; where D alone varies, none has a power of N; where N alone does, the joint law is A·N^-α + E.
+ */
+static const char *const *laws_of_table(const struct observations *observations, const struct analysis_fit *view)
+{
+    static const char *const joint[2] = {"joint", "joint_additive"}, *const single[2] = {"single"},
+                             *const size[2] = {"joint"}, *const both[2] = {"multiplicative", "additive"};
+    const bool models = count_levels(observations, view, field_parameters) > 1,
+               examples = count_levels(observations, view, field_examples) > 1;
+    if (count_levels(observations, view, field_pretrain) > 1 || count_levels(observations, view, field_pet) > 1)
+        return joint;
+    return models == examples ? both : models ? size : single;
 }
 
 /* The laws of a view: those of the table and of the sweep file that suit it, or the one that was asked for. */
@@ -84,10 +98,10 @@ int analysis_add_view(struct analysis *analysis, const struct analysis_fit *view
                                                   [VIEW_PRETRAIN] = {"multiplicative", "additive"},
                                                   [VIEW_PET] = {"multiplicative", "additive"},
                                                   [VIEW_JOINT] = {"joint", "joint_additive"},
-                                                  [VIEW_EXAMPLES] = {"single", NULL},
-                                                  [VIEW_TABLE] = {"multiplicative", "additive"}};
+                                                  [VIEW_EXAMPLES] = {"single", NULL}};
     const struct fit_settings *settings = &analysis->observations.settings;
-    const char *const *laws = of_view[table_is_joint(analysis, view) ? VIEW_JOINT : view->view];
+    const char *const *laws =
+        view->view == VIEW_TABLE ? laws_of_table(&analysis->observations, view) : of_view[view->view];
     if (asked) return suits(view->view, asked) ? analysis_add_fit(analysis, view, asked, err) : 0;
     for (size_t i = 0; i < 2; i++)
         if (laws[i] && analysis_add_fit(analysis, view, law_find(laws[i], NULL), err)) return -1;
@@ -137,14 +151,6 @@ static int add_examples_views(struct analysis *analysis, const struct analysis_f
     }
     free(models);
     return result;
-}
-
-static size_t count_levels(const struct observations *observations, const struct analysis_fit *view, field_of *field)
-{
-    double *levels;
-    size_t count = levels_of(observations, view, field, &levels);
-    free(levels);
-    return count;
 }
 
 /* The views of one method at one PET size. */

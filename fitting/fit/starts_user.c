@@ -98,9 +98,14 @@ static void set_coefficients(const struct user_law *user, const double log_x[LAW
 static void middle(const struct law *law, const struct fit_data *data, double log_x[LAW_AXES])
 {
     for (size_t axis = 0; axis < LAW_AXES; axis++) {
-        log_x[axis] = 0;
-        for (size_t i = 0; law_uses(law, (enum law_axis)axis) && i < data->count; i++)
-            log_x[axis] += data->log_x[i][axis] / (double)data->count;
+        size_t finite = 0; /* an axis of a knee may be 0 */
+        double sum = 0;
+        for (size_t i = 0; law_uses(law, (enum law_axis)axis) && i < data->count; i++) {
+            if (!isfinite(data->log_x[i][axis])) continue;
+            sum += data->log_x[i][axis];
+            finite++;
+        }
+        log_x[axis] = finite ? sum / (double)finite : 0;
     }
 }
 

@@ -286,6 +286,20 @@ static double power(const struct expression_node *nodes, const struct expression
     return pow(values[node->first], values[node->second]);
 }
 
+static double base_log(const struct expression_node *nodes, const struct expression_node *node, double base,
+                       const double log_x[LAW_AXES])
+{
+    return nodes[node->first].kind == EXPRESSION_AXIS ? log_x[nodes[node->first].first] : log(base);
+}
+
+/* b^y by y. Where b is 0 and the power is 0, too, or beyond every number in what does not feel it, it is the limit: 0.
+ */
+static double slope_of_exponent(double slope, double power, double log_base)
+{
+    if (log_base == -INFINITY && (power == 0 || slope == 0)) return 0;
+    return slope * power * log_base;
+}
+
 /* Send the slope of a node to its operands; what depends on no parameter gets none, so that no 0 · inf arises there. */
 static void backward(const struct expression_node *nodes, size_t i, const double *values, const double log_x[LAW_AXES],
                      double *slopes)
@@ -310,9 +324,7 @@ static void backward(const struct expression_node *nodes, size_t i, const double
         break;
     case EXPRESSION_POWER:
         to_a = nodes[node->first].varies ? slope * b * pow(a, b - 1) : 0;
-        if (nodes[node->second].varies)
-            to_b = slope * values[i] *
-                   (nodes[node->first].kind == EXPRESSION_AXIS ? log_x[nodes[node->first].first] : log(a));
+        if (nodes[node->second].varies) to_b = slope_of_exponent(slope, values[i], base_log(nodes, node, a, log_x));
         break;
     case EXPRESSION_NEGATE:
         to_a = -slope;

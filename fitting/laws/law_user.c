@@ -138,6 +138,31 @@ int user_law_start(struct user_law *law, const char *parameter, const double *va
     return 0;
 }
 
+/* At parameters of which no sum or difference is 0; exponents of one sign, but for the one at `other`. */
+static bool is_number_at(const struct user_law *law, const double log_x[LAW_AXES], double sign, size_t other)
+{
+    double parameters[LAW_PARAMETERS], gradient[LAW_PARAMETERS];
+    bool number = true;
+    for (size_t p = 0; p < law->law.parameter_count; p++) {
+        parameters[p] = 0.3 + 0.1 * (double)p + 0.01 * (double)(p * p);
+        if (law->law.parameters[p].role == LAW_EXPONENT) parameters[p] *= p == other ? -sign : sign;
+    }
+    number = isfinite(expression_value(&law->expression, parameters, log_x, gradient, NULL));
+    for (size_t p = 0; p < law->law.parameter_count; p++)
+        number = number && isfinite(gradient[p]);
+    return number;
+}
+
+bool user_law_allows_zero(const struct user_law *law, enum law_axis axis)
+{
+    double log_x[LAW_AXES] = {log(1e5), log(1e6), log(8), log(1e3)};
+    bool allows = true;
+    log_x[axis] = -INFINITY;
+    for (size_t other = 0; other <= law->law.parameter_count; other++) /* the last: none */
+        allows = allows && is_number_at(law, log_x, 1, other) && is_number_at(law, log_x, -1, other);
+    return allows;
+}
+
 double user_law_log_value(const struct user_law *law, const double *theta, const double log_x[LAW_AXES],
                           double *gradient)
 {

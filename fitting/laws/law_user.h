@@ -41,6 +41,10 @@ int user_law_mark(struct user_law *law, const char *parameter, bool positive, st
  * written. Mark first. */
 int user_law_start(struct user_law *law, const char *parameter, const double *values, size_t count, struct error *err);
 
+/* Whether the expression and its slopes are numbers where an axis is 0, whatever the signs of the exponents: the axis
+ * stands in a knee, S + D^beta, or in something like it. */
+bool user_law_allows_zero(const struct user_law *law, enum law_axis axis);
+
 /* As law_log_value. Where the expression is not positive the logarithm goes on as a straight line, where it is not a
  * number the loss is absurdly high: an optimiser comes back from both. */
 double user_law_log_value(const struct user_law *law, const double *theta, const double log_x[LAW_AXES],

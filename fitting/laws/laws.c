@@ -123,7 +123,7 @@ struct law law_without_offset(const struct law *law)
 
 bool law_allows_zero(const struct law *law, enum law_axis axis)
 {
-    if (law->user) return false;
+    if (law->user) return user_law_allows_zero(law->user, axis);
     for (size_t t = 0; t < law->term_count; t++)
         if (law->terms[t].exponent[axis] && !law->terms[t].knee) return false;
     return true;

@@ -60,7 +60,8 @@ struct law law_restrict(const struct law *law, const bool varies[LAW_AXES]);
 /* The law without its irreducible term E; a user's law stays as it is. */
 struct law law_without_offset(const struct law *law);
 
-/* Whether an axis may be 0: every term that has it has a knee. Its log is -INFINITY. */
+/* Whether an axis may be 0: every term that has it has a knee; of a user's law, it is a number there. Its log is
+ * -INFINITY. */
 bool law_allows_zero(const struct law *law, enum law_axis axis);
 
 bool law_uses(const struct law *law, enum law_axis axis);

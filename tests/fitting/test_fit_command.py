@@ -82,6 +82,34 @@ class Expressions(unittest.TestCase):
         self.assertIn('which law', page)
         self.assertIn('share trunks (5 a fit)', page)
 
+    def test_a_table_of_one_axis(self):
+        path = f'{self.folder.name}/curve.csv'
+        with open(path, 'w') as f:
+            f.write('tokens,loss\n')
+            f.writelines(f'{d},{8 * d ** -0.2 + 1.5!r}\n' for d in (100, 200, 400, 800, 1600, 3200))
+        for column, law, formula, power in (('D', 'single', 'A·D^-β + E', 'beta'), ('N', 'joint', 'A·X^-α + E', 'alpha')):
+            fits = json.loads(call('--table', path, '--columns', f'{column}=tokens,L=loss', '--json').stdout)['fits']
+            self.assertEqual([(fit['law'], fit['formula']) for fit in fits], [(law, formula)])
+            self.assertAlmostEqual(fits[0]['parameters'][power]['value'], 0.2, places=4)
+
+    def test_a_knee_written_as_text_has_a_value_at_zero(self):
+        path = f'{self.folder.name}/zero.csv'
+        rng = random.Random(2)
+        with open(path, 'w') as f:
+            f.write('tokens,loss\n')
+            f.writelines(f'{d},{(170 / (85 + d ** .66) + 2.1) * math.exp(rng.gauss(0, 1e-3))!r}\n'
+                         for d in (0, 100, 200, 400, 800, 1600, 3200, 6400, 12800))
+        words = ('--table', path, '--columns', 'D=tokens,L=loss', '--log', '--json')
+        text, table = (json.loads(call(*words, *law).stdout)['fits'][0] for law in (
+            ('--expression', 'B / (S + D^beta) + E', '--start', 'S=10:1000'), ('--law', 'rectified')))
+        self.assertEqual(text['rows_used'], list(range(9)))
+        self.assertAlmostEqual(text['objective'] / table['objective'], 1, places=6)
+        for name in table['parameters']:
+            self.assertAlmostEqual(text['parameters'][name]['value'] / table['parameters'][name]['value'], 1, places=3)
+        for refused in ('B * D^-beta + E', 'B * D^beta + E', 'B * log(D) + E'):
+            self.assertIn('D is not a positive number, as the law expression needs',
+                          json.loads(call(*words, '--expression', refused, code=1).stdout)['fits'][0]['why'])
+
     def test_what_is_wrong_is_said(self):
         for words, says in (
                 (('--expression', 'A * D^-beta)'), '--expression: character 12: an operator is expected; allowed: + - * / ^'),
