@@ -153,7 +153,8 @@ struct analysis_choice {
 /* The view that begins at fit `first` of several laws; returns the fit where the next view begins. */
 size_t analysis_choose(const struct analysis *analysis, size_t first, struct analysis_choice *out);
 
-/* Mean over the views of a kind in which every law was judged on the same cells or levels: of the law's held-out errors
+/* Mean over the views of a kind in which every law was judged on the same cells or levels, by fits whose exponents are
+ * identified (a law that has no such fit in any view is not asked of the others): of the law's held-out errors
  * (`cells`) or of its errors on levels left out. `law`: its name. Returns the number of views, 0: *mean is NAN. */
 size_t analysis_mean_error(const struct analysis *analysis, enum view_kind view, const char *law, bool cells,
                            double *mean);

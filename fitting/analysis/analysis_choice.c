@@ -31,28 +31,67 @@ const struct heldout *analysis_error(const struct analysis_fit *fit, bool cells)
     return error->kind == (cells ? HELDOUT_CELLS : HELDOUT_LEVELS) ? error : NULL;
 }
 
-/* Whether every law of a view was judged, on as many points. */
-static bool comparable(const struct analysis *analysis, const struct analysis_choice *choice, bool cells)
+/* The error of a fit for a mean: a law whose exponents its points, or those left in a fold, do not tell may predict
+ * anything, and stays out as it stays out of the star. */
+static const struct heldout *error_for_mean(const struct analysis_fit *fit, bool cells)
 {
-    const struct heldout *reference = analysis_error(&analysis->fits[choice->first], cells);
-    for (size_t i = 0; i < choice->count; i++) {
-        const struct heldout *error = analysis_error(&analysis->fits[choice->first + i], cells);
-        if (!reference || !error || error->points != reference->points) return false;
+    const struct heldout *error = fit->intervals.vague ? NULL : analysis_error(fit, cells);
+    return error && !error->guessed && isfinite(error->error) ? error : NULL;
+}
+
+/* The laws that have such an error in any view of a kind. */
+struct judged {
+    const char *laws[ANALYSIS_LAWS];
+    size_t count;
+};
+
+static bool is_judged(const struct judged *judged, const char *law)
+{
+    for (size_t i = 0; i < judged->count; i++)
+        if (!strcmp(judged->laws[i], law)) return true;
+    return false;
+}
+
+static struct judged find_judged(const struct analysis *analysis, enum view_kind view, bool cells)
+{
+    struct judged out = {.count = 0};
+    for (size_t i = 0; i < analysis->fit_count && out.count < ANALYSIS_LAWS; i++) {
+        const struct analysis_fit *fit = &analysis->fits[i];
+        if (fit->view == view && error_for_mean(fit, cells) && !is_judged(&out, fit->law.name))
+            out.laws[out.count++] = fit->law.name;
     }
-    return choice->count > 1;
+    return out;
+}
+
+/* Whether each of these laws, two or more, has an error in a view, on as many points. */
+static bool comparable(const struct analysis *analysis, const struct analysis_choice *choice, bool cells,
+                       const struct judged *judged)
+{
+    const struct heldout *reference = NULL;
+    size_t laws = 0;
+    for (size_t i = 0; i < choice->count; i++) {
+        const struct analysis_fit *fit = &analysis->fits[choice->first + i];
+        if (!is_judged(judged, fit->law.name)) continue;
+        const struct heldout *error = error_for_mean(fit, cells);
+        if (!error || (reference && error->points != reference->points)) return false;
+        reference = error;
+        laws++;
+    }
+    return laws > 1;
 }
 
 size_t analysis_mean_error(const struct analysis *analysis, enum view_kind view, const char *law, bool cells,
                            double *mean)
 {
+    const struct judged judged = find_judged(analysis, view, cells);
     struct analysis_choice choice;
     size_t views = 0;
     double sum = 0;
     for (size_t first = 0; first < analysis->fit_count;) {
         size_t next = analysis_choose(analysis, first, &choice);
-        bool counts = analysis->fits[first].view == view && comparable(analysis, &choice, cells);
+        bool counts = analysis->fits[first].view == view && comparable(analysis, &choice, cells, &judged);
         for (size_t i = first; counts && i < next; i++) {
-            if (strcmp(analysis->fits[i].law.name, law)) continue;
+            if (strcmp(analysis->fits[i].law.name, law) || !is_judged(&judged, law)) continue;
             sum += analysis_error(&analysis->fits[i], cells)->error;
             views++;
         }

@@ -35,6 +35,8 @@ json_t *as_heldout(const struct heldout *heldout)
     if (heldout->kind == HELDOUT_NONE) return out;
     json_object_set_new(out, "points", json_integer((json_int_t)heldout->points));
     json_object_set_new(out, "folds", json_integer((json_int_t)heldout->folds));
+    if (heldout->kind == HELDOUT_LEVELS)
+        json_object_set_new(out, "exponents_identified", json_boolean(!heldout->guessed));
     json_object_set_new(out, "mean_absolute_deviation", as_number(heldout->error));
     json_object_set_new(out, "constant_mean_absolute_deviation", as_number(heldout->constant_error));
     return out;

@@ -1,5 +1,6 @@
 /* Fitting, fourth box: held-out error, of cells that the sweep sets aside or of levels left out in turn. */
 #include "fitting/fit/heldout.h"
+#include "fitting/fit/interval.h"
 #include "fitting/fit/sorted.h"
 
 #include <math.h>
@@ -111,7 +112,9 @@ int heldout_levels(const struct law *law, const struct fit_data *data, const str
             struct fit fit;
             if (count - (end - first) < levels) continue;
             split_at(data, axis, split.levels[first], split.levels[end - 1], &split);
-            if (!fit_law(law, &split.kept, options, &fit, NULL)) add_fold(&fit, &split.kept, &split.left, out);
+            if (fit_law(law, &split.kept, options, &fit, NULL)) continue;
+            add_fold(&fit, &split.kept, &split.left, out);
+            out->guessed = out->guessed || interval_shape_is_unknown(&fit, &split.kept);
         }
     }
     finish(out, HELDOUT_LEVELS);

@@ -12,6 +12,7 @@ struct heldout {
     size_t folds;           /* fits made */
     double error;           /* mean |predicted - observed| */
     double constant_error;  /* the same for the best constant: the median of the points that were fitted */
+    bool guessed;           /* the points left in a fold do not tell an exponent: what it predicts may be anything */
 };
 
 /* Error of a fit on points it has not seen. */

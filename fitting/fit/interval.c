@@ -312,6 +312,23 @@ static size_t resample(struct resampling *all, size_t count, double *samples)
     return rows;
 }
 
+static void begin(size_t parameters, struct intervals *out)
+{
+    for (size_t i = 0; i < parameters; i++) {
+        out->raw[i] = (struct interval){
+            .low = NAN, .high = NAN, .error = NAN, .identified = true, .profile = {NAN, NAN, false, false}};
+        out->centred[i] = out->raw[i];
+    }
+}
+
+bool interval_shape_is_unknown(const struct fit *fit, const struct fit_data *data)
+{
+    struct intervals intervals = {.samples = NULL};
+    begin(fit->law.parameter_count, &intervals);
+    check_jacobian(fit, data, &intervals);
+    return intervals.singular;
+}
+
 static struct resampling resampling_of(const struct fit *fit, const struct fit_data *data,
                                        const struct fit_options *options, uint64_t seed, size_t clusters)
 {
@@ -328,11 +345,7 @@ int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const
 {
     size_t n = fit->law.parameter_count;
     *out = (struct intervals){.level = interval->level, .clusters = count_clusters(data)};
-    for (size_t i = 0; i < n; i++) {
-        out->raw[i] = (struct interval){
-            .low = NAN, .high = NAN, .error = NAN, .identified = true, .profile = {NAN, NAN, false, false}};
-        out->centred[i] = out->raw[i];
-    }
+    begin(n, out);
     check_jacobian(fit, data, out);
     out->vague = out->singular;
     if (interval->resamples == 0) return 0;

@@ -63,6 +63,9 @@ bool interval_moves(double move, double largest);
 /* Weights of resample number `resample` of `data`, one a point. */
 void interval_draw(const struct fit_data *data, size_t resample, uint64_t seed, double *weight);
 
+/* Whether rule 1 holds for an exponent of a fit of `data`. */
+bool interval_shape_is_unknown(const struct fit *fit, const struct fit_data *data);
+
 /* Bootstrap intervals of a fit of `data` with `options`. -1 with *err: out of memory. */
 int interval_bootstrap(const struct fit *fit, const struct fit_data *data, const struct fit_options *options,
                        const struct interval_options *interval, struct intervals *out, struct error *err);

@@ -102,6 +102,10 @@ static void a_law_that_two_levels_cannot_tell_is_not_called_the_better_one(void 
     assert_true(additive->fitted && additive->intervals.singular);
     for (size_t i = 0; i < got.fit_count; i++)
         assert_true(got.fits[i].view != VIEW_MODEL || analysis_best(&got, i) == SIZE_MAX);
+    double mean;
+    assert_non_null(analysis_error(additive, false));
+    assert_int_equal(analysis_mean_error(&got, VIEW_MODEL, "additive", false, &mean), 0); /* nor part of a mean */
+    assert_true(isnan(mean));
     analysis_destroy(&got);
 }
 

@@ -96,6 +96,19 @@ static void an_axis_of_many_levels_gives_ten_folds(void **state)
     grid_free(&data);
 }
 
+/* Of three levels two are left: a power over two cannot be told from a constant. */
+static void a_fold_that_does_not_tell_an_exponent_is_marked(void **state)
+{
+    (void)state;
+    struct grid grid = {.models = 3, .examples = 6, .noise = 1e-3};
+    struct fit_data data = grid_make(law_find("additive", NULL), additive_truth, &grid);
+    struct heldout out;
+    assert_int_equal(heldout_levels(law_find("additive", NULL), &data, &robust, 2, &out, NULL), 0);
+    assert_true(out.kind == HELDOUT_LEVELS && out.guessed);
+    assert_false(levels_of("additive", &data).guessed || levels_of("multiplicative", &data).guessed);
+    grid_free(&data);
+}
+
 static void too_few_levels_give_no_fold(void **state)
 {
     (void)state;
@@ -112,6 +125,7 @@ int main(void)
         cmocka_unit_test(the_law_that_made_the_points_predicts_better),
         cmocka_unit_test(cells_set_aside_are_predicted),
         cmocka_unit_test(an_axis_of_many_levels_gives_ten_folds),
+        cmocka_unit_test(a_fold_that_does_not_tell_an_exponent_is_marked),
         cmocka_unit_test(too_few_levels_give_no_fold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
