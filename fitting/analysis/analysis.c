@@ -143,10 +143,14 @@ static int find_law(const struct analysis *analysis, const struct analysis_optio
 {
     const struct fit_settings *settings = &analysis->observations.settings;
     *law = options->user ? &options->user->law : NULL;
-    if (!options->law || *law) return 0;
-    for (size_t i = 0; i < settings->law_count; i++)
+    for (size_t i = 0; options->law && i < settings->law_count; i++)
         if (!strcmp(settings->laws[i]->name, options->law)) *law = &settings->laws[i]->law;
-    if (*law) return 0;
+    if (*law && options->no_offset)
+        return error_set(err,
+                         "no-offset: the law %s is an expression, and E stays in it; allowed: laws of the table, or "
+                         "the expression written without its offset",
+                         (*law)->name);
+    if (!options->law || *law) return 0;
     struct error unknown = {""};
     *law = law_find(options->law, &unknown);
     if (*law) return 0;
@@ -161,6 +165,8 @@ static void settle_options(struct analysis *out, const struct analysis_options *
     out->options = *options;
     out->options.law = out->options.x = out->options.seeds = out->options.metric = NULL;
     out->options.user = NULL;
+    if (!out->options.resamples && out->options.intervals == INTERVAL_BOTH) /* of both there is one */
+        out->options.intervals = INTERVAL_PROFILE;
     if (out->options.delta == 0) out->options.delta = out->observations.settings.huber_delta;
 }
 

@@ -87,7 +87,8 @@ static const char *const *laws_of_table(const struct observations *observations,
                examples = count_levels(observations, view, field_examples) > 1;
     if (count_levels(observations, view, field_pretrain) > 1 || count_levels(observations, view, field_pet) > 1)
         return joint;
-    return models == examples ? both : models ? size : single;
+    const bool one_axis = models != examples || !*observations->x_name; /* no column is N */
+    return !one_axis ? both : models ? size : single;
 }
 
 /* The laws of a view: those of the table and of the sweep file that suit it, or the one that was asked for. */

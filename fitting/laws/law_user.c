@@ -129,6 +129,7 @@ int user_law_start(struct user_law *law, const char *parameter, const double *va
     if (p == SIZE_MAX) return -1;
     if (!count || count > USER_LAW_STARTS)
         return error_set(err, "%zu starts of %s; allowed: 1..%d", count, parameter, USER_LAW_STARTS);
+    if (law->start_count[p]) return error_set(err, "%s is named twice; allowed: once, with all its values", parameter);
     for (size_t i = 0; i < count; i++)
         if (!isfinite(values[i]) || (law_is_log(&law->law, p) && values[i] <= 0))
             return error_set(err, "a start of %s at %g; allowed: %s", parameter, values[i],

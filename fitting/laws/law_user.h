@@ -38,7 +38,7 @@ void user_law_destroy(struct user_law *law);
 int user_law_mark(struct user_law *law, const char *parameter, bool positive, struct error *err);
 
 /* Start a parameter at each of values[count] (1 .. USER_LAW_STARTS, finite, above 0 where it is positive), as they are
- * written. Mark first. */
+ * written. Mark first; once. */
 int user_law_start(struct user_law *law, const char *parameter, const double *values, size_t count, struct error *err);
 
 /* Whether the expression and its slopes are numbers where an axis is 0, whatever the signs of the exponents: the axis

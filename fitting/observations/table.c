@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fitting/observations/observations.h"
 
@@ -64,16 +65,20 @@ static int map_columns(const char *path, const char *columns, char *const *heade
     char *copy = strdup(columns), *rest = copy;
     if (!copy) return error_set(err, "out of memory");
     for (char *word; (word = strsep(&rest, ","));) {
-        int column = word[0] && word[1] == '=' ? wanted_letter(word[0]) : -1, found = -1;
-        for (int i = 0; column >= 0 && i < header_count && found < 0; i++)
-            if (!strcmp(header[i], word + 2)) found = i;
+        int column = word[0] && word[1] == '=' ? wanted_letter(word[0]) : -1, found = -1, columns_so_called = 0;
+        for (int i = 0; column >= 0 && i < header_count; i++) {
+            if (strcmp(header[i], word + 2)) continue;
+            if (!columns_so_called++) found = i;
+        }
         if (column < 0)
             error_set(err, "columns: \"%s\"; allowed: LETTER=NAME with X or N, P, T, D, L, M, C, H", word);
         else if (map[column] >= 0)
             error_set(err, "columns: %c is given twice", word[0]);
         else if (found < 0)
             say_columns(path, header, header_count, word + 2, err);
-        if (found < 0 || map[column] >= 0) {
+        else if (columns_so_called > 1)
+            error_set(err, "%s:1: %d columns are called \"%s\"; allowed: one", path, columns_so_called, word + 2);
+        if (found < 0 || map[column] >= 0 || columns_so_called > 1) {
             free(copy);
             return -1;
         }
@@ -183,6 +188,9 @@ static bool next_record(FILE *file, char **record, size_t *size, size_t *lines)
 int observations_from_table(const char *path, const char *columns, struct observations *out, struct error *err)
 {
     *out = (struct observations){0};
+    struct stat status;
+    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
+        return error_set(err, "%s: a directory; allowed: a CSV file", path);
     FILE *file = fopen(path, "r");
     if (!file) return error_set_errno(err, "%s", path);
     int result = -1, map[COLUMNS];
@@ -190,7 +198,10 @@ int observations_from_table(const char *path, const char *columns, struct observ
     char(*clusters)[OBSERVATION_NAME] = NULL;
     size_t first_size = 0, size = 0, room = 0, lines = 0, number;
     if (!next_record(file, &first, &first_size, &lines)) {
-        error_set(err, "%s: empty; allowed: a header line and rows", path);
+        if (ferror(file))
+            error_set_errno(err, "%s", path);
+        else
+            error_set(err, "%s: empty; allowed: a header line and rows", path);
         goto done;
     }
     char *start = strncmp(first, "\xef\xbb\xbf", 3) ? first : first + 3;

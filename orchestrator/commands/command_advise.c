@@ -36,11 +36,20 @@ static double count_of(const char *text)
     return end == text || *end || !(value > 0) || !isfinite(value) ? NAN : value;
 }
 
-static double read_count(const char *name, const char *text, struct argp_state *state)
+static double read_budget(const char *text, struct argp_state *state)
 {
     double value = count_of(text);
-    if (isnan(value)) argp_error(state, "--%s is \"%s\"; allowed: a number above 0, with K, M, B or T", name, text);
+    if (isnan(value)) argp_error(state, "--budget is \"%s\"; allowed: a number above 0, with K, M, B or T", text);
     return value;
+}
+
+/* 1.001K is 1001, though not in binary. */
+static double read_examples(const char *text, struct argp_state *state)
+{
+    double value = count_of(text), whole = round(value);
+    if (!(whole >= 1) || fabs(value - whole) > 1e-12 * whole)
+        argp_error(state, "--examples is \"%s\"; allowed: integers from 1, with K, M, B or T", text);
+    return whole;
 }
 
 /* A name of the sweep's models, else a number. */
@@ -75,13 +84,13 @@ static error_t parse(int key, char *word, struct argp_state *state)
     struct arguments *arguments = state->input;
     switch (key) {
     case 'e':
-        arguments->question.examples = read_count("examples", word, state);
+        arguments->question.examples = read_examples(word, state);
         return 0;
     case 'm':
         arguments->model = word;
         return 0;
     case 'b':
-        arguments->question.budget = read_count("budget", word, state);
+        arguments->question.budget = read_budget(word, state);
         return 0;
     case 't':
         arguments->question.task = word;

@@ -322,6 +322,10 @@ static void what_is_asked_wrongly_is_refused(void **state)
     assert_int_equal(fitting_fit_store(temporary_folder, &options, &got, &err), -1);
     assert_non_null(strstr(err.text, "no law is called \"cubic\""));
     assert_non_null(strstr(err.text, "rectified, mine"));
+    options.law = "mine";
+    options.no_offset = true;
+    assert_int_equal(fitting_fit_store(temporary_folder, &options, &got, &err), -1);
+    assert_non_null(strstr(err.text, "no-offset: the law mine is an expression"));
     options = analysis_defaults();
     assert_int_equal(fitting_fit_store("/nonexistent", &options, &got, &err), -1);
     assert_non_null(strstr(err.text, "/nonexistent"));

@@ -182,7 +182,7 @@ class Commands(unittest.TestCase):
         self.refused('give --examples', 'advise', self.exact)
         self.refused('which run directory', 'advise', '--examples', 5)
         self.refused('/nonexistent', 'advise', '/nonexistent', '--examples', 5)
-        for option, word in (('examples', '-5'), ('examples', 'many'), ('model', '0'), ('budget', '1h')):
+        for option, word in (('examples', '-5'), ('examples', 'many'), ('examples', '0.5'), ('examples', '1.0001K'), ('model', '0'), ('budget', '1h')):
             self.refused(f'--{option} is "{word}"; allowed', 'advise', self.exact, '--examples', 5, f'--{option}={word}')
         self.refused('allowed: bootstrap, profile', 'advise', self.exact, '--examples', 5, '--intervals', 'both')
 

@@ -120,6 +120,7 @@ class Expressions(unittest.TestCase):
                 (('--expression', 'A*D', '--start', 'A=0'), '--start: a start of A at 0; allowed: above 0'),
                 (('--expression', 'A*D', '--law', 'single'), 'give --law or --expression'),
                 (('--expression', 'A*D', '--no-offset'), 'write the expression without its offset'),
+                (('--expression', 'A*D', '--start', 'A=1,A=2'), '--start: A is named twice; allowed: once'),
                 (('--free', 'A'), 'go with --expression'),
                 (('--seeds', 'mean'), 'are for a run directory'),
                 (('--law', 'cubic'), 'no law is called "cubic"; allowed: single'),
@@ -127,6 +128,21 @@ class Expressions(unittest.TestCase):
             done = self.fit(*words, code=1)
             self.assertIn(says, done.stderr)
             self.assertEqual(done.stdout, '')
+
+    def test_a_table_that_is_none(self):
+        twice = f'{self.folder.name}/twice.csv'
+        with open(twice, 'w') as f:
+            f.write('size,tokens,size,loss\n1,2,3,4\n')
+        for path, says in ((self.folder.name, f'{self.folder.name}: a directory; allowed: a CSV file'),
+                           (twice, f'{twice}:1: 2 columns are called "size"; allowed: one')):
+            self.assertIn(says, call('--table', path, '--columns', 'N=size,D=tokens,L=loss', code=1).stderr)
+        said = call('--table', twice, '--columns', 'D=tokens,L=loss', code=1)  # another column may be there twice
+        self.assertIn('too few points', said.stdout)
+
+    def test_profiles_are_shown_without_a_bootstrap(self):
+        both, alone = (self.fit('--law', 'multiplicative', '--bootstrap', '0', '--intervals', kind).stdout for kind in ('both', 'profile'))
+        self.assertEqual(both, alone)
+        self.assertRegex(both, r'(?m)^table +multiplicative +\S+ \S+–\S+ ')
 
 
 if __name__ == '__main__':
