@@ -267,7 +267,12 @@ void report_default_page(const char *dir, char page[REPORT_PATH])
     name(dir, ".html", page);
 }
 
-int report_write(const char *dir, const char *path, const struct analysis *analysis, struct error *err)
+const char *report_rest(const struct report *report)
+{
+    return report->kept ? "all are in fit.json" : "<code>tunelaw fit --json</code> prints all";
+}
+
+int report_write(const char *dir, const char *path, const struct analysis *analysis, bool kept, struct error *err)
 {
     char folder[REPORT_PATH], drawing[REPORT_PATH], page[REPORT_PATH];
     struct plots plots = {0};
@@ -286,8 +291,14 @@ int report_write(const char *dir, const char *path, const struct analysis *analy
         return -1;
     }
     size_t *predicting = plots_predicting_fits(analysis, err);
-    struct report report = {
-        .analysis = analysis, .run = &run, .plots = &plots, .predicting = predicting, .dir = dir, .folder = drawing};
+    struct report report = {.analysis = analysis,
+                            .run = &run,
+                            .plots = &plots,
+                            .predicting = predicting,
+                            .dir = dir,
+                            .folder = drawing,
+                            .drawings = strrchr(folder, '/') ? strrchr(folder, '/') + 1 : folder,
+                            .kept = kept};
     result = predicting ? plots_make(analysis, &run, drawing, &plots, err) : -1;
     if (!result) result = write_beside(&report, path ? path : page, err);
     if (!result) result = keep_drawings(drawing, folder, err);

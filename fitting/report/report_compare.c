@@ -173,8 +173,8 @@ void report_crossings(const struct report *report)
     }
     html_table_end(&table);
     if (analysis->crossing_count > LISTED_CROSSINGS)
-        fprintf(report->out, "<p>The first %d of %zu; all are in fit.json.</p>\n", LISTED_CROSSINGS,
-                analysis->crossing_count);
+        fprintf(report->out, "<p>The first %d of %zu; %s.</p>\n", LISTED_CROSSINGS, analysis->crossing_count,
+                report_rest(report));
 }
 
 static double forgotten(const struct observations *observations, const struct observation *row)

@@ -14,6 +14,8 @@ struct report {
     const struct plots *plots;
     const size_t *predicting; /* plots_predicting_fits */
     const char *dir, *folder; /* the run, its plots */
+    const char *drawings;     /* the name of the folder of the plots when the page is there */
+    bool kept;                /* DIR/fit.json is of this analysis */
     FILE *out;
     bool has_marks; /* a figure with the shapes of points has been written */
 };
@@ -36,6 +38,9 @@ void report_heldout(const struct report *report);
 void report_left_out(const struct report *report);
 void report_points(const struct report *report);
 void report_provenance(const struct report *report);
+
+/* "all are in fit.json": where those are that a table has no room for. Markup. */
+const char *report_rest(const struct report *report);
 
 /* A cell with the method of a task: "en-de: lora", of one task "lora". */
 void report_method_cell(const struct report *report, struct html_table *table, const char *task, const char *method);

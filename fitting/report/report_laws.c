@@ -227,7 +227,8 @@ static void write_reasons(const struct report *report)
         if (begun) fputs("</li>\n", out);
         listed += begun;
     }
-    if (listed) fprintf(out, "</ul>%s</details>\n", listed == REASONS ? "<p>All are in fit.json.</p>" : "");
+    if (listed == REASONS) fprintf(out, "</ul><p>The first %d; %s.</p>", REASONS, report_rest(report));
+    if (listed) fprintf(out, "%s</details>\n", listed == REASONS ? "" : "</ul>");
 }
 
 /* What the letters and numbers of the tables mean. */

@@ -58,7 +58,7 @@ void report_heldout(const struct report *report)
             heldout_row(report, fit, i, &table);
     }
     html_table_end(&table);
-    if (all > listed) fprintf(report->out, "<p>The first %zu of %zu; all are in fit.json.</p>\n", listed, all);
+    if (all > listed) fprintf(report->out, "<p>The first %zu of %zu; %s.</p>\n", listed, all, report_rest(report));
 }
 
 /* One reason of failure: how many points it took. */
@@ -150,7 +150,7 @@ void report_left_out(const struct report *report)
             listed++;
         }
     html_table_end(&table);
-    if (all > listed) fprintf(out, "<p>The first %zu of %zu; all are in fit.json.</p>\n", listed, all);
+    if (all > listed) fprintf(out, "<p>The first %zu of %zu; %s.</p>\n", listed, all, report_rest(report));
 }
 
 static void point_row(const struct report *report, const struct observation *row, const struct analysis_fit *fit,
@@ -207,6 +207,7 @@ void report_points(const struct report *report)
     }
     html_table_end(&table);
     fputs("</details>\n", report->out);
-    fputs(listed < all ? "<p>All are in fit.json, and <code>tunelaw export</code> writes them as CSV.</p>\n" : "",
-          report->out);
+    if (listed < all)
+        fprintf(report->out, "<p>%zu of %zu; %s, and <code>tunelaw export</code> writes them as CSV.</p>\n", listed,
+                all, report_rest(report));
 }

@@ -114,7 +114,12 @@ void report_provenance(const struct report *report)
     folded(out, "Stores that rows were merged from", run->provenance);
     fputs("<details><summary>The program of this report</summary><pre>", out);
     write_versions(out);
-    fputs("</pre></details>\n<p class=\"soft\">Beside this page's run: report/ with the script and data of every plot, "
-          "fit.json with every number in full precision, results.h5 with every result.</p>\n",
+    fputs("</pre></details>\n<p class=\"soft\">Beside this page: ", out);
+    html_text(out, report->drawings);
+    fputs(report->kept
+              ? "/ with the script and data of every plot; in the run directory: fit.json with every number in "
+                "full precision, results.h5 with every result.</p>\n"
+              : "/ with the script and data of every plot. <code>tunelaw fit --json</code> prints every "
+                "number in full precision.</p>\n",
           out);
 }

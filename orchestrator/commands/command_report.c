@@ -14,7 +14,8 @@ struct arguments {
 };
 
 static const struct argp_option options[] = {
-    {"out", 'o', "FILE", 0, "where the page goes (DIR/report.html; of a store file NAME.h5, NAME-report.html)", 0},
+    {"out", 'o', "FILE", 0,
+     "where the page goes (DIR/report.html; of a store file NAME.h5, NAME-report.html); without DIR/fit.json", 0},
     {0},
 };
 
@@ -55,10 +56,10 @@ int command_report(int argc, char **argv)
         return command_fail(&err);
     }
     if (fitting_fit_store(arguments.dir, &arguments.options, &analysis, &err)) return command_fail(&err);
-    bool kept;
-    int failed = fit_keep(&analysis, arguments.dir, &kept, &err);
-    if (!failed && arguments.out) failed = file_check_named(arguments.out, &err);
-    if (!failed) failed = report_write(arguments.dir, arguments.out, &analysis, &err);
+    bool kept = false; /* a page that goes elsewhere leaves fit.json to the page that is in the directory */
+    int failed =
+        arguments.out ? file_check_named(arguments.out, &err) : fit_keep(&analysis, arguments.dir, &kept, &err);
+    if (!failed) failed = report_write(arguments.dir, arguments.out, &analysis, kept, &err);
     analysis_destroy(&analysis);
     if (failed) return command_fail(&err);
     report_default_page(arguments.dir, page);

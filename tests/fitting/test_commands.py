@@ -127,6 +127,14 @@ class Commands(unittest.TestCase):
             call('report', self.noisy, *words)
             with open(f'{self.noisy}/fit.json') as f:
                 self.assertEqual(f.read(), fitted)
+            elsewhere = f'{self.folder.name}/elsewhere.html'
+            call('report', self.noisy, '--law', 'multiplicative', '--out', elsewhere)
+            with open(f'{self.noisy}/fit.json') as f, open(elsewhere) as page, open(f'{self.noisy}/report.html') as beside:
+                self.assertEqual(f.read(), fitted)  # which the page in the directory cites
+                self.assertIn('fit.json with every number', beside.read())
+                text = page.read()
+                self.assertNotIn('fit.json', text)
+                self.assertIn('elsewhere-report/ with the script', text)
         advice = json.loads(call('advise', self.noisy, *words, '--examples', 50000, '--json').stdout)
         self.assertEqual((advice['metric'], advice['interval_level']), ('valid_loss', .8))
         self.assertEqual({option['law'] for option in advice['options']}, {'additive'})

@@ -69,7 +69,7 @@ static char *write_and_read(const struct sweep_shape *shape)
         skip();
     }
     analyse(shape, &analysis);
-    if (report_write(folder, NULL, &analysis, &err)) fail_msg("%s", err.text);
+    if (report_write(folder, NULL, &analysis, true, &err)) fail_msg("%s", err.text);
     analysis_destroy(&analysis);
     char *text = NULL;
     size_t size = 0;
@@ -180,7 +180,7 @@ static void without_gnuplot_nothing_is_written(void **state)
     analyse(&shape, &analysis);
     char *path = strdup(getenv("PATH") ? getenv("PATH") : "");
     setenv("PATH", "/nonexistent", 1);
-    int result = report_write(folder, NULL, &analysis, &err);
+    int result = report_write(folder, NULL, &analysis, true, &err);
     setenv("PATH", path, 1);
     free(path);
     analysis_destroy(&analysis);
