@@ -154,10 +154,10 @@ static int open_path(struct safetensors *s, const char *path, struct error *err)
     if (snprintf(index, sizeof index, "%s/model.safetensors.index.json", path) >= (int)sizeof index)
         return error_set(err, "%s: the path is too long", path);
     snprintf(single, sizeof single, "%s/model.safetensors", path);
-    if (S_ISDIR(status.st_mode) && access(index, F_OK) == 0) return open_index(s, path, index, err);
-    if (S_ISDIR(status.st_mode) && access(single, F_OK))
-        return error_set(err, "%s: neither model.safetensors nor model.safetensors.index.json is there", path);
-    return file_add(s, S_ISDIR(status.st_mode) ? single : path, err);
+    if (!S_ISDIR(status.st_mode)) return file_add(s, path, err);
+    if (access(single, F_OK) == 0) return file_add(s, single, err); /* before the index, as transformers looks */
+    if (access(index, F_OK) == 0) return open_index(s, path, index, err);
+    return error_set(err, "%s: neither model.safetensors nor model.safetensors.index.json is there", path);
 }
 
 struct safetensors *safetensors_open(const char *path, struct error *err)
@@ -276,6 +276,41 @@ int safetensors_read(const struct safetensors *s, const struct safetensors_tenso
                           out + i * length);
     free(block);
     return result ? error_set_errno(err, "%s: tensor %.200s", path, tensor->name) : 0;
+}
+
+enum { COMPARED = 1 << 15 /* values at a time */ };
+
+/* values[2][COMPARED] */
+static int compare_tensors(const struct safetensors *s, const struct safetensors_tensor *const tensors[2],
+                           float *values, bool *same, struct error *err)
+{
+    uint64_t columns = tensors[0]->columns, count = tensors[0]->rows * columns;
+    unsigned char *block = malloc(BLOCK);
+    if (!block) return error_set(err, "out of memory");
+    int result = 0;
+    *same = true;
+    for (uint64_t at = 0; at < count && *same && !result; at += COMPARED) {
+        size_t now = count - at < COMPARED ? (size_t)(count - at) : COMPARED;
+        for (int i = 0; i < 2 && !result; i++)
+            if (read_run(s, tensors[i], at, now, block, values + i * COMPARED))
+                result = error_set_errno(err, "%s: tensor %.200s", s->files[tensors[i]->file].path, tensors[i]->name);
+        for (size_t i = 0; i < now && *same && !result; i++)
+            *same = values[i] == values[COMPARED + i];
+    }
+    free(block);
+    return result;
+}
+
+int safetensors_same(const struct safetensors *s, const struct safetensors_tensor *a,
+                     const struct safetensors_tensor *b, bool *same, struct error *err)
+{
+    const struct safetensors_tensor *const tensors[2] = {a, b};
+    *same = false;
+    if (!readable(a->dtype) || !readable(b->dtype) || a->rows != b->rows || a->columns != b->columns) return 0;
+    float *values = malloc(2 * COMPARED * sizeof *values);
+    int result = values ? compare_tensors(s, tensors, values, same, err) : error_set(err, "out of memory");
+    free(values);
+    return result;
 }
 
 static int digest_tensor(const struct safetensors *s, const struct safetensors_tensor *tensor, unsigned char *block,

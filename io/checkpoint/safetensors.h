@@ -12,6 +12,7 @@
 #ifndef TUNELAW_IO_CHECKPOINT_SAFETENSORS_H
 #define TUNELAW_IO_CHECKPOINT_SAFETENSORS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,7 +33,7 @@ struct safetensors_tensor {
     size_t file;
 };
 
-/* From a folder (model.safetensors.index.json, else model.safetensors) or a single file. NULL with *err, which begins
+/* From a folder (model.safetensors, else model.safetensors.index.json) or a single file. NULL with *err, which begins
  * with the path. */
 struct safetensors;
 struct safetensors *safetensors_open(const char *path, struct error *err);
@@ -49,6 +50,11 @@ struct safetensors_tile {
 };
 int safetensors_read(const struct safetensors *s, const struct safetensors_tensor *tensor,
                      const struct safetensors_tile *tile, float *out, struct error *err);
+
+/* Whether two tensors hold the same matrix of readable values, whatever their types. Reads up to the first difference.
+ */
+int safetensors_same(const struct safetensors *s, const struct safetensors_tensor *a,
+                     const struct safetensors_tensor *b, bool *same, struct error *err);
 
 /* Digest of all tensors: names, types, shapes and bytes, sorted by name; how they are cut into files does not matter.
  * Reads everything. */

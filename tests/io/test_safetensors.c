@@ -233,6 +233,14 @@ static void several_files(void **state)
     assert_refused(temporary_folder, "names no file of its folder");
     write_index("[]");
     assert_refused(temporary_folder, "weight_map");
+
+    write_file("model.safetensors", "x", "y", 0); /* what transformers takes where both are there */
+    s = safetensors_open(temporary_folder, &err);
+    if (!s) fail_msg("%s", err.text);
+    assert_int_equal(safetensors_count(s), 2);
+    assert_non_null(safetensors_find(s, "x"));
+    safetensors_close(s);
+    unlink(temporary_path("model.safetensors"));
     unlink(temporary_path("model.safetensors.index.json"));
 }
 

@@ -93,6 +93,8 @@ static const struct variant published[] = {
     {"mistral", {.family = FAMILY_MISTRAL, .window = 96}},
     {"qwen2", {.family = FAMILY_QWEN2, .qkv_bias = true}},
     {"olmo2", {.family = FAMILY_OLMO2, .norm_after = true, .qk_norm = true}},
+    {"olmo2 with biases",
+     {.family = FAMILY_OLMO2, .norm_after = true, .qk_norm = true, .qkv_bias = true, .out_bias = true}},
     {"gpt_neox",
      {.family = FAMILY_NEOX,
       .norm = NORM_LAYER,
@@ -174,6 +176,68 @@ static void write_config(const char *dir, const char *text)
     assert_true(file && fputs(text, file) >= 0 && fclose(file) == 0);
 }
 
+static void call_tied(const char *dir, const struct model_config *config)
+{
+    struct error err;
+    struct model_config tied = *config;
+    tied.tied = true;
+    char *text = huggingface_describe(&tied, &err);
+    assert_non_null(text);
+    write_config(dir, text);
+    free(text);
+}
+
+/* The output matrix of the file is the embedding from now on. */
+static void copy_embedding(const char *dir, const struct model_config *config)
+{
+    struct error err;
+    char path[PATH_MAX], name[64];
+    struct safetensors *weights = safetensors_open(dir, &err);
+    assert_non_null(weights);
+    const struct tensor_names *names = tensor_names_of(config);
+    snprintf(name, sizeof name, "%s.weight", names->embedding);
+    const struct safetensors_tensor *from = safetensors_find(weights, name);
+    snprintf(name, sizeof name, "%s.weight", names->unembedding);
+    const struct safetensors_tensor *to = safetensors_find(weights, name);
+    assert_true(from && to && from->bytes == to->bytes);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    FILE *file = fopen(path, "r+");
+    void *bytes = malloc(from->bytes);
+    assert_true(file && bytes && !fseek(file, (long)from->offset, SEEK_SET));
+    assert_int_equal(fread(bytes, 1, from->bytes, file), from->bytes);
+    assert_int_equal(fseek(file, (long)to->offset, SEEK_SET), 0);
+    assert_int_equal(fwrite(bytes, 1, to->bytes, file), to->bytes);
+    assert_int_equal(fclose(file), 0);
+    free(bytes);
+    safetensors_close(weights);
+}
+
+/* What the weights hold decides: an output matrix of its own is not dropped because config.json calls the model tied,
+ * and one that is the embedding makes no other model. */
+static void output_matrix_beside_the_embedding(void **state)
+{
+    (void)state;
+    const char *dir = temporary_path("model");
+    for (int i = 0; i < PUBLISHED; i += PUBLISHED - 1) {
+        struct error err = {""};
+        struct model_config config = published_model(i), found;
+        config.tied = false;
+        struct gathered *written = save(&config, dir);
+        call_tied(dir, &config);
+        if (huggingface_config(dir, &found, &err)) fail_msg("%s", err.text);
+        assert_false(found.tied);
+        struct gathered *read = load(&found, dir, 1);
+        assert_same_values(written, read);
+        gathered_destroy(read);
+        gathered_destroy(written);
+        copy_embedding(dir, &config);
+        if (huggingface_config(dir, &found, &err)) fail_msg("%s", err.text);
+        assert_true(found.tied);
+        gathered_destroy(load(&found, dir, 1));
+    }
+    remove_folder(dir);
+}
+
 static void refused_descriptions(void **state)
 {
     (void)state;
@@ -195,6 +259,9 @@ static void refused_descriptions(void **state)
          "\"high_freq_factor\":4,\"original_max_position_embeddings\":8192}",
          "\"high_freq_factor\" is not above low_freq_factor above 0"},
         {"\"model_type\":\"llama\",\"rope_scaling\":7", "is no object"},
+        {"\"model_type\":\"llama\",\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2,"
+         "\"partial_rotary_factor\":0.5}",
+         "\"partial_rotary_factor\" is not 1, and the positions are scaled"},
         {"\"model_type\":\"llama\",\"num_key_value_heads\":5", "kv_heads 5 does not divide heads 6"},
         {"\"model_type\":\"llama\",\"num_key_value_heads\":-1", "is no natural number"},
         {"\"model_type\":\"llama\",\"rms_norm_eps\":\"x\"", "is no number"},
@@ -256,6 +323,13 @@ static void published_descriptions(void **state)
          "\"rope_scaling\":null,\"tie_word_embeddings\":false,\"vocab_size\":32000}",
          "layers=22 width=2048 heads=32 kv_heads=4 head_width=64 ffn=5632 vocabulary=32000 tied=0 rope_theta=10000 "
          "norm_epsilon=1.0000000000000001e-05"},
+        /* a share of heads that Mistral's class does not look at */
+        {"{\"hidden_size\":64,\"intermediate_size\":32,\"model_type\":\"mistral\",\"num_attention_heads\":4,"
+         "\"num_hidden_layers\":2,\"rms_norm_eps\":1e-05,\"rope_parameters\":{\"rope_type\":\"default\","
+         "\"rope_theta\":500000.0,\"partial_rotary_factor\":0.5},\"vocab_size\":320}",
+         "layers=2 width=64 heads=4 kv_heads=4 head_width=16 ffn=32 vocabulary=320 tied=0 rope_theta=500000 "
+         "norm_epsilon=1.0000000000000001e-05 family=mistral norm=rms activation=swiglu norm_after=0 parallel=0 "
+         "qk_norm=0 fused_qkv=0 qkv_bias=0 out_bias=0 mlp_bias=0 rotary_width=0 window=0"},
     };
     const char *dir = temporary_path("model");
     assert_int_equal(mkdir(dir, 0777), 0);
@@ -349,6 +423,10 @@ static void unpublished_models_are_not_written(void **state)
     config.architecture.parallel = true;
     assert_null(huggingface_describe(&config, &err));
     assert_non_null(strstr(err.text, "llama has no such model"));
+    config = published_model(0);
+    config.width = 25; /* heads of 4, six of them */
+    assert_null(huggingface_describe(&config, &err));
+    assert_non_null(strstr(err.text, "llama has no such model"));
     config = published_model(PUBLISHED - 1);
     config.architecture.parallel = false;
     char *text = huggingface_describe(&config, &err);
@@ -361,6 +439,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(changed_weights_change_the_digest),
+        cmocka_unit_test(output_matrix_beside_the_embedding),
         cmocka_unit_test(refused_descriptions),
         cmocka_unit_test(published_descriptions),
         cmocka_unit_test(refused_weights),

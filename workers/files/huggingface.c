@@ -22,8 +22,7 @@ static bool ignored(const struct model_config *model, const char *name)
     return model->tied && !strncmp(name, unembedding, strlen(unembedding));
 }
 
-/* transformers 5 calls GPT-NeoX's output matrix lm_head, its files and earlier versions embed_out. */
-static const struct safetensors_tensor *find(const struct safetensors *weights, const char *name)
+const struct safetensors_tensor *huggingface_find(const struct safetensors *weights, const char *name)
 {
     const struct safetensors_tensor *tensor = safetensors_find(weights, name);
     return tensor || strcmp(name, "embed_out.weight") ? tensor : safetensors_find(weights, "lm_head.weight");
@@ -41,7 +40,7 @@ static int check_tensor(const struct safetensors *weights, const struct paramete
 {
     uint64_t shape[2];
     size_t dimensions = huggingface_shape(p, shape);
-    const struct safetensors_tensor *tensor = find(weights, p->name);
+    const struct safetensors_tensor *tensor = huggingface_find(weights, p->name);
     if (!tensor) return error_set(err, "tensor %s, which config.json asks for, is not there", p->name);
     bool same = tensor->dimensions == dimensions && tensor->shape[0] == shape[0] &&
                 (dimensions == 1 || tensor->shape[1] == shape[1]);
@@ -144,7 +143,7 @@ int huggingface_identify(const char *dir, const struct model_config *model, stru
 static int load_tensor(const struct parameters *parameters, const struct parameter *p,
                        const struct safetensors *weights, float *staging, struct error *err)
 {
-    const struct safetensors_tensor *tensor = find(weights, p->name);
+    const struct safetensors_tensor *tensor = huggingface_find(weights, p->name);
     struct safetensors_tile tile = {p->row_first, p->row_count, p->column_first, p->column_count};
     if (!tensor) return error_set(err, "tensor %s is not there", p->name);
     if (tensor->dimensions == 1 && p->columns == 1) /* cut with a matrix's rows */

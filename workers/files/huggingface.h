@@ -12,12 +12,17 @@
 #include "workers/model/config.h"
 #include "workers/model/parameters.h"
 
-/* The model that DIR/config.json describes; its name is left empty. Errors begin with the file. */
+/* The model that DIR/config.json describes; its name is left empty. One that it calls tied and whose weights hold
+ * another output matrix than the embedding is untied. Errors begin with the file. */
 int huggingface_config(const char *dir, struct model_config *model, struct error *err);
 
 /* Weights of `model` in a folder: every tensor is there, of the right shape and a readable type, and none besides. NULL
  * with *err. */
 struct safetensors *huggingface_open(const char *dir, const struct model_config *model, struct error *err);
+
+/* The tensor of a name, or NULL; transformers 5 calls GPT-NeoX's output matrix lm_head, its files and earlier versions
+ * embed_out. */
+const struct safetensors_tensor *huggingface_find(const struct safetensors *weights, const char *name);
 
 /* What the base is: a digest of the model's shape and of all tensors. Reads everything the first time; a process
  * remembers it as long as the files are the same (device, inode, size, times). */

@@ -63,7 +63,8 @@ static void take_rotary(struct json_reader *reader, struct model_config *model)
 {
     bool neox = model->architecture.family == FAMILY_NEOX;
     double theta = json_take_number(reader, neox ? "rotary_emb_base" : "rope_theta", 10000);
-    double share = json_take_number(reader, neox ? "rotary_pct" : "partial_rotary_factor", neox ? 0.25 : 1);
+    double share =
+        neox ? json_take_number(reader, "rotary_pct", 0.25) : json_take_number(reader, "partial_rotary_factor", 1);
     static const char *const keys[] = {"rope_parameters", "rope_scaling"};
     for (int i = 0; i < 2 && !reader->failed; i++) {
         const json_t *object = json_value_of(reader, keys[i]);
@@ -76,6 +77,10 @@ static void take_rotary(struct json_reader *reader, struct model_config *model)
         reader->failed |= rope.failed;
     }
     if (!(share > 0 && share <= 1)) json_fail(reader, "partial_rotary_factor", "is not above 0 and at most 1");
+    /* transformers turns whole heads in these families, whatever the file says, and cannot scale parts of them */
+    if (!neox && share < 1 && model->rope_scaling.factor > 0)
+        json_fail(reader, "partial_rotary_factor", "is not 1, and the positions are scaled");
+    if (!neox) share = 1;
     model->rope_theta = theta;
     uint32_t turned = (uint32_t)(share * model->head_width);
     model->architecture.rotary_width = turned == model->head_width ? 0 : turned;
@@ -100,7 +105,7 @@ static void take_architecture(struct json_reader *reader, struct model_config *m
         a->qkv_bias = a->out_bias = json_take_bool(reader, "attention_bias", true);
     } else if (a->family == FAMILY_LLAMA || a->family == FAMILY_OLMO2) {
         a->qkv_bias = a->out_bias = json_take_bool(reader, "attention_bias", false);
-        a->mlp_bias = json_take_bool(reader, "mlp_bias", false);
+        if (a->family == FAMILY_LLAMA) a->mlp_bias = json_take_bool(reader, "mlp_bias", false);
     }
     bool slides = a->family == FAMILY_MISTRAL ||
                   (a->family == FAMILY_QWEN2 && json_take_bool(reader, "use_sliding_window", false));
@@ -128,6 +133,24 @@ static void take_model(struct json_reader *reader, struct model_config *model)
                               : json_take_number(reader, "rms_norm_eps", family == FAMILY_OLMO2 ? 1e-5 : 1e-6);
 }
 
+/* A model whose weights hold an output matrix of their own is not tied, whatever the description says: transformers
+ * keeps both, too. Weights that cannot be opened say nothing here: huggingface_open says why. */
+static int find_tied(const char *dir, struct model_config *model, struct error *err)
+{
+    const struct tensor_names *names = tensor_names_of(model);
+    struct error unread;
+    char name[96];
+    struct safetensors *weights = model->tied ? safetensors_open(dir, &unread) : NULL;
+    if (!weights) return 0;
+    snprintf(name, sizeof name, "%s.weight", names->embedding);
+    const struct safetensors_tensor *embedding = safetensors_find(weights, name);
+    snprintf(name, sizeof name, "%s.weight", names->unembedding);
+    const struct safetensors_tensor *output = huggingface_find(weights, name);
+    int result = embedding && output ? safetensors_same(weights, embedding, output, &model->tied, err) : 0;
+    safetensors_close(weights);
+    return result;
+}
+
 int huggingface_config(const char *dir, struct model_config *model, struct error *err)
 {
     char path[PATH_MAX];
@@ -138,7 +161,7 @@ int huggingface_config(const char *dir, struct model_config *model, struct error
     take_model(&reader, model);
     int result = reader.failed || model_config_check(model, err) ? error_prefix(err, "%s", path) : 0;
     json_decref(object);
-    return result;
+    return result ? result : find_tied(dir, model, err);
 }
 
 /* Which of Hugging Face's classes has this model, or why none does. */
@@ -146,13 +169,15 @@ static int check_family(const struct model_config *model, struct error *err)
 {
     const struct architecture *a = &model->architecture;
     struct architecture usual = architecture_of(a->family, model->head_width);
-    bool neox = a->family == FAMILY_NEOX, llama = a->family == FAMILY_LLAMA, biased = neox || llama;
+    bool neox = a->family == FAMILY_NEOX, llama = a->family == FAMILY_LLAMA,
+         biased = neox || llama || a->family == FAMILY_OLMO2;
     bool same = a->norm == usual.norm && a->norm_after == usual.norm_after && a->qk_norm == usual.qk_norm &&
                 a->fused_qkv == usual.fused_qkv && (neox || a->parallel == usual.parallel) &&
                 (neox ? a->activation != ACTIVATION_SWIGLU : a->activation == ACTIVATION_SWIGLU) &&
                 (neox || !a->rotary_width) && (llama || a->mlp_bias == usual.mlp_bias) &&
                 (biased ? a->qkv_bias == a->out_bias : a->qkv_bias == usual.qkv_bias && !a->out_bias) &&
-                (!neox || model->head_width * model->heads == model->width);
+                (!neox || model->head_width * model->heads == model->width) &&
+                (!llama || model->width % model->heads == 0);
     return same ? 0
                 : error_set(err, "model \"%s\": Hugging Face's %s has no such model", model->name,
                             family_name(a->family));
