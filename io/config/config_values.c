@@ -1,6 +1,5 @@
 /* Typed values of a config file: one setting -> one checked number, name or array, noted for the log. */
 #include <assert.h>
-#include <ctype.h>
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
@@ -10,6 +9,7 @@
 
 #include "io/config/config_private.h"
 #include "io/number.h"
+#include "io/text/text.h"
 
 const char *config_type_name(const config_setting_t *setting)
 {
@@ -228,13 +228,9 @@ const char *config_take_string(const struct config_group *group, const char *key
 const char *config_take_name(const struct config_group *group, const char *key, size_t longest)
 {
     const char *value = config_take_string(group, key, longest);
-    for (const char *c = value; *c; c++) {
-        if (isalnum((unsigned char)*c) || (c != value && strchr("_-.+", *c))) continue;
-        config_fail(group, key,
-                    "not a name; allowed: letters, digits, '_', '-', '.', '+', beginning with a letter or digit");
-        return "";
-    }
-    return value;
+    if (!*value || text_is_name(value)) return value;
+    config_fail(group, key, "not a name; allowed: " TEXT_NAMES);
+    return "";
 }
 
 int config_take_choice(const struct config_group *group, const char *key, const char *const *names, size_t count,

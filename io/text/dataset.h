@@ -80,6 +80,11 @@ const void *dataset_tokenizer(const struct dataset *dataset, size_t *size);
 /* The attribute `description`, owned by the dataset. */
 const char *dataset_description(const struct dataset *dataset);
 
+struct dataset_files { /* of one split, joined in this order; the caller's */
+    const char *const *paths;
+    size_t count;
+};
+
 /* What `tunelaw data` builds from. Pairs are TSV files: source TAB target, UTF-8, one example a line. Text files: one
  * document a line. */
 struct dataset_sources {
@@ -87,14 +92,15 @@ struct dataset_sources {
     size_t text_count;
     const char *const *valid_text; /* none: documents 1, 201, 401... of text are held back for validation */
     size_t valid_text_count;
-    const char *pairs[SPLITS]; /* NULL: none */
-    const char *tokenizer;     /* sentencepiece model file, or NULL: train one on text and training pairs */
-    size_t vocabulary;         /* wanted size when training; with `ids` that of their tokenizer */
-    size_t sentinels;          /* to reserve: pieces of a trained tokenizer; with `ids` from first_reserved on */
-    size_t first_reserved;     /* with `ids` */
+    struct dataset_files pairs[SPLITS];
+    const char *tokenizer; /* sentencepiece model file, or NULL: train one on text and training pairs */
+    size_t vocabulary;     /* wanted size when training; with `ids` that of their tokenizer */
+    size_t sentinels;      /* to reserve: pieces of a trained tokenizer; with `ids` from first_reserved on */
+    size_t first_reserved; /* with `ids` */
     bool ids; /* the files hold token ids of another tokenizer, as decimal numbers between spaces: nothing is added to
-                 them, and the data set has no tokenizer (separator: 0) */
-    const char *task, *description;
+                 them, and the data set has no tokenizer (separator: 0). None may be one of `sentinels` */
+    const char *task; /* a name (text_is_name), or NULL: none */
+    const char *description;
 };
 /* Build PATH. All input is checked first; malformed input (not UTF-8, a missing column, an empty file or line) is
  * refused with FILE:LINE. Tokens go through unnamed files beside PATH, then PATH.tmp, which is synced, opened, and

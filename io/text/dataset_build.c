@@ -29,12 +29,12 @@ struct build {
     struct spool spools[PARTS];
 };
 
-static int check_files(const char *const *paths, size_t count, size_t *lines, struct error *err)
+static int check_files(const char *const *paths, size_t count, int columns, size_t *lines, struct error *err)
 {
     *lines = 0;
     for (size_t i = 0; i < count; i++) {
         size_t in_file = 0;
-        if (text_check(paths[i], 1, &in_file, err) != 0) return -1;
+        if (text_check(paths[i], columns, &in_file, err) != 0) return -1;
         *lines += in_file;
     }
     return 0;
@@ -60,23 +60,25 @@ static int check_sources(const struct dataset_sources *sources, struct error *er
     if (strlen(sources->task ? sources->task : "") >= sizeof((struct dataset_info *)0)->task)
         return error_set(err, "the task's name is too long; allowed: %zu bytes",
                          sizeof((struct dataset_info *)0)->task - 1);
+    if (sources->task && !text_is_name(sources->task))
+        return error_set(err, "the task's name is none; allowed: " TEXT_NAMES);
     if (strlen(sources->description ? sources->description : "") >= 1024)
         return error_set(err, "the description is too long; allowed: 1023 bytes");
-    if (sources->text_count == 0 && !sources->pairs[SPLIT_TRAIN])
+    if (sources->text_count == 0 && sources->pairs[SPLIT_TRAIN].count == 0)
         return error_set(err, "nothing to build from; text files or training pairs are needed");
     if (sources->ids && (sources->vocabulary < 2 || sources->vocabulary > 1000000))
         return error_set(err, "vocabulary %zu of the ids; allowed: 2..1000000", sources->vocabulary);
     if (!sources->ids && !sources->tokenizer && (sources->vocabulary < 300 || sources->vocabulary > 1000000))
         return error_set(err, "vocabulary %zu; allowed: 300..1000000", sources->vocabulary);
     if (check_reserved(sources, err) != 0) return -1;
-    if (check_files(sources->valid_text, sources->valid_text_count, &lines, err) != 0 ||
-        check_files(sources->text, sources->text_count, &lines, err) != 0)
+    if (check_files(sources->valid_text, sources->valid_text_count, 1, &lines, err) != 0 ||
+        check_files(sources->text, sources->text_count, 1, &lines, err) != 0)
         return -1;
     if (sources->text_count > 0 && sources->valid_text_count == 0 && lines < 2)
         return error_set(err, "%s:1: one document; allowed: two or more, since some are held back for validation",
                          sources->text[0]);
     for (int split = 0; split < SPLITS; split++)
-        if (sources->pairs[split] && text_check(sources->pairs[split], 2, &lines, err) != 0) return -1;
+        if (check_files(sources->pairs[split].paths, sources->pairs[split].count, 2, &lines, err) != 0) return -1;
     return 0;
 }
 
@@ -118,12 +120,14 @@ static int read_model(const char *path, void **model, size_t *size, struct error
 static int train_model(struct build *build, struct error *err)
 {
     const struct dataset_sources *sources = build->sources;
-    const char **paths = calloc(sources->text_count + 1, sizeof *paths);
+    const struct dataset_files *pairs = &sources->pairs[SPLIT_TRAIN];
+    const char **paths = calloc(sources->text_count + pairs->count + 1, sizeof *paths);
     if (!paths) return error_set(err, "out of memory");
     size_t count = 0;
-    for (; count < sources->text_count; count++)
-        paths[count] = sources->text[count];
-    if (sources->pairs[SPLIT_TRAIN]) paths[count++] = sources->pairs[SPLIT_TRAIN];
+    for (size_t i = 0; i < sources->text_count; i++)
+        paths[count++] = sources->text[i];
+    for (size_t i = 0; i < pairs->count; i++)
+        paths[count++] = pairs->paths[i];
     int result =
         tokenizer_train(paths, count, sources->vocabulary, sources->sentinels, &build->model, &build->model_size, err);
     free(paths);
@@ -171,9 +175,19 @@ static int word_length(const char *text, size_t size)
     return length;
 }
 
-/* Decimal numbers between spaces, each below the vocabulary. *ids is malloc'ed. */
-static int parse_ids(const char *text, size_t size, size_t vocabulary, int32_t **ids, size_t *count, struct error *err)
+static int check_unreserved(const struct build *build, int32_t id, struct error *err)
 {
+    int32_t last = build->reserved + 2 + (int32_t)build->sentinels;
+    if (!build->sentinels || id < build->reserved || id > last) return 0;
+    return error_set(err, "token id %d is reserved: modes and sentinels are %d..%d; allowed: any other", id,
+                     build->reserved, last);
+}
+
+/* Decimal numbers between spaces, each below the vocabulary and none reserved. *ids is malloc'ed. */
+static int parse_ids(const struct build *build, const char *text, size_t size, int32_t **ids, size_t *count,
+                     struct error *err)
+{
+    size_t vocabulary = build->vocabulary;
     *count = 0;
     *ids = malloc((size / 2 + 1) * sizeof **ids); /* a digit and a space each */
     if (!*ids) return error_set(err, "out of memory");
@@ -185,6 +199,7 @@ static int parse_ids(const char *text, size_t size, size_t vocabulary, int32_t *
         if (id >= vocabulary)
             return error_set(err, "token id %.*s; allowed: 0..%zu", word_length(text + first, size - first),
                              text + first, vocabulary - 1);
+        if (digits && check_unreserved(build, (int32_t)id, err) != 0) return -1;
         if (digits) (*ids)[(*count)++] = (int32_t)id;
         if (at < size && text[at] != ' ')
             return error_set(err, "\"%.*s\" is no token id; allowed: numbers and spaces",
@@ -200,7 +215,7 @@ static int add_text(struct build *build, enum part part, const char *text, size_
 {
     int32_t *ids = NULL;
     if (build->sources->ids) {
-        int parsed = parse_ids(text, size, build->vocabulary, &ids, added, err);
+        int parsed = parse_ids(build, text, size, &ids, added, err);
         if (parsed == 0 && *added == 0) parsed = error_set(err, "there are no tokens");
         if (parsed == 0) parsed = spool_add_tokens(&build->spools[part], ids, *added, err);
         free(ids);
@@ -249,9 +264,9 @@ static int add_pair(struct build *build, enum dataset_split split, const struct 
     return spool_add(&build->spools[part_example(split, EXAMPLE_OFFSETS)], &build->spools[tokens].count, 1, err);
 }
 
-static int add_pairs(struct build *build, enum dataset_split split, struct error *err)
+static int add_pairs(struct build *build, enum dataset_split split, const char *path, struct error *err)
 {
-    struct text_reader *reader = text_open(build->sources->pairs[split], err);
+    struct text_reader *reader = text_open(path, err);
     if (!reader) return -1;
     struct text_pair pair;
     int got;
@@ -275,7 +290,8 @@ static int tokenise(struct build *build, struct error *err)
     for (size_t i = 0; i < sources->valid_text_count; i++)
         if (add_documents(build, sources->valid_text[i], PART_TEXT_VALID, false, &document, err) != 0) return -1;
     for (int split = 0; split < SPLITS; split++)
-        if (sources->pairs[split] && add_pairs(build, (enum dataset_split)split, err) != 0) return -1;
+        for (size_t i = 0; i < sources->pairs[split].count; i++)
+            if (add_pairs(build, (enum dataset_split)split, sources->pairs[split].paths[i], err) != 0) return -1;
     return 0;
 }
 

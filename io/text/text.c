@@ -146,6 +146,12 @@ static int check_utf8(const struct text_reader *reader, const char *line, size_t
     return 0;
 }
 
+bool text_is_name(const char *text)
+{
+    static const char signs_and_letters[] = "_-.+abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    return *text && strchr(signs_and_letters + 4, *text) && !text[strspn(text, signs_and_letters)];
+}
+
 bool text_is_utf8(const char *text, size_t size)
 {
     const unsigned char *bytes = (const unsigned char *)text;

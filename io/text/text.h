@@ -37,6 +37,10 @@ const char *text_path(const struct text_reader *reader);
 /* Read a whole file through, as lines or (columns = 2) as pairs, and count its lines: 0, or -1 with the first fault. */
 int text_check(const char *path, int columns, size_t *lines, struct error *err);
 
+/* Letters and digits of ASCII, '_', '-', '.', '+', beginning with a letter or digit. */
+#define TEXT_NAMES "letters, digits, '_', '-', '.', '+', beginning with a letter or digit"
+bool text_is_name(const char *text);
+
 /* Strict UTF-8 without zero bytes. */
 bool text_is_utf8(const char *text, size_t size);
 

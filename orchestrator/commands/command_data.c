@@ -13,7 +13,7 @@ enum { DEFAULT_VOCABULARY = 8192, FILES = 4096 };
 
 struct arguments {
     struct dataset_sources sources;
-    const char *text[FILES], *valid_text[FILES];
+    const char *text[FILES], *valid_text[FILES], *pairs[SPLITS][FILES];
     const char *out;  /* build this */
     const char *path; /* describe this */
     bool builds;      /* a word was given that only building takes */
@@ -37,9 +37,11 @@ enum {
 
 static const struct argp_option options[] = {
     {NULL, 0, NULL, 0, "Building a data set:", 1},
-    {"pairs-train", KEY_PAIRS_TRAIN, "FILE", 0, "finetuning examples: UTF-8, one a line, source TAB target", 1},
-    {"pairs-valid", KEY_PAIRS_VALID, "FILE", 0, "examples that choose the best checkpoint", 1},
-    {"pairs-test", KEY_PAIRS_TEST, "FILE", 0, "examples that the losses of the laws are measured on", 1},
+    {"pairs-train", KEY_PAIRS_TRAIN, "FILE", 0,
+     "finetuning examples: UTF-8, one a line, source TAB target; may be given again", 1},
+    {"pairs-valid", KEY_PAIRS_VALID, "FILE", 0, "examples that choose the best checkpoint; may be given again", 1},
+    {"pairs-test", KEY_PAIRS_TEST, "FILE", 0,
+     "examples that the losses of the laws are measured on; may be given again", 1},
     {"text", KEY_TEXT, "FILE", 0, "pretraining text: UTF-8, one document a line; may be given again", 1},
     {"valid-text", KEY_VALID_TEXT, "FILE", 0,
      "validation text; without it documents 1, 201, 401... of the text are held back", 1},
@@ -50,9 +52,9 @@ static const struct argp_option options[] = {
      "all files hold token ids of another tokenizer, numbers between spaces, that are taken as they are", 1},
     {"sentinels", KEY_SENTINELS, "N", 0,
      "reserve N sentinels and three modes for the objective ul2 in a trained tokenizer; with --ids FIRST:N says that "
-     "the ids FIRST.. are not used",
+     "the ids FIRST .. FIRST + N + 2 are not used: a file that has one is refused",
      1},
-    {"task", KEY_TASK, "NAME", 0, "name of the task in results (translation)", 1},
+    {"task", KEY_TASK, "NAME", 0, "name of the task in results: letters, digits, _-.+ (translation)", 1},
     {"description", KEY_DESCRIPTION, "TEXT", 0, "kept with the data, not part of its digest", 1},
     {"out", 'o', "FILE", 0, "the data set to write, HDF5", 1},
     {NULL, 0, NULL, 0, "Looking at one:", 2},
@@ -112,7 +114,7 @@ static bool parse_build(struct arguments *arguments, int key, const char *word, 
     case KEY_PAIRS_TRAIN:
     case KEY_PAIRS_VALID:
     case KEY_PAIRS_TEST:
-        sources->pairs[key - KEY_PAIRS_TRAIN] = word;
+        add_file(arguments->pairs[key - KEY_PAIRS_TRAIN], &sources->pairs[key - KEY_PAIRS_TRAIN].count, word, state);
         return true;
     case KEY_TEXT:
         add_file(arguments->text, &sources->text_count, word, state);
@@ -250,6 +252,8 @@ static int build(struct arguments *arguments, struct error *err)
     double start = clock_elapsed();
     arguments->sources.text = arguments->text;
     arguments->sources.valid_text = arguments->valid_text;
+    for (int split = 0; split < SPLITS; split++)
+        arguments->sources.pairs[split].paths = arguments->pairs[split];
     if (dataset_build(arguments->out, &arguments->sources, NULL, err) != 0) return -1;
     return describe(arguments, arguments->out, clock_elapsed() - start, err);
 }

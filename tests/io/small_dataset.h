@@ -43,6 +43,7 @@ static inline struct dataset_sources small_sources(void)
 {
     static const char *text_files[1];
     static char text[PATH_MAX], train[PATH_MAX], valid[PATH_MAX], test[PATH_MAX];
+    static const char *const pairs[SPLITS] = {train, valid, test};
     write_text("text.txt", 0, DOCUMENTS);
     write_pairs("train.tsv", 0, TRAIN_PAIRS);
     write_pairs("valid.tsv", 500, HELD_PAIRS);
@@ -54,7 +55,7 @@ static inline struct dataset_sources small_sources(void)
     text_files[0] = text;
     return (struct dataset_sources){.text = text_files,
                                     .text_count = 1,
-                                    .pairs = {train, valid, test},
+                                    .pairs = {{&pairs[0], 1}, {&pairs[1], 1}, {&pairs[2], 1}},
                                     .vocabulary = VOCABULARY,
                                     .task = "translation",
                                     .description = "made by a test"};

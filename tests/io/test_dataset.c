@@ -151,6 +151,28 @@ static void test_digest(void **state)
     assert_string_not_equal(first.digest.hex, second.digest.hex);
 }
 
+/* Files of a split are joined in their order. */
+static void test_several_files_of_a_split(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct dataset_info joined, whole;
+    struct dataset_sources sources = small_sources();
+    write_pairs("first.tsv", 0, 40);
+    write_pairs("rest.tsv", 40, TRAIN_PAIRS - 40);
+    char first[PATH_MAX], rest[PATH_MAX];
+    snprintf(first, sizeof first, "%s", temporary_path("first.tsv"));
+    snprintf(rest, sizeof rest, "%s", temporary_path("rest.tsv"));
+    assert_int_equal(dataset_build(temporary_path("a.h5"), &sources, &whole, &err), 0);
+    sources.pairs[SPLIT_TRAIN] = (struct dataset_files){(const char *const[]){first, rest}, 2};
+    assert_int_equal(dataset_build(temporary_path("b.h5"), &sources, &joined, &err), 0);
+    assert_string_equal(joined.digest.hex, whole.digest.hex);
+    sources.pairs[SPLIT_TRAIN] = (struct dataset_files){(const char *const[]){rest, first}, 2};
+    assert_int_equal(dataset_build(temporary_path("b.h5"), &sources, &joined, &err), 0);
+    assert_int_equal(joined.examples[SPLIT_TRAIN], TRAIN_PAIRS);
+    assert_string_not_equal(joined.digest.hex, whole.digest.hex);
+}
+
 /* A build that must fail with a line that begins with `expected`, and must leave the folder as it was. */
 static void assert_refused(const struct dataset_sources *sources, const char *expected)
 {
@@ -188,7 +210,7 @@ static void test_malformed_input(void **state)
         const char *path = temporary_write("bad.txt", cases[i].bytes, strlen(cases[i].bytes));
         for (int split = 0; split < SPLITS; split++) {
             struct dataset_sources sources = small_sources();
-            sources.pairs[split] = path;
+            sources.pairs[split] = (struct dataset_files){&path, 1};
             assert_refused(&sources, located("bad.txt", cases[i].pair_error));
         }
         if (!cases[i].text_error) continue;
@@ -204,7 +226,7 @@ static void test_refused_requests(void **state)
     (void)state;
     struct dataset_sources sources = small_sources();
     const char *missing = temporary_path("missing.txt");
-    sources.pairs[SPLIT_VALID] = missing;
+    sources.pairs[SPLIT_VALID] = (struct dataset_files){&missing, 1};
     assert_refused(&sources, missing);
 
     sources = small_sources();
@@ -220,6 +242,13 @@ static void test_refused_requests(void **state)
     sources = (struct dataset_sources){.vocabulary = 400};
     assert_refused(&sources, "nothing to build from");
 
+    static const char *const names[] = {"", "bad name", "-x", "a\nb", "\xc3\xa4"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        sources = small_sources();
+        sources.task = names[i];
+        assert_refused(&sources, "the task's name is none; allowed: letters, digits, '_', '-', '.', '+'");
+    }
+
     const char *single = temporary_write("single.txt", "one line\n", 9);
     sources = (struct dataset_sources){.text = &single, .text_count = 1, .vocabulary = 400};
     assert_refused(&sources, located("single.txt", "1: one document"));
@@ -233,7 +262,8 @@ static void test_failure_keeps_the_old_file(void **state)
     struct dataset_info before;
     dataset_close(build_small(&before));
     struct dataset_sources sources = small_sources();
-    sources.pairs[SPLIT_TEST] = temporary_write("bad.tsv", "x\n", 2);
+    const char *bad = temporary_write("bad.tsv", "x\n", 2);
+    sources.pairs[SPLIT_TEST] = (struct dataset_files){&bad, 1};
     assert_int_equal(dataset_build(temporary_path("small.h5"), &sources, NULL, &err), -1);
     struct dataset *dataset = dataset_open(temporary_path("small.h5"), &err);
     assert_non_null(dataset);
@@ -283,11 +313,12 @@ static void test_token_ids(void **state)
     const char *text_path = temporary_write("ids.txt", text, sizeof text - 1);
     const char *pairs_path = temporary_write("ids.tsv", pairs, sizeof pairs - 1);
     const char *const texts[] = {text_path};
+    const struct dataset_files pairs_files = {&pairs_path, 1};
     struct dataset_sources sources = {.text = texts,
                                       .text_count = 1,
                                       .valid_text = texts,
                                       .valid_text_count = 1,
-                                      .pairs = {pairs_path, pairs_path, pairs_path},
+                                      .pairs = {pairs_files, pairs_files, pairs_files},
                                       .ids = true,
                                       .vocabulary = 70001};
     struct error err = {""};
@@ -316,14 +347,18 @@ static void test_token_ids(void **state)
 
     struct dataset_info reserved;
     sources.sentinels = 7;
-    sources.first_reserved = 69991;
+    sources.first_reserved = 60000;
     if (dataset_build(path, &sources, &reserved, &err)) fail_msg("%s", err.text);
-    assert_int_equal(reserved.reserved, 69991);
+    assert_int_equal(reserved.reserved, 60000);
     assert_int_equal(reserved.sentinels, 7);
     assert_string_not_equal(reserved.digest.hex, info.digest.hex);
     sources.first_reserved = 69992;
     assert_int_equal(dataset_build(path, &sources, NULL, &err), -1);
     assert_non_null(strstr(err.text, "below the vocabulary of 70001"));
+    sources.first_reserved = 69991;
+    assert_refused(&sources, located("ids.txt", "2: token id 70000 is reserved: modes and sentinels are 69991..70000"));
+    sources.first_reserved = 9;
+    assert_refused(&sources, located("ids.tsv", "1: token id 9 is reserved: modes and sentinels are 9..18"));
     sources.sentinels = 0;
 
     sources.vocabulary = 70000;
@@ -425,6 +460,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_text_wraps, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_example_is_cut, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_digest, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_several_files_of_a_split, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_malformed_input, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_refused_requests, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_failure_keeps_the_old_file, temporary_create, temporary_remove),

@@ -47,8 +47,9 @@ static int run(const char *const *words)
 
 static int build_with(const struct dataset_sources *sources)
 {
-    return RUN("--text", sources->text[0], "--pairs-train", sources->pairs[0], "--pairs-valid", sources->pairs[1],
-               "--pairs-test", sources->pairs[2], "--vocabulary", "400", "--task", "made-up", "--out",
+    return RUN("--text", sources->text[0], "--pairs-train", sources->pairs[0].paths[0], "--pairs-valid",
+               sources->pairs[1].paths[0], "--pairs-valid", sources->pairs[1].paths[0], "--pairs-test",
+               sources->pairs[2].paths[0], "--vocabulary", "400", "--task", "made-up", "--out",
                temporary_path("out.h5"));
 }
 
@@ -63,6 +64,7 @@ static void test_build_and_look(void **state)
     assert_non_null(dataset);
     const struct dataset_info *info = dataset_info(dataset);
     assert_string_equal(info->task, "made-up");
+    assert_int_equal(info->examples[SPLIT_VALID], 2 * HELD_PAIRS); /* given twice */
     assert_non_null(strstr(output, info->digest.hex));
 
     assert_int_equal(RUN("--json", "--verify", temporary_path("out.h5")), 0);
@@ -82,10 +84,10 @@ static void test_malformed_input(void **state)
 {
     (void)state;
     struct dataset_sources sources = small_sources();
-    sources.pairs[SPLIT_VALID] = temporary_write("bad.tsv", "a b\tc d\nno tab\n", 15);
+    const char *bad = temporary_write("bad.tsv", "a b\tc d\nno tab\n", 15);
+    sources.pairs[SPLIT_VALID] = (struct dataset_files){&bad, 1};
     char expected[PATH_MAX];
-    snprintf(expected, sizeof expected, "tunelaw: %s:2: 1 column; allowed: two columns, source TAB target\n",
-             sources.pairs[SPLIT_VALID]);
+    snprintf(expected, sizeof expected, "tunelaw: %s:2: 1 column; allowed: two columns, source TAB target\n", bad);
     assert_int_equal(build_with(&sources), 1);
     assert_string_equal(errors, expected);
     assert_int_not_equal(access(temporary_path("out.h5"), F_OK), 0);

@@ -55,10 +55,10 @@ static inline int fixture_create(struct fixture *fixture)
         snprintf(text[i], sizeof text[i], "%s/%s", fixture->dir, names[i]);
         fixture_write(text[i], (uint64_t)i, counts[i], i > 0);
     }
-    const char *texts[1] = {text[0]};
+    const char *texts[4] = {text[0], text[1], text[2], text[3]};
     struct dataset_sources sources = {.text = texts,
                                       .text_count = 1,
-                                      .pairs = {text[1], text[2], text[3]},
+                                      .pairs = {{&texts[1], 1}, {&texts[2], 1}, {&texts[3], 1}},
                                       .vocabulary = 320 + (fixture->sentinels ? DATASET_MODES + fixture->sentinels : 0),
                                       .sentinels = fixture->sentinels,
                                       .task = "words",

@@ -45,13 +45,11 @@ static void of_ids(void **state)
 {
     (void)state;
     struct error err = {""};
-    char train[PATH_MAX], valid[PATH_MAX], test[PATH_MAX];
     write_file("ids.tsv", "1 2 3\t4 5\n6 7\t8\n");
-    snprintf(train, sizeof train, "%s", temporary_path("ids.tsv"));
-    snprintf(valid, sizeof valid, "%s", temporary_path("ids.tsv"));
-    snprintf(test, sizeof test, "%s", temporary_path("ids.tsv"));
+    const char *path = temporary_path("ids.tsv");
+    const struct dataset_files pairs = {&path, 1};
     struct dataset_sources sources = {
-        .pairs = {train, valid, test}, .vocabulary = 100, .ids = true, .task = "ids", .description = "made by a test"};
+        .pairs = {pairs, pairs, pairs}, .vocabulary = 100, .ids = true, .task = "ids", .description = "made by a test"};
     if (dataset_build(temporary_path("ids.h5"), &sources, NULL, &err)) fail_msg("%s", err.text);
     struct dataset *dataset = dataset_open(temporary_path("ids.h5"), &err);
     int32_t *ids;
