@@ -34,7 +34,7 @@ static int shape_at(const struct sweep *sweep, const struct model_config *model,
                     struct error *err)
 {
     const struct sweep_resources *resources = &sweep->resources;
-    struct batch_capacity capacity = batch_capacity_of(recipe, method);
+    struct batch_capacity capacity = batch_capacity_of(recipe, model, method);
     if (resources->pack != 1 && method_packs(method->kind)) capacity = batch_capacity_join(&capacity, 1);
     int first = trains && resources->recompute == RECOMPUTE_ALWAYS;
     int last = trains && resources->recompute != RECOMPUTE_NEVER;
@@ -152,7 +152,7 @@ double plan_evaluation_flops(const struct sweep_task *task, const struct model_c
     if (!test) return valid_flops;
     return valid_flops +
            examples_flops(model, method, false, tested, split_examples(task, SPLIT_TEST, task->test_examples)) +
-           cost_flops(model, method, false, text, text, TEXT_LENGTH);
+           cost_flops(model, method, false, text, text, text_length_of(model, method));
 }
 
 double plan_generation_flops(const struct sweep *sweep, const struct sweep_task *task, const struct model_config *model,
@@ -208,7 +208,8 @@ double plan_evaluation_operations(const struct sweep *sweep, const struct sweep_
     double count = validations * pass(model, split_examples(task, SPLIT_VALID, task->valid_examples), valid.length);
     if (!test) return count;
     count += pass(model, split_examples(task, SPLIT_TEST, task->test_examples), tested.length);
-    count += pass(model, (double)TEXT_TOKENS / TEXT_LENGTH, TEXT_LENGTH);
+    double text = text_length_of(model, method);
+    count += pass(model, TEXT_TOKENS / text, text);
     double texts = split_examples(task, SPLIT_TEST, generate->examples ? generate->examples : task->test_examples);
     return count + generate->max_new_tokens * pass(model, texts, 1.0); /* one token at a time */
 }

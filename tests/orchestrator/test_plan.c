@@ -378,7 +378,7 @@ static uint64_t bytes_at(const struct sweep *sweep, const struct plan_stage *sta
     struct method_config method = pretrain ? (struct method_config){.kind = METHOD_FULL} : m->config;
     const struct recipe *recipe = pretrain ? &sweep->pretrain : &m->recipe;
     if (!pretrain) method.size = m->sizes[stage->size];
-    struct batch_capacity capacity = batch_capacity_of(recipe, &method);
+    struct batch_capacity capacity = batch_capacity_of(recipe, &sweep->models[stage->model], &method);
     assert_int_equal(model_memory(&sweep->models[stage->model], &method, &capacity,
                                   method.kind == METHOD_NONE ? NULL : recipe, kernels_storage("cpu", PRECISION_FP32),
                                   (int)degree, &memory, &err),

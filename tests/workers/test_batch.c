@@ -237,14 +237,20 @@ static void test_capacity(void **state)
 {
     (void)state;
     struct recipe recipe = {.sequence_length = 64, .batch = 4};
+    struct model_config model = {.layers = 1};
     struct method_config prompt = {.kind = METHOD_PROMPT, .size = 10}, lora = {.kind = METHOD_LORA, .size = 10};
-    struct batch_capacity capacity = batch_capacity_of(&recipe, &prompt);
+    struct batch_capacity capacity = batch_capacity_of(&recipe, &model, &prompt);
     assert_int_equal(capacity.tokens, 4 * 74);
     assert_int_equal(capacity.longest, TEXT_LENGTH + 10);
+    model.architecture.window = TEXT_LENGTH + 10;
+    assert_int_equal(batch_capacity_of(&recipe, &model, &prompt).longest, TEXT_LENGTH + 10);
+    model.architecture.window = 80; /* no sequence is longer because text is looked at */
+    assert_int_equal(batch_capacity_of(&recipe, &model, &prompt).longest, 80);
+    model.architecture.window = 0;
     recipe.batch = 1000;
-    assert_int_equal(batch_capacity_of(&recipe, &lora).tokens, MICRO_TOKENS);
+    assert_int_equal(batch_capacity_of(&recipe, &model, &lora).tokens, MICRO_TOKENS);
     recipe.sequence_length = 10000;
-    assert_int_equal(batch_capacity_of(&recipe, &lora).tokens, 10000);
+    assert_int_equal(batch_capacity_of(&recipe, &model, &lora).tokens, 10000);
 }
 
 int main(void)

@@ -40,7 +40,7 @@ static uint64_t predicted_bytes(const struct stage *stage)
 {
     struct memory memory;
     struct error err = {""};
-    const struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
+    const struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->model, &stage->method);
     struct recipe recipe = stage->recipe;
     if (model_memory(&stage->model, &stage->method, &capacity, &recipe,
                      kernels_storage(backend, stage->recipe.precision), (int)stage->degree, &memory, &err))

@@ -551,7 +551,7 @@ static void test_failing_device(void **state)
     struct kernels kernels = *kernels_find("cpu", &err);
     const struct stage stage = stage_finetune(&fixture, &trunk, METHOD_FULL, 5);
     const struct collective one = {NULL, 0, 1};
-    const struct batch_capacity capacity = batch_capacity_of(&stage.recipe, &stage.method);
+    const struct batch_capacity capacity = batch_capacity_of(&stage.recipe, &stage.model, &stage.method);
     struct batch_buffer buffer;
     struct trainer_step step;
     kernels.sums = no_numbers;

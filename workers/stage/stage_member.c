@@ -39,8 +39,7 @@ static int open_feeds(struct member *member, struct error *err)
     struct run *run = member->run;
     const struct stage *stage = run->stage;
     struct error none = {""};
-    member->text = feed_text_valid(run->dataset, method_prompt_length(&stage->method),
-                                   method_prefix_length(&stage->method), &none);
+    member->text = feed_text_valid(run->dataset, &stage->model, &stage->method, &none);
     if (!member->text && none.text[0]) return error_set(err, "%s", none.text);
     if (stage->kind == STAGE_PRETRAIN) {
         member->train = open_split(run, SPLIT_TRAIN, 0, true, err);

@@ -74,7 +74,7 @@ static int open_start(struct run *run, struct error *err)
 
 struct batch_capacity stage_capacity(const struct stage *stage)
 {
-    struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->method);
+    struct batch_capacity capacity = batch_capacity_of(&stage->recipe, &stage->model, &stage->method);
     capacity.recompute = stage->recompute;
     return capacity;
 }

@@ -19,10 +19,19 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-struct batch_capacity batch_capacity_of(const struct recipe *recipe, const struct method_config *method)
+uint32_t text_length_of(const struct model_config *model, const struct method_config *method)
+{
+    uint32_t window = model->architecture.window;
+    uint32_t virtual = method_prompt_length(method) + method_prefix_length(method);
+    if (!window || window >= TEXT_LENGTH + virtual) return TEXT_LENGTH;
+    return window > virtual + 2 ? window - virtual : 2;
+}
+
+struct batch_capacity batch_capacity_of(const struct recipe *recipe, const struct model_config *model,
+                                        const struct method_config *method)
 {
     size_t prompt = method_prompt_length(method);
-    size_t longest = larger(recipe->sequence_length, TEXT_LENGTH) + prompt;
+    size_t longest = larger(recipe->sequence_length, text_length_of(model, method)) + prompt;
     size_t step = (size_t)recipe->batch * (recipe->sequence_length + prompt);
     size_t tokens = larger(smaller(step, MICRO_TOKENS), longest);
     return (struct batch_capacity){.tokens = tokens,
@@ -225,18 +234,19 @@ void feed_destroy(struct feed *feed)
     free(feed);
 }
 
-struct feed *feed_text_valid(const struct dataset *dataset, uint32_t prompt, uint32_t prefix, struct error *err)
+struct feed *feed_text_valid(const struct dataset *dataset, const struct model_config *model,
+                             const struct method_config *method, struct error *err)
 {
     size_t tokens = dataset_info(dataset)->text_tokens[SPLIT_VALID];
     if (tokens < 3) return NULL;
-    uint32_t length = tokens - 1 < TEXT_LENGTH ? (uint32_t)(tokens - 1) : TEXT_LENGTH;
-    uint64_t blocks = (tokens - 1) / length, wanted = TEXT_TOKENS / TEXT_LENGTH;
+    uint32_t usual = text_length_of(model, method), length = (uint32_t)smaller(tokens - 1, usual);
+    uint64_t blocks = (tokens - 1) / length, wanted = TEXT_TOKENS / usual;
     struct feed_spec spec = {.dataset = dataset,
                              .split = SPLIT_VALID,
                              .text = true,
                              .length = length,
-                             .prompt = prompt,
-                             .prefix = prefix,
+                             .prompt = method_prompt_length(method),
+                             .prefix = method_prefix_length(method),
                              .limit = blocks < wanted ? blocks : wanted};
     return feed_create(&spec, err);
 }

@@ -29,12 +29,15 @@
 /* Bounds of a micro-batch. Float sums depend on them: constants, part of the program's version. */
 #define MICRO_TOKENS 4096
 #define MICRO_SEQUENCES 512
-/* Pretraining text for validation: sequences of so many tokens, so many tokens in all. */
+/* Pretraining text for validation: sequences of so many tokens, fewer where attention does not see so many
+ * (text_length_of), and so many tokens in all. */
 #define TEXT_LENGTH 256
 #define TEXT_TOKENS 16384
+uint32_t text_length_of(const struct model_config *model, const struct method_config *method);
 
 /* Largest micro-batch of a stage, in training and evaluation: what its model is made for. Without recomputation. */
-struct batch_capacity batch_capacity_of(const struct recipe *recipe, const struct method_config *method);
+struct batch_capacity batch_capacity_of(const struct recipe *recipe, const struct model_config *model,
+                                        const struct method_config *method);
 
 /* Room for one micro-batch, and the view of it that the model takes. */
 struct batch_buffer {
@@ -78,6 +81,7 @@ int feed_targets(struct feed *feed, uint64_t first, uint64_t end, uint64_t *targ
 int feed_item(struct feed *feed, uint64_t position, uint64_t *item, struct error *err);
 
 /* The pretraining validation text. NULL with err untouched where the dataset has none. */
-struct feed *feed_text_valid(const struct dataset *dataset, uint32_t prompt, uint32_t prefix, struct error *err);
+struct feed *feed_text_valid(const struct dataset *dataset, const struct model_config *model,
+                             const struct method_config *method, struct error *err);
 
 #endif
