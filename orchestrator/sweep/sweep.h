@@ -47,6 +47,7 @@ struct sweep_start {
     char dir[PATH_MAX];          /* resolved as the data set is; "": none */
     struct digest identity;      /* of its method and tensors: peft_identify */
     struct method_config method; /* what it is */
+    bool partial;                /* not one of every model that has a task of the method */
 };
 
 /* One row of the methods list: a method with its PET sizes and learning rates. A method is there once for a task. */

@@ -229,6 +229,7 @@ static void check_grid(const struct config_group *root, struct sweep *sweep)
         check_matches(root, "exclude", sweep, sweep->exclude, excludes, &all, "cell of the grid");
         for (size_t i = 0; i < sweep->only_count; i++)
             check_matches(root, "only", sweep, &sweep->only[i].when, 1, &all, "cell of the grid");
+        sweep_check_methods(root, sweep, &kept);
         if (kept.count) sweep_check_references(root, sweep, &kept);
         if (!kept.count) config_fail(root, sweep->exclude_count ? "exclude" : "only", "no cell of the grid is left");
         check_matches(root, "held_out", sweep, sweep->held_out, sweep->held_out_count, &kept,

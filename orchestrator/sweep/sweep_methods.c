@@ -35,32 +35,12 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Every size with every model: each has its own place in the file. */
-static void check_sizes(const struct config_group *group, const struct sweep *sweep, const struct sweep_method *method)
-{
-    const char *key = method_sizes(method->config.kind);
-    for (size_t i = 0; i < method->size_count; i++)
-        for (size_t j = 0; j < sweep->model_count; j++) {
-            struct method_config config = method->config;
-            struct error err;
-            config.size = method->sizes[i];
-            if (!(sweep->bases[j].tasks & method->tasks)) continue;
-            if (!method_config_check(&config, &sweep->models[j], &err)) continue;
-            if (key)
-                config_fail_element(group, key, i, "%s", err.text);
-            else
-                config_fail(group, "name", "%s", err.text);
-            return;
-        }
-}
-
-static void read_sizes(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
+static void read_sizes(const struct config_group *group, struct sweep_method *method)
 {
     const char *key = method_sizes(method->config.kind);
     if (!key) {
         method->sizes = calloc(1, sizeof *method->sizes);
         method->size_count = method->sizes ? 1 : 0;
-        check_sizes(group, sweep, method);
         return;
     }
     if (method->start.dir[0]) {
@@ -73,7 +53,6 @@ static void read_sizes(const struct config_group *group, const struct sweep *swe
     for (size_t i = 0; i < method->size_count; i++)
         method->sizes[i] = (uint32_t)sizes[i];
     free(sizes);
-    check_sizes(group, sweep, method);
     if (method->sizes) qsort(method->sizes, method->size_count, sizeof *method->sizes, ascending);
 }
 
@@ -206,7 +185,7 @@ static void read_method(const struct config_group *root, struct sweep *sweep, si
     check_once(&group, sweep, index);
     sweep_read_options(&group, sweep, method);
     sweep_read_start(&group, sweep, method);
-    read_sizes(&group, sweep, method);
+    read_sizes(&group, method);
     read_rates(&group, method);
     if (method->config.kind == METHOD_NONE)
         method->recipe.sequence_length =

@@ -39,10 +39,6 @@ static void read_modules(const struct config_group *group, const struct sweep *s
     }
     free(names);
     if (config->modules == modules_usual(config->kind)) config->modules = 0;
-    struct error err;
-    for (size_t i = 0; i < sweep->model_count && count && !config_file_failed(group->file); i++)
-        if (meets(sweep, i, method) && method_modules_check(config, &sweep->models[i], &err))
-            config_fail(group, "modules", "%s", err.text);
 }
 
 /* The text that a prompt begins as must be something to the tokenizer of each task. */

@@ -1,6 +1,6 @@
 /* What the files that read a sweep share: sweep.c (the whole), sweep_tasks.c (data sets), sweep_models.c, sweep_axes.c
- * (pretraining and data sizes), sweep_methods.c, sweep_shape.c, sweep_cells.c. Each reads its groups from `root` into
- * the sweep; errors stay in the config file. */
+ * (pretraining and data sizes), sweep_methods.c, sweep_shape.c, sweep_cells.c, sweep_possible.c. Each reads its groups
+ * from `root` into the sweep; errors stay in the config file. */
 #ifndef TUNELAW_ORCHESTRATOR_SWEEP_SWEEP_PARTS_H
 #define TUNELAW_ORCHESTRATOR_SWEEP_SWEEP_PARTS_H
 
@@ -45,6 +45,8 @@ void sweep_read_options(const struct config_group *group, const struct sweep *sw
  * sizes' key, its own. */
 void sweep_read_start(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method);
 void sweep_read_start_size(const struct config_group *group, const char *key, struct sweep_method *method);
+/* Whether it is one of this model, too. */
+int sweep_check_start(const struct model_config *model, const struct sweep_start *start, struct error *err);
 /* Element `index` of the list, with the keys of its method. */
 struct config_group sweep_open_method(const struct config_group *root, const struct sweep *sweep, size_t index);
 /* The shape of the grid: zip, one_at_a_time. */
@@ -53,6 +55,8 @@ void sweep_read_shape(const struct config_group *root, struct sweep *sweep);
 void sweep_read_references(const struct config_group *root, struct sweep *sweep);
 struct grid;
 void sweep_check_references(const struct config_group *root, const struct sweep *sweep, const struct grid *grid);
+/* Every method is possible on the models that it meets in the grid. */
+void sweep_check_methods(const struct config_group *root, const struct sweep *sweep, const struct grid *grid);
 /* Place of a key's value on an axis; of the model that "model" names. Absent: `usual`, or where that is negative the
  * one value of the axis. */
 uint32_t sweep_read_place(const struct config_group *group, const char *key, const uint64_t *axis, size_t count,

@@ -33,6 +33,29 @@ static int check_model(const struct model_config *model, struct sweep_start *sta
     return 0;
 }
 
+int sweep_check_start(const struct model_config *model, const struct sweep_start *start, struct error *err)
+{
+    struct sweep_start copy = *start;
+    return check_model(model, &copy, err);
+}
+
+/* On the models that have a task of the method; on one at least, since cells of the others may be excluded. */
+static void check_models(const struct config_group *group, const struct sweep *sweep, uint32_t tasks,
+                         struct sweep_start *start)
+{
+    struct error err, first = {""};
+    bool fits = false;
+    for (size_t i = 0; i < sweep->model_count; i++) {
+        if (!(sweep->bases[i].tasks & tasks)) continue;
+        if (!check_model(&sweep->models[i], start, &err))
+            fits = true;
+        else if (!first.text[0])
+            first = err;
+    }
+    start->partial = first.text[0];
+    if (!fits && start->partial) config_fail(group, "start", "%s", first.text);
+}
+
 /* What the entry says beside `start` is what the adapter is; what it does not say, the adapter says. */
 static void take_modules(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
 {
@@ -60,20 +83,18 @@ static void take_lora(const struct config_group *group, const struct sweep *swee
 
 void sweep_read_start(const struct config_group *group, const struct sweep *sweep, struct sweep_method *method)
 {
-    struct error err;
     struct sweep_start *start = &method->start;
     if (!config_has(group, "start")) return;
+    if (config_has(group, "text"))
+        config_fail(group, "text", "not allowed beside start, which says what the prompt is");
     const char *path = config_take_string(group, "start", PATH_MAX - 1);
     if (config_file_failed(group->file)) return;
     if (sweep_resolve(sweep->path, path, start->dir)) {
         config_fail(group, "start", "the path is too long; allowed: up to %d bytes", PATH_MAX - 1);
         return;
     }
-    for (size_t i = 0; i < sweep->model_count; i++)
-        if (sweep->bases[i].tasks & method->tasks && check_model(&sweep->models[i], start, &err)) {
-            config_fail(group, "start", "%s", err.text);
-            return;
-        }
+    check_models(group, sweep, method->tasks, start);
+    if (config_file_failed(group->file)) return;
     enum method_kind kind = method->config.kind;
     if (kind != METHOD_NONE && kind != start->method.kind)
         config_fail(group, "start", "%s is an adapter of the method %s; allowed: one of %s", start->dir,

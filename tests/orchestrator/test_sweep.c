@@ -277,6 +277,8 @@ static void mistakes_in_methods(void **state)
                       "allowed: attention, mlp, all, or names such as q_proj");
     t.methods = "methods = ( { name = \"prompt\"; lengths = [ 4 ]; learning_rates = [ 0.3 ];\n text = \"\\xff\"; } );";
     sweep_refused(&t, ":8: methods[0].text: the text is not UTF-8");
+    t.methods = "methods = ( { name = \"prompt\"; start = \"x\"; learning_rates = [ 0.3 ];\n text = \"a b\"; } );";
+    sweep_refused(&t, ":8: methods[0].text: not allowed beside start, which says what the prompt is");
     t.methods = "methods = ( { name = \"none\"; }, { name = \"none\"; } );";
     sweep_refused(&t,
                   ":7: methods[1].name: \"none\" is methods[0], too; sizes and learning rates are lists of one entry");
@@ -291,6 +293,34 @@ static void mistakes_in_methods(void **state)
              sweep->tasks[0].data.vocabulary);
     sweep_destroy(sweep);
     sweep_refused(&t, wanted);
+}
+
+/* A method must be possible where the sweep has a cell of it, and nowhere else. */
+static void methods_meet_models_in_cells(void **state)
+{
+    (void)state;
+    struct sweep_text t = sweep_right;
+    t.models = "models = ( { name = \"s\"; layers = 1; width = 8; heads = 2; ffn = 16; },\n"
+               "           { name = \"b\"; layers = 1; width = 16; heads = 2; ffn = 16; qkv_bias = true; } );";
+    t.methods = "methods = ( { name = \"bitfit\"; learning_rates = [ 1e-2 ]; },\n"
+                "            { name = \"lora\"; ranks = [ 12, 2 ]; learning_rates = [ 1e-2 ]; } );";
+    static const char bitfit[] = "exclude = ( { method = \"bitfit\"; model = \"s\"; } );";
+    sweep_refused(&t,
+                  ":7: methods[0].name: bitfit trains biases, and model \"s\" has none; allowed: models with biases, "
+                  "such as Qwen2, GPT-NeoX, or with qkv_bias, out_bias, mlp_bias");
+    t.tail = bitfit;
+    sweep_refused(&t, ":8: methods[1].ranks[0]: rank 12 is above the width 8 of model \"s\"; allowed: 1..8");
+    t.tail = "exclude = ( { method = \"bitfit\"; model = \"s\"; }, { size = 12; model = \"s\"; } );";
+    sweep_destroy(sweep_make(&t));
+    t.models = "models = ( { name = \"s\"; layers = 1; width = 8; heads = 2; ffn = 16; },\n"
+               "           { name = \"n\"; layers = 1; width = 8; heads = 2; ffn = 16; family = \"gpt_neox\"; } );";
+    t.methods =
+        "methods = ( { name = \"lora\"; ranks = [ 2 ]; modules = [ \"q_proj\" ]; learning_rates = [ 1e-2 ]; } );";
+    t.tail = NULL;
+    sweep_refused(&t, ":7: methods[0].modules: model \"n\" has none of these modules; allowed: query_key_value, dense, "
+                      "dense_h_to_4h, dense_4h_to_h; attention, mlp, all");
+    t.tail = "exclude = ( { model = \"n\"; method = \"lora\"; } );";
+    sweep_destroy(sweep_make(&t));
 }
 
 static void mistakes_in_cells(void **state)
@@ -466,6 +496,7 @@ int main(void)
         cmocka_unit_test(texts_arrive),
         cmocka_unit_test(mistakes_in_texts),
         cmocka_unit_test(mistakes_in_methods),
+        cmocka_unit_test(methods_meet_models_in_cells),
         cmocka_unit_test(mistakes_in_cells),
         cmocka_unit_test(laws_arrive),
         cmocka_unit_test(mistakes_in_laws),
