@@ -18,6 +18,7 @@
 struct arguments {
     const char *path, *dataset, *base;
     bool json;
+    bool compared; /* the tokenizers, not the sizes of vocabularies alone */
 };
 
 static error_t parse(int key, char *word, struct argp_state *state)
@@ -45,13 +46,30 @@ static error_t parse(int key, char *word, struct argp_state *state)
     }
 }
 
-static int check_vocabulary(const char *path, const struct model_config *model, struct error *err)
+/* The folder's tokenizer, where it has the file that `tunelaw export` writes, is the data set's, where that has one. */
+static int check_tokenizer(const char *dir, const struct dataset *dataset, bool *compared, struct error *err)
 {
-    struct dataset *dataset = dataset_open(path, err);
+    char path[PATH_MAX];
+    size_t size;
+    struct digest theirs, ours;
+    const void *model = dataset_tokenizer(dataset, &size);
+    *compared = size && snprintf(path, sizeof path, "%s/sentencepiece.model", dir) < (int)sizeof path &&
+                access(path, F_OK) == 0;
+    if (!*compared) return 0;
+    if (digest_of_file(path, &theirs, err)) return -1;
+    ours = digest_of(model, size);
+    return strcmp(theirs.hex, ours.hex) ? error_set(err, "its tokenizer is another one than %s", path) : 0;
+}
+
+static int check_dataset(struct arguments *arguments, const struct model_config *model, struct error *err)
+{
+    if (!arguments->dataset) return 0;
+    struct dataset *dataset = dataset_open(arguments->dataset, err);
     if (!dataset) return -1;
-    size_t have = dataset_info(dataset)->vocabulary;
+    int result = sweep_vocabulary_check(dataset_info(dataset)->vocabulary, model, err);
+    if (!result) result = check_tokenizer(arguments->path, dataset, &arguments->compared, err);
     dataset_close(dataset);
-    return sweep_vocabulary_check(have, model, err) ? error_prefix(err, "%s", path) : 0;
+    return result ? error_prefix(err, "%s", arguments->dataset) : 0;
 }
 
 static int print_json(const struct arguments *arguments, const struct model_config *model, const struct digest *digest)
@@ -77,6 +95,10 @@ static void print_text(const struct arguments *arguments, const struct model_con
            "in a sweep file, with the tokens that it was trained on:\n"
            "    { name = \"NAME\"; import = \"%s\"; tokens = TOKENS; }\n",
            shape, model_parameters(model), model_non_embedding_parameters(model), digest->hex, arguments->path);
+    if (arguments->dataset)
+        printf("%s: %s\n", arguments->dataset,
+               arguments->compared ? "its tokenizer is the model's"
+                                   : "its vocabulary fits the model; there are no two tokenizers to compare");
 }
 
 static bool is_adapter(const char *dir)
@@ -113,6 +135,13 @@ static int print_adapter(const struct arguments *arguments, const struct method_
     return failed;
 }
 
+/* As much of a path as a name holds. */
+static const char *end_of(const char *path, size_t most)
+{
+    size_t length = strlen(path);
+    return path + (length > most ? length - most : 0);
+}
+
 /* Without the base its description alone is checked: with it, that its tensors fit. */
 static int import_adapter(const struct arguments *arguments, struct error *err)
 {
@@ -120,8 +149,11 @@ static int import_adapter(const struct arguments *arguments, struct error *err)
     struct method_config method;
     struct digest digest = {""};
     bool with = arguments->base != NULL;
-    if ((with && huggingface_config(arguments->base, &model, err)) ||
-        peft_config(arguments->path, with ? &model : NULL, &method, err) ||
+    if (arguments->dataset)
+        return error_set(err, "%s holds an adapter; --dataset goes with the folder of a model", arguments->path);
+    if (with && huggingface_config(arguments->base, &model, err)) return -1;
+    if (with) snprintf(model.name, sizeof model.name, "%s", end_of(arguments->base, sizeof model.name - 1));
+    if (peft_config(arguments->path, with ? &model : NULL, &method, err) ||
         (with && peft_identify(arguments->path, &model, &method, &digest, err)))
         return -1;
     return print_adapter(arguments, &method, &digest) ? error_set(err, "out of memory") : 0;
@@ -130,7 +162,10 @@ static int import_adapter(const struct arguments *arguments, struct error *err)
 int command_import(int argc, char **argv)
 {
     static const struct argp_option options[] = {
-        {"dataset", 'd', "FILE", 0, "also check that its tokens are the model's", 0},
+        {"dataset", 'd', "FILE", 0,
+         "of a model: also check that the data set's vocabulary fits it, and that its tokenizer is the model's, "
+         "where the folder has the sentencepiece.model that `tunelaw export` writes",
+         0},
         {"base", 'b', "DIR", 0, "of an adapter: the model that it belongs to, so that its tensors are checked, too", 0},
         {"json", 'j', NULL, 0, "for a program", 0},
         {0}};
@@ -153,8 +188,8 @@ int command_import(int argc, char **argv)
     struct error err;
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
     if (is_adapter(arguments.path)) return import_adapter(&arguments, &err) ? command_fail(&err) : 0;
-    if (huggingface_config(arguments.path, &model, &err) ||
-        (arguments.dataset && check_vocabulary(arguments.dataset, &model, &err)) ||
+    if ((arguments.base && error_set(&err, "%s holds no adapter; --base goes with one", arguments.path)) ||
+        huggingface_config(arguments.path, &model, &err) || check_dataset(&arguments, &model, &err) ||
         huggingface_identify(arguments.path, &model, &digest, &err))
         return command_fail(&err);
     if (!arguments.json) print_text(&arguments, &model, &digest);

@@ -196,6 +196,30 @@ class Import(unittest.TestCase):
                 self.assertIn(wanted, refused.stderr)
                 self.assertIn('wrong.cfg:', refused.stderr)
 
+            self.wrong_words(place)
+
+    def wrong_words(self, place):
+        """An option of the other kind of folder, and a data set of another tokenizer."""
+        base, adapter, data = place.dir('base'), place.dir('adapter'), place.dir('data.h5')
+        said = place.call('import', base, '--dataset', data).stdout
+        self.assertIn("its tokenizer is the model's", said)
+        with open(base + '/sentencepiece.model', 'ab') as f:
+            f.write(b'x')
+        for words, wanted in (([adapter, '--dataset', data], '--dataset goes with the folder of a model'),
+                              ([base, '--base', base], '--base goes with one'),
+                              ([base, '--dataset', data], 'data.h5: its tokenizer is another one than')):
+            refused = place.call('import', *words, check=False)
+            self.assertNotEqual(refused.returncode, 0, words)
+            self.assertIn(wanted, refused.stderr)
+        os.remove(base + '/sentencepiece.model')
+        self.assertIn('no two tokenizers', place.call('import', base, '--dataset', data).stdout)
+        with open(adapter + '/adapter_config.json') as f:
+            said = json.load(f)
+        with open(adapter + '/adapter_config.json', 'w') as f:
+            json.dump(said | {'target_modules': ['query_key_value']}, f)
+        refused = place.call('import', adapter, '--base', base, check=False)
+        self.assertIn(f'model "{base[-47:]}" has none of these modules', refused.stderr)
+
     def test_a_killed_sweep_on_imports_ends_with_the_same_bytes(self):
         with Place() as place:
             base, whole, killed = place.dir('base'), place.dir('whole'), place.dir('killed')
