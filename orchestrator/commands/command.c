@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool failed;
@@ -58,6 +59,13 @@ error_t command_parse_path(int key, char *word, struct argp_state *state, const 
 error_t command_parse_directory(int key, char *word, struct argp_state *state, const char **dir)
 {
     return parse_one(key, word, state, "run directory", dir);
+}
+
+int command_check_directory(const char *dir, struct error *err)
+{
+    struct stat status;
+    const char *why = stat(dir, &status) ? strerror(errno) : S_ISDIR(status.st_mode) ? NULL : strerror(ENOTDIR);
+    return why ? error_set(err, "%s: %s; wanted: the directory of a run", dir, why) : 0;
 }
 
 static error_t parse_sweep(int key, char *word, struct argp_state *state)

@@ -42,6 +42,9 @@ error_t command_parse_path(int key, char *word, struct argp_state *state, const 
 /* As command_parse_path, for commands that need the directory of a run. */
 error_t command_parse_directory(int key, char *word, struct argp_state *state, const char **dir);
 
+/* Whether such an argument is a directory: 0, or -1 with a line that says what is wanted. */
+int command_check_directory(const char *dir, struct error *err);
+
 /* FILE and --dir of the commands that run a sweep: the children of their argp, whose parsers set
  * state->child_inputs[0] to this at ARGP_KEY_INIT. */
 struct command_sweep {

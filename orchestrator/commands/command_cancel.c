@@ -100,5 +100,5 @@ int command_cancel(int argc, char **argv)
     struct arguments arguments = {0};
     struct error err = {""};
     argp_parse(&argp, argc, argv, 0, NULL, &arguments);
-    return cancel(&arguments, &err) ? command_fail(&err) : 0;
+    return command_check_directory(arguments.dir, &err) || cancel(&arguments, &err) ? command_fail(&err) : 0;
 }

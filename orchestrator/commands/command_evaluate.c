@@ -146,6 +146,16 @@ static int run(struct evaluation *evaluation, struct view_row *row, struct error
     return evaluation->results ? evaluate_rows(evaluation, row, err) : error_set(err, "out of memory");
 }
 
+/* Before a lock is left in a place that has no run. */
+static int check_store(const char *dir, struct error *err)
+{
+    char path[PATH_MAX];
+    if (command_check_directory(dir, err)) return -1;
+    if (snprintf(path, sizeof path, "%s/results.h5", dir) >= (int)sizeof path)
+        return error_set(err, "%s: the path is too long", dir);
+    return access(path, F_OK) ? error_set_errno(err, "%s", path) : 0;
+}
+
 static error_t parse(int key, char *word, struct argp_state *state)
 {
     return command_parse_directory(key, word, state, state->input);
@@ -171,7 +181,7 @@ int command_evaluate(int argc, char **argv)
     int lock = -1;
     struct evaluation evaluation = {0};
     argp_parse(&argp, argc, argv, 0, NULL, (void *)&evaluation.dir);
-    if (store_lock(evaluation.dir, 0, &lock, &err)) return command_fail(&err);
+    if (check_store(evaluation.dir, &err) || store_lock(evaluation.dir, 0, &lock, &err)) return command_fail(&err);
     struct view_row *row = malloc(sizeof *row);
     int failed = row ? view_open(&evaluation.view, evaluation.dir, &err) : error_set(&err, "out of memory");
     if (!failed) {

@@ -140,7 +140,8 @@ int command_top(int argc, char **argv)
     struct error err = {""};
     if (argp_parse(&argp, argc, argv, 0, NULL, &options)) return 1;
     struct top *top = calloc(1, sizeof *top);
-    int rc = top ? run_path(options.dir, top->dir, &err) : error_set(&err, "out of memory");
+    int rc = top ? command_check_directory(options.dir, &err) : error_set(&err, "out of memory");
+    if (!rc) rc = run_path(options.dir, top->dir, &err);
     if (!rc && access(top->dir, X_OK)) rc = error_set_errno(&err, "%s", options.dir);
     if (!rc && !(isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)))
         rc = error_set(&err, "top: needs a terminal; `tunelaw status %s` prints once", options.dir);

@@ -245,6 +245,10 @@ static error_t parse(int key, char *word, struct argp_state *state)
     case 's':
         arguments->salvage = word;
         return 0;
+    case ARGP_KEY_END:
+        if (arguments->point && arguments->salvage)
+            argp_error(state, "--reevaluate is of a run whose store opens, --salvage of one that is damaged; give one");
+        return 0;
     default:
         return command_parse_path(key, word, state, &arguments->path);
     }

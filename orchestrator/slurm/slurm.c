@@ -69,8 +69,8 @@ int slurm_name_check(const char *name, const char *word, struct error *err)
 int slurm_extra_check(const char *word, struct error *err)
 {
     /* what the script itself depends on */
-    static const char *const ours[] = {"--signal", "--open-mode", "--output", "--chdir",  "--wrap",
-                                       "--ntasks", "--requeue",   "--array",  "--no-req", "--nodes"};
+    static const char *const ours[] = {"--signal", "--open-mode", "--output", "--chdir",      "--wrap",
+                                       "--ntasks", "--requeue",   "--array",  "--no-requeue", "--nodes"};
     if (*word != '-' || !word[1])
         return error_set(err, "\"%s\" after --: an option of sbatch as one word, such as --constraint=fast", word);
     for (const char *c = word; *c; c++)
@@ -79,8 +79,9 @@ int slurm_extra_check(const char *word, struct error *err)
                              word);
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
         size_t written = strcspn(word, "="), whole = strlen(ours[i]); /* sbatch takes --out for --output */
+        const char *set = strcmp(ours[i], "--no-requeue") ? ours[i] : "--requeue";
         if (!strncmp(word, ours[i], written < whole ? written : whole))
-            return error_set(err, "option %s of sbatch: the job's script sets %s itself", word, ours[i]);
+            return error_set(err, "option %s of sbatch: the job's script sets %s itself", word, set);
     }
     if (strchr("aDnNo", word[1])) /* --array, --chdir, --ntasks, --nodes, --output */
         return error_set(err, "option %s of sbatch: the job's script sets it itself", word);

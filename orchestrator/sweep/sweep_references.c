@@ -8,12 +8,20 @@
 static const char *const reference_keys[] = {"tasks",    "task", "model", "pretrain_tokens",
                                              "examples", "size", "seed",  NULL};
 
+/* Required, also where the whole group is absent. */
+static uint64_t take_number(const struct config_group *group, const char *key, uint64_t least, uint64_t most)
+{
+    if (!config_has(group, key) && !config_file_failed(group->file))
+        config_fail(group, NULL, "key \"%s\" is missing", key);
+    return config_take_uint(group, key, least, most);
+}
+
 uint32_t sweep_read_place(const struct config_group *group, const char *key, const uint64_t *axis, size_t count,
                           long usual)
 {
     if (!config_has(group, key) && usual >= 0) return (uint32_t)usual;
     if (!config_has(group, key) && count == 1) return 0;
-    uint64_t value = config_take_uint(group, key, 0, INT64_MAX);
+    uint64_t value = take_number(group, key, 0, INT64_MAX);
     for (uint32_t i = 0; i < count; i++)
         if (axis[i] == value) return i;
     if (!config_file_failed(group->file)) config_fail(group, key, "%" PRIu64 " is not a value of that axis", value);
@@ -45,7 +53,7 @@ static uint32_t read_size(const struct config_group *group, const struct sweep_m
         return 0;
     }
     uint64_t value =
-        wanted || !centre->given ? config_take_uint(group, "size", 1, UINT32_MAX) : centre->sizes[method->config.kind];
+        wanted || !centre->given ? take_number(group, "size", 1, UINT32_MAX) : centre->sizes[method->config.kind];
     for (uint32_t i = 0; i < method->size_count; i++)
         if (method->sizes[i] == value) return i;
     if (!config_file_failed(group->file))

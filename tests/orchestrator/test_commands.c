@@ -2,6 +2,7 @@
 #include "tests/io/store_fixture.h"
 
 #include <jansson.h>
+#include <sys/stat.h>
 
 #include "io/checkpoint/checkpoint.h"
 #include "io/log.h"
@@ -335,6 +336,40 @@ static void test_bad_input(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
+/* What needs the directory of a run says so, and leaves nothing where there is none. */
+static void test_directories(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const commands[] = {"evaluate", "top", "cancel"};
+    const char *dir = fixture->dir;
+    char expected[256], empty[128], path[160];
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        struct output output = program_run(dir, "%s %s/results.h5", commands[i], dir);
+        snprintf(expected, sizeof expected, "tunelaw: %s/results.h5: Not a directory; wanted: the directory of a run\n",
+                 dir);
+        assert_int_equal(output.code, 1);
+        assert_string_equal(output.errors, expected);
+        program_free(&output);
+        output = program_run(dir, "%s %s/absent", commands[i], dir);
+        snprintf(expected, sizeof expected,
+                 "tunelaw: %s/absent: No such file or directory; wanted: the directory of a run\n", dir);
+        assert_string_equal(output.errors, expected);
+        program_free(&output);
+    }
+    snprintf(empty, sizeof empty, "%s/empty", dir);
+    assert_int_equal(mkdir(empty, 0777), 0);
+    struct output output = program_run(dir, "evaluate %s", empty);
+    assert_contains(output.errors, "empty/results.h5: No such file or directory");
+    program_free(&output);
+    assert_int_equal(rmdir(empty), 0);
+    output = program_run(dir, "verify %s --reevaluate 0 --salvage %s/after", dir, dir);
+    assert_int_equal(output.code, 1);
+    assert_contains(output.errors, "give one");
+    program_free(&output);
+    snprintf(path, sizeof path, "%s/after", dir);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
 static void test_program(void **state)
 {
     struct fixture *fixture = *state;
@@ -367,6 +402,7 @@ int main(void)
         TEST(test_damage_is_seen),
         TEST(test_a_damaged_state_is_seen),
         TEST(test_verify),
+        TEST(test_directories),
         TEST(test_bad_input),
         TEST(test_program),
     };

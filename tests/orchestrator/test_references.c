@@ -233,6 +233,11 @@ static void mistakes_in_references(void **state)
     refused("{ name = \"full\"; rates = \"reference\"; learning_rates = [ 1e-3, 3e-3 ];\n reference = { model = \"m\"; "
             "pretrain_tokens = 2000; examples = 20; size = 3; }; }",
             ":9: methods[0].reference.size: method full has no PET size");
+    struct sweep_text alone =
+        with("methods = (\n{ name = \"full\"; rates = \"reference\"; learning_rates = [ 1e-3, 3e-3 ]; } );");
+    alone.models = "models = ( { name = \"m\"; layers = 2; width = 16; heads = 2; ffn = 32; } );\n";
+    alone.pretrain = "pretrain = { tokens = [ 1000 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; };";
+    sweep_refused(&alone, ":8: methods[0].reference: key \"examples\" is missing");
     struct sweep_text t =
         with("methods = (\n{ name = \"full\"; rates = \"reference\"; learning_rates = [ 1e-3, 3e-3 ];\n"
              " reference = { model = \"m\"; pretrain_tokens = 2000; examples = 20; }; } );");

@@ -51,6 +51,8 @@ static void words_that_would_break_the_script(void **state)
                                         "--signal=TERM", "--requeue", "--output=x"};
     for (size_t i = 0; i < sizeof extra / sizeof *extra; i++)
         assert_int_equal(slurm_extra_check(extra[i], &err), -1);
+    assert_int_equal(slurm_extra_check("--no-requeue", &err), -1);
+    assert_string_equal(err.text, "option --no-requeue of sbatch: the job's script sets --requeue itself");
     assert_int_equal(slurm_path_check("/a b/c'd$", &err), 0);
     assert_int_equal(slurm_path_check("/a%j", &err), -1);
     assert_int_equal(slurm_path_check("/a\nb", &err), -1);

@@ -103,7 +103,7 @@ class Top(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertRegex(done.stderr, 'tunelaw: top: needs a terminal')
             done = place.call('top', place.dir('none'), check=False)
-            self.assertRegex(done.stderr, 'none: No such file or directory')
+            self.assertRegex(done.stderr, 'none: No such file or directory; wanted: the directory of a run')
             self.assertFalse(os.path.exists(place.dir('none')))
 
 
