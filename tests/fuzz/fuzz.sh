@@ -20,7 +20,7 @@ sources() {
     config) echo io/{error,digest}.c io/config/*.c io/text/{text,dataset_format}.c orchestrator/sweep/*.c \
         workers/model/{config,method_config,recipe,architecture,names}.c workers/{model/mixture,train/ul2}.c workers/text/{metrics,metric_text,ngrams}.c kernels/{precision,random}.c \
         fitting/settings.c fitting/laws/*.c ;;
-    huggingface) echo io/{error,digest}.c workers/files/{huggingface_config,json_reader}.c workers/model/{architecture,config,method_config,names}.c ;;
+    huggingface) echo io/{error,digest,file}.c io/checkpoint/safetensors{,_header}.c workers/files/{huggingface_config,json_reader}.c workers/model/{architecture,config,method_config,names}.c ;;
     peft) echo io/{error,digest}.c workers/files/{peft_config,json_reader}.c workers/model/{architecture,config,method_config,names}.c ;;
     expression) echo io/{error,digest}.c fitting/laws/*.c ;;
     *) ls io/*.c io/*/*.c | grep -v -e dataset_build -e version ;;

@@ -22,12 +22,6 @@ static bool ignored(const struct model_config *model, const char *name)
     return model->tied && !strncmp(name, unembedding, strlen(unembedding));
 }
 
-const struct safetensors_tensor *huggingface_find(const struct safetensors *weights, const char *name)
-{
-    const struct safetensors_tensor *tensor = safetensors_find(weights, name);
-    return tensor || strcmp(name, "embed_out.weight") ? tensor : safetensors_find(weights, "lm_head.weight");
-}
-
 size_t huggingface_shape(const struct parameter *parameter, uint64_t shape[2])
 {
     bool vector = !parameter->decay;

@@ -133,6 +133,12 @@ static void take_model(struct json_reader *reader, struct model_config *model)
                               : json_take_number(reader, "rms_norm_eps", family == FAMILY_OLMO2 ? 1e-5 : 1e-6);
 }
 
+const struct safetensors_tensor *huggingface_find(const struct safetensors *weights, const char *name)
+{
+    const struct safetensors_tensor *tensor = safetensors_find(weights, name);
+    return tensor || strcmp(name, "embed_out.weight") ? tensor : safetensors_find(weights, "lm_head.weight");
+}
+
 /* A model whose weights hold an output matrix of their own is not tied, whatever the description says: transformers
  * keeps both, too. Weights that cannot be opened say nothing here: huggingface_open says why. */
 static int find_tied(const char *dir, struct model_config *model, struct error *err)
