@@ -16,8 +16,9 @@
 #include "orchestrator/plan/simulate_print.h"
 #include "orchestrator/run/host.h"
 
-#define GRACE 60.0  /* seconds */
-#define NOISE 0.005 /* of a loss */
+#define GRACE 60.0             /* seconds */
+#define NOISE 0.005            /* of a loss */
+#define MOST_SIMULATED 1000000 /* devices */
 
 struct options {
     const char *file, *dir, *shard, *task;
@@ -95,8 +96,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
             argp_error(state, "--rate %s: allowed: above 0", arg);
         return 0;
     case 'S':
-        if (quantity_parse_product(arg, &options->nodes, &options->node_devices))
-            argp_error(state, "--simulate %s: allowed: NODESxDEVICES, as 128x8", arg);
+        if (quantity_parse_product(arg, &options->nodes, &options->node_devices) ||
+            options->nodes > MOST_SIMULATED / options->node_devices)
+            argp_error(state, "--simulate %s: allowed: NODESxDEVICES, as 128x8, up to %d devices in all", arg,
+                       MOST_SIMULATED);
         return 0;
     case 'w':
         if (quantity_parse_time(arg, &options->wall))
@@ -123,6 +126,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
         if (options->wall > 0.0 && options->wall <= options->grace)
             argp_error(state, "--wall: allowed: more than the %g s of --grace", options->grace);
         if (options->wall > 0.0 && !options->nodes) argp_error(state, "--wall goes with --simulate");
+        if (options->identify + options->parameters + (options->nodes > 0) > 1)
+            argp_error(state, "allowed: one of --identify, --parameters, --simulate");
+        if (options->parameters && (options->points || options->json))
+            argp_error(state, "--parameters goes with neither --points nor --json");
+        if (options->nodes && options->devices) argp_error(state, "--simulate says how many devices: no --devices");
         if (options->task && (options->shard || options->dir))
             argp_error(state, "--array-task goes with neither --shard nor --dir");
         return 0;

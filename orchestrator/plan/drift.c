@@ -44,6 +44,14 @@ struct points {
     const struct store_point **places;   /* of the plan, sorted */
 };
 
+static bool has_result(const struct store *store, const struct points *points, const struct store_point *point)
+{
+    char identity[DIGEST_HEX + 1] = "";
+    memcpy(identity, point->identity, DIGEST_HEX);
+    long row = store_find(store, identity, NULL);
+    return row >= 0 && points->committed[row];
+}
+
 static int match_points(const struct store *store, const struct plan *plan, struct points *points, struct drift *out,
                         struct error *err)
 {
@@ -68,8 +76,9 @@ static int match_points(const struct store *store, const struct plan *plan, stru
         out->kept += points->in_sweep[i];
         if (points->in_sweep[i] || point->removed) continue;
         out->left++;
-        out->again +=
-            bsearch(&point, points->places, plan->point_count, sizeof *points->places, compare_places) != NULL;
+        const struct store_point *const *successor =
+            bsearch(&point, points->places, plan->point_count, sizeof *points->places, compare_places);
+        out->again += successor && !has_result(store, points, *successor);
     }
     return 0;
 }

@@ -243,7 +243,7 @@ static void print_totals(const struct plan *plan, size_t devices, FILE *out)
     else
         fprintf(out, ", for the tasks that come after\n");
     fprintf(out, "FLOPs of training: %s", quantity_number(plan->flops, a));
-    if (plan->flops_alone > 0.0)
+    if (plan->flops_alone > plan->flops) /* not so of an array's task whose trunks are of the others, too */
         fprintf(out, "; %s if every point trained its own prefix: sharing saves %.0f %%",
                 quantity_number(plan->flops_alone, b), 100.0 * (1.0 - plan->flops / plan->flops_alone));
     fputc('\n', out);

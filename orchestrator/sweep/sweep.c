@@ -120,6 +120,9 @@ static void read_resources(const struct config_group *root, struct sweep_resourc
     resources->tensor_parallel = (uint32_t)config_take_uint_or(&group, "tensor_parallel", 0, 64, 1);
     resources->threads = (uint32_t)config_take_uint_or(&group, "threads", 1, 4096, 1);
     resources->devices = (uint32_t)config_take_uint_or(&group, "devices", 0, 4096, 0);
+    if (resources->devices && resources->tensor_parallel > resources->devices)
+        config_fail(&group, "tensor_parallel", "stages of %u devices do not fit hosts of devices = %u",
+                    resources->tensor_parallel, resources->devices);
     resources->device_bytes = config_take_uint_or(&group, "device_bytes", 0, INT64_MAX, 0);
     read_sharing(&group, resources);
     resources->attempts = (uint32_t)config_take_uint_or(&group, "attempts", 1, 1000, 3);

@@ -134,6 +134,7 @@ class Drift(unittest.TestCase):
             # and back: the rows are still there
             stages = len(harness.executed(dir))
             place.write()
+            self.refused(place, dir, r'8 finished points would leave the sweep, 0 of them to run again; --accept-drift')
             place.call('run', place.config, '--dir', dir, '--accept-drift')
             self.assertEqual(len(harness.executed(dir)), stages)
             self.assertEqual(rows(dir), both)
