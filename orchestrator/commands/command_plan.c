@@ -154,8 +154,8 @@ static size_t device_count(const struct sweep *sweep, const struct options *opti
 static int look_at_host(struct sweep *sweep, const struct options *options, double *rate, struct error *err)
 {
     const struct sweep_resources *resources = &sweep->resources;
-    bool known = resources->device_bytes && strcmp(resources->backend, "auto") != 0;
-    bool depends = !known && (!resources->tensor_parallel || resources->stages_per_device > 1);
+    bool automatic = strcmp(resources->backend, "auto") == 0, given = resources->device_bytes > 0;
+    bool depends = given ? automatic : !resources->tensor_parallel || resources->stages_per_device > 1;
     bool measure = options->gflops <= 0.0;
     struct probe probe;
     *rate = options->gflops * 1e9;
@@ -164,7 +164,10 @@ static int look_at_host(struct sweep *sweep, const struct options *options, doub
         return error_prefix(err, depends ? "this host is looked at (resources.device_bytes and backend, and --rate "
                                            "GFLOPS, say what it has)"
                                          : "--rate GFLOPS gives the speed of a device");
-    if (depends) host_fill_resources(sweep, &probe);
+    if (depends)
+        host_fill_resources(sweep, &probe);
+    else
+        sweep_set_backend(sweep, probe.backend); /* what its stages take depends on it */
     if (measure) *rate = probe.rate;
     return 0;
 }
