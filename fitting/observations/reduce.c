@@ -67,8 +67,8 @@ static double best_rate(const struct observation *rows, size_t first, size_t end
 void observations_reduce_rates(struct observations *out)
 {
     size_t kept = 0;
-    qsort(out->rows, out->count, sizeof *out->rows, compare_rows);
-    qsort(out->base, out->base_count, sizeof *out->base, compare_rows);
+    if (out->count) qsort(out->rows, out->count, sizeof *out->rows, compare_rows);
+    if (out->base_count) qsort(out->base, out->base_count, sizeof *out->base, compare_rows);
     for (size_t first = 0, end; first < out->count; first = end) {
         end = end_of_cell(out, first);
         double rate = best_rate(out->rows, first, end), low = out->rows[first].learning_rate,
