@@ -92,11 +92,12 @@ static int map_columns(const char *path, const char *columns, char *const *heade
 static int read_number(const char *path, size_t line, const char *name, const char *text, double *out,
                        struct error *err)
 {
-    char *end = (char *)(uintptr_t)text;
-    if (!strpbrk(text, "xX")) *out = strtod(text, &end); /* C's hexadecimal numbers are none in a table */
+    char *end;
+    bool hexadecimal = strpbrk(text, "xX") != NULL; /* C's are none in a table */
+    *out = strtod(text, &end);
     while (*end == ' ')
         end++;
-    if (end == text || *end || !isfinite(*out) || *out < 0)
+    if (end == text || *end || hexadecimal || !isfinite(*out) || *out < 0)
         return error_set(err, "%s:%zu: %s is \"%.40s\"; allowed: numbers from 0", path, line, name, text);
     return 0;
 }
@@ -157,18 +158,21 @@ static bool odd_quotes(const char *text)
 }
 
 /* A record without what ends it, of one line or, with line breaks in quotes, of several; *lines: up to its last.
- * Nothing left, or out of memory: false. */
+ * Nothing left, or out of memory (errno ENOMEM, else 0): false. */
 static bool next_record(FILE *file, char **record, size_t *size, size_t *lines)
 {
     char *line = NULL;
     size_t room = 0;
+    errno = 0;
     ssize_t length = getline(record, size, file), more = 0;
+    if (length < 0 && errno != ENOMEM) errno = 0;
     *lines += length >= 0;
     bool quoted = length > 0 && odd_quotes(*record); /* a field goes on in the next line */
     while (quoted && (more = getline(&line, &room, file)) > 0) {
         size_t whole = (size_t)length + (size_t)more + 1;
         char *longer = whole > *size ? realloc(*record, whole) : *record;
         if (!longer) {
+            errno = ENOMEM;
             length = -1;
             break;
         }
@@ -179,7 +183,9 @@ static bool next_record(FILE *file, char **record, size_t *size, size_t *lines)
         quoted ^= odd_quotes(line);
         ++*lines;
     }
+    int kept = errno;
     free(line);
+    errno = kept;
     while (length > 0 && ((*record)[length - 1] == '\n' || (*record)[length - 1] == '\r'))
         (*record)[--length] = 0;
     return length >= 0;
@@ -198,7 +204,7 @@ int observations_from_table(const char *path, const char *columns, struct observ
     char(*clusters)[OBSERVATION_NAME] = NULL;
     size_t first_size = 0, size = 0, room = 0, lines = 0, number;
     if (!next_record(file, &first, &first_size, &lines)) {
-        if (ferror(file))
+        if (ferror(file) || errno == ENOMEM)
             error_set_errno(err, "%s", path);
         else
             error_set(err, "%s: empty; allowed: a header line and rows", path);
@@ -225,7 +231,7 @@ int observations_from_table(const char *path, const char *columns, struct observ
         }
         if (read_row(path, number, header, fields, map, clusters, out, err)) goto done;
     }
-    if (ferror(file)) {
+    if (ferror(file) || errno == ENOMEM) { /* of the last record */
         error_set_errno(err, "%s", path);
         goto done;
     }

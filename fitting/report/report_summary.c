@@ -242,7 +242,11 @@ static void axis_values(const struct analysis *analysis, const char *name, size_
     fprintf(out, "<tr><th scope=\"row\">%s</th><td class=\"w\">", name);
     for (size_t i = 0; i < count; i++) {
         char text[32];
-        fprintf(out, "%s%s", i ? ", " : "", html_count(values[i], text, sizeof text));
+        if (offset == SEEDS)
+            snprintf(text, sizeof text, "%.0f", values[i]); /* in full: they are names */
+        else
+            html_count(values[i], text, sizeof text);
+        fprintf(out, "%s%s", i ? ", " : "", text);
     }
     fputs(count == SHOWN ? ", …</td></tr>\n" : "</td></tr>\n", out);
 }
@@ -273,6 +277,8 @@ void report_setup(const struct report *report)
     axis_values(analysis, "PET sizes", offsetof(struct observation, pet_size), out);
     axis_values(analysis, "finetuning examples", offsetof(struct observation, examples), out);
     axis_values(analysis, "learning rates", offsetof(struct observation, learning_rate), out);
-    if (analysis->observations.config && *analysis->observations.config) axis_values(analysis, "seeds", SEEDS, out);
+    /* a table has none, and a mean is of several */
+    if (*analysis->observations.config && analysis->observations.seeds == SETTINGS_REPLICATES)
+        axis_values(analysis, "seeds", SEEDS, out);
     fputs("</tbody></table></div>\n", out);
 }

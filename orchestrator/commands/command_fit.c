@@ -204,8 +204,7 @@ int command_fit(int argc, char **argv)
         .children = children,
         .args_doc = "DIR\nSTORE.h5\n--table FILE --columns MAP",
         .doc = "Fit scaling laws to the results of a sweep, also while it runs, and write DIR/fit.json (of a store "
-               "file by "
-               "itself, and of a table, --json prints it and nothing is written).",
+               "file by itself, and of a table, --json prints it and nothing is written).",
     };
     struct arguments arguments = {.options = analysis_defaults()};
     struct error err = {""};

@@ -20,6 +20,7 @@ struct builder {
     uint32_t *base;            /* [model][tokens] index of the pretraining stage, PLAN_NONE where no point needs it */
     struct digest *trunks;     /* [model] */
     struct plan_shape *shapes; /* [model][method][size], from shape_first[method] */
+    bool *wanted;              /* as shapes: some point has it */
     struct identity_method *texts; /* [task][method][size][rate], from text_first[method] */
     size_t *shape_first, *text_first;
     size_t shape_count, text_count;
@@ -57,7 +58,7 @@ static int prepare_method(struct builder *b, uint32_t method, struct error *err)
                                 &b->texts[text_index(b, task, method, size, rate)]);
         }
         for (uint32_t model = 0; model < sweep->model_count; model++)
-            if (sweep->bases[model].tasks & m->tasks &&
+            if (b->wanted[shape_index(b, model, method, size)] &&
                 plan_shape(sweep, &sweep->models[model], &config, &m->recipe, m->config.kind != METHOD_NONE,
                            &b->shapes[shape_index(b, model, method, size)], err))
                 return -1;
@@ -82,7 +83,10 @@ static int prepare(struct builder *b, struct error *err)
     b->texts = calloc(b->text_count * sweep->task_count, sizeof *b->texts);
     b->trunks = calloc(sweep->model_count, sizeof *b->trunks);
     b->base = calloc(sweep->model_count * sweep->pretrain_token_count, sizeof *b->base);
-    if (!b->shapes || !b->texts || !b->trunks || !b->base) return error_set(err, "out of memory");
+    b->wanted = calloc(b->shape_count * sweep->model_count, sizeof *b->wanted);
+    if (!b->shapes || !b->texts || !b->trunks || !b->base || !b->wanted) return error_set(err, "out of memory");
+    for (size_t i = 0; i < b->grid.count; i++)
+        b->wanted[shape_index(b, b->grid.points[i].model, b->grid.points[i].method, b->grid.points[i].size)] = true;
     for (size_t i = 0; i < sweep->model_count; i++)
         b->trunks[i] = sweep_imported(sweep, i) ? identity_imported(&sweep->models[i]) : identity_trunk(sweep, i);
     for (uint32_t i = 0; i < sweep->method_count; i++)
@@ -337,6 +341,7 @@ struct plan *plan_create(const struct sweep *sweep, double rate, struct error *e
     free(b.base);
     free(b.trunks);
     free(b.shapes);
+    free(b.wanted);
     free(b.texts);
     free(b.shape_first);
     free(b.text_first);

@@ -55,10 +55,10 @@ static size_t rows_at_once(size_t width)
     return width < BLOCK ? BLOCK / width : 1;
 }
 
-/* Device and host memory of a trial: rows of x, what the product gives as one and piece by piece, and GELU's input. */
+/* Device and host memory of a trial: rows of x, what the product gives as one and piece by piece, and GELU's inputs. */
 struct trial {
     size_t rows;
-    real *x, *one, *apart, *before;
+    real *x, *y[2], *before[2];
     float *host[2];
 };
 
@@ -74,13 +74,13 @@ static void fill(const struct model *model, const struct trial *t, size_t k)
     }
 }
 
-static bool alike(const struct model *model, const struct trial *t, size_t n)
+static bool alike(const struct model *model, const struct trial *t, real *const both[2], size_t n)
 {
     size_t most = rows_at_once(n);
     for (size_t row = 0; row < t->rows; row += most) {
         size_t count = (t->rows - row < most ? t->rows - row : most) * n;
-        model->kernels->download(model->device, count, at(model, t->one, row * n), t->host[0]);
-        model->kernels->download(model->device, count, at(model, t->apart, row * n), t->host[1]);
+        model->kernels->download(model->device, count, at(model, both[0], row * n), t->host[0]);
+        model->kernels->download(model->device, count, at(model, both[1], row * n), t->host[1]);
         if (memcmp(t->host[0], t->host[1], count * sizeof(float))) return false;
     }
     return true;
@@ -92,28 +92,31 @@ static bool try_product(const struct model *model, const struct layer_product *p
     const struct kernels *k = model->kernels;
     struct trial t = {.rows = 0};
     struct error err;
-    size_t count = 0, row = (p->k + 3 * p->n) * model->element, host = p->n > p->k ? p->n : p->k;
+    size_t results = p->gelu ? 4 : 2, count = 0, row = (p->k + results * p->n) * model->element;
+    size_t host = p->n > p->k ? p->n : p->k;
     while (count < PIECES && (count < LEAST_PIECES || (t.rows + pieces[count]) * row <= TRIAL_BYTES))
         t.rows += pieces[count++];
     for (int i = 0; i < 2; i++)
         t.host[i] = malloc((host < BLOCK ? BLOCK : host) * sizeof(float));
-    real **device[4] = {&t.x, &t.one, &t.apart, &t.before};
-    bool good = t.host[0] && t.host[1];
-    for (int i = 0; i < 4 && good; i++)
-        good = (*device[i] = k->allocate(model->device, t.rows * (i ? p->n : p->k) * model->element, &err)) != NULL;
-    if (good) {
+    real **device[5] = {&t.x, &t.y[0], &t.y[1], &t.before[0], &t.before[1]};
+    bool room = t.host[0] && t.host[1], good = false;
+    for (size_t i = 0; i <= results && room; i++)
+        room = (*device[i] = k->allocate(model->device, t.rows * (i ? p->n : p->k) * model->element, &err)) != NULL;
+    if (room) {
         fill(model, &t, p->k);
-        product_rows(model, p, t.rows, t.x, t.before, t.one);
+        product_rows(model, p, t.rows, t.x, t.before[0], t.y[0]);
         for (size_t i = 0, first = 0; i < count; first += pieces[i++])
-            product_rows(model, p, pieces[i], at(model, t.x, first * p->k), at(model, t.before, first * p->n),
-                         at(model, t.apart, first * p->n));
-        good = alike(model, &t, p->n);
+            product_rows(model, p, pieces[i], at(model, t.x, first * p->k), at(model, t.before[1], first * p->n),
+                         at(model, t.y[1], first * p->n));
+        good = alike(model, &t, t.y, p->n) && (!p->gelu || alike(model, &t, t.before, p->n));
     }
-    for (int i = 4; i-- > 0;)
+    for (int i = 5; i-- > 0;)
         if (*device[i]) k->release(model->device, *device[i]);
     free(t.host[0]);
     free(t.host[1]);
-    if (!good) LOG("packs: products of %zu columns, %zu deep, are computed point by point", p->n, p->k);
+    if (!good)
+        LOG("packs: products of %zu columns, %zu deep, are computed point by point%s", p->n, p->k,
+            room ? "" : ": no memory to try them in");
     return good;
 }
 
