@@ -35,30 +35,10 @@ static bool wanted(const struct analysis *analysis, enum view_kind view, const s
     return false;
 }
 
-/* What views are chosen by: levels of one field among the fitted rows of a view. */
-typedef double field_of(const struct observation *row);
-static double field_parameters(const struct observation *row)
-{
-    return row->parameters;
-}
-static double field_pretrain(const struct observation *row)
-{
-    return row->pretrain_tokens;
-}
-static double field_pet(const struct observation *row)
-{
-    return row->pet_size;
-}
-
-static double field_examples(const struct observation *row)
-{
-    return row->examples;
-}
-
 /* Ascending levels of a field over the rows of a view; *levels is malloc'ed. Returns the count, 0 also out of memory.
  */
-static size_t levels_of(const struct observations *observations, const struct analysis_fit *view, field_of *field,
-                        double **levels)
+static size_t levels_of(const struct observations *observations, const struct analysis_fit *view,
+                        observation_field *field, double **levels)
 {
     size_t count = 0;
     *levels = calloc(observations->count + 1, sizeof **levels);
@@ -68,7 +48,8 @@ static size_t levels_of(const struct observations *observations, const struct an
     return sort_levels(*levels, count);
 }
 
-static size_t count_levels(const struct observations *observations, const struct analysis_fit *view, field_of *field)
+static size_t count_levels(const struct observations *observations, const struct analysis_fit *view,
+                           observation_field *field)
 {
     double *levels;
     size_t count = levels_of(observations, view, field, &levels);
@@ -83,9 +64,10 @@ static const char *const *laws_of_table(const struct observations *observations,
 {
     static const char *const joint[2] = {"joint", "joint_additive"}, *const single[2] = {"single"},
                              *const size[2] = {"joint"}, *const both[2] = {"multiplicative", "additive"};
-    const bool models = count_levels(observations, view, field_parameters) > 1,
-               examples = count_levels(observations, view, field_examples) > 1;
-    if (count_levels(observations, view, field_pretrain) > 1 || count_levels(observations, view, field_pet) > 1)
+    const bool models = count_levels(observations, view, observation_parameters) > 1,
+               examples = count_levels(observations, view, observation_examples) > 1;
+    if (count_levels(observations, view, observation_pretrain_tokens) > 1 ||
+        count_levels(observations, view, observation_pet_size) > 1)
         return joint;
     const bool one_axis = models != examples || !*observations->x_name; /* no column is N */
     return !one_axis ? both : models ? size : single;
@@ -114,7 +96,8 @@ int analysis_add_view(struct analysis *analysis, const struct analysis_fit *view
 }
 
 /* The level at which most points can be fitted, the largest of several. */
-static double fullest_level(const struct observations *observations, const struct analysis_fit *view, field_of *field)
+static double fullest_level(const struct observations *observations, const struct analysis_fit *view,
+                            observation_field *field)
 {
     double *levels, best = NAN;
     size_t count = levels_of(observations, view, field, &levels), most = 0;
@@ -139,11 +122,11 @@ static int add_examples_views(struct analysis *analysis, const struct analysis_f
     double *models, *pretrains;
     struct analysis_fit view = *group;
     view.view = VIEW_EXAMPLES;
-    size_t model_count = levels_of(&analysis->observations, group, field_parameters, &models);
+    size_t model_count = levels_of(&analysis->observations, group, observation_parameters, &models);
     for (size_t m = 0; m < model_count && !result; m++) {
         view.parameters = models[m];
         view.pretrain_tokens = NAN;
-        size_t pretrain_count = levels_of(&analysis->observations, &view, field_pretrain, &pretrains);
+        size_t pretrain_count = levels_of(&analysis->observations, &view, observation_pretrain_tokens, &pretrains);
         for (size_t p = 0; p < pretrain_count && !result; p++) {
             view.pretrain_tokens = pretrains[p];
             result = analysis_add_view(analysis, &view, asked, err);
@@ -160,18 +143,18 @@ static int add_group(struct analysis *analysis, const struct analysis_fit *group
 {
     const struct observations *observations = &analysis->observations;
     struct analysis_fit view = *group;
-    size_t models = count_levels(observations, group, field_parameters);
-    size_t pretrains = count_levels(observations, group, field_pretrain);
+    size_t models = count_levels(observations, group, observation_parameters);
+    size_t pretrains = count_levels(observations, group, observation_pretrain_tokens);
     if (models > 1 || (asked && pretrains < 2)) {
         view.view = VIEW_MODEL;
-        view.pretrain_tokens = fullest_level(observations, group, field_pretrain);
+        view.pretrain_tokens = fullest_level(observations, group, observation_pretrain_tokens);
         if (analysis_add_view(analysis, &view, asked, err)) return -1;
     }
     if (pretrains > 1) {
         view = *group;
         view.view = VIEW_PRETRAIN;
         view.x_symbol = "P";
-        view.parameters = fullest_level(observations, group, field_parameters);
+        view.parameters = fullest_level(observations, group, observation_parameters);
         if (analysis_add_view(analysis, &view, asked, err)) return -1;
     }
     if (wanted(analysis, VIEW_EXAMPLES, asked) || (!asked && models < 2 && pretrains < 2))
@@ -208,14 +191,14 @@ static int add_pet_view(struct analysis *analysis, const struct analysis_fit *gr
     const struct observations *observations = &analysis->observations;
     struct analysis_fit view = *group, best = *group;
     double *models, *pretrains;
-    size_t most = 1, model_count = levels_of(observations, group, field_parameters, &models);
+    size_t most = 1, model_count = levels_of(observations, group, observation_parameters, &models);
     for (size_t m = 0; m < model_count; m++) {
         view.parameters = models[m];
         view.pretrain_tokens = NAN;
-        size_t pretrain_count = levels_of(observations, &view, field_pretrain, &pretrains);
+        size_t pretrain_count = levels_of(observations, &view, observation_pretrain_tokens, &pretrains);
         for (size_t p = 0; p < pretrain_count; p++) {
             view.pretrain_tokens = pretrains[p];
-            size_t sizes = count_levels(observations, &view, field_pet);
+            size_t sizes = count_levels(observations, &view, observation_pet_size);
             if (sizes < 2 || sizes < most) continue;
             most = sizes;
             best = view;
@@ -238,9 +221,10 @@ int analysis_add_method(struct analysis *analysis, const struct observation *row
     group.several_tasks = analysis->observations.several_tasks;
     int result = 0;
     double *sizes;
-    size_t size_count = levels_of(&analysis->observations, &group, field_pet, &sizes);
-    size_t varying = (count_levels(&analysis->observations, &group, field_parameters) > 1) +
-                     (count_levels(&analysis->observations, &group, field_pretrain) > 1) + (size_count > 1);
+    size_t size_count = levels_of(&analysis->observations, &group, observation_pet_size, &sizes);
+    size_t varying = (count_levels(&analysis->observations, &group, observation_parameters) > 1) +
+                     (count_levels(&analysis->observations, &group, observation_pretrain_tokens) > 1) +
+                     (size_count > 1);
     for (size_t i = 0; i < size_count && !result; i++) {
         name_group(&group, sizes[i]);
         result = add_group(analysis, &group, asked, err);

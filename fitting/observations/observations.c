@@ -268,3 +268,33 @@ done:
     if (result) observations_destroy(out);
     return result;
 }
+
+double observation_parameters(const struct observation *row)
+{
+    return row->parameters;
+}
+
+double observation_pretrain_tokens(const struct observation *row)
+{
+    return row->pretrain_tokens;
+}
+
+double observation_pet_size(const struct observation *row)
+{
+    return row->pet_size;
+}
+
+double observation_examples(const struct observation *row)
+{
+    return row->examples;
+}
+
+double observation_learning_rate(const struct observation *row)
+{
+    return row->learning_rate;
+}
+
+double observation_seed(const struct observation *row)
+{
+    return (double)row->seed;
+}

@@ -136,6 +136,11 @@ double observations_size(const struct store_point *point, enum settings_x x);
 int observations_from_store(const char *path, const struct observation_options *options, struct observations *out,
                             struct error *err);
 
+/* One field of a point, for whoever goes over its levels. */
+typedef double observation_field(const struct observation *row);
+observation_field observation_parameters, observation_pretrain_tokens, observation_pet_size, observation_examples,
+    observation_learning_rate, observation_seed;
+
 /* Read a CSV file with a header line. `columns` maps axes to columns: "N=params,D=tokens,L=loss" with X or N model
  * size, P pretraining tokens, T PET size, D examples or tokens, L loss (needed), M method, C cluster, H held out (0 or
  * 1). Malformed input: FILE:LINE. */

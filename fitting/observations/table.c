@@ -157,24 +157,23 @@ static bool odd_quotes(const char *text)
     return odd;
 }
 
-/* A record without what ends it, of one line or, with line breaks in quotes, of several; *lines: up to its last.
- * Nothing left, or out of memory (errno ENOMEM, else 0): false. */
-static bool next_record(FILE *file, char **record, size_t *size, size_t *lines)
+/* A record without what ends it, of one line or, with line breaks in quotes, of several; *lines: up to its last. 1; 0:
+ * nothing is left; -1 with *err. */
+static int next_record(const char *path, FILE *file, char **record, size_t *size, size_t *lines, struct error *err)
 {
     char *line = NULL;
     size_t room = 0;
     errno = 0;
-    ssize_t length = getline(record, size, file), more = 0;
-    if (length < 0 && errno != ENOMEM) errno = 0;
-    *lines += length >= 0;
-    bool quoted = length > 0 && odd_quotes(*record); /* a field goes on in the next line */
+    ssize_t length = getline(record, size, file), more;
+    if (length < 0) return ferror(file) || errno == ENOMEM ? error_set_errno(err, "%s", path) : 0;
+    ++*lines;
+    bool quoted = odd_quotes(*record); /* a field goes on in the next line */
     while (quoted && (more = getline(&line, &room, file)) > 0) {
         size_t whole = (size_t)length + (size_t)more + 1;
         char *longer = whole > *size ? realloc(*record, whole) : *record;
         if (!longer) {
-            errno = ENOMEM;
-            length = -1;
-            break;
+            free(line);
+            return error_set(err, "%s: out of memory", path);
         }
         if (whole > *size) *size = whole;
         *record = longer;
@@ -183,12 +182,10 @@ static bool next_record(FILE *file, char **record, size_t *size, size_t *lines)
         quoted ^= odd_quotes(line);
         ++*lines;
     }
-    int kept = errno;
     free(line);
-    errno = kept;
     while (length > 0 && ((*record)[length - 1] == '\n' || (*record)[length - 1] == '\r'))
         (*record)[--length] = 0;
-    return length >= 0;
+    return 1;
 }
 
 int observations_from_table(const char *path, const char *columns, struct observations *out, struct error *err)
@@ -199,17 +196,13 @@ int observations_from_table(const char *path, const char *columns, struct observ
         return error_set(err, "%s: a directory; allowed: a CSV file", path);
     FILE *file = fopen(path, "r");
     if (!file) return error_set_errno(err, "%s", path);
-    int result = -1, map[COLUMNS];
+    int result = -1, got, map[COLUMNS];
     char *first = NULL, *line = NULL, *header[MAX_COLUMNS], *fields[MAX_COLUMNS];
     char(*clusters)[OBSERVATION_NAME] = NULL;
     size_t first_size = 0, size = 0, room = 0, lines = 0, number;
-    if (!next_record(file, &first, &first_size, &lines)) {
-        if (ferror(file) || errno == ENOMEM)
-            error_set_errno(err, "%s", path);
-        else
-            error_set(err, "%s: empty; allowed: a header line and rows", path);
-        goto done;
-    }
+    got = next_record(path, file, &first, &first_size, &lines, err);
+    if (!got) error_set(err, "%s: empty; allowed: a header line and rows", path);
+    if (got <= 0) goto done;
     char *start = strncmp(first, "\xef\xbb\xbf", 3) ? first : first + 3;
     int header_count = split_record(start, header);
     if (header_count < 0) {
@@ -217,7 +210,7 @@ int observations_from_table(const char *path, const char *columns, struct observ
         goto done;
     }
     if (map_columns(path, columns, header, header_count, map, err)) goto done;
-    while (number = lines + 1, next_record(file, &line, &size, &lines)) {
+    while (number = lines + 1, (got = next_record(path, file, &line, &size, &lines, err)) > 0) {
         if (!*line) continue;
         int count = split_record(line, fields);
         if (count != header_count) {
@@ -231,10 +224,7 @@ int observations_from_table(const char *path, const char *columns, struct observ
         }
         if (read_row(path, number, header, fields, map, clusters, out, err)) goto done;
     }
-    if (ferror(file) || errno == ENOMEM) { /* of the last record */
-        error_set_errno(err, "%s", path);
-        goto done;
-    }
+    if (got < 0) goto done;
     if (!out->count) {
         error_set(err, "%s: no rows after the header", path);
         goto done;

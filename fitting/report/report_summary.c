@@ -212,28 +212,21 @@ void report_in_short(const struct report *report)
     fputs("</ul>\n", report->out);
 }
 
-static double seed_of(const struct observation *row)
-{
-    return (double)row->seed;
-}
-
-/* Distinct values of a field (of seeds, at SEEDS) over every point of the store, as a list; sizes begin above 0. */
-#define SEEDS SIZE_MAX
-static void axis_values(const struct analysis *analysis, const char *name, size_t offset, FILE *out)
+/* Distinct values of a field over every point of the store, as a list: sizes, which begin above 0, or names in full. */
+static void axis_values(const struct analysis *analysis, const char *name, observation_field *field, bool names,
+                        FILE *out)
 {
     enum { SHOWN = 40 };
     const struct observations *observations = &analysis->observations;
     double values[SHOWN];
     size_t count = 0, all = observations->count + observations->omitted_count;
     for (size_t i = 0; i < all; i++) {
-        const struct observation *row =
-            i < observations->count ? &observations->rows[i] : &observations->omitted[i - observations->count].point;
-        double value = seed_of(row);
-        if (offset != SEEDS) memcpy(&value, (const char *)row + offset, sizeof value);
+        const double value = field(i < observations->count ? &observations->rows[i]
+                                                           : &observations->omitted[i - observations->count].point);
         size_t place = 0;
         while (place < count && values[place] < value)
             place++;
-        if ((value <= 0 && offset != SEEDS) || (place < count && values[place] == value) || count == SHOWN) continue;
+        if ((value <= 0 && !names) || (place < count && values[place] == value) || count == SHOWN) continue;
         memmove(&values[place + 1], &values[place], (count - place) * sizeof *values);
         values[place] = value;
         count++;
@@ -242,11 +235,11 @@ static void axis_values(const struct analysis *analysis, const char *name, size_
     fprintf(out, "<tr><th scope=\"row\">%s</th><td class=\"w\">", name);
     for (size_t i = 0; i < count; i++) {
         char text[32];
-        if (offset == SEEDS)
-            snprintf(text, sizeof text, "%.0f", values[i]); /* in full: they are names */
+        fputs(i ? ", " : "", out);
+        if (names)
+            fprintf(out, "%.0f", values[i]);
         else
-            html_count(values[i], text, sizeof text);
-        fprintf(out, "%s%s", i ? ", " : "", text);
+            fputs(html_count(values[i], text, sizeof text), out);
     }
     fputs(count == SHOWN ? ", …</td></tr>\n" : "</td></tr>\n", out);
 }
@@ -272,13 +265,13 @@ void report_setup(const struct report *report)
     FILE *out = report->out;
     fputs("<div class=\"box\"><table class=\"facts-table\"><tbody>\n", out);
     methods_row(&analysis->observations, out);
-    axis_values(analysis, "model sizes (parameters)", offsetof(struct observation, parameters), out);
-    axis_values(analysis, "pretraining tokens", offsetof(struct observation, pretrain_tokens), out);
-    axis_values(analysis, "PET sizes", offsetof(struct observation, pet_size), out);
-    axis_values(analysis, "finetuning examples", offsetof(struct observation, examples), out);
-    axis_values(analysis, "learning rates", offsetof(struct observation, learning_rate), out);
+    axis_values(analysis, "model sizes (parameters)", observation_parameters, false, out);
+    axis_values(analysis, "pretraining tokens", observation_pretrain_tokens, false, out);
+    axis_values(analysis, "PET sizes", observation_pet_size, false, out);
+    axis_values(analysis, "finetuning examples", observation_examples, false, out);
+    axis_values(analysis, "learning rates", observation_learning_rate, false, out);
     /* a table has none, and a mean is of several */
     if (*analysis->observations.config && analysis->observations.seeds == SETTINGS_REPLICATES)
-        axis_values(analysis, "seeds", SEEDS, out);
+        axis_values(analysis, "seeds", observation_seed, true, out);
     fputs("</tbody></table></div>\n", out);
 }

@@ -198,6 +198,8 @@ const struct store_point *store_point(const struct store *store, size_t index); 
 /* Row of an identity (32 digits, or a unique prefix of at least 4); -1 with *err set where there is none or more than
  * one. */
 long store_find(const struct store *store, const char *identity, struct error *err);
+/* Row with exactly this identity, or -1. */
+long store_find_exact(const struct store *store, const char identity[DIGEST_HEX]);
 
 /* 1: committed, *result (and *execution, *curve where not NULL) filled; 0: not committed; -1: damaged or unreadable,
  * also where a finished row has no result, *err set. A damaged curve damages nothing else: it is empty then (count 0),

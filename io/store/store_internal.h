@@ -129,8 +129,6 @@ int store_read_slots(const struct store *store, size_t index, struct store_slots
 
 /* Make sure that rows can be found: without memory for that no row would be. */
 int store_index_build(const struct store *store, struct error *err);
-/* Row with exactly this identity, or -1. */
-long store_find_exact(const struct store *store, const char identity[DIGEST_HEX]);
 void store_index_destroy(struct store_index *index);
 
 #endif

@@ -44,14 +44,6 @@ struct points {
     const struct store_point **places;   /* of the plan, sorted */
 };
 
-static bool has_result(const struct store *store, const struct points *points, const struct store_point *point)
-{
-    char identity[DIGEST_HEX + 1] = "";
-    memcpy(identity, point->identity, DIGEST_HEX);
-    long row = store_find(store, identity, NULL);
-    return row >= 0 && points->committed[row];
-}
-
 static int match_points(const struct store *store, const struct plan *plan, struct points *points, struct drift *out,
                         struct error *err)
 {
@@ -62,10 +54,8 @@ static int match_points(const struct store *store, const struct plan *plan, stru
     if (!points->committed || !points->in_sweep || !points->places) return error_set(err, "out of memory");
     if (store_committed(store, points->committed, err) != 0) return -1;
     for (size_t i = 0; i < plan->point_count; i++) {
-        char identity[DIGEST_HEX + 1] = "";
-        memcpy(identity, plan->points[i].identity, DIGEST_HEX);
         points->places[i] = &plan->points[i];
-        long row = store_find(store, identity, NULL);
+        long row = store_find_exact(store, plan->points[i].identity);
         out->added += row < 0;
         if (row >= 0) points->in_sweep[row] = 1;
     }
@@ -78,7 +68,8 @@ static int match_points(const struct store *store, const struct plan *plan, stru
         out->left++;
         const struct store_point *const *successor =
             bsearch(&point, points->places, plan->point_count, sizeof *points->places, compare_places);
-        out->again += successor && !has_result(store, points, *successor);
+        long row = successor ? store_find_exact(store, (*successor)->identity) : -1;
+        out->again += successor && (row < 0 || !points->committed[row]);
     }
     return 0;
 }

@@ -25,11 +25,10 @@ static int open_task(struct array_view *array, const struct view *parent, uint32
     unsigned char *committed = malloc(rows + 1);
     int result = committed ? store_committed(task->view.store, committed, err) : error_set(err, "out of memory");
     for (size_t i = 0; i < rows && result == 0; i++) {
-        char identity[DIGEST_HEX + 1] = "";
-        memcpy(identity, store_point(task->view.store, i)->identity, DIGEST_HEX);
-        long row = parent->store ? store_find(parent->store, identity, &ignored) : -1;
-        task->points += !store_point(task->view.store, i)->removed;
-        task->committed += committed[i] && !store_point(task->view.store, i)->removed;
+        const struct store_point *point = store_point(task->view.store, i);
+        long row = parent->store ? store_find_exact(parent->store, point->identity) : -1;
+        task->points += !point->removed;
+        task->committed += committed[i] && !point->removed;
         if (row < 0) continue;
         array->task_of_row[row] = number;
         array->row_in_task[row] = i;
