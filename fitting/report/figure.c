@@ -261,7 +261,20 @@ int figure_close(struct figure *figure, size_t *series, struct error *err)
     return failed ? -1 : 0;
 }
 
-static int wait_for(pid_t child, struct error *err)
+/* With the first line that gnuplot has said, which its log in the folder holds: the folder goes. */
+static int gnuplot_failed(const char *folder, struct error *err)
+{
+    char path[4096 + 64], line[200] = "";
+    snprintf(path, sizeof path, "%.4000s/gnuplot.log", folder);
+    FILE *log = fopen(path, "re");
+    while (log && fgets(line, sizeof line, log) && !line[strspn(line, " \t\n^")])
+        line[0] = 0;
+    if (log) fclose(log);
+    line[strcspn(line, "\n")] = 0;
+    return error_set(err, "gnuplot failed%s%s", line[0] ? ": " : "", line);
+}
+
+static int wait_for(pid_t child, const char *folder, struct error *err)
 {
     int status;
     while (waitpid(child, &status, 0) < 0)
@@ -269,9 +282,7 @@ static int wait_for(pid_t child, struct error *err)
     if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
         return error_set(
             err, "gnuplot is not installed, and the report's plots need it; on Debian: apt-get install gnuplot-nox");
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        return error_set(err, "gnuplot failed; gnuplot.log in the report's folder says why");
-    return 0;
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : gnuplot_failed(folder, err);
 }
 
 int figures_draw(const char *folder, const char (*names)[32], size_t count, struct error *err)
@@ -308,7 +319,7 @@ int figures_draw(const char *folder, const char (*names)[32], size_t count, stru
         error_set_errno(err, "gnuplot cannot be started");
         goto done;
     }
-    result = wait_for(child, err);
+    result = wait_for(child, folder, err);
 done:
     posix_spawn_file_actions_destroy(&actions);
     free(words);

@@ -116,6 +116,19 @@ class Commands(unittest.TestCase):
             self.assertTrue(option['within_budget'] and not option['beyond_size'] and not option['beyond_examples'])
         self.assertEqual(sum(o['best_share'] for o in made['options']), 1)
 
+    def test_a_plot_that_fails_is_told_and_leaves_nothing(self):
+        broken, run = f'{self.folder.name}/broken', f'{self.folder.name}/unplotted'
+        os.mkdir(broken)
+        with open(f'{broken}/gnuplot', 'w') as f:
+            f.write('#!/bin/sh\necho; echo "      ^"; echo "line 3: undefined variable: y" >&2; exit 1\n')
+        os.chmod(f'{broken}/gnuplot', 0o755)
+        os.mkdir(run)
+        shutil.copy(f'{self.exact}/results.h5', run)
+        done = subprocess.run([PROGRAM, 'report', f'{run}/results.h5'], env=dict(os.environ, PATH=f'{broken}:{os.environ["PATH"]}'),
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=240)
+        self.assertEqual((done.returncode, done.stderr), (1, 'tunelaw: gnuplot failed: line 3: undefined variable: y\n'))
+        self.assertEqual(os.listdir(run), ['results.h5'])
+
     def test_all_who_fit_read_alike(self):
         """The same words give report and advise the points and laws that they give fit."""
         words = ('--seeds', 'mean', '--metric', 'valid_loss', '--resample', 'points', '--level', 80, '--law', 'additive')
@@ -190,7 +203,8 @@ class Commands(unittest.TestCase):
         self.refused('give --examples', 'advise', self.exact)
         self.refused('which run directory', 'advise', '--examples', 5)
         self.refused('/nonexistent', 'advise', '/nonexistent', '--examples', 5)
-        for option, word in (('examples', '-5'), ('examples', 'many'), ('examples', '0.5'), ('examples', '1.0001K'), ('model', '0'), ('budget', '1h')):
+        for option, word in (('examples', '-5'), ('examples', 'many'), ('examples', '0.5'), ('examples', '1.0001K'), ('model', '0'),
+                             ('budget', '1h')):
             self.refused(f'--{option} is "{word}"; allowed', 'advise', self.exact, '--examples', 5, f'--{option}={word}')
         self.refused('allowed: bootstrap, profile', 'advise', self.exact, '--examples', 5, '--intervals', 'both')
 
