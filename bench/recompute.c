@@ -60,7 +60,7 @@ static int train(const struct method_config *method, size_t tokens, bool recompu
     struct memory memory;
     struct rusage before, after;
     struct batch batch = make_batch(tokens);
-    struct batch_capacity capacity = {tokens, batch.sequences, tokens, LENGTH, recompute, false};
+    struct batch_capacity capacity = {tokens, batch.sequences, tokens, LENGTH, recompute, false, false};
     struct collective alone = {NULL, 0, 1};
     const struct kernels *kernels = kernels_find("cpu", err);
     struct device *device = kernels ? kernels->device_create(0, 1, err) : NULL;

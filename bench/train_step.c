@@ -136,14 +136,18 @@ static int prepare_products(struct member *m, struct error *err)
 static int prepare(struct member *m, struct error *err)
 {
     const struct setting *s = m->setting;
-    struct batch_capacity capacity = {
-        s->batch.tokens, s->batch.sequences, s->batch.targets, s->batch.longest, false, false};
+    struct batch_capacity capacity = {.tokens = s->batch.tokens,
+                                      .sequences = s->batch.sequences,
+                                      .targets = s->batch.targets,
+                                      .longest = s->batch.longest,
+                                      .one_pass = true};
     m->kernels = kernels_find(s->backend, err);
     if (!m->kernels || shard_of(&s->model, m->collective.rank, m->collective.size, &m->shard, err)) return -1;
     m->device = m->kernels->device_create(m->collective.rank, s->threads, err);
     if (!m->device) return -1;
     m->kernels->set_precision(m->device, s->recipe.precision);
-    m->parameters = parameters_create(&s->model, &s->method, &s->recipe, &m->collective, m->kernels, m->device, err);
+    m->parameters =
+        parameters_create_one_pass(&s->model, &s->method, &s->recipe, &m->collective, m->kernels, m->device, err);
     if (!m->parameters) return -1;
     parameters_initialise_base(m->parameters, &s->model, 1);
     if (parameters_initialise_adapter(m->parameters, &s->model, &s->method, 2, err)) return -1;
@@ -180,7 +184,8 @@ static double state_bytes(const struct setting *s, struct error *err)
 {
     struct memory sum = {0};
     for (int rank = 0; rank < s->degree; rank++)
-        if (parameters_memory(&s->model, &s->method, &s->recipe, false, sizeof(float), rank, s->degree, &sum, err))
+        if (parameters_memory(&s->model, &s->method, &s->recipe, PARAMETERS_ALONE, sizeof(float), rank, s->degree, &sum,
+                              err))
             return 0;
     return (double)(sum.parameters + sum.gradients + sum.optimiser);
 }

@@ -51,8 +51,7 @@ class Cluster:
             self.changed.wait_for(lambda: len(self.free) >= count)
             mine, self.free = self.free[:count], self.free[count:]
         try:
-            wait_for(lambda: len(self.slurm('sinfo', '-h', '-N', '-p', 'normal', '-n', ','.join(mine), '-t', 'idle', '-o', '%N').split()) == count,
-                     SLOW, f'{mine} to be idle')
+            self.wait_until_idle(mine)
             yield mine
         finally:
             for node in mine:
@@ -60,6 +59,30 @@ class Cluster:
             with self.changed:
                 self.free += mine
                 self.changed.notify_all()
+
+    def wait_until_idle(self, nodes):
+        """What keeps a node from it is told; then its power is cut, once: no test waits in vain for what an earlier one left."""
+        def busy():
+            idle = self.slurm('sinfo', '-h', '-N', '-p', 'normal', '-n', ','.join(nodes), '-t', 'idle', '-o', '%N').split()
+            return [node for node in nodes if node not in idle]
+        try:
+            wait_for(lambda: not busy(), SLOW / 4, 'idle nodes')
+        except AssertionError:
+            for node in busy():
+                print(self.tell(node), file=sys.stderr)
+                self.script('node-down', node)
+                self.slurm('scontrol', 'update', f'nodename={node}', 'state=down', 'reason=test', check=False)
+                self.slurm('scontrol', 'update', f'nodename={node}', 'state=undrain', check=False)
+                self.script('node-up', node)
+            wait_for(lambda: not busy(), SLOW, lambda: 'idle nodes:\n' + '\n'.join(map(self.tell, busy())))
+
+    def tell(self, node):
+        """What is known of a node, its jobs, and what has been said of it lately."""
+        told = [self.slurm('scontrol', 'show', 'node', node, check=False), self.slurm('squeue', '-t', 'all', '-w', node, check=False)]
+        for name, word in (('slurmctld', node), (f'slurmd-{node}', '')):
+            with open(f'{self.folder}/log/{name}.log', errors='replace') as f:
+                told += [f'{name}.log:', *[line.rstrip() for line in f if word in line][-20:]]
+        return '\n'.join(told)
 
     def script(self, *words, check=True):
         return subprocess.run([f'{HERE}/cluster.sh', *words], env={**os.environ, 'CLUSTER': self.folder}, check=check, text=True,

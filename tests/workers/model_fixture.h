@@ -168,7 +168,7 @@ static inline struct sample *sample_default(const struct method_config *method, 
 
 static inline struct batch_capacity capacity_of(const struct batch *batch)
 {
-    return (struct batch_capacity){batch->tokens, batch->sequences, batch->targets, batch->longest, false, false};
+    return (struct batch_capacity){batch->tokens, batch->sequences, batch->targets, batch->longest, false, false, false};
 }
 
 /* Values large enough for every gradient to matter (LoRA's B is not zero). */
@@ -204,7 +204,8 @@ static inline int rank_create_with(struct rank *r, const struct kernels *kernels
     *r = (struct rank){.kernels = kernels};
     r->device = kernels->device_create(collective->rank, 1, err);
     if (!r->device) return -1;
-    r->parameters = parameters_create(config, method, recipe, collective, kernels, r->device, err);
+    r->parameters = (capacity->one_pass ? parameters_create_one_pass : parameters_create)(
+        config, method, recipe, collective, kernels, r->device, err);
     if (r->parameters) r->model = model_create(config, method, r->parameters, capacity, recipe != NULL, err);
     if (r->model) return 0;
     rank_destroy(r);
@@ -334,7 +335,7 @@ struct gang {
     const struct model_config *config;
     const struct method_config *method;
     const struct batch *batch;
-    bool recompute;
+    bool recompute, one_pass;
     double dropout; /* of the recipe */
     bool initial;   /* keep the initial values instead of large random ones */
     struct gathered *out;
@@ -367,6 +368,7 @@ static inline void *member_main(void *argument)
     struct gang *gang = m->gang;
     struct batch_capacity capacity = capacity_of(gang->batch);
     capacity.recompute = gang->recompute;
+    capacity.one_pass = gang->one_pass;
     capacity.dropout = gang->dropout > 0;
     struct error err = {""};
     struct rank r = {0};

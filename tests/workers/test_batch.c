@@ -242,6 +242,7 @@ static void test_capacity(void **state)
     struct batch_capacity capacity = batch_capacity_of(&recipe, &model, &prompt);
     assert_int_equal(capacity.tokens, 4 * 74);
     assert_int_equal(capacity.longest, TEXT_LENGTH + 10);
+    assert_true(capacity.one_pass);
     model.architecture.window = TEXT_LENGTH + 10;
     assert_int_equal(batch_capacity_of(&recipe, &model, &prompt).longest, TEXT_LENGTH + 10);
     model.architecture.window = 80; /* no sequence is longer because text is looked at */
@@ -251,6 +252,15 @@ static void test_capacity(void **state)
     assert_int_equal(batch_capacity_of(&recipe, &model, &lora).tokens, MICRO_TOKENS);
     recipe.sequence_length = 10000;
     assert_int_equal(batch_capacity_of(&recipe, &model, &lora).tokens, 10000);
+    assert_false(batch_capacity_of(&recipe, &model, &lora).one_pass);
+    recipe.batch = 1;
+    assert_true(batch_capacity_of(&recipe, &model, &lora).one_pass);
+    recipe.sequence_length = MICRO_TOKENS / 64;
+    for (recipe.batch = 64; recipe.batch < 66; recipe.batch++)
+        assert_int_equal(batch_capacity_of(&recipe, &model, &lora).one_pass, recipe.batch == 64);
+    recipe.sequence_length = 2; /* sequences, too, are bounded */
+    for (recipe.batch = MICRO_SEQUENCES; recipe.batch < MICRO_SEQUENCES + 2; recipe.batch++)
+        assert_int_equal(batch_capacity_of(&recipe, &model, &lora).one_pass, recipe.batch == MICRO_SEQUENCES);
 }
 
 int main(void)

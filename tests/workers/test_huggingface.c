@@ -25,7 +25,7 @@ static struct gathered *save(const struct model_config *config, const char *dir)
 {
     struct error err = {""};
     struct method_config none = {.kind = METHOD_NONE};
-    struct batch_capacity capacity = {10, 1, 10, 10, false, false};
+    struct batch_capacity capacity = {.tokens = 10, .sequences = 1, .targets = 10, .longest = 10};
     struct gathered *g = gathered_create();
     struct rank r = rank_alone("reference", config, &none, &capacity, false);
     remove_folder(dir);
@@ -47,7 +47,7 @@ static int load_rank(void *context, const struct collective *collective, struct 
 {
     struct loading *loading = context;
     struct method_config none = {.kind = METHOD_NONE};
-    struct batch_capacity capacity = {10, 1, 10, 10, false, false};
+    struct batch_capacity capacity = {.tokens = 10, .sequences = 1, .targets = 10, .longest = 10};
     struct rank r;
     struct safetensors *weights = huggingface_open(loading->dir, loading->config, err);
     if (!weights) return -1;
@@ -385,7 +385,7 @@ static void files_come_along(void **state)
     struct error err = {""};
     const struct model_config config = published_model(0);
     struct method_config none = {.kind = METHOD_NONE};
-    struct batch_capacity capacity = {10, 1, 10, 10, false, false};
+    struct batch_capacity capacity = {.tokens = 10, .sequences = 1, .targets = 10, .longest = 10};
     struct rank r = rank_alone("reference", &config, &none, &capacity, false);
     char from[PATH_MAX], absent[PATH_MAX], out[PATH_MAX], path[PATH_MAX + 32];
     snprintf(from, sizeof from, "%s", temporary_write("vocab.txt", "a\nb\n", 4));

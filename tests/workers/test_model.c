@@ -230,7 +230,7 @@ static void window(void **state)
     (void)state;
     struct model_config config = small_model(4, 2, true);
     struct method_config method = method_prompt_config();
-    struct batch_capacity capacity = {40, 4, 30, 11, false, false};
+    struct batch_capacity capacity = {.tokens = 40, .sequences = 4, .targets = 30, .longest = 11};
     struct memory memory;
     struct error err = {""};
     config.architecture.window = 11;
@@ -464,6 +464,41 @@ static void dropout_of_micro_batches(void **state)
     free(s);
 }
 
+/* A model for steps of one pass: the second one would lose what the first has left, and is refused; the next step's is
+ * not, whether or not the one between had targets; nor are evaluations. Parameters of another kind are refused. */
+static void steps_of_one_pass(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct model_config config = small_model(4, 2, true);
+    struct method_config method = method_full_config();
+    struct sample *s = sample_default(&method, config.vocabulary);
+    struct batch_capacity capacity = capacity_of(&s->batch);
+    struct rank any = rank_alone("reference", &config, &method, &capacity, true);
+    capacity.one_pass = true;
+    struct rank r = rank_alone("reference", &config, &method, &capacity, true);
+    assert_null(model_create(&config, &method, any.parameters, &capacity, true, &err));
+    assert_non_null(strstr(err.text, "steps of one pass"));
+    double wanted = gradients_of(&any, &s->batch, 1), norm, same, loss;
+    assert_int_equal(parameters_gradient_norm(any.parameters, &norm, &err), 0);
+    for (int step = 0; step < 2; step++) {
+        assert_true(gradients_of(&r, &s->batch, 1) == wanted);
+        assert_int_equal(model_train(r.model, &s->batch, 1, &loss, &err), -1);
+        assert_non_null(strstr(err.text, "second pass"));
+        assert_int_equal(parameters_gradient_norm(r.parameters, &same, &err), 0);
+        assert_true(same == norm);
+        assert_true(loss_of(&r, &s->batch) == wanted);
+        struct batch empty = s->batch;
+        empty.targets = 0;
+        gradients_of(&r, &empty, 1);
+        assert_int_equal(parameters_gradient_norm(r.parameters, &same, &err), 0);
+        assert_true(same == 0);
+    }
+    rank_destroy(&r);
+    rank_destroy(&any);
+    free(s);
+}
+
 /* A model made for evaluation shares buffers among its layers: the loss is the same, and training is refused. */
 static void evaluation_model(void **state)
 {
@@ -624,6 +659,7 @@ int main(void)
         cmocka_unit_test(packed_batch_is_its_sequences),
         cmocka_unit_test(causality),
         cmocka_unit_test(targets_in_chunks),
+        cmocka_unit_test(steps_of_one_pass),
         cmocka_unit_test(evaluation_model),
         cmocka_unit_test(bf16),
         cmocka_unit_test(label_smoothing),

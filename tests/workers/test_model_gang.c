@@ -191,23 +191,27 @@ static void dropout(void **state)
     }
 }
 
-/* Blocks that are computed again give the same bytes, for every architecture, method, backend and degree. */
-static void check_recompute(const char *backend, int degree, const struct model_config *config,
-                            const struct method_config *method, const char *what)
+/* Blocks that are computed again, gradients that lie where activations were, and both, give the same bytes, for every
+ * architecture, method, backend and degree. */
+static void check_less_memory(const char *backend, int degree, const struct model_config *config,
+                              const struct method_config *method, const char *what)
 {
     struct sample *s = sample_default(method, config->vocabulary);
     struct gang as = {.config = config, .method = method, .batch = &s->batch, .dropout = config->layers == 3 ? 0.1 : 0};
     struct gathered *kept = gang_train_as(backend, degree, as);
-    as.recompute = true;
-    struct gathered *again = gang_train_as(backend, degree, as);
     assert_true(kept->norm > 1e-3);
-    assert_same_bytes(again, kept, what);
+    for (int less = 1; less < 4; less++) {
+        as.recompute = less & 1;
+        as.one_pass = less & 2;
+        struct gathered *again = gang_train_as(backend, degree, as);
+        assert_same_bytes(again, kept, what);
+        gathered_destroy(again);
+    }
     gathered_destroy(kept);
-    gathered_destroy(again);
     free(s);
 }
 
-static void recomputation(void **state)
+static void less_memory(void **state)
 {
     (void)state;
     for (int i = 0; i < (METHOD_CASES - 1) * (VARIANTS + 1); i++) {
@@ -218,10 +222,10 @@ static void recomputation(void **state)
         const char *what = variant < VARIANTS ? variants[variant].what : "Llama";
         if (!method_fits(method, &config)) continue;
         config.layers = 3;
-        check_recompute("reference", degree, &config, method, what);
-        check_recompute("cpu", 3 - degree, &config, method, what);
+        check_less_memory("reference", degree, &config, method, what);
+        check_less_memory("cpu", 3 - degree, &config, method, what);
         config.layers = 1;
-        check_recompute("cpu", degree, &config, method, what);
+        check_less_memory("cpu", degree, &config, method, what);
     }
 }
 
@@ -345,13 +349,13 @@ static void predicted_bytes_are_allocated(void **state)
     const int each = 2 * METHOD_CASES;
     for (int i = 0; i < SHAPES * each; i++) {
         const struct shape *shape = &shapes[i / each];
-        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3, i % 11 < 4};
+        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3, i % 11 < 4, i % 2};
         struct model_config config = config_of(shape, i % 3 == 0);
         check_bytes(&config, &method_cases[i % METHOD_CASES], &capacity, i / METHOD_CASES % 2 ? &recipes[i % 3] : NULL,
                     shape->degree);
     }
     for (int i = 0; i < VARIANTS * each; i++) {
-        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3, i % 11 < 4};
+        struct batch_capacity capacity = {1700, 9, i % 5 ? 1500 : 600, 300, i % 7 < 3, i % 11 < 4, i % 2};
         struct model_config config = variant_model(i / each, 6, 3, i % 3 == 0);
         check_bytes(&config, &method_cases[i % METHOD_CASES], &capacity,
                     i / METHOD_CASES % 2 ? &recipes[i % 7 % 4] : NULL, 1 + i % 3);
@@ -368,7 +372,7 @@ static void counted_parameters_are_there(void **state)
         struct model_config config = variant_model(i / METHOD_CASES, 6, 3, i % 2);
         if (!method_fits(method, &config)) continue;
         uint64_t base = 0, trained = 0;
-        struct batch_capacity capacity = {10, 1, 10, 10, false, false};
+        struct batch_capacity capacity = {.tokens = 10, .sequences = 1, .targets = 10, .longest = 10};
         struct rank r;
         if (rank_create(&r, kernels_find("reference", &err), &(struct collective){NULL, 0, 1}, &config, method,
                         &capacity, true, &err))
@@ -390,7 +394,7 @@ static void memory_makes_sense(void **state)
     (void)state;
     struct error err = {""};
     struct model_config config = {"16b", 48, 5120, 40, 8, 128, 13824, 32000, true, 10000, 1e-5, {.factor = 0}, {0}};
-    struct batch_capacity capacity = {8192, 8, 8192, 1024, false, false};
+    struct batch_capacity capacity = {8192, 8, 8192, 1024, false, false, false};
     struct method_config full = method_full_config(), lora_method = {.kind = METHOD_LORA, .size = 16, .alpha = 16},
                          prompt_method = {.kind = METHOD_PROMPT, .size = 100};
     struct memory f1, f8, l, p, e;
@@ -434,6 +438,16 @@ static void memory_makes_sense(void **state)
         0);
     assert_int_equal(more.activations - again.activations, input);
     capacity.recompute = false;
+    /* gradients of the blocks lie where activations were: these are the larger ones here */
+    struct memory single;
+    capacity.one_pass = true;
+    assert_int_equal(model_memory(&config, &full, &capacity, &fixture_adamw, kernels_storage("cpu", PRECISION_FP32), 1,
+                                  &single, &err),
+                     0);
+    assert_int_equal(single.gradients, f1.gradients);
+    assert_int_equal(single.workspace, f1.workspace);
+    assert_true(f1.activations - single.activations > f1.gradients / 10 * 9);
+    capacity.one_pass = false;
     /* masks take no memory: rooms of one gradient and one input, whatever the layers */
     struct memory drops;
     capacity.dropout = true;
@@ -463,7 +477,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(variants_of_the_architecture),
         cmocka_unit_test(fast_backend),
         cmocka_unit_test(deterministic),
-        cmocka_unit_test(recomputation),
+        cmocka_unit_test(less_memory),
         cmocka_unit_test(dropout),
         cmocka_unit_test(failed_peer),
         cmocka_unit_test(the_rank_that_failed_is_told),

@@ -562,7 +562,7 @@ static void test_failing_device(void **state)
     struct feed *feed = feed_create(&spec, &err);
     struct device *device = kernels.device_create(0, 1, &err);
     struct parameters *parameters =
-        parameters_create(&stage.model, &stage.method, &stage.recipe, &one, &kernels, device, &err);
+        parameters_create_one_pass(&stage.model, &stage.method, &stage.recipe, &one, &kernels, device, &err);
     if (!feed || !parameters || batch_buffer_create(&buffer, &capacity, &err)) fail_msg("%s", err.text);
     parameters_initialise_base(parameters, &stage.model, 1);
     struct model *model = model_create(&stage.model, &stage.method, parameters, &capacity, true, &err);

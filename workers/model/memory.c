@@ -10,9 +10,10 @@ static int rank_memory(const struct model_config *config, const struct lane *lan
                        struct error *err)
 {
     memset(memory, 0, sizeof *memory);
+    enum parameters_form first = count == 1 && lanes[0].capacity.one_pass ? PARAMETERS_ONE_PASS : PARAMETERS_ALONE;
     for (size_t i = 0; i < count; i++)
-        if (parameters_memory(config, &lanes[i].method, recipes ? &recipes[i] : NULL, i > 0, storage.element, rank,
-                              size, memory, err))
+        if (parameters_memory(config, &lanes[i].method, recipes ? &recipes[i] : NULL, i ? PARAMETERS_BESIDE : first,
+                              storage.element, rank, size, memory, err))
             return -1;
     struct model *model = calloc(1, sizeof *model);
     if (!model) return error_set(err, "out of memory");
@@ -20,7 +21,8 @@ static int rank_memory(const struct model_config *config, const struct lane *lan
     struct arena activations = {.element = storage.element}, workspace = {.element = storage.element};
     int rc = model_prepare(model, config, lanes, count, recipes != NULL, rank, size, err);
     if (!rc) model_layout(model, &activations, &workspace);
-    memory->activations = activations.used;
+    memory->gradients += model_overlaid_bytes(model);
+    memory->activations = activations.used - model_overlaid_bytes(model);
     memory->workspace = workspace.used;
     model_destroy(model);
     return rc;

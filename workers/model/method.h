@@ -20,6 +20,7 @@ struct tensor_walk {
     size_t count;
     bool adapter, trainable; /* of the tensors that are being added */
     uint64_t thaw;           /* steps before the first one that trains them */
+    int32_t block;           /* theirs; -1: of none */
 };
 /* partial: ranks that hold the same element have different parts of its gradient. */
 void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, struct part columns, bool decay,

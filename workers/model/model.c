@@ -165,6 +165,11 @@ static void upload_prefixes(struct model *model, const struct batch *batch)
     model->prefixes_alike = alike;
 }
 
+static const char *passes(bool one)
+{
+    return one ? "one pass" : "any number of passes";
+}
+
 struct model *model_create(const struct model_config *config, const struct method_config *method,
                            struct parameters *parameters, const struct batch_capacity *capacity, bool training,
                            struct error *err)
@@ -192,6 +197,11 @@ struct model *model_create_pack(const struct model_config *config, const struct 
     struct arena activations = {.element = model->element}, workspace = {.element = model->element};
     if (model_prepare(model, config, lanes, count, training, model->collective.rank, model->collective.size, err))
         goto fail;
+    if (parameters->lent != (model_overlaid_bytes(model) > 0)) {
+        error_set(err, "parameters for steps of %s, and a model for steps of %s", passes(parameters->lent),
+                  passes(!parameters->lent));
+        goto fail;
+    }
     attach(model);
     model_layout(model, &activations, &workspace);
     if (arena_allocate(&activations, model->kernels, model->device, err)) goto fail;
@@ -216,6 +226,8 @@ fail:
 void model_destroy(struct model *model)
 {
     if (!model) return;
+    for (uint32_t i = 0; model->overlaid && model->activation_arena && i < model->config.layers; i++)
+        parameters_lend(model->parameters, i, NULL);
     if (model->workspace_arena) model->kernels->release(model->device, model->workspace_arena);
     if (model->activation_arena) model->kernels->release(model->device, model->activation_arena);
     for (size_t i = 0; model->lanes && i < model->lane_count; i++) {
@@ -228,6 +240,7 @@ void model_destroy(struct model *model)
     free(model->order_room);
     free(model->prefix_room);
     joins_destroy(model->joins);
+    free(model->overlaid);
     free(model->layers);
     free(model);
 }
@@ -449,10 +462,20 @@ static void upload_order(struct model *model, const struct batch *batch)
     }
 }
 
+/* What a second pass of a step leaves of the first one's gradients, where they lie among the activations. */
+static int check_passes(const struct model *model, struct error *err)
+{
+    const struct layer *top = &model->layers[model->config.layers - 1];
+    const struct parameter *last = top->linears[LINEAR_DOWN].weight;
+    if (model_overlaid_bytes(model) == 0 || last->stale) return 0;
+    return error_set(err, "a second pass of a step, of a model that was made for one");
+}
+
 /* scales NULL: the losses alone. */
 static int run(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err)
 {
     if (batch->targets == 0) return 0; /* neither loss nor gradient */
+    if (scales && check_passes(model, err)) return -1;
     struct pass pass = model_begin_pass(model, batch);
     model->training_pass = scales != NULL;
     model->drops = false;

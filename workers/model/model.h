@@ -50,7 +50,9 @@ struct batch {
 struct batch_capacity {
     size_t tokens, sequences, targets, longest;
     bool recompute;
-    bool dropout; /* the recipe has some */
+    bool dropout;  /* the recipe has some */
+    bool one_pass; /* a step is one pass: gradients that begin with a product lie where activations were. Parameters are
+                      those of parameters_create_one_pass */
 };
 
 struct model;

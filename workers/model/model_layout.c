@@ -50,6 +50,19 @@ static struct batch_capacity capacity_of(const struct model *model, const struct
     return all;
 }
 
+static int prepare_overlaid(struct model *model, int rank, int size, struct error *err)
+{
+    uint32_t layers = model->config.layers;
+    size_t *bytes = calloc(layers, sizeof *bytes);
+    model->overlaid = calloc(layers, sizeof *model->overlaid);
+    int rc = bytes && model->overlaid ? 0 : error_set(err, "out of memory");
+    if (!rc) rc = parameters_lent_bytes(&model->config, &model->method_config, rank, size, bytes, err);
+    for (uint32_t i = 0; !rc && i < layers; i++)
+        model->overlaid[i].gradients = bytes[i];
+    free(bytes);
+    return rc;
+}
+
 int model_prepare(struct model *model, const struct model_config *config, const struct lane *lanes, size_t count,
                   bool training, int rank, int size, struct error *err)
 {
@@ -74,7 +87,8 @@ int model_prepare(struct model *model, const struct model_config *config, const 
     }
     if (shard_of(config, rank, size, &model->shard, err)) return -1;
     model->layers = calloc(config->layers, sizeof *model->layers);
-    return model->layers ? 0 : error_set(err, "out of memory");
+    if (!model->layers) return error_set(err, "out of memory");
+    return model->training && count == 1 && capacity->one_pass ? prepare_overlaid(model, rank, size, err) : 0;
 }
 
 /* What the methods keep beside each linear layer, and behind each half. */
@@ -184,6 +198,7 @@ static void share_layer(const struct model *model, uint32_t index)
             model->lanes[i].halves[index * HALVES + place].kept = model->lanes[i].halves[place].kept;
 }
 
+/* In the order in which the forward pass writes: what the backward pass is done with first lies last. */
 static void layout_activations(struct model *model, struct arena *arena)
 {
     struct layer *first = &model->layers[0];
@@ -196,6 +211,7 @@ static void layout_activations(struct model *model, struct arena *arena)
             layer->input = arena_reals(arena, model->capacity.tokens, model->config.width);
         else
             layer->input = first->input;
+        if (i && model->overlaid) model->overlaid[i - 1].live = arena->used; /* with its output */
         if (i == 0 || kept)
             layout_layer(model, i, arena);
         else
@@ -214,6 +230,7 @@ static void layout_activations(struct model *model, struct arena *arena)
         }
     }
     model->final = model->training ? arena_reals(arena, model->capacity.tokens, model->config.width) : first->input;
+    if (model->overlaid) model->overlaid[model->config.layers - 1].live = arena->used;
     for (uint32_t i = 0; i < model->config.layers; i++)
         model->layers[i].output = i + 1 < model->config.layers ? model->layers[i + 1].input : model->final;
 }
@@ -288,6 +305,7 @@ static size_t largest_changed(const struct model *model)
     return largest;
 }
 
+/* What the loss alone needs, forward and backward. */
 static void layout_loss(struct model *model, struct arena *arena)
 {
     size_t rows = model->loss_rows, width = model->config.width;
@@ -295,7 +313,6 @@ static void layout_loss(struct model *model, struct arena *arena)
     model->loss_hidden = arena_reals(arena, rows, width);
     model->loss_normed = arena_reals(arena, rows, width);
     layout_norm(model, &model->final_norm, rows, arena);
-    model->loss_values = arena_floats(arena, model->capacity.targets, 1);
     model->logits = arena_reals(arena, rows, model->shard.vocabulary.count);
     model->partial = arena_floats(arena, 4, rows);
     if (ranks > 1) model->partials = arena_floats(arena, 4 * ranks, rows);
@@ -304,9 +321,36 @@ static void layout_loss(struct model *model, struct arena *arena)
     model->loss_dhidden = arena_reals(arena, rows, width);
 }
 
+size_t model_overlaid_bytes(const struct model *model)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; model->overlaid && i < model->config.layers; i++)
+        bytes += model->overlaid[i].gradients;
+    return bytes;
+}
+
+/* Gradients grow from the arena's end towards its beginning, as the backward pass goes down, and the activations that
+ * are still read shrink towards it: the arena is so large that they never meet. */
+static void layout_overlaid(struct model *model, struct arena *arena)
+{
+    size_t room = arena->used, gradients = 0;
+    for (uint32_t i = model->config.layers; i-- > 0;) {
+        gradients += model->overlaid[i].gradients;
+        if (room < model->overlaid[i].live + gradients) room = model->overlaid[i].live + gradients;
+    }
+    arena->used = room;
+    for (uint32_t i = model->config.layers; arena->base && i-- > 0;) {
+        room -= model->overlaid[i].gradients;
+        parameters_lend(model->parameters, i, (float *)(void *)(arena->base + room));
+    }
+}
+
 void model_layout(struct model *model, struct arena *activations, struct arena *workspace)
 {
     layout_activations(model, activations);
+    layout_loss(model, activations);
+    if (model->overlaid) layout_overlaid(model, activations);
+    model->loss_values = arena_floats(workspace, model->capacity.targets, 1);
     model->ids = arena_take(workspace, model->capacity.tokens * sizeof *model->ids);
     model->positions = arena_take(workspace, model->capacity.tokens * sizeof *model->positions);
     model->labels = arena_take(workspace, model->capacity.targets * sizeof *model->labels);
@@ -318,7 +362,6 @@ void model_layout(struct model *model, struct arena *activations, struct arena *
         model->prefixes =
             arena_take(workspace, model->config.layers * model->capacity.sequences * sizeof *model->prefixes);
     layout_passing(model, workspace);
-    layout_loss(model, workspace);
     if (model->training) layout_backward(model, workspace);
     layout_scratch(model, workspace);
     size_t changed = largest_changed(model);

@@ -104,7 +104,15 @@ struct model {
     real *logits;                                                  /* [C][V] */
     float *partial, *partials;                                     /* [4][C], [size][4][C] */
 
+    struct overlaid *overlaid; /* [layers], owned; NULL: gradients have memory of their own */
+
     void *activation_arena, *workspace_arena; /* owned */
+};
+
+/* A block whose matrices' gradients are put where activations of the blocks above were: their bytes; and how far from
+ * the arena's beginning its backward pass, and those of the blocks below, still read. */
+struct overlaid {
+    size_t gradients, live;
 };
 
 /* What one pass works on: the batch, with its arrays in device memory. */
@@ -117,8 +125,10 @@ struct pass {
 /* Host side of a model: shapes, no device memory. Freed by model_destroy. */
 int model_prepare(struct model *model, const struct model_config *config, const struct lane *lanes, size_t count,
                   bool training, int rank, int size, struct error *err);
-/* The arenas' element is that of the device. */
+/* The arenas' element is that of the device. Gradients among the activations get their place, too. */
 void model_layout(struct model *model, struct arena *activations, struct arena *workspace);
+/* Of the activations' arena, what gradients take. */
+size_t model_overlaid_bytes(const struct model *model);
 
 /* model_pack.c: a lane's linear layer at the place of the first lane's; what it has behind a half. */
 struct linear *lane_linear(const struct model *model, size_t lane, const struct linear *linear);

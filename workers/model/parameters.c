@@ -40,7 +40,8 @@ void tensor_add(struct tensor_walk *walk, const char *name, struct part rows, st
                             .thaw = walk->thaw,
                             .decay = decay,
                             .partial_gradient = partial && walk->shard.size > 1,
-                            .adapter = walk->adapter};
+                            .adapter = walk->adapter,
+                            .block = walk->block};
     snprintf(p->name, sizeof p->name, "%s", name);
     if (!rows.split && !columns.split && walk->shard.rank > 0) { /* whole everywhere: the first rank's */
         p->owned_first = rows.total;
@@ -109,6 +110,7 @@ static void walk_tensors(struct tensor_walk *walk)
     const struct tensor_names *names = tensor_names_of(walk->model);
     struct part vocabulary = walk->shard.vocabulary, width = part_whole(walk->model->width);
     walk->count = 0;
+    walk->block = -1;
     walk->adapter = false;
     walk->trainable = method->trains_base;
     walk->thaw = method_thaw(walk->method, walk->model, 0);
@@ -116,8 +118,10 @@ static void walk_tensors(struct tensor_walk *walk)
     if (walk->model->tied) mark_product(walk);
     for (uint32_t layer = 0; layer < walk->model->layers; layer++) {
         walk->thaw = method_thaw(walk->method, walk->model, layer);
+        walk->block = (int32_t)layer;
         walk_layer(walk, layer);
     }
+    walk->block = -1;
     walk_norm(walk, "", names->final_norm);
     if (!walk->model->tied) {
         add_tensor(walk, "", names->unembedding, "weight", vocabulary, width, true, false);
@@ -151,14 +155,24 @@ int parameters_list(const struct model_config *model, const struct method_config
 struct layout {
     struct arena base, adapter, train;
     float *gradients, *shared, *sums;
+    bool one_pass, lent;                                /* gradients are lent; some are */
     size_t partial_sums;                                /* floats */
     size_t partial_count, zeroed_count, gradient_count; /* floats */
     size_t gradient_bytes;                              /* gradients and `shared`: the first part of `train` */
 };
 
-static struct layout layout_of(size_t element)
+static struct layout layout_of(size_t element, enum parameters_form form)
 {
-    return (struct layout){.base.element = element, .adapter.element = element, .train.element = element};
+    return (struct layout){.base.element = element,
+                           .adapter.element = element,
+                           .train.element = element,
+                           .one_pass = form == PARAMETERS_ONE_PASS};
+}
+
+/* Whether its gradient can lie in a model's memory: nothing of it is there before its block's backward pass. */
+static bool lendable(const struct parameter *p)
+{
+    return p->trainable && p->product && p->block >= 0;
 }
 
 static size_t held(const struct parameter *p)
@@ -196,7 +210,9 @@ static void layout_gradients(struct layout *layout, struct parameter *list, size
         if (turn == 2) layout->zeroed_count = train->used / sizeof(float);
         for (size_t i = 0; i < count; i++) {
             struct parameter *p = &list[i];
-            if (p->trainable && turn == (p->product ? 2 : !(p->partial_gradient && p->whole)))
+            if (layout->one_pass && lendable(p))
+                layout->lent = true;
+            else if (p->trainable && turn == (p->product ? 2 : !(p->partial_gradient && p->whole)))
                 p->gradient = p->gradient_room = arena_floats(train, p->row_count, p->column_count);
         }
     }
@@ -278,18 +294,47 @@ static void layout_walk(struct layout *layout, struct parameter *list, size_t co
 }
 
 int parameters_memory(const struct model_config *model, const struct method_config *method, const struct recipe *recipe,
-                      bool beside, size_t element, int rank, int size, struct memory *memory, struct error *err)
+                      enum parameters_form form, size_t element, int rank, int size, struct memory *memory,
+                      struct error *err)
 {
     struct parameter *list;
     size_t count;
     if (list_tensors(model, method, rank, size, &list, &count, err)) return -1;
-    struct layout layout = layout_of(element);
+    struct layout layout = layout_of(element, form);
     layout_walk(&layout, list, count, NULL, recipe);
-    memory->parameters += (beside ? 0 : layout.base.used) + layout.adapter.used;
+    memory->parameters += (form == PARAMETERS_BESIDE ? 0 : layout.base.used) + layout.adapter.used;
     memory->gradients += layout.gradient_bytes;
     memory->optimiser += layout.train.used - layout.gradient_bytes;
     free(list);
     return 0;
+}
+
+int parameters_lent_bytes(const struct model_config *model, const struct method_config *method, int rank, int size,
+                          size_t *bytes, struct error *err)
+{
+    struct parameter *list;
+    size_t count;
+    if (list_tensors(model, method, rank, size, &list, &count, err)) return -1;
+    for (uint32_t i = 0; i < model->layers; i++)
+        bytes[i] = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct arena arena = {.base = NULL};
+        if (!lendable(&list[i])) continue;
+        arena_floats(&arena, list[i].row_count, list[i].column_count);
+        bytes[list[i].block] += arena.used;
+    }
+    free(list);
+    return 0;
+}
+
+void parameters_lend(struct parameters *parameters, uint32_t block, float *room)
+{
+    struct arena arena = {.base = (void *)room};
+    for (size_t i = 0; parameters->lent && i < parameters->count; i++) {
+        struct parameter *p = &parameters->list[i];
+        if (lendable(p) && p->block == (int32_t)block)
+            p->gradient = p->gradient_room = arena_floats(&arena, p->row_count, p->column_count);
+    }
 }
 
 static int allocate_arenas(struct parameters *p, struct layout *layout, struct error *err)
@@ -305,8 +350,8 @@ static int allocate_arenas(struct parameters *p, struct layout *layout, struct e
 
 static struct parameters *create(const struct model_config *model, const struct method_config *method,
                                  const struct recipe *recipe, const struct collective *collective,
-                                 const struct kernels *kernels, struct device *device, const struct parameters *base,
-                                 struct error *err)
+                                 const struct kernels *kernels, struct device *device, enum parameters_form form,
+                                 const struct parameters *base, struct error *err)
 {
     struct parameters *p = calloc(1, sizeof *p);
     if (!p) {
@@ -317,7 +362,7 @@ static struct parameters *create(const struct model_config *model, const struct 
     p->kernels = kernels;
     p->device = device;
     p->element = kernels->element_bytes(device);
-    struct layout layout = layout_of(p->element);
+    struct layout layout = layout_of(p->element, form);
     if (list_tensors(model, method, collective->rank, collective->size, &p->list, &p->count, err)) goto fail;
     layout_walk(&layout, p->list, p->count, base, recipe);
     if (allocate_arenas(p, &layout, err)) goto fail;
@@ -337,6 +382,7 @@ static struct parameters *create(const struct model_config *model, const struct 
     p->shared = layout.shared;
     p->sums = layout.sums;
     p->partial_sums = layout.partial_sums;
+    p->lent = layout.lent;
     return p;
 fail:
     parameters_destroy(p);
@@ -347,7 +393,14 @@ struct parameters *parameters_create(const struct model_config *model, const str
                                      const struct recipe *recipe, const struct collective *collective,
                                      const struct kernels *kernels, struct device *device, struct error *err)
 {
-    return create(model, method, recipe, collective, kernels, device, NULL, err);
+    return create(model, method, recipe, collective, kernels, device, PARAMETERS_ALONE, NULL, err);
+}
+
+struct parameters *parameters_create_one_pass(const struct model_config *model, const struct method_config *method,
+                                              const struct recipe *recipe, const struct collective *collective,
+                                              const struct kernels *kernels, struct device *device, struct error *err)
+{
+    return create(model, method, recipe, collective, kernels, device, PARAMETERS_ONE_PASS, NULL, err);
 }
 
 struct parameters *parameters_create_beside(const struct parameters *base, const struct model_config *model,
@@ -358,7 +411,7 @@ struct parameters *parameters_create_beside(const struct parameters *base, const
         error_set(err, "%s changes the base, which others use", method_name(method->kind));
         return NULL;
     }
-    return create(model, method, recipe, &base->collective, base->kernels, base->device, base, err);
+    return create(model, method, recipe, &base->collective, base->kernels, base->device, PARAMETERS_BESIDE, base, err);
 }
 
 void parameters_thaw(struct parameters *p, uint64_t step)

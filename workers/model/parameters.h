@@ -48,6 +48,7 @@ struct parameter {
     float *gradient_room; /* where it lies while the tensor is trained */
     bool product;         /* of the base, and its gradient begins with a matrix product: it is not zeroed but */
     bool stale;           /* this says that the product overwrites what is there */
+    int32_t block;        /* the layer whose it is; -1: of none, as embeddings */
     uint64_t thaw;        /* steps before the first one that trains it */
     float *moment1, *moment2; /* of the optimiser (optimiser.h), of these forms */
     enum moment_form form1, form2;
@@ -73,6 +74,7 @@ struct parameters {
     struct factored *factored;
     double *squares; /* [3][count] on the host: numbers of each tensor; owned */
     float *shared; /* room for one tensor of which only some ranks hold a part (shared KV heads), at its global shape */
+    bool lent;     /* some gradients lie in a model's memory (parameters_create_one_pass) */
 };
 
 /* What this rank holds of a model with a method; trainable tensors get gradients and what the recipe's optimiser
@@ -81,8 +83,13 @@ struct parameters {
 struct parameters *parameters_create(const struct model_config *model, const struct method_config *method,
                                      const struct recipe *recipe, const struct collective *collective,
                                      const struct kernels *kernels, struct device *device, struct error *err);
-/* The same for another adapter on a base that is there already: tensors of the base are those of `base` (of the same
- * model, without gradients), which must outlive it; the adapter's are its own. */
+/* The same for steps of one pass (batch_capacity.one_pass): gradients of the blocks' matrices, where they are trained,
+ * have no room here. model_create puts them where activations were that nobody reads any more. */
+struct parameters *parameters_create_one_pass(const struct model_config *model, const struct method_config *method,
+                                              const struct recipe *recipe, const struct collective *collective,
+                                              const struct kernels *kernels, struct device *device, struct error *err);
+/* As parameters_create, for another adapter on a base that is there already: tensors of the base are those of `base`
+ * (of the same model, without gradients), which must outlive it; the adapter's are its own. */
 struct parameters *parameters_create_beside(const struct parameters *base, const struct model_config *model,
                                             const struct method_config *method, const struct recipe *recipe,
                                             struct error *err);
@@ -118,10 +125,18 @@ bool parameter_is_bias(const char *name);
 struct parameter *parameters_find(const struct parameters *parameters, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Bytes that parameters_create (beside: parameters_create_beside) allocates on one rank whose device stores `element`
- * bytes: adds to parameters, gradients, optimiser. -1: the model cannot be cut into `size` parts. */
+/* Bytes that parameters_create, or its like, allocates on one rank whose device stores `element` bytes: adds to
+ * parameters, gradients, optimiser. -1: the model cannot be cut into `size` parts. */
+enum parameters_form { PARAMETERS_ALONE, PARAMETERS_ONE_PASS, PARAMETERS_BESIDE };
 int parameters_memory(const struct model_config *model, const struct method_config *method, const struct recipe *recipe,
-                      bool beside, size_t element, int rank, int size, struct memory *memory, struct error *err);
+                      enum parameters_form form, size_t element, int rank, int size, struct memory *memory,
+                      struct error *err);
+
+/* bytes[layers]: of the gradients of each block that parameters_create_one_pass leaves without room, on one rank. */
+int parameters_lent_bytes(const struct model_config *model, const struct method_config *method, int rank, int size,
+                          size_t *bytes, struct error *err);
+/* They lie there from now on, in so many bytes of device memory that the caller owns; NULL: nowhere again. */
+void parameters_lend(struct parameters *parameters, uint32_t block, float *room);
 
 /* Initial values, a function of (seed, tensor name, global element index) alone: the same for every degree. Base:
  * normal with deviation 0.02, and 0.02 / sqrt(2 layers) for o and down; norms 1, biases 0. LoRA (Hu et al. 2021): A

@@ -69,9 +69,11 @@ static int create_parameters(struct member *members, size_t count, struct error 
         const struct stage *stage = run->stage;
         const struct recipe *recipe = run->training ? &stage->recipe : NULL;
         member->device = first->device;
-        member->parameters = base ? parameters_create_beside(base, &stage->model, &stage->method, recipe, err)
-                                  : parameters_create(&stage->model, &stage->method, recipe, first->collective,
-                                                      run->kernels, first->device, err);
+        bool one_pass = count == 1 && stage_capacity(stage).one_pass;
+        member->parameters =
+            base ? parameters_create_beside(base, &stage->model, &stage->method, recipe, err)
+                 : (one_pass ? parameters_create_one_pass : parameters_create)(
+                       &stage->model, &stage->method, recipe, first->collective, run->kernels, first->device, err);
         if (!member->parameters) return -1;
         if (!base) base = first->parameters;
     }

@@ -38,7 +38,8 @@ struct batch_capacity batch_capacity_of(const struct recipe *recipe, const struc
                                    .sequences = smaller(tokens, MICRO_SEQUENCES),
                                    .targets = tokens,
                                    .longest = longest,
-                                   .dropout = recipe->dropout > 0};
+                                   .dropout = recipe->dropout > 0,
+                                   .one_pass = step <= tokens && recipe->batch <= smaller(tokens, MICRO_SEQUENCES)};
 }
 
 int batch_buffer_create(struct batch_buffer *buffer, const struct batch_capacity *capacity, struct error *err)
