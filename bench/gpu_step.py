@@ -4,7 +4,8 @@
     VENV/bin/python bench/gpu_step.py [--seconds N] [--cases NAME ...]
 
 Shapes of 160M and 1.3B weights, sequences of 1,024 tokens, 4,096 tokens a step, a loss on every token; and 16 LoRA points of 160M in a
-pack, each with a sequence of 256 tokens a step, beside PyTorch with one such point. PyTorch: transformers'
+pack, each with a sequence of 256 tokens a step, beside PyTorch with one such point. Ours without CUDA graphs
+(TUNELAW_CUDA_GRAPHS=0) beside: what they gain. PyTorch: transformers'
 Llama in bf16 with SDPA and torch.compile, fp32 masters in the fused AdamW for what is trained. FLOPs are counted as 6N a token (full) or 4N
 (LoRA), and attention (12 layers * width * tokens of half a sequence, with the backward pass), of --peak TFLOP/s. A case that does not
 fit, or fails, is told, and the next is run. torch.compile needs a C compiler and Python's headers. Exit code 1: one of ours failed; 77: no
@@ -12,6 +13,7 @@ GPU, or no PyTorch.
 """
 import argparse
 import gc
+import os
 import re
 import statistics
 import subprocess
@@ -64,8 +66,9 @@ def step_time(ask, seconds):
     return statistics.median(ask(count)[0] / count for _ in range(5))
 
 
-def ours(program, shape, method, size, seconds):
-    engine = train_step.Ours(str(program), shape, method, 1, 1, "bf16", None, "cuda", size)
+def ours(program, shape, method, size, seconds, graphs=True):
+    environment = dict(os.environ, TUNELAW_CUDA_GRAPHS=str(int(graphs)))
+    engine = train_step.Ours(str(program), shape, method, 1, 1, "bf16", environment, "cuda", size)
     try:
         return step_time(lambda count: engine.ask("train", count), seconds)
     finally:
@@ -98,7 +101,7 @@ def main():
         sys.exit(77)
     print(f"PyTorch {torch.__version__}, transformers {transformers.__version__}, {torch.cuda.get_device_name()}\n")
     failed = False
-    print("| case | ours, tokens/s | of peak | PyTorch, tokens/s | of peak | ratio |\n|---|---|---|---|---|---|")
+    print("| case | ours, tokens/s | of peak | PyTorch, tokens/s | of peak | ratio | ours without graphs, tokens/s |\n|---|---|---|---|---|---|---|")
     for name in words.cases:
         if name == PACKED:
             shape, method, length = dict(SHAPES["160m"], sequences=1, length=POINT_LENGTH), "lora", POINT_LENGTH
@@ -108,7 +111,8 @@ def main():
             (kind, method, size), length = CASES[name], LENGTH
             shape = SHAPES[kind]
             sides = ((SEQUENCES * LENGTH, lambda: ours(words.program, shape, method, size, words.seconds)),
-                     (SEQUENCES * LENGTH, lambda: theirs(shape, method, size, words.seconds)))
+                     (SEQUENCES * LENGTH, lambda: theirs(shape, method, size, words.seconds)),
+                     (SEQUENCES * LENGTH, lambda: ours(words.program, shape, method, size, words.seconds, graphs=False)))
         rates = []
         for tokens, side in sides:
             try:
@@ -120,8 +124,10 @@ def main():
             gc.collect()  # compiled models are in circles
             torch.cuda.empty_cache()
         failed |= rates[0] != rates[0]
+        plain = f"{rates[2]:.0f}" if len(rates) > 2 else ""  # packs are not recorded
         share = [100 * rate * flops_a_token(shape, method, length) / words.peak / 1e12 for rate in rates]
-        print(f"| {name} | {rates[0]:.0f} | {share[0]:.1f} % | {rates[1]:.0f} | {share[1]:.1f} % | {rates[0] / rates[1]:.2f} |", flush=True)
+        print(f"| {name} | {rates[0]:.0f} | {share[0]:.1f} % | {rates[1]:.0f} | {share[1]:.1f} % | {rates[0] / rates[1]:.2f} | {plain} |",
+              flush=True)
     sys.exit(failed)
 
 

@@ -31,11 +31,12 @@
 #include "kernels/precision.h"
 #include "kernels/rotary.h"
 
-#define KERNELS_ABI 12 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 13 /* of struct kernels, checked when a plugin is loaded */
 
 #define DEVICE_FAILED "device failed" /* in an error of a device that does not work any more */
 
 struct device; /* one per host thread: stream, handles, scratch */
+struct graph;  /* of a device: operations that repeat */
 
 /* An element in the device's storage type. Backends of the host store floats always, and are compiled so. */
 #ifdef KERNELS_HOST
@@ -170,6 +171,15 @@ struct kernels {
     /* Elements from floats of the host, and back; complete on return. */
     void (*upload)(struct device *device, size_t n, const float *from, real *to);
     void (*download)(struct device *device, size_t n, const real *from, float *to);
+
+    /* Operations that repeat: what is given between begin and end is not done but recorded, numbers as they are then,
+     * what buffers hold as it is whenever it is launched. All NULL: the backend has no such thing. begin -1: not now.
+     * end NULL: something cannot be recorded (what waits, as to_host does; more than one rank), and nothing of it was
+     * done. launch -1: the device's own memory has changed; nothing was done, record again. NULL is destroyed, too. */
+    int (*graph_begin)(struct device *device);
+    struct graph *(*graph_end)(struct device *device);
+    int (*graph_launch)(struct device *device, struct graph *graph);
+    void (*graph_destroy)(struct device *device, struct graph *graph);
 
     /* Sums over the devices of a gang, in place: on every rank the same bytes. 0, or -1: a rank has failed. */
     int (*sum_ranks)(struct device *device, const struct collective *gang, size_t n, real *x);

@@ -5,8 +5,8 @@
  *
  * The files that hold kernels are CUDA C++ that a C++17 compiler reads, too, with the headers of tests/emulation in
  * place of CUDA's: no <<<>>> (launch() below), no static __shared__ arrays (shared_memory below), no inline PTX outside
- * mma.cuh, warp functions only with all 32 lanes. device.cu and gang.cu use the runtime, which the emulation has, too;
- * matmul.cu, which uses cuBLASLt, it replaces. */
+ * mma.cuh, warp functions only with all 32 lanes. device.cu, graphs.cu and gang.cu use the runtime, which the emulation
+ * has, too; matmul.cu, which uses cuBLASLt, it replaces. */
 #ifndef TUNELAW_KERNELS_CUDA_CUDA_CUH
 #define TUNELAW_KERNELS_CUDA_CUDA_CUH
 
@@ -202,6 +202,10 @@ __device__ inline float block_max(float x, float *room)
     X(download)                                                                                                        \
     X(zero)                                                                                                            \
     X(copy)                                                                                                            \
+    X(graph_begin) /* graphs.cu */                                                                                     \
+    X(graph_end)                                                                                                       \
+    X(graph_launch)                                                                                                    \
+    X(graph_destroy)                                                                                                   \
     X(sum_ranks) /* gang.cu */                                                                                         \
     X(sum_ranks_floats)                                                                                                \
     X(sum_ranks_begin)                                                                                                 \

@@ -232,6 +232,10 @@ size_t device_shared_bytes(const struct device *device)
 void device_note(struct device *device, cudaError_t code)
 {
     if (code == cudaErrorNotReady) return; /* what a query says, and the runtime remembers: no error */
+    if (code != cudaSuccess && device_records(device)) {
+        device_unrecordable(device);
+        return;
+    }
     if (code != cudaSuccess && device->error == cudaSuccess) device->error = code;
 }
 
@@ -239,6 +243,10 @@ void device_note(struct device *device, cudaError_t code)
 void device_fail(struct device *device, const char *what)
 {
     if (device_failed(device)) return;
+    if (device_records(device)) {
+        device_unrecordable(device);
+        return;
+    }
     device_note(device, cudaStreamQuery(device->stream));
     if (!device_failed(device)) device->also = what;
 }
@@ -252,6 +260,10 @@ void *device_scratch(struct device *device, size_t bytes)
 {
     if (device_failed(device)) return nullptr;
     if (bytes <= device->scratch_bytes) return device->scratch;
+    if (device_records(device)) {
+        device_unrecordable(device);
+        return nullptr;
+    }
     settle(device);
     device_note(device, cudaFree(device->scratch));
     device->scratch = nullptr;
@@ -267,6 +279,7 @@ const void *device_constants(struct device *device, const void *from, size_t byt
 {
     struct ring *ring = &device->constants;
     if (device_failed(device)) return nullptr;
+    if (device_records(device)) return graph_constants(device, from, bytes);
     if (bytes > ring->size) { /* a model of some ten thousand tensors: once */
         struct error none;
         settle(device);
@@ -358,6 +371,10 @@ void cuda_peak_reset()
 
 void cuda_to_device(struct device *device, void *to, const void *from, size_t bytes)
 {
+    if (device_records(device)) {
+        device_unrecordable(device);
+        return;
+    }
     for (size_t done = 0; done < bytes && !device_failed(device);) {
         size_t piece = std::min(bytes - done, device->input.size / 4); /* some on their way while one is filled */
         unsigned char *place = ring_take(device, &device->input, piece);
@@ -383,6 +400,10 @@ void cuda_to_host(struct device *device, void *to, const void *from, size_t byte
 
 int device_wait(struct device *device)
 {
+    if (device_records(device)) {
+        device_unrecordable(device);
+        return -1;
+    }
     wait_for(device, device->stream);
     return device_failed(device) ? -1 : 0;
 }

@@ -36,7 +36,8 @@ struct device {
     void *scratch;
     size_t scratch_bytes;
     struct products *products;
-    struct gang *gang; /* NULL: no sum over ranks yet */
+    struct gang *gang;       /* NULL: no sum over ranks yet */
+    struct graph *recording; /* what is given to the stream is recorded; NULL: it is done */
 };
 
 /* "GPU-01234567-89ab-..." */
@@ -46,6 +47,12 @@ void device_fail(struct device *device, const char *what);
 bool device_failed(const struct device *device);
 /* Wait for the stream: 0 or -1. A gang whose other ranks have failed ends the wait. */
 int device_wait(struct device *device);
+
+/* graphs.cu: whether the device records; what cannot be recorded makes the recording void, and is no error; lists, as
+ * device_constants gives them, which stay with the graph. */
+bool device_records(struct device *device);
+void device_unrecordable(struct device *device);
+const void *graph_constants(struct device *device, const void *from, size_t bytes);
 
 int products_create(struct device *device, struct error *err);
 void products_destroy(struct device *device);

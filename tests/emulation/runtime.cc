@@ -13,10 +13,18 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <vector>
+
+/* Its operations share what each has for itself: they may run again and again. */
+struct emulated_graph {
+    std::shared_ptr<std::vector<emulated_operation>> operations = std::make_shared<std::vector<emulated_operation>>();
+    bool invalid = false;
+};
 
 struct emulated_stream {
     std::deque<emulated_operation> waiting;
     bool working = false; /* an operation of it runs */
+    emulated_graph *captured = nullptr;
 };
 
 struct emulated_event {
@@ -54,6 +62,18 @@ cudaError_t keep(cudaError_t code)
     if (broken != cudaSuccess) code = broken;
     if (code != cudaSuccess) last = code;
     return code;
+}
+
+/* Every stream of this thread: memory that is freed waits for the device. */
+thread_local std::deque<cudaStream_t> streams;
+
+/* Whether something that cannot be captured is done while this thread captures: the capture is void. */
+bool captured()
+{
+    bool any = false;
+    for (cudaStream_t stream : streams)
+        if (stream->captured) any = stream->captured->invalid = true;
+    return any;
 }
 
 double now()
@@ -109,6 +129,7 @@ cudaError_t take(void **memory, size_t bytes, bool pinned)
 {
     size_t size = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     *memory = nullptr;
+    if (captured()) return keep(cudaErrorStreamCaptureUnsupported);
     std::lock_guard<std::mutex> lock(guard);
     if (keep(cudaSuccess) != cudaSuccess) return fault.load();
     if (!pinned && (size > limit || taken > limit - size)) return keep(cudaErrorMemoryAllocation);
@@ -123,6 +144,7 @@ cudaError_t take(void **memory, size_t bytes, bool pinned)
 cudaError_t give(void *memory, bool pinned)
 {
     if (!memory) return keep(cudaSuccess);
+    if (captured()) emulation_fail("memory is freed while a stream is captured");
     std::lock_guard<std::mutex> lock(guard);
     auto found = blocks.find(reinterpret_cast<uintptr_t>(memory));
     if (found == blocks.end() || found->second.pinned != pinned) emulation_fail("what is freed was not allocated");
@@ -133,9 +155,6 @@ cudaError_t give(void *memory, bool pinned)
     free(memory);
     return keep(cudaSuccess);
 }
-
-/* Every stream of this thread: memory that is freed waits for the device. */
-thread_local std::deque<cudaStream_t> streams;
 
 void drain()
 {
@@ -151,6 +170,10 @@ cudaError_t emulated_enqueue(cudaStream_t stream, emulated_operation operation)
     if (keep(cudaSuccess) != cudaSuccess) return fault.load();
     if (!stream) {
         operation();
+        return cudaSuccess;
+    }
+    if (stream->captured) {
+        stream->captured->operations->push_back(std::move(operation));
         return cudaSuccess;
     }
     stream->waiting.push_back(std::move(operation));
@@ -296,14 +319,58 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
+    if (captured()) return keep(cudaErrorStreamCaptureUnsupported);
     wait_until(stream, [=] { return stream->waiting.empty(); });
     return keep(cudaSuccess);
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
+    if (captured()) return keep(cudaErrorStreamCaptureUnsupported);
     advance(stream, roll(2 * AT_ONCE));
     return keep(stream->waiting.empty() ? cudaSuccess : cudaErrorNotReady);
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
+{
+    if (captured()) return keep(cudaErrorStreamCaptureUnsupported);
+    stream->captured = new emulated_graph();
+    return keep(cudaSuccess);
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph)
+{
+    *graph = stream->captured;
+    stream->captured = nullptr;
+    if (!(*graph)->invalid) return keep(cudaSuccess);
+    delete *graph;
+    *graph = nullptr;
+    return keep(cudaErrorStreamCaptureUnsupported);
+}
+
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *work, cudaGraph_t graph, unsigned long long)
+{
+    *work = new emulated_graph(*graph);
+    return keep(cudaSuccess);
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t work, cudaStream_t stream)
+{
+    for (const emulated_operation &operation : *work->operations)
+        if (emulated_enqueue(stream, operation) != cudaSuccess) break;
+    return keep(cudaSuccess);
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    delete graph;
+    return keep(cudaSuccess);
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t work)
+{
+    delete work;
+    return keep(cudaSuccess);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned)
@@ -339,6 +406,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
+    if (captured()) return keep(cudaErrorStreamCaptureUnsupported);
     std::shared_ptr<std::atomic<bool>> done = event->done;
     if (done) wait_until(event->stream, [=] { return done->load() || fault.load() != cudaSuccess; });
     return keep(cudaSuccess);
@@ -346,6 +414,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 
 cudaError_t cudaEventQuery(cudaEvent_t event)
 {
+    if (captured()) return keep(cudaErrorStreamCaptureUnsupported);
     if (!event->done) return keep(cudaSuccess);
     if (!event->done->load()) advance(event->stream, roll(2 * AT_ONCE));
     return keep(event->done->load() ? cudaSuccess : cudaErrorNotReady);

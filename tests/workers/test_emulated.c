@@ -237,11 +237,141 @@ static void degrees(void **state)
     each_case(two_ranks);
 }
 
-int main(void)
+/* Two devices, one of which records. */
+struct twins {
+    struct rank records, does;
+    const char *what;
+};
+
+static void assert_twins_agree(const struct twins *t, double loss, double wanted, int step)
 {
+    if (loss < wanted || loss > wanted) fail_msg("%s, step %d: loss %.17g, not %.17g", t->what, step, loss, wanted);
+    for (size_t i = 0; i < t->does.parameters->count; i++) {
+        const struct parameter *p = &t->records.parameters->list[i], *q = &t->does.parameters->list[i];
+        float a[4096], b[4096];
+        size_t bytes = q->row_count * q->column_count * sizeof *a;
+        assert_true(bytes <= sizeof a);
+        if (!q->gradient || !bytes) continue;
+        t->records.kernels->to_host(t->records.device, a, p->gradient, bytes);
+        t->does.kernels->to_host(t->does.device, b, q->gradient, bytes);
+        if (memcmp(a, b, bytes)) fail_msg("%s, step %d: another gradient of %s", t->what, step, q->name);
+    }
+}
+
+/* A step of so many passes, and an evaluation. */
+static void both_step(struct twins *t, const struct batch *batch, int passes, int step)
+{
+    struct error err = {""};
+    double loss = NAN, wanted = NAN;
+    parameters_thaw(t->records.parameters, (uint64_t)step + 1);
+    parameters_thaw(t->does.parameters, (uint64_t)step + 1);
+    parameters_zero_gradients(t->records.parameters);
+    parameters_zero_gradients(t->does.parameters);
+    for (int pass = 0; pass < passes; pass++)
+        if (model_train(t->records.model, batch, 0.5F, &loss, &err) ||
+            model_train(t->does.model, batch, 0.5F, &wanted, &err))
+            fail_msg("%s: %s", t->what, err.text);
+    assert_twins_agree(t, loss, wanted, step);
+    loss = loss_of(&t->records, batch);
+    assert_true(loss == loss_of(&t->does, batch));
+}
+
+static const struct kernels *tried = &kernels_emulated;
+static size_t launches;
+
+static struct device *create_bf16(int index, int threads, struct error *err)
+{
+    struct device *device = tried->device_create(index, threads, err);
+    if (device) tried->set_precision(device, PRECISION_BF16);
+    return device;
+}
+
+static int count_launch(struct device *device, struct graph *graph)
+{
+    int rc = tried->graph_launch(device, graph);
+    launches += rc == 0;
+    return rc;
+}
+
+/* As a device for which something in them cannot be recorded. */
+static struct graph *refuse(struct device *device)
+{
+    tried->graph_destroy(device, tried->graph_end(device));
+    return NULL;
+}
+
+/* Batches of one shape, and others of a larger one between, for which the device's scratch may have to grow. */
+static void repeat_of(const struct model_config *config, const struct method_config *method, const struct batch *batch,
+                      const char *what)
+{
+    static struct kernels kernels, without;
+    static int way; /* the next case has another */
+    bool one_pass = way & 1, refuses = way % 7 == 1;
+    struct sample *large =
+        sample_create(4, (size_t[]){11, 2, 14, 5}, method_prompt_length(method), config->vocabulary, 2);
+    struct batch_capacity capacity = capacity_of(&large->batch);
+    capacity.one_pass = one_pass;
+    capacity.recompute = way & 2;
+    kernels = *tried;
+    kernels.graph_launch = count_launch;
+    if (way % 3) kernels.device_create = create_bf16;
+    without = kernels;
+    without.graph_begin = NULL;
+    if (refuses) kernels.graph_end = refuse;
+    struct twins t = {rank_on(&kernels, config, method, &capacity), rank_on(&without, config, method, &capacity), what};
+    launches = 0;
+    for (size_t i = 0; i < large->batch.tokens; i++)
+        large->positions[i] += (int32_t)method_prefix_length(method);
+    for (int step = 0; step < 6; step++) {
+        struct batch one = step == 3 ? large->batch : *batch;
+        int32_t ids[64];
+        for (size_t i = 0; i < 64 && i < one.tokens; i++) /* a shape, not its tokens */
+            ids[i] = one.ids[i] < 0 ? one.ids[i] : (one.ids[i] + step) % (int32_t)config->vocabulary;
+        if (one.tokens <= 64) one.ids = ids;
+        model_smooth_labels(t.records.model, step < 5 ? 0 : 0.25);
+        model_smooth_labels(t.does.model, step < 5 ? 0 : 0.25);
+        both_step(&t, &one, one_pass ? 1 : 2, step);
+    }
+    bool passes = method->kind != METHOD_NONE && method->dropout <= 0; /* with its dropout none is like another */
+    size_t least = (passes ? one_pass ? 6 : 9 : 3) - 3 * (method->kind == METHOD_UNFREEZE);
+    if (refuses ? launches > 0 : launches < least) fail_msg("%s: %zu launches, not %zu", what, launches, least);
+    rank_destroy(&t.records);
+    rank_destroy(&t.does);
+    free(large);
+    way++;
+}
+
+static void repeats(void **state)
+{
+    (void)state;
+    for (int m = 0; m < METHOD_CASES; m++) { /* each with one of the variants that it fits */
+        const struct method_config *method = &method_cases[m];
+        for (int v = m; v < m + TESTED; v++) {
+            int variant = tested[v % TESTED];
+            const struct model_config config = variant_model(variant, 4, 2, m % 2);
+            if (!method_fits(method, &config)) continue;
+            struct sample *s = sample_default(method, config.vocabulary);
+            char what[128];
+            snprintf(what, sizeof what, "%s, method %d (%s)", variants[variant].what, m, method_name(method->kind));
+            repeat_of(&config, method, &s->batch, what);
+            free(s);
+            break;
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct error err = {""};
+    if (argc > 2 && !strcmp(argv[1], "--backend")) { /* a GPU: whether what is recorded does there what it is to do */
+        const struct CMUnitTest of_backend[] = {cmocka_unit_test(repeats)};
+        tried = kernels_find(argv[2], &err);
+        if (!tried || !tried->graph_begin) return fprintf(stderr, "%s: %s\n", argv[2], err.text), 1;
+        return cmocka_run_group_tests(of_backend, NULL, NULL);
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fp32),   cmocka_unit_test(bf16),    cmocka_unit_test(steps),
-        cmocka_unit_test(memory), cmocka_unit_test(degrees),
+        cmocka_unit_test(memory), cmocka_unit_test(degrees), cmocka_unit_test(repeats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

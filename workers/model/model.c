@@ -212,7 +212,10 @@ struct model *model_create_pack(const struct model_config *config, const struct 
     if (model->training) model->order_room = calloc(3 * model->capacity.tokens, sizeof *model->order_room);
     if (model->prefixes)
         model->prefix_room = calloc(model->config.layers * model->capacity.sequences, sizeof *model->prefix_room);
-    if (!model->joins || (model->training && !model->order_room) || (model->prefixes && !model->prefix_room)) {
+    bool records = model->kernels->graph_begin && model->collective.size == 1 && count == 1;
+    if (records) model->recordings = recordings_create(parameters);
+    if (!model->joins || (records && !model->recordings) || (model->training && !model->order_room) ||
+        (model->prefixes && !model->prefix_room)) {
         error_set(err, "out of memory");
         goto fail;
     }
@@ -226,6 +229,7 @@ fail:
 void model_destroy(struct model *model)
 {
     if (!model) return;
+    recordings_destroy(model, model->recordings);
     for (uint32_t i = 0; model->overlaid && model->activation_arena && i < model->config.layers; i++)
         parameters_lend(model->parameters, i, NULL);
     if (model->workspace_arena) model->kernels->release(model->device, model->workspace_arena);
@@ -462,6 +466,12 @@ static void upload_order(struct model *model, const struct batch *batch)
     }
 }
 
+int model_work(const struct model *model, const struct pass *pass, const float *scales, struct error *err)
+{
+    if (model_forward(model, pass, err) || model_loss(model, pass->tokens, scales, err)) return -1;
+    return scales ? backward(model, pass, err) : 0;
+}
+
 /* What a second pass of a step leaves of the first one's gradients, where they lie among the activations. */
 static int check_passes(const struct model *model, struct error *err)
 {
@@ -482,8 +492,7 @@ static int run(struct model *model, const struct batch *batch, const float *scal
     for (size_t i = 0; i < model->segment_count; i++)
         model->drops |= scales && model->lanes[model->segments[i].lane].dropout > 0;
     if (scales && embeddings_trained(model)) upload_order(model, batch);
-    if (model_forward(model, &pass, err) || model_loss(model, batch->tokens, scales, err)) return -1;
-    if (scales && backward(model, &pass, err)) return -1;
+    if (model_repeat(model, &pass, scales, batch->targets, err)) return -1;
     model_losses(model, losses);
     return model->kernels->synchronise(model->device, err);
 }

@@ -104,7 +104,8 @@ struct model {
     real *logits;                                                  /* [C][V] */
     float *partial, *partials;                                     /* [4][C], [size][4][C] */
 
-    struct overlaid *overlaid; /* [layers], owned; NULL: gradients have memory of their own */
+    struct recordings *recordings; /* owned; NULL: the device records nothing */
+    struct overlaid *overlaid;     /* [layers], owned; NULL: gradients have memory of their own */
 
     void *activation_arena, *workspace_arena; /* owned */
 };
@@ -159,6 +160,15 @@ void joins_destroy(struct joins *joins);
 /* For the rows of segments side by side. A row's result does not depend on the other segments. */
 void segments_multiply(const struct model *model, const struct segment *segments, size_t count,
                        const struct layer_product *product, const real *x, real *before, real *y);
+
+/* model_graph.c: model_work, which may be recorded and launched as one. `targets` of the batch. */
+int model_repeat(const struct model *model, const struct pass *pass, const float *scales, size_t targets,
+                 struct error *err);
+/* NULL: out of memory. They are destroyed before the device. */
+struct recordings *recordings_create(const struct parameters *parameters);
+void recordings_destroy(const struct model *model, struct recordings *recordings);
+/* model.c: forward, loss and, with scales, back, of what model_begin_pass has put on the device. Waits for nothing. */
+int model_work(const struct model *model, const struct pass *pass, const float *scales, struct error *err);
 
 /* A batch of one lane's, checked: no id, row or label lies outside its table. From then on all rows of a pass are
  * that lane's, and nothing of them is wanted but the forward pass; until model->segment_count is 0 again. */
