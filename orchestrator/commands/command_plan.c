@@ -183,6 +183,17 @@ static void warn_memory(const struct plan *plan, size_t devices)
                 devices, need / 0x1p30, have / 0x1p30);
 }
 
+static void warn_cores(const struct sweep *sweep, size_t devices)
+{
+    const struct sweep_resources *resources = &sweep->resources;
+    size_t wanted = devices * (resources->threads ? resources->threads : 1), cores = host_cpus();
+    if (strcmp(resources->backend, "cuda") != 0 && resources->threads > 1 && wanted > cores)
+        fprintf(stderr,
+                "tunelaw: warning: %zu devices of %u threads are more than the %zu cores of this machine: they take "
+                "turns\n",
+                devices, resources->threads, cores);
+}
+
 static int simulate_jobs(const struct plan *plan, const struct options *options, struct error *err)
 {
     struct simulate_options cluster = {.nodes = options->nodes,
@@ -257,6 +268,7 @@ int command_plan(int argc, char **argv)
         const struct identify_options identify = {options.laws, options.noise, options.json};
         size_t devices = device_count(sweep, &options);
         if (!options.nodes) warn_memory(plan, devices);
+        if (!options.nodes) warn_cores(sweep, devices);
         rc = options.identify ? plan_identify(plan, &identify, stdout, &err) : print(plan, &options, devices, &err);
     }
     plan_destroy(plan);

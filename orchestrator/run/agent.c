@@ -57,6 +57,9 @@ struct agent *agent_create(struct launcher *launcher, struct transport *transpor
     }
     LOG("agent on %s: devices %u..%u of %u, %u thread%s each", hello.host, agent->host_first,
         agent->host_first + agent->devices, devices, threads, threads == 1 ? "" : "s");
+    if (!wanted->gpus && devices > 1 && (uint64_t)devices * threads > host_cpus())
+        LOG("agent on %s: %u devices of %u thread%s are more than its %u cores: they take turns", hello.host, devices,
+            threads, threads == 1 ? "" : "s", host_cpus());
     return agent;
 }
 

@@ -66,8 +66,7 @@ uint64_t host_memory_kills(void)
     return kills;
 }
 
-/* CPUs of this host that are ours: in a Slurm job those of the job, even where nothing keeps us from the others. */
-static uint32_t host_cpus(void)
+uint32_t host_cpus(void)
 {
     const char *text = getenv("SLURM_CPUS_ON_NODE");
     long job = text ? strtol(text, NULL, 10) : 0;

@@ -14,6 +14,8 @@
 
 /* Bytes that the processes of this host may have together: what is built in, or less where a control group says so. */
 uint64_t host_memory(void);
+/* CPUs of this host that are ours: in a Slurm job those of the job, even where nothing keeps us from the others. */
+uint32_t host_cpus(void);
 
 /* Processes of this host that the kernel has killed for want of memory since it was started, those of control groups
  * included; 0 where the kernel does not say. */

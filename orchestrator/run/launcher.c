@@ -82,6 +82,13 @@ static void offer_to_the_kernel(void)
     close(file);
 }
 
+/* A thread that waits for the others of its device spins, for milliseconds unless it is told otherwise: on a core that
+ * something else uses, too, it takes the very time that they wait for (docs/operations.md). */
+static void bound_spinning(void)
+{
+    if (!getenv("OMP_WAIT_POLICY")) setenv("GOMP_SPINCOUNT", "1000", 0);
+}
+
 /* In the child: become `tunelaw worker 3` on its CPUs. Returns only if that fails. */
 static void become_worker(int socket, const struct request *request, pid_t launcher)
 {
@@ -100,6 +107,7 @@ static void become_worker(int socket, const struct request *request, pid_t launc
         if (CPU_COUNT(&mine) > 0) sched_setaffinity(0, sizeof mine, &mine);
     }
     if (request->gpus[0]) setenv("CUDA_VISIBLE_DEVICES", request->gpus, 1);
+    bound_spinning();
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

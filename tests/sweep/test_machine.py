@@ -53,6 +53,17 @@ class Memory(unittest.TestCase):
             self.assertFalse(any(committed[i] for i in range(len(models)) if models[i] == b'm'))
 
 
+class Cores(unittest.TestCase):
+    def test_more_threads_than_cores_are_told(self):
+        with Place(devices=len(os.sched_getaffinity(0))) as place:
+            self.assertNotIn('take turns', place.call('plan', place.config, '--rate', '1').stderr)
+            with open(place.config) as f:
+                text = f.read()
+            with open(place.config, 'w') as f:
+                f.write(text.replace('threads = 1;', 'threads = 2;'))
+            self.assertIn('take turns', place.call('plan', place.config, '--rate', '1').stderr)
+
+
 class Crash(unittest.TestCase):
     def test_a_worker_that_crashes(self):
         with Place(length=2) as place:
