@@ -224,6 +224,11 @@ extern "C" size_t tokenizer_vocabulary(const struct tokenizer *tokenizer)
     return static_cast<size_t>(tokenizer->processor.GetPieceSize());
 }
 
+extern "C" const char *tokenizer_piece(const struct tokenizer *tokenizer, size_t id)
+{
+    return tokenizer->processor.IdToPiece(static_cast<int>(id)).c_str();
+}
+
 extern "C" void tokenizer_marks(const struct tokenizer *tokenizer, int32_t *begin, int32_t *end, int32_t *pad)
 {
     *begin = tokenizer->processor.bos_id();

@@ -29,6 +29,8 @@ int tokenizer_train(const char *const *paths, size_t path_count, size_t vocabula
 struct tokenizer *tokenizer_create(const void *model, size_t model_size, struct error *err);
 void tokenizer_destroy(struct tokenizer *tokenizer);
 size_t tokenizer_vocabulary(const struct tokenizer *tokenizer);
+/* The piece of an id below that, valid as long as the tokenizer. */
+const char *tokenizer_piece(const struct tokenizer *tokenizer, size_t id);
 /* Ids of what begins a text, ends it, and fills up; -1: there is none. */
 void tokenizer_marks(const struct tokenizer *tokenizer, int32_t *begin, int32_t *end, int32_t *pad);
 /* Id of the piece TOKENIZER_SEPARATOR, -1 where the model has none. */

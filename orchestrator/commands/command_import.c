@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "io/text/dataset.h"
+#include "io/text/tokenizer_folder.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/sweep/sweep.h"
 #include "workers/files/huggingface.h"
@@ -46,19 +47,16 @@ static error_t parse(int key, char *word, struct argp_state *state)
     }
 }
 
-/* The folder's tokenizer, where it has the file that `tunelaw export` writes, is the data set's, where that has one. */
+/* The folder's tokenizer is the data set's, as far as the two can be compared. */
 static int check_tokenizer(const char *dir, const struct dataset *dataset, bool *compared, struct error *err)
 {
     char path[PATH_MAX];
     size_t size;
-    struct digest theirs, ours;
+    enum tokenizer_match match;
     const void *model = dataset_tokenizer(dataset, &size);
-    *compared = size && snprintf(path, sizeof path, "%s/sentencepiece.model", dir) < (int)sizeof path &&
-                access(path, F_OK) == 0;
-    if (!*compared) return 0;
-    if (digest_of_file(path, &theirs, err)) return -1;
-    ours = digest_of(model, size);
-    return strcmp(theirs.hex, ours.hex) ? error_set(err, "its tokenizer is another one than %s", path) : 0;
+    if (tokenizer_match_folder(dir, model, size, &match, path, sizeof path, err)) return -1;
+    *compared = match == TOKENIZERS_SAME;
+    return match == TOKENIZERS_DIFFER ? error_set(err, "its tokenizer is another one than %s", path) : 0;
 }
 
 static int check_dataset(struct arguments *arguments, const struct model_config *model, struct error *err)
@@ -164,7 +162,7 @@ int command_import(int argc, char **argv)
     static const struct argp_option options[] = {
         {"dataset", 'd', "FILE", 0,
          "of a model: also check that the data set's vocabulary fits it, and that its tokenizer is the model's, "
-         "where the folder has the sentencepiece.model that `tunelaw export` writes",
+         "where the folder has a sentencepiece.model, tokenizer.model or tokenizer.json and the data set a tokenizer",
          0},
         {"base", 'b', "DIR", 0, "of an adapter: the model that it belongs to, so that its tensors are checked, too", 0},
         {"json", 'j', NULL, 0, "for a program", 0},

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/text/tokenizer_folder.h"
 #include "orchestrator/sweep/sweep_parts.h"
 #include "workers/files/huggingface.h"
 
@@ -171,6 +172,30 @@ static void check_vocabularies(const struct config_group *group, const char *key
                         err.text);
 }
 
+/* Ids of a data set with a tokenizer of its own, which is not the folder's, mean nothing to the model. */
+static void check_folder_tokenizer(const struct config_group *group, const char *key, const char *dir,
+                                   const struct sweep *sweep, uint32_t index)
+{
+    for (size_t i = 0; i < sweep->task_count; i++) {
+        struct error err;
+        const struct sweep_task *task = &sweep->tasks[i];
+        char path[PATH_MAX];
+        size_t size;
+        enum tokenizer_match match = TOKENIZERS_UNKNOWN;
+        if (!(sweep->bases[index].tasks >> i & 1) || !task->there) continue;
+        struct dataset *dataset = dataset_open(task->dataset, &err);
+        const void *bytes = dataset ? dataset_tokenizer(dataset, &size) : NULL;
+        if (!dataset || tokenizer_match_folder(dir, bytes, size, &match, path, sizeof path, &err))
+            config_fail(group, key, "%s", err.text);
+        if (match == TOKENIZERS_DIFFER)
+            config_fail(group, key,
+                        "%s: the tokenizer of %s is another one, its ids mean other pieces to this model; allowed: a "
+                        "data set of the model's tokenizer (`tunelaw data --tokenizer`, or --ids)",
+                        path, task->dataset);
+        dataset_close(dataset);
+    }
+}
+
 /* The model in `dir`: the first of an entry gives the shape, unless it is declared; the others must have the same. */
 static void read_folder(const struct config_group *group, const char *key, const char *dir, uint32_t index,
                         uint64_t tokens, struct sweep *sweep)
@@ -197,6 +222,9 @@ static void read_folder(const struct config_group *group, const char *key, const
     if (model->layers) fail_shape(group, key, dir, &found, &wanted, declared);
     *model = found;
     check_vocabularies(group, key, dir, sweep, index);
+    bool other =
+        sweep->import_count > 1 && import[-1].model == index; /* revisions follow each other, of one tokenizer */
+    if (!other && !config_file_failed(group->file)) check_folder_tokenizer(group, key, dir, sweep, index);
     if (config_file_failed(group->file)) return;
     if (huggingface_identify(dir, &found, &import->identity, &err)) config_fail(group, key, "%s", err.text);
 }

@@ -2,12 +2,15 @@
  */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "io/text/tokenizer.h"
+#include "io/text/tokenizer_folder.h"
 #include "tests/io/temporary.h"
 
 enum { VOCABULARY = 360 };
@@ -137,6 +140,67 @@ static void test_not_a_model(void **state)
     free(model);
 }
 
+/* tokenizer.json of the pieces, `moved` of which have other ids; as a list (of a Unigram model) or as a table. */
+static void write_pieces(const struct tokenizer *tokenizer, size_t moved, bool list)
+{
+    json_t *vocabulary = list ? json_array() : json_object();
+    size_t count = tokenizer_vocabulary(tokenizer);
+    for (size_t i = 0; i < count; i++) {
+        const char *piece = tokenizer_piece(tokenizer, i < moved ? (i + 1) % moved : i);
+        if (list)
+            json_array_append_new(vocabulary, json_pack("[s, f]", piece, -1.0));
+        else
+            json_object_set_new(vocabulary, piece, json_integer((json_int_t)i));
+    }
+    json_t *root = json_pack("{s:{s:o}}", "model", "vocab", vocabulary);
+    assert_int_equal(json_dump_file(root, temporary_path("tokenizer.json"), 0), 0);
+    json_decref(root);
+}
+
+static enum tokenizer_match match_of(const void *model, size_t size)
+{
+    struct error err = {0};
+    enum tokenizer_match match;
+    char file[4096];
+    if (tokenizer_match_folder(temporary_folder, model, size, &match, file, sizeof file, &err))
+        fail_msg("%s", err.text);
+    return match;
+}
+
+static void test_folders(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    void *model = NULL;
+    size_t size = 0;
+    train(&model, &size);
+    struct tokenizer *tokenizer = tokenizer_create(model, size, &err);
+    assert_non_null(tokenizer);
+    assert_int_equal(match_of(model, size), TOKENIZERS_UNKNOWN);
+    for (int list = 0; list < 2; list++) {
+        write_pieces(tokenizer, 0, list);
+        assert_int_equal(match_of(model, size), TOKENIZERS_SAME);
+        assert_int_equal(match_of(NULL, 0), TOKENIZERS_UNKNOWN);
+        write_pieces(tokenizer, VOCABULARY / 30, list);
+        assert_int_equal(match_of(model, size), TOKENIZERS_SAME);
+        write_pieces(tokenizer, VOCABULARY / 10, list);
+        assert_int_equal(match_of(model, size), TOKENIZERS_DIFFER);
+    }
+    temporary_write("tokenizer.json", "{\"model\": {}}", 13);
+    assert_int_equal(match_of(model, size), TOKENIZERS_UNKNOWN);
+    temporary_write("tokenizer.json", "{\"model\": ", 10);
+    enum tokenizer_match match;
+    char file[4096];
+    assert_int_equal(tokenizer_match_folder(temporary_folder, model, size, &match, file, sizeof file, &err), -1);
+    assert_non_null(strstr(err.text, "tokenizer.json:1: "));
+    temporary_write("tokenizer.model", model, size); /* goes before it */
+    assert_int_equal(match_of(model, size), TOKENIZERS_SAME);
+    temporary_write("tokenizer.model", model, size - 1);
+    assert_int_equal(match_of(model, size), TOKENIZERS_DIFFER);
+    tokenizer_destroy(tokenizer);
+    free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +209,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_training_is_deterministic, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_bad_training_text, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_decode_checks_ids, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_folders, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_not_a_model, temporary_create, temporary_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

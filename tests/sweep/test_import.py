@@ -213,6 +213,15 @@ class Import(unittest.TestCase):
             self.assertIn(wanted, refused.stderr)
         os.remove(base + '/sentencepiece.model')
         self.assertIn('no two tokenizers', place.call('import', base, '--dataset', data).stdout)
+        with open(base + '/tokenizer.json', 'w') as f:
+            json.dump({'model': {'type': 'BPE', 'vocab': {chr(200 + i): i for i in range(400)}}}, f)
+        config = write_sweep(place, 'other.cfg', '{ name = "m"; import = "base"; tokens = 1000; }', methods='{ name = "full"; learning_rates = [ 1e-2 ]; }')
+        for words, wanted in ((['import', base, '--dataset', data], 'data.h5: its tokenizer is another one than'),
+                              (['plan', config], r'other.cfg:\d+: models\[0\].import: .*tokenizer.json: the tokenizer of .* is another one')):
+            refused = place.call(*words, check=False)
+            self.assertNotEqual(refused.returncode, 0, words)
+            self.assertRegex(refused.stderr, wanted)
+        os.remove(base + '/tokenizer.json')
         with open(adapter + '/adapter_config.json') as f:
             said = json.load(f)
         with open(adapter + '/adapter_config.json', 'w') as f:

@@ -168,7 +168,8 @@ static inline struct sample *sample_default(const struct method_config *method, 
 
 static inline struct batch_capacity capacity_of(const struct batch *batch)
 {
-    return (struct batch_capacity){batch->tokens, batch->sequences, batch->targets, batch->longest, false, false, false};
+    return (struct batch_capacity){
+        .tokens = batch->tokens, .sequences = batch->sequences, .targets = batch->targets, .longest = batch->longest};
 }
 
 /* Values large enough for every gradient to matter (LoRA's B is not zero). */
