@@ -93,6 +93,10 @@ struct analysis_crossing {
     double agreement;                      /* share of the resamples with as many roots; NAN without resamples */
 };
 
+/* Whether points and resamples tell a meeting: most resamples have as many, and its own interval holds it. Without an
+ * interval nothing speaks against it. */
+bool analysis_crossing_identified(const struct analysis_crossing *crossing, size_t root);
+
 /* What a reader must know before believing the numbers. */
 enum warning_kind {
     WARN_TRUNKS = 0,     /* rows of a fit share pretraining trunks: their errors are correlated */

@@ -244,6 +244,15 @@ static int add_crossings(struct analysis *analysis, size_t first, size_t second,
     return 0;
 }
 
+bool analysis_crossing_identified(const struct analysis_crossing *crossing, size_t root)
+{
+    if (crossing->agreement < 0.5) return false;
+    if (isnan(crossing->low[root])) return true;
+    const double slack = 1.01; /* of resamples that all say the same */
+    return crossing->low[root] <= crossing->roots[root] * slack &&
+           crossing->roots[root] <= crossing->high[root] * slack;
+}
+
 int analysis_compare(struct analysis *analysis, struct error *err)
 {
     for (size_t i = 0; i < analysis->fit_count; i++)

@@ -99,6 +99,7 @@ json_t *analysis_json_crossings(const struct analysis *analysis)
         for (size_t k = 0; k < crossing->count; k++) {
             json_t *entry = value_between(crossing->roots[k], crossing->low[k], crossing->high[k]);
             if (!isnan(crossing->profile[k].low)) json_object_set_new(entry, "profile", as_span(&crossing->profile[k]));
+            json_object_set_new(entry, "identified", json_boolean(analysis_crossing_identified(crossing, k)));
             json_array_append_new(roots, entry);
         }
         json_object_set_new(row, "examples", roots);

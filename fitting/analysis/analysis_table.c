@@ -313,8 +313,9 @@ static void print_crossing(const struct analysis *analysis, const struct analysi
     fprintf(out, " %-12.0f", crossing->parameters);
     for (size_t k = 0; k < crossing->count; k++) {
         short_number(crossing->roots[k], 3, text[0]);
-        fprintf(out, "%s %s", k ? "," : "", text[0]);
-        if (isnan(crossing->low[k])) continue;
+        fprintf(out, "%s %s%s", k ? "," : "", crossing->roots[k] < 1 ? "below 1" : text[0],
+                analysis_crossing_identified(crossing, k) ? "" : "?");
+        if (isnan(crossing->low[k]) || crossing->roots[k] < 1) continue;
         short_number(crossing->low[k], 2, text[1]);
         short_number(crossing->high[k], 2, text[2]);
         const bool low = crossing->low[k] > 0, high = isfinite(crossing->high[k]);

@@ -134,8 +134,11 @@ static void roots_cell(struct html_table *table, const struct analysis_crossing 
     char text[3][32];
     html_cell_begin(table, NULL, 1);
     for (size_t k = 0; k < crossing->count; k++) {
-        fprintf(table->out, "%s%s", k ? ", " : "", html_count_short(crossing->roots[k], text[0], sizeof text[0]));
-        if (!isnan(crossing->low[k]))
+        bool some = crossing->roots[k] >= 1;
+        fprintf(table->out, "%s%s%s", k ? ", " : "",
+                some ? html_count_short(crossing->roots[k], text[0], sizeof text[0]) : "below 1",
+                analysis_crossing_identified(crossing, k) ? "" : "?");
+        if (some && !isnan(crossing->low[k]))
             fprintf(table->out, " (%s … %s)", html_count_short(crossing->low[k], text[1], sizeof text[1]),
                     html_count_short(crossing->high[k], text[2], sizeof text[2]));
     }
@@ -152,7 +155,9 @@ void report_crossings(const struct report *report)
     if (!analysis->crossing_count) return;
     fprintf(report->out,
             "<p>Numbers of examples at which the laws of two methods give the same loss, looked for between %s and %s, "
-            "with intervals over the resamples that have as many meetings. <code>tunelaw advise</code> answers for any "
+            "with intervals over the resamples that have as many meetings (?: fewer than half of them have, or the "
+            "interval does "
+            "not hold the number: not identified by these points). <code>tunelaw advise</code> answers for any "
             "model size, number of examples and budget.</p>\n",
             html_count(analysis->crossings[0].range[0], text[0], sizeof text[0]),
             html_count(analysis->crossings[0].range[1], text[1], sizeof text[1]));

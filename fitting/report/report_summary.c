@@ -177,8 +177,8 @@ static void say_crossings(const struct report *report)
         examples = fmax(examples, analysis->observations.rows[i].examples);
     for (size_t i = 0, said = 0; i < analysis->crossing_count && said < 3; i++) {
         const struct analysis_crossing *crossing = &analysis->crossings[i];
-        if (crossing->parameters != largest || crossing->count != 1 || crossing->roots[0] > 10 * examples ||
-            crossing->agreement < 0.9)
+        if (crossing->parameters != largest || crossing->count != 1 || !analysis_crossing_identified(crossing, 0) ||
+            crossing->roots[0] > 10 * examples || crossing->agreement < 0.9)
             continue;
         const struct analysis_fit *fits[2] = {&analysis->fits[crossing->first], &analysis->fits[crossing->second]};
         double loss[2];

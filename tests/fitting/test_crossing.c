@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "fitting/analysis/analysis.h"
 #include "fitting/analysis/crossing.h"
 
 /* A, α, β, E of En-De over model size (Zhang et al. 2024, table 4) */
@@ -75,12 +76,31 @@ static void curves_that_almost_touch_are_seen(void **state)
     assert_int_equal(crossing_find(law, steep, x, law, flat, x, 1, 1e12, roots), 0);
 }
 
+static void what_resamples_do_not_find_is_not_identified(void **state)
+{
+    (void)state;
+    const struct {
+        double root, low, high, agreement;
+        bool identified;
+    } cases[] = {{100, 50, 200, 0.9, true},     {100, 101.5, 200, 0.9, false}, {100, 5, 98, 0.9, false},
+                 {100, 50, 200, 0.4, false},    {100, NAN, NAN, NAN, true},    {100, 100.0001, 100.0002, 1, true},
+                 {100, 50, INFINITY, NAN, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct analysis_crossing crossing = {.count = 1, .agreement = cases[i].agreement};
+        crossing.roots[0] = cases[i].root;
+        crossing.low[0] = cases[i].low;
+        crossing.high[0] = cases[i].high;
+        assert_int_equal(analysis_crossing_identified(&crossing, 0), cases[i].identified);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(full_and_prompt_tuning_cross_twice_or_not_at_all),
         cmocka_unit_test(prompt_tuning_and_lora_cross_once),
         cmocka_unit_test(curves_that_almost_touch_are_seen),
+        cmocka_unit_test(what_resamples_do_not_find_is_not_identified),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
