@@ -45,8 +45,10 @@ int submit_agreed(const struct submit *submit, struct error *err);
 int submit_queue_check(const char *dir, struct error *err);
 /* What earlier jobs have left: a new one may start again, counts its starts anew, and tries every stage. */
 int submit_forget(const char *dir, struct error *err);
-/* The directory is made, then submit_forget. */
-int submit_prepare(const char *dir, struct error *err);
+/* The directory is made, then submit_forget. *there: how much of its path was there before, for submit_take_back. */
+int submit_prepare(const char *dir, size_t *there, struct error *err);
+/* Slurm has taken nothing: what submit_prepare and the scripts have made goes, as far as nothing else lies in it. */
+void submit_take_back(const char *dir, size_t there);
 /* The script is written to DIR/slurm and submitted; dependency: as sbatch takes it, or NULL. id: of the job, also in
  * DIR/slurm/jobs. */
 int submit_script(const struct slurm_job *job, const char *dependency, char id[SLURM_ID], struct error *err);

@@ -244,10 +244,14 @@ static int submit_all(const struct submit *submit, const struct parts *parts, st
 {
     struct array_record record = {.tasks = parts->deal.count, .plan = submit->plan->identity};
     bool begun = holds_a_run(submit->dir);
-    if (submit_queue_check(submit->dir, err) || submit_prepare(submit->dir, err)) return -1;
-    if (create_store(submit, err) || array_write(submit->dir, &record, err)) return -1;
-    if (forget_tasks(submit, parts, err) || submit_parts(submit, parts, &record, err)) {
-        if (!begun && !record.trunks[0] && !record.array[0]) take_back(submit->dir);
+    size_t there;
+    if (submit_queue_check(submit->dir, err)) return -1;
+    if (submit_prepare(submit->dir, &there, err) || create_store(submit, err) ||
+        array_write(submit->dir, &record, err) || forget_tasks(submit, parts, err) ||
+        submit_parts(submit, parts, &record, err)) {
+        bool taken = record.trunks[0] || record.array[0];
+        if (!begun && !taken) take_back(submit->dir);
+        if (!taken) submit_take_back(submit->dir, there);
         return -1;
     }
     printf("submitted:");

@@ -193,6 +193,14 @@ class Slurm(unittest.TestCase):
                                    env=self.cluster.environment)
             self.assertNotEqual(done.returncode, 0, words)
             self.assertRegex(done.stderr, pattern, words)
+            self.assertFalse(os.path.exists(self.place.dir('refused')), words)
+        deep = self.place.dir('deep')  # what was there stays, and what was made goes
+        os.mkdir(deep)
+        for dir, words in ((f'{deep}/a/b', ['--partition', 'nowhere']), (deep, ['--partition', 'nowhere']),
+                           (f'{deep}/c', ['--partition', 'nowhere', '--array', '2'])):
+            done = self.place.call('submit', self.place.config, '--rate', '1', '--time', '10', '--dir', dir, *words, check=False, env=self.cluster.environment)
+            self.assertRegex(done.stderr, 'nowhere|[Ii]nvalid partition')
+            self.assertEqual({f for f in os.listdir(deep) if f not in ('slurm', 'checkpoints', 'logs')}, set())
         script = self.place.call('submit', self.place.config, '--dir', self.place.dir('dry'), '--rate', '1', '--dry-run',
                                  '--launcher', 'srun', '--gpus-per-node', '2', '--mail', 'a@b.org', '--', '--comment=two words', '--licenses=a#1',
                                  '--constraint=a&b').stdout
