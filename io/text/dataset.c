@@ -236,6 +236,13 @@ size_t dataset_example_length(const struct dataset *dataset, enum dataset_split 
     return (size_t)(load64(offsets, index + 1) - load64(offsets, index));
 }
 
+size_t dataset_example_source(const struct dataset *dataset, enum dataset_split split, size_t index)
+{
+    const struct span *sources = &dataset->parts[part_example(split, EXAMPLE_SOURCES)];
+    assert(index < dataset->info.examples[split]);
+    return load32(sources, index);
+}
+
 size_t dataset_example(const struct dataset *dataset, enum dataset_split split, size_t index, size_t capacity,
                        int32_t *out, size_t *source)
 {
@@ -243,7 +250,7 @@ size_t dataset_example(const struct dataset *dataset, enum dataset_split split, 
     if (length > capacity) length = capacity;
     size_t first = (size_t)load64(&dataset->parts[part_example(split, EXAMPLE_OFFSETS)], index);
     copy_tokens(dataset, &dataset->parts[part_example(split, EXAMPLE_TOKENS)], first, length, out);
-    *source = load32(&dataset->parts[part_example(split, EXAMPLE_SOURCES)], index);
+    *source = dataset_example_source(dataset, split, index);
     if (*source > length) *source = length;
     return length;
 }

@@ -71,8 +71,9 @@ void dataset_text(const struct dataset *dataset, enum dataset_split split, uint6
  * *source the number of tokens before the first target token (at most the length). */
 size_t dataset_example(const struct dataset *dataset, enum dataset_split split, size_t index, size_t capacity,
                        int32_t *out, size_t *source);
-/* Tokens of an example, uncut. */
+/* Tokens of an example, uncut; those before its first target token. No token is read. */
 size_t dataset_example_length(const struct dataset *dataset, enum dataset_split split, size_t index);
+size_t dataset_example_source(const struct dataset *dataset, enum dataset_split split, size_t index);
 
 /* Serialised sentencepiece model, owned by the dataset. */
 const void *dataset_tokenizer(const struct dataset *dataset, size_t *size);

@@ -12,6 +12,7 @@
 #include "orchestrator/plan/drift.h"
 #include "orchestrator/plan/plan.h"
 #include "orchestrator/plan/plan_identify.h"
+#include "orchestrator/plan/plan_notes.h"
 #include "orchestrator/plan/shard.h"
 #include "orchestrator/plan/simulate_print.h"
 #include "orchestrator/run/host.h"
@@ -209,11 +210,12 @@ static int print(const struct plan *plan, const struct options *options, size_t 
     if (options->nodes) return simulate_jobs(plan, options, err);
     if (options->json) {
         if (plan_print_json(plan, devices, stdout)) return error_set_errno(err, "standard output");
-        return 0;
+        return plan_notes(plan, stderr, err);
     }
     plan_print(plan, devices, stdout);
+    int result = plan_notes(plan, stdout, err);
     if (options->points) plan_print_points(plan, stdout);
-    return 0;
+    return result;
 }
 
 /* A task of an array as it is once what is shared is there, or that alone. */

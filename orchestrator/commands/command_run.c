@@ -17,6 +17,7 @@
 #include "io/version.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/plan/drift.h"
+#include "orchestrator/plan/plan_notes.h"
 #include "orchestrator/plan/shard.h"
 #include "orchestrator/run/agent.h"
 #include "orchestrator/run/host.h"
@@ -264,6 +265,7 @@ static int prepare(struct run *run, const struct arguments *a, struct launcher *
         return -1;
     run->drift = (struct drift_question){.dir = run->dir, .shard = run->part, .accepted = a->accept_drift};
     if (drift_check(&run->drift, run->sweep, run->plan, stdout, err) != 0) return -1;
+    if (plan_notes(run->plan, stdout, err) != 0) return -1;
     if (run_directory_make(run->dir, start->dir, err) != 0) return -1;
     strcpy(run->absolute, start->dir);
     if (open_rank_log(start->dir, 0, err) != 0) return -1;

@@ -321,6 +321,27 @@ class Sweeps(unittest.TestCase):
                 self.assertIn(f'{b["value"]:.4g}, expected standard error {b["standard_error"]:.2g}', said)
             self.assertEqual({p['pretrain_tokens'] for p in cut['points_that_help_most']}, {25600})
 
+    def test_what_is_cut_and_seen_more_often_is_told(self):
+        with Place() as place:
+            with open(place.config) as f:
+                text = f.read()
+            for old, new in (('{ name = "full";', '{ name = "full"; sequence_length = 14;'), ('batch = 16; epochs = 3.0', 'batch = 256; epochs = 3.0'),
+                             ('warmup_steps = 3;', '')):
+                self.assertIn(old, text)
+                text = text.replace(old, new)
+            with open(place.config, 'w') as f:
+                f.write(text)
+            wanted = [r'sweep\.cfg: data "small": examples longer than sequence_length 14 of method full are cut: \d+ of 600 train '
+                      r"\([\d.]+ % of the targets' tokens are lost\), \d+ of 40 valid \([\d.]+ %\), \d+ of 60 test \([\d.]+ %\)$",
+                      r'sweep\.cfg: batch 256 of methods full, lora, prompt: a step is a whole batch, and epochs 3 come to 4 at 64 examples$']
+            place.run(place.dir('run'))
+            said = place.call('plan', place.config, '--rate', '1')
+            made = place.call('plan', place.config, '--rate', '1', '--json')
+            json.loads(made.stdout)
+            for text in (said.stdout, made.stderr, place.output(place.dir('run'))):
+                for line in wanted:
+                    self.assertEqual(len(re.findall(line, text, re.M)), 1, (line, text))
+
     def test_watch_follows_a_sweep_to_its_end(self):
         with Place(length=6) as place:
             dir = place.dir('run')

@@ -275,18 +275,25 @@ int feed_item(struct feed *feed, uint64_t position, uint64_t *item, struct error
     return 0;
 }
 
+size_t batch_cut(size_t count, size_t source, size_t length, size_t *kept_source)
+{
+    *kept_source = source;
+    if (count <= length) return count;
+    size_t target = count - source, half = length / 2;
+    *kept_source = smaller(source, target < length - half ? length - target : half);
+    return *kept_source + smaller(target, length - *kept_source);
+}
+
 /* Cut tokens[count] to `length` in place; returns the new count. *source: tokens before the first target token. */
 static size_t cut_example(int32_t *tokens, size_t count, size_t *source, size_t length)
 {
-    if (count <= length) return count;
-    size_t target = count - *source, half = length / 2;
-    size_t kept_source = smaller(*source, target < length - half ? length - target : half);
-    size_t kept_target = smaller(target, length - kept_source);
+    size_t kept_source, kept = batch_cut(count, *source, length, &kept_source);
+    if (kept == count) return count;
     int32_t separator = kept_source ? tokens[*source - 1] : 0;
-    memmove(tokens + kept_source, tokens + *source, kept_target * sizeof *tokens);
+    memmove(tokens + kept_source, tokens + *source, (kept - kept_source) * sizeof *tokens);
     if (kept_source) tokens[kept_source - 1] = separator;
     *source = kept_source;
-    return kept_source + kept_target;
+    return kept;
 }
 
 /* The sequence at a position into feed->tokens. */

@@ -39,6 +39,9 @@ uint32_t text_length_of(const struct model_config *model, const struct method_co
 struct batch_capacity batch_capacity_of(const struct recipe *recipe, const struct model_config *model,
                                         const struct method_config *method);
 
+/* Tokens that an example of `count` keeps in `length`, the first *kept_source of them of its `source`. */
+size_t batch_cut(size_t count, size_t source, size_t length, size_t *kept_source);
+
 /* Room for one micro-batch, and the view of it that the model takes. */
 struct batch_buffer {
     struct batch batch;
