@@ -108,6 +108,7 @@ enum warning_kind {
     WARN_RATES,     /* the best learning rate is often the lowest or highest that was tried */
     WARN_SETTINGS,  /* what the sweep file says about fitting is not known */
     WARN_RECIPES,   /* points of one cell and seed differ in what the axes do not say */
+    WARN_TARGETS,   /* losses of one task are means over different numbers of tokens */
     WARN_SATURATED, /* texts share next to nothing with their references: no power law bends there */
     WARNINGS
 };
@@ -116,7 +117,7 @@ const char *warning_name(enum warning_kind kind); /* "shared_trunks", ... */
 struct analysis_warning {
     enum warning_kind kind;
     size_t fit;     /* SIZE_MAX: the sweep as a whole */
-    char text[320]; /* one sentence */
+    char text[480]; /* one sentence */
 };
 
 struct analysis {

@@ -9,13 +9,14 @@
 #include "fitting/analysis/analysis.h"
 #include "fitting/analysis/analysis_internal.h"
 
-enum { SENTENCE = 160 };
+enum { SENTENCE = 160, TOLD = 12 };
 
 const char *warning_name(enum warning_kind kind)
 {
     static const char *const names[WARNINGS] = {
         "shared_trunks", "execution_classes", "not_identified", "not_converged", "no_better_than_constant",
-        "one_seed",      "learning_rates",    "settings",       "recipes",       "saturated"};
+        "one_seed",      "learning_rates",    "settings",       "recipes",       "target_tokens",
+        "saturated"};
     return names[kind];
 }
 
@@ -52,10 +53,69 @@ static int warn_of_saturation(struct analysis *analysis, struct error *err)
                 near, observations->count, metric_scores[observations->metric], metric_titles[observations->metric]);
 }
 
+/* Fewest and most target tokens of one method's losses. */
+struct tested {
+    const char *method;
+    double fewest, most;
+};
+
+/* More methods than the program has: a store may say anything. */
+static void add_tested(const struct observation *row, struct tested list[TOLD], size_t *count)
+{
+    size_t i = 0;
+    if (!(row->targets > 0)) return;
+    while (i < *count && strcmp(list[i].method, row->method))
+        i++;
+    if (i == TOLD) return;
+    if (i == *count) list[(*count)++] = (struct tested){row->method, row->targets, row->targets};
+    list[i].fewest = fmin(list[i].fewest, row->targets);
+    list[i].most = fmax(list[i].most, row->targets);
+}
+
+static int warn_of_task(struct analysis *analysis, const char *task, const struct tested *list, size_t count,
+                        struct error *err)
+{
+    char text[320] = "";
+    bool differ = false;
+    for (size_t i = 0; i < count; i++) {
+        size_t used = strlen(text);
+        differ = differ || list[i].fewest != list[0].most || list[i].most != list[0].most;
+        snprintf(text + used, sizeof text - used, "%s%.20s %.0f", i ? ", " : "", list[i].method, list[i].fewest);
+        used = strlen(text);
+        if (list[i].most > list[i].fewest) snprintf(text + used, sizeof text - used, " to %.0f", list[i].most);
+    }
+    if (!differ) return 0;
+    return warn(
+        analysis, WARN_TARGETS, SIZE_MAX, err,
+        "task \"%.48s\": points were %s on different numbers of target tokens (%s): their losses are not of the "
+        "same text",
+        task, analysis->observations.metric == METRIC_VALID ? "validated" : "tested", text);
+}
+
+/* Rows and base are in the order of tasks. */
+static int warn_of_targets(struct analysis *analysis, struct error *err)
+{
+    const struct observations *observations = &analysis->observations;
+    const struct observation *rows = observations->rows, *base = observations->base;
+    for (size_t first = 0, end, untuned = 0; first < observations->count; first = end) {
+        const char *task = rows[first].task;
+        struct tested list[TOLD];
+        size_t count = 0;
+        for (end = first; end < observations->count && !strcmp(rows[end].task, task); end++)
+            add_tested(&rows[end], list, &count);
+        while (untuned < observations->base_count && strcmp(base[untuned].task, task) < 0)
+            untuned++;
+        for (; untuned < observations->base_count && !strcmp(base[untuned].task, task); untuned++)
+            add_tested(&base[untuned], list, &count);
+        if (warn_of_task(analysis, task, list, count, err)) return -1;
+    }
+    return 0;
+}
+
 static int warn_of_sweep(struct analysis *analysis, struct error *err)
 {
     const struct observations *observations = &analysis->observations;
-    if (warn_of_saturation(analysis, err)) return -1;
+    if (warn_of_saturation(analysis, err) || warn_of_targets(analysis, err)) return -1;
     if (observations->settings_lost.text[0] && *observations->config &&
         warn(analysis, WARN_SETTINGS, SIZE_MAX, err, "defaults hold, as the group fit cannot be read: %.200s",
              observations->settings_lost.text))

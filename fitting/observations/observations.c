@@ -183,6 +183,8 @@ static void add_measured(const struct store_result *result, const struct store_e
                                     100 - result->chrf, 1 - result->rouge1, 1 - result->rouge2,    1 - result->rougeL};
     memcpy(row->scores, scores, sizeof scores);
     row->loss = losses[out->metric];
+    if (out->metric == METRIC_TEST) row->targets = (double)result->test_tokens;
+    if (out->metric == METRIC_VALID) row->targets = (double)result->valid_tokens;
     if (!isfinite(row->loss) || row->loss <= 0) {
         observations_omit(out, row, OMITTED_LOSS, "done", "");
         return;

@@ -28,6 +28,7 @@ struct observation {
     double pet_size;        /* T: 0 where the method has none */
     double examples;        /* D: 0 for the base */
     double loss;            /* the metric: of the test set, nats per target token, unless another was chosen */
+    double targets;         /* tokens that the loss is the mean of; 0: not known, or no such loss */
     double valid_loss;
     double pretrain_loss;              /* after finetuning, on the pretraining text; NAN: not measured */
     double scores[OBSERVATION_SCORES]; /* of generated texts: BLEU, chrF, ROUGE-1, -2, -L; NAN: not measured */

@@ -331,6 +331,53 @@ static void what_is_asked_wrongly_is_refused(void **state)
     assert_non_null(strstr(err.text, "/nonexistent"));
 }
 
+static char *printed(const struct analysis *analysis)
+{
+    static char page[1 << 15];
+    FILE *file = fmemopen(page, sizeof page, "w");
+    assert_non_null(file);
+    analysis_print(analysis, false, file);
+    fclose(file);
+    return page;
+}
+
+static void losses_of_other_text_are_said(void **state)
+{
+    (void)state;
+    struct sweep_shape shape = {.models = 2, .pretrains = 1, .examples = 3, .tasks = 2};
+    struct analysis got = analyse(&shape, NULL);
+    assert_int_equal(warnings_of(&got, WARN_TARGETS), 0);
+    analysis_destroy(&got);
+    shape.short_lora = true;
+    got = analyse(&shape, NULL);
+    assert_int_equal(warnings_of(&got, WARN_TARGETS), 2);
+    const char *page = printed(&got);
+    assert_non_null(strstr(page,
+                           "\nwarning: task \"copy\": points were tested on different numbers of target tokens (full "
+                           "6566, lora 2572, prompt 6566, none 6566): their losses are not of the same text\n"));
+    assert_non_null(strstr(page, "\nwarning: task \"sort\": points were tested"));
+    analysis_destroy(&got);
+    const struct {
+        const char *metric, *said;
+    } others[] = {{"valid_loss",
+                   "task \"copy\": points were validated on different numbers of target tokens (full 640, "
+                   "lora 252 to 258, prompt 640, none 640)"},
+                  {"pretrain_loss", NULL}};
+    shape.run = true;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        struct analysis_options options = analysis_defaults();
+        struct error err = {""};
+        options.resamples = 0;
+        options.metric = others[i].metric;
+        remove(temporary_path("results.h5"));
+        assert_int_equal(synthetic_store(temporary_folder, &shape, &err), 0);
+        if (fitting_fit_store(temporary_folder, &options, &got, &err)) fail_msg("%s", err.text);
+        assert_int_equal(warnings_of(&got, WARN_TARGETS), others[i].said ? 2 : 0);
+        if (others[i].said) assert_non_null(strstr(printed(&got), others[i].said));
+        analysis_destroy(&got);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -344,6 +391,7 @@ int main(void)
         cmocka_unit_test(a_law_of_the_sweep_file_is_fitted_beside_those_of_the_table),
         cmocka_unit_test(the_axis_of_pet_sizes_has_a_view),
         cmocka_unit_test(shared_trunks_and_other_classes_are_said),
+        cmocka_unit_test(losses_of_other_text_are_said),
         cmocka_unit_test(what_is_asked_wrongly_is_refused),
     };
     return cmocka_run_group_tests(tests, temporary_create, temporary_remove);

@@ -341,6 +341,12 @@ class Sweeps(unittest.TestCase):
             for text in (said.stdout, made.stderr, place.output(place.dir('run'))):
                 for line in wanted:
                     self.assertEqual(len(re.findall(line, text, re.M)), 1, (line, text))
+            points, results = (harness.table(place.dir('run'), name) for name in ('points', 'results'))
+            tested = {p['method'].decode(): int(r['test_tokens']) for p, r in zip(points, results)}
+            self.assertLess(tested['full'], tested['lora'])
+            listed = ', '.join(f'{method} {tested[method]}' for method in ('full', 'lora', 'prompt', 'none'))
+            said = place.call('fit', place.dir('run'), '--bootstrap', '0', check=False).stdout
+            self.assertIn(f'warning: task "small": points were tested on different numbers of target tokens ({listed})', said)
 
     def test_watch_follows_a_sweep_to_its_end(self):
         with Place(length=6) as place:

@@ -94,8 +94,14 @@ static void check_well_formed(void)
 static void the_page_is_whole_and_alone(void **state)
 {
     (void)state;
-    const struct sweep_shape shape = {
-        .models = 3, .pretrains = 2, .examples = 4, .noise = 2e-3, .held_out = true, .failures = true, .run = true};
+    const struct sweep_shape shape = {.models = 3,
+                                      .pretrains = 2,
+                                      .examples = 4,
+                                      .noise = 2e-3,
+                                      .held_out = true,
+                                      .failures = true,
+                                      .run = true,
+                                      .short_lora = true};
     char *page = write_and_read(&shape);
     check_well_formed();
     assert_null(strstr(page, "http://"));
@@ -126,6 +132,7 @@ static void the_page_is_whole_and_alone(void **state)
                                  "The best method",
                                  "Reasons of failure",
                                  "are of several execution classes",
+                                 "tested on different numbers of target tokens (full 6566, lora 2572",
                                  "Which law holds",
                                  "prefers-color-scheme: dark",
                                  "00112233445566778899aabbccddeeff",
