@@ -27,14 +27,18 @@ static void print_left_out(const struct observations *observations, FILE *out)
     if (!observations->omitted_count) return;
     fprintf(out, "left out:");
     for (size_t why = 0, listed = 0; why < OMISSIONS; why++)
-        if (observations->omitted_by[why])
+        if (why == OMITTED_METRIC && observations->omitted_by[why])
+            fprintf(out, "%s %zu whose %s was not measured", listed++ ? "," : "", observations->omitted_by[why],
+                    metric_names[observations->metric]);
+        else if (observations->omitted_by[why])
             fprintf(out, "%s %zu %s", listed++ ? "," : "", observations->omitted_by[why],
                     omission_name((enum omission)why));
     fprintf(out, "\n");
     size_t shown = 0, skipped = 0;
     for (size_t i = 0; i < observations->omitted_count; i++) {
         const struct observation_omitted *entry = &observations->omitted[i];
-        if (entry->why == OMITTED_RATE || entry->why == OMITTED_UNFINISHED) continue; /* a count says enough */
+        if (entry->why == OMITTED_RATE || entry->why == OMITTED_UNFINISHED || entry->why == OMITTED_METRIC)
+            continue; /* a count says enough */
         if (shown++ >= LISTED) {
             skipped++;
             continue;
@@ -197,7 +201,13 @@ static void print_fit(const struct analysis_fit *fit, FILE *out)
 
 void analysis_print(const struct analysis *analysis, bool verbose, FILE *out)
 {
+    const size_t unmeasured = analysis->observations.omitted_by[OMITTED_METRIC];
     print_head(analysis, out);
+    if (!analysis->fit_count && unmeasured) {
+        fprintf(out, "%s was not measured for %zu points, so there is nothing to fit\n",
+                metric_names[analysis->observations.metric], unmeasured);
+        return;
+    }
     if (!analysis->fit_count) {
         fprintf(out, "no finetuned point is done yet, so there is nothing to fit\n");
         return;

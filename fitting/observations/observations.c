@@ -18,7 +18,8 @@ const char *omission_name(enum omission why)
                                                  "another learning rate is better",
                                                  "no longer in the sweep file",
                                                  "damaged row",
-                                                 "loss is not a positive number"};
+                                                 "loss is not a positive number",
+                                                 "the metric was not measured"};
     return names[why];
 }
 
@@ -185,6 +186,12 @@ static void add_measured(const struct store_result *result, const struct store_e
     row->loss = losses[out->metric];
     if (out->metric == METRIC_TEST) row->targets = (double)result->test_tokens;
     if (out->metric == METRIC_VALID) row->targets = (double)result->valid_tokens;
+    /* a test and a validation there always are */
+    if (out->metric >= METRIC_PRETRAIN &&
+        (isnan(row->loss) || (out->metric == METRIC_PRETRAIN && result->pretrain_loss == 0))) {
+        observations_omit(out, row, OMITTED_METRIC, "done", "");
+        return;
+    }
     if (!isfinite(row->loss) || row->loss <= 0) {
         observations_omit(out, row, OMITTED_LOSS, "done", "");
         return;

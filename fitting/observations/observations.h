@@ -50,6 +50,7 @@ enum omission {
     OMITTED_REMOVED, /* no longer in the sweep file */
     OMITTED_DAMAGED, /* its row does not match its checksum */
     OMITTED_LOSS,    /* done, but its loss is not a positive number */
+    OMITTED_METRIC,  /* done, but the metric was not measured */
     OMISSIONS
 };
 const char *omission_name(enum omission why); /* "not finished", "diverged", ... */

@@ -46,6 +46,9 @@ static void warn_points(const struct report *report, struct warnings *warnings)
     if (observations->omitted_by[OMITTED_FAILED])
         warn(warnings, "%zu points failed and are missing from the fits; reasons are listed below",
              observations->omitted_by[OMITTED_FAILED]);
+    if (observations->omitted_by[OMITTED_METRIC])
+        warn(warnings, "%s was not measured for %zu points: they are in no fit", metric_names[observations->metric],
+             observations->omitted_by[OMITTED_METRIC]);
     if (damaged) warn(warnings, "%zu rows of the store are damaged or have no valid loss", damaged);
 }
 

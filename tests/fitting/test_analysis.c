@@ -378,6 +378,26 @@ static void losses_of_other_text_are_said(void **state)
     }
 }
 
+static void a_metric_that_was_not_measured_is_said(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 2, .pretrains = 1, .examples = 3};
+    struct analysis_options options = analysis_defaults();
+    struct analysis got;
+    struct error err = {""};
+    char wanted[128];
+    options.metric = "pretrain_loss";
+    remove(temporary_path("results.h5"));
+    assert_int_equal(synthetic_store(temporary_folder, &shape, &err), 0);
+    if (fitting_fit_store(temporary_folder, &options, &got, &err)) fail_msg("%s", err.text);
+    const char *page = printed(&got);
+    snprintf(wanted, sizeof wanted, "\nleft out: %d whose pretrain_loss was not measured\n", 2 * (4 * 3 + 1));
+    assert_non_null(strstr(page, wanted));
+    assert_non_null(strstr(page, "\npretrain_loss was not measured for 26 points, so there is nothing to fit\n"));
+    assert_null(strstr(page, "positive"));
+    analysis_destroy(&got);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -392,6 +412,7 @@ int main(void)
         cmocka_unit_test(the_axis_of_pet_sizes_has_a_view),
         cmocka_unit_test(shared_trunks_and_other_classes_are_said),
         cmocka_unit_test(losses_of_other_text_are_said),
+        cmocka_unit_test(a_metric_that_was_not_measured_is_said),
         cmocka_unit_test(what_is_asked_wrongly_is_refused),
     };
     return cmocka_run_group_tests(tests, temporary_create, temporary_remove);

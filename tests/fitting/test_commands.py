@@ -190,6 +190,16 @@ class Commands(unittest.TestCase):
             self.assertTrue(watch.opened())  # that it can be seen
         os.close(watch.fd)
 
+    def test_a_metric_that_was_not_measured_is_told(self):
+        done = call('fit', f'{self.exact}/results.h5', '--metric', 'pretrain_loss', check=False)
+        self.assertEqual((done.returncode, done.stderr), (1, 'tunelaw: no law could be fitted (above)\n'))
+        self.assertIn('\npretrain_loss was not measured for 150 points, so there is nothing to fit\n', done.stdout)
+        if shutil.which('gnuplot'):
+            page = f'{self.folder.name}/unmeasured.html'
+            call('report', self.exact, '--metric', 'pretrain_loss', '--out', page)
+            with open(page) as f:
+                self.assertIn('<li>pretrain_loss was not measured for 150 points: they are in no fit</li>', f.read())
+
     def test_advise_takes_a_model_by_its_name(self):
         with h5py.File(f'{self.exact}/results.h5', 'r') as f:
             point = f['points'][0]

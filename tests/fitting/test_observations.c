@@ -127,7 +127,7 @@ static void the_loss_is_the_metric_that_was_asked_for(void **state)
     assert_true(test.rows[0].parameters == 25000);
     assert_true(fabs(valid.rows[0].loss - test.rows[0].loss - 0.01) < 1e-9);
     assert_int_equal(forgotten.count, 0); /* the store has none: every point is listed */
-    assert_int_equal(forgotten.omitted_by[OMITTED_LOSS], forgotten.points);
+    assert_int_equal(forgotten.omitted_by[OMITTED_METRIC], forgotten.points);
     observations_destroy(&test);
     observations_destroy(&valid);
     observations_destroy(&forgotten);
