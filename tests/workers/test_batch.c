@@ -263,12 +263,75 @@ static void test_capacity(void **state)
         assert_int_equal(batch_capacity_of(&recipe, &model, &lora).one_pass, recipe.batch == MICRO_SEQUENCES);
 }
 
+/* A data set of so many tokens of validation text. */
+static struct dataset *long_text(unsigned tokens)
+{
+    static char text[128], pairs[128], path[128];
+    const char *const texts[] = {text};
+    const char *const pair[] = {pairs};
+    const struct dataset_files files = {pair, 1};
+    struct error err = {""};
+    snprintf(text, sizeof text, "%s/ids.txt", fixture.dir);
+    snprintf(pairs, sizeof pairs, "%s/ids.tsv", fixture.dir);
+    snprintf(path, sizeof path, "%s/ids.h5", fixture.dir);
+    FILE *file = fopen(text, "w");
+    for (unsigned i = 0; i < tokens; i++)
+        fprintf(file, "%u%c", 5 + i % 90, i % 100 == 99 ? '\n' : ' ');
+    fclose(file);
+    file = fopen(pairs, "w");
+    fputs("5 6 7\t8 9\n", file);
+    fclose(file);
+    const struct dataset_sources sources = {.text = texts,
+                                            .text_count = 1,
+                                            .valid_text = texts,
+                                            .valid_text_count = 1,
+                                            .pairs = {files, files, files},
+                                            .ids = true,
+                                            .vocabulary = 100};
+    struct dataset *made = dataset_build(path, &sources, NULL, &err) ? NULL : dataset_open(path, &err);
+    if (!made) fail_msg("%s", err.text);
+    return made;
+}
+
+/* As docs/configuration.md says of pretrain_loss: sequences of 256 tokens, or of the window, and 16,384 in all. */
+static void test_text_valid(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    const struct method_config prompt = {.kind = METHOD_PROMPT, .size = 10}, none = {.kind = METHOD_NONE};
+    const struct {
+        uint32_t window;
+        const struct method_config *method;
+        size_t length, sequences;
+    } cases[] = {{0, &none, 256, 64},    {0, &prompt, 256, 64},  {300, &prompt, 256, 64},
+                 {128, &none, 128, 128}, {40, &prompt, 30, 546}, {8, &none, 8, 2048}};
+    struct dataset *many = long_text(20000), *few = long_text(200);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct model_config model = {.layers = 1, .architecture.window = cases[i].window};
+        struct feed *feed = feed_text_valid(many, &model, cases[i].method, &err);
+        uint64_t targets;
+        assert_non_null(feed);
+        assert_int_equal(feed_items(feed), cases[i].sequences);
+        assert_int_equal(feed_targets(feed, 0, feed_items(feed), &targets, &err), 0);
+        assert_int_equal(targets, cases[i].sequences * cases[i].length);
+        feed_destroy(feed);
+    }
+    struct feed *feed = feed_text_valid(few, &(struct model_config){.layers = 1}, &none, &err);
+    uint64_t targets;
+    assert_int_equal(feed_items(feed), 1);
+    assert_int_equal(feed_targets(feed, 0, 1, &targets, &err), 0);
+    assert_int_equal(targets, dataset_info(few)->text_tokens[SPLIT_VALID] - 1);
+    feed_destroy(feed);
+    dataset_close(many);
+    dataset_close(few);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_epochs),   cmocka_unit_test(test_nested),        cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_examples), cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_capacity),
+        cmocka_unit_test(test_epochs),     cmocka_unit_test(test_nested),        cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_examples),   cmocka_unit_test(test_micro_batches), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_text_valid), cmocka_unit_test(test_capacity),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
