@@ -1,6 +1,6 @@
 /* The tokenizer of a Hugging Face model's folder beside that of a data set: ids mean the same pieces, or not.
  *
- * At full size: a tokenizer.json of 200,000 pieces and 30 MB, read once a model. */
+ * At full size: a tokenizer.json of 200,000 pieces and 30 MB, read once a model and data set with a tokenizer. */
 #ifndef TUNELAW_IO_TEXT_TOKENIZER_FOLDER_H
 #define TUNELAW_IO_TEXT_TOKENIZER_FOLDER_H
 
@@ -14,9 +14,10 @@ enum tokenizer_match {
     TOKENIZERS_DIFFER
 };
 
-/* model[size]: a serialised sentencepiece model. The folder's sentencepiece.model or tokenizer.model, byte by byte;
- * else the pieces of its tokenizer.json: all but a few (special ones have other names after a conversion) have the ids
- * that they have in the data set. file[size_of_file]: what was compared. -1: a file cannot be read. */
+/* model[size]: a serialised sentencepiece model. The folder's sentencepiece.model, tokenizer.model or tokenizer.json,
+ * the first that can be read as such: the same where all but a few pieces (special ones have other names after a
+ * conversion, one may have become the separator) have the ids that they have in the data set. file[size_of_file]: what
+ * was compared. -1: model is none. */
 int tokenizer_match_folder(const char *dir, const void *model, size_t size, enum tokenizer_match *match, char *file,
                            size_t size_of_file, struct error *err);
 

@@ -1,4 +1,4 @@
-/* The device itself, for the files that only a GPU can run: device.cu, matmul.cu, gang.cu. */
+/* The device itself, for the files of the host's side: device.cu, graphs.cu, matmul.cu, gang.cu. */
 #ifndef TUNELAW_KERNELS_CUDA_DEVICE_CUH
 #define TUNELAW_KERNELS_CUDA_DEVICE_CUH
 

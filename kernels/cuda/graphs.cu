@@ -81,12 +81,12 @@ struct graph *cuda_graph_end(struct device *device)
     cudaError_t code = cudaStreamEndCapture(device->stream, &recorded);
     if (code == cudaSuccess && !graph->invalid) code = cudaGraphInstantiateWithFlags(&graph->work, recorded, 0);
     if (recorded) cudaGraphDestroy(recorded);
+    if (code == cudaSuccess && graph->work) code = cudaGraphUpload(graph->work, device->stream); /* takes its memory */
     if (code == cudaSuccess && !graph->invalid) {
         graph->scratch = device->scratch;
         return graph;
     }
     cudaGetLastError();
-    graph->work = nullptr;
     graph_free(graph);
     return nullptr;
 }

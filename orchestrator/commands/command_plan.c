@@ -188,7 +188,8 @@ static void warn_cores(const struct sweep *sweep, size_t devices)
 {
     const struct sweep_resources *resources = &sweep->resources;
     size_t wanted = devices * (resources->threads ? resources->threads : 1), cores = host_cpus();
-    if (strcmp(resources->backend, "cuda") != 0 && resources->threads > 1 && wanted > cores)
+    if (strcmp(resources->backend, "cuda") != 0 && strcmp(resources->backend, "auto") != 0 && resources->threads > 1 &&
+        wanted > cores)
         fprintf(stderr,
                 "tunelaw: warning: %zu devices of %u threads are more than the %zu cores of this machine: they take "
                 "turns\n",

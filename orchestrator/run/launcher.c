@@ -83,7 +83,7 @@ static void offer_to_the_kernel(void)
 }
 
 /* A thread that waits for the others of its device spins, for milliseconds unless it is told otherwise: on a core that
- * something else uses, too, it takes the very time that they wait for (docs/operations.md). */
+ * something else uses, too, it takes the very time that they wait for (docs/configuration.md, threads). */
 static void bound_spinning(void)
 {
     if (!getenv("OMP_WAIT_POLICY")) setenv("GOMP_SPINCOUNT", "1000", 0);

@@ -168,8 +168,6 @@ void submit_take_back(const char *dir, size_t there)
         snprintf(path, sizeof path, "%s/slurm/%s", dir, slurm_script_name((enum slurm_kind)kind));
         unlink(path);
     }
-    snprintf(path, sizeof path, "%s/results.lock", dir);
-    unlink(path);
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, folders[i]);
         rmdir(path);
@@ -210,6 +208,7 @@ int submit_script(const struct slurm_job *job, const char *dependency, char id[S
     if (code < 0) return -1;
     const char *word = last_line(out);
     size_t digits = strspn(word, "0123456789");
+    if (code == 0 || strstr(out, "timed out")) snprintf(id, SLURM_ID, "?"); /* it may have taken the job */
     if (code || !digits || digits >= SLURM_ID)
         return error_set(err, "%s", out[0] ? strtok(out, "\n") : "sbatch says nothing");
     snprintf(id, SLURM_ID, "%.*s", (int)digits, word);

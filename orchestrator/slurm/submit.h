@@ -47,10 +47,11 @@ int submit_queue_check(const char *dir, struct error *err);
 int submit_forget(const char *dir, struct error *err);
 /* The directory is made, then submit_forget. *there: how much of its path was there before, for submit_take_back. */
 int submit_prepare(const char *dir, size_t *there, struct error *err);
-/* Slurm has taken nothing: what submit_prepare and the scripts have made goes, as far as nothing else lies in it. */
+/* Slurm has taken nothing: the scripts and the folders that submit_prepare has made go, as far as nothing else lies in
+ * them. */
 void submit_take_back(const char *dir, size_t there);
 /* The script is written to DIR/slurm and submitted; dependency: as sbatch takes it, or NULL. id: of the job, also in
- * DIR/slurm/jobs. */
+ * DIR/slurm/jobs; after an error "?" where Slurm may have taken it all the same, else left alone. */
 int submit_script(const struct slurm_job *job, const char *dependency, char id[SLURM_ID], struct error *err);
 
 /* One job; an array of `tasks` with its trunks and its merge. */

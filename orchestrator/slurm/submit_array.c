@@ -228,8 +228,9 @@ static int submit_parts(const struct submit *submit, const struct parts *parts, 
     return -1;
 }
 
-/* Slurm has taken no job of a new array: its record and its empty store would only forbid another N, or one job. */
-static void take_back(const char *dir)
+/* Slurm has taken no job of a new array: its record and its empty store would only forbid another N, or one job.
+ * remains: the directory was there before. */
+static void take_back(const char *dir, bool remains)
 {
     char path[PATH_MAX + 16];
     struct error ignored;
@@ -237,6 +238,8 @@ static void take_back(const char *dir)
     if (store_lock(dir, 0, &lock, &ignored)) return;
     snprintf(path, sizeof path, "%s/results.h5", dir);
     if (array_forget(dir, &ignored) == 0) unlink(path);
+    snprintf(path, sizeof path, "%s/results.lock", dir);
+    if (!remains) unlink(path); /* while it is ours */
     close(lock);
 }
 
@@ -250,7 +253,7 @@ static int submit_all(const struct submit *submit, const struct parts *parts, st
         array_write(submit->dir, &record, err) || forget_tasks(submit, parts, err) ||
         submit_parts(submit, parts, &record, err)) {
         bool taken = record.trunks[0] || record.array[0];
-        if (!begun && !taken) take_back(submit->dir);
+        if (!begun && !taken) take_back(submit->dir, there == strlen(submit->dir));
         if (!taken) submit_take_back(submit->dir, there);
         return -1;
     }

@@ -222,8 +222,8 @@ static void read_folder(const struct config_group *group, const char *key, const
     if (model->layers) fail_shape(group, key, dir, &found, &wanted, declared);
     *model = found;
     check_vocabularies(group, key, dir, sweep, index);
-    bool other =
-        sweep->import_count > 1 && import[-1].model == index; /* revisions follow each other, of one tokenizer */
+    /* revisions follow each other, of one tokenizer */
+    bool other = sweep->import_count > 1 && import[-1].model == index && access(import[-1].dir, F_OK) == 0;
     if (!other && !config_file_failed(group->file)) check_folder_tokenizer(group, key, dir, sweep, index);
     if (config_file_failed(group->file)) return;
     if (huggingface_identify(dir, &found, &import->identity, &err)) config_fail(group, key, "%s", err.text);

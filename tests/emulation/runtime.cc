@@ -354,6 +354,11 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *work, cudaGraph_t gra
     return keep(cudaSuccess);
 }
 
+cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t)
+{
+    return keep(cudaSuccess);
+}
+
 cudaError_t cudaGraphLaunch(cudaGraphExec_t work, cudaStream_t stream)
 {
     for (const emulated_operation &operation : *work->operations)

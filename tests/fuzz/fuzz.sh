@@ -23,7 +23,7 @@ sources() {
     huggingface) echo io/{error,digest,file}.c io/checkpoint/safetensors{,_header}.c workers/files/{huggingface_config,json_reader}.c workers/model/{architecture,config,method_config,names}.c ;;
     peft) echo io/{error,digest}.c workers/files/{peft_config,json_reader}.c workers/model/{architecture,config,method_config,names}.c ;;
     expression) echo io/{error,digest}.c fitting/laws/*.c ;;
-    *) ls io/*.c io/*/*.c | grep -v -e dataset_build -e version ;;
+    *) ls io/*.c io/*/*.c | grep -v -e dataset_build -e tokenizer_folder -e version ;;
     esac
     echo "tests/fuzz/fuzz_$1.c"
 }

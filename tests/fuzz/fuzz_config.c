@@ -3,6 +3,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "io/text/dataset.h"
+#include "io/text/tokenizer_folder.h"
 #include "orchestrator/sweep/sweep.h"
 #include "workers/files/huggingface.h"
 #include "workers/files/peft.h"
@@ -67,6 +68,14 @@ const struct dataset_info *dataset_info(const struct dataset *dataset)
 void dataset_close(struct dataset *dataset)
 {
     (void)dataset;
+}
+
+int tokenizer_match_folder(const char *dir, const void *model, size_t size, enum tokenizer_match *match, char *file,
+                           size_t size_of_file, struct error *err)
+{
+    (void)dir, (void)model, (void)size, (void)file, (void)size_of_file, (void)err;
+    *match = TOKENIZERS_UNKNOWN;
+    return 0;
 }
 
 const void *dataset_tokenizer(const struct dataset *dataset, size_t *size)

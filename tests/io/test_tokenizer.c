@@ -189,14 +189,28 @@ static void test_folders(void **state)
     temporary_write("tokenizer.json", "{\"model\": {}}", 13);
     assert_int_equal(match_of(model, size), TOKENIZERS_UNKNOWN);
     temporary_write("tokenizer.json", "{\"model\": ", 10);
-    enum tokenizer_match match;
-    char file[4096];
-    assert_int_equal(tokenizer_match_folder(temporary_folder, model, size, &match, file, sizeof file, &err), -1);
-    assert_non_null(strstr(err.text, "tokenizer.json:1: "));
-    temporary_write("tokenizer.model", model, size); /* goes before it */
+    assert_int_equal(match_of(model, size), TOKENIZERS_UNKNOWN);
+    temporary_write("tokenizer.model", "version https", 13); /* not every one is of sentencepiece */
+    assert_int_equal(match_of(model, size), TOKENIZERS_UNKNOWN);
+    temporary_write("tokenizer.model", model, size);
     assert_int_equal(match_of(model, size), TOKENIZERS_SAME);
-    temporary_write("tokenizer.model", model, size - 1);
+    unsigned char *changed = memcpy(malloc(size), model, size);
+    unsigned char *found = memmem(changed, size, "<sep>", 5);
+    assert_non_null(found);
+    memcpy(found, "<cls>", 5); /* one piece has become the separator */
+    temporary_write("tokenizer.model", changed, size);
+    assert_int_equal(match_of(model, size), TOKENIZERS_SAME);
+    free(changed);
+    static char other[1 << 16];
+    size_t used = 0, other_size;
+    for (unsigned i = 0; i < 2000; i++)
+        used += (size_t)sprintf(other + used, "%x%x %u\n", i * 7919, i * 104729, i * i);
+    const char *path = temporary_write("other.txt", other, used);
+    void *another = NULL;
+    if (tokenizer_train(&path, 1, VOCABULARY, 0, &another, &other_size, &err)) fail_msg("%s", err.text);
+    temporary_write("tokenizer.model", another, other_size);
     assert_int_equal(match_of(model, size), TOKENIZERS_DIFFER);
+    free(another);
     tokenizer_destroy(tokenizer);
     free(model);
 }

@@ -203,11 +203,8 @@ class Import(unittest.TestCase):
         base, adapter, data = place.dir('base'), place.dir('adapter'), place.dir('data.h5')
         said = place.call('import', base, '--dataset', data).stdout
         self.assertIn("its tokenizer is the model's", said)
-        with open(base + '/sentencepiece.model', 'ab') as f:
-            f.write(b'x')
         for words, wanted in (([adapter, '--dataset', data], '--dataset goes with the folder of a model'),
-                              ([base, '--base', base], '--base goes with one'),
-                              ([base, '--dataset', data], 'data.h5: its tokenizer is another one than')):
+                              ([base, '--base', base], '--base goes with one')):
             refused = place.call('import', *words, check=False)
             self.assertNotEqual(refused.returncode, 0, words)
             self.assertIn(wanted, refused.stderr)

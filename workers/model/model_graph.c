@@ -2,9 +2,9 @@
  *
  * At full size: a pass of a 16B model is some thousand operations, of a small one a few hundred of a few microseconds,
  * which the host gives one by one. Texts come in batches of one shape, packed examples seldom: a shape is recorded when
- * it comes for the second time, and what was not used for the longest time makes room. What an operation takes by value
- * must be the same in every such pass: rooms and rates are a model's for good, what changes is in the shape. Where
- * it is not (masks of dropout, packs, which name their rows, sums over ranks), nothing is recorded. */
+ * it comes for the second time; what was not recorded, or not used for the longest time makes room. What an operation
+ * takes by value must be the same in every such pass: rooms and rates are a model's for good, what changes is in the
+ * shape. Where it is not (masks of dropout, packs, which name their rows, sums over ranks), nothing is recorded. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,7 +92,8 @@ static struct recorded *find(const struct model *model, const struct pass_shape 
     for (size_t i = 0; i < ROOM; i++) {
         struct recorded *r = &all->list[i];
         if (r->used && same(&r->shape, shape)) return r;
-        if (r->used < oldest->used) oldest = r;
+        bool kept = r->graph, other = oldest->graph; /* shapes of a validation may be many, and come once each */
+        if (kept != other ? other : r->used < oldest->used) oldest = r;
     }
     if (oldest->graph) model->kernels->graph_destroy(model->device, oldest->graph);
     *oldest = (struct recorded){.shape = *shape, .settled = oldest->settled};

@@ -1,6 +1,7 @@
 /* The list of tensors that one rank holds, and the arenas behind them: one walk counts and assigns. */
 #include "workers/model/parameters.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -332,8 +333,9 @@ void parameters_lend(struct parameters *parameters, uint32_t block, float *room)
     struct arena arena = {.base = (void *)room};
     for (size_t i = 0; parameters->lent && i < parameters->count; i++) {
         struct parameter *p = &parameters->list[i];
-        if (lendable(p) && p->block == (int32_t)block)
-            p->gradient = p->gradient_room = arena_floats(&arena, p->row_count, p->column_count);
+        if (!lendable(p) || p->block != (int32_t)block) continue;
+        assert(!room || !p->gradient_room); /* one model's */
+        p->gradient = p->gradient_room = arena_floats(&arena, p->row_count, p->column_count);
     }
 }
 
