@@ -146,41 +146,9 @@ int submit_forget(const char *dir, struct error *err)
     return losses_forget(dir, err);
 }
 
-/* Length of the longest part of a path that is there, at a slash or its end. */
-static size_t length_there(const char *dir)
-{
-    char part[PATH_MAX];
-    size_t length = (size_t)snprintf(part, sizeof part, "%s", dir);
-    while (length > 0 && access(part, F_OK)) {
-        char *slash = strrchr(part, '/');
-        length = slash ? (size_t)(slash - part) : 0;
-        part[length] = 0;
-    }
-    return length;
-}
-
-void submit_take_back(const char *dir, size_t there)
-{
-    static const char *const folders[] = {"slurm", "checkpoints", "logs"};
-    char path[PATH_MAX + 32];
-    if (there >= strlen(dir)) return;
-    for (int kind = 0; kind < SLURM_KINDS; kind++) {
-        snprintf(path, sizeof path, "%s/slurm/%s", dir, slurm_script_name((enum slurm_kind)kind));
-        unlink(path);
-    }
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, folders[i]);
-        rmdir(path);
-    }
-    snprintf(path, sizeof path, "%s", dir);
-    for (char *slash = path; slash && strlen(path) > there && rmdir(path) == 0;)
-        if ((slash = strrchr(path, '/'))) *slash = 0;
-}
-
-int submit_prepare(const char *dir, size_t *there, struct error *err)
+int submit_prepare(const char *dir, struct error *err)
 {
     char made[PATH_MAX], path[PATH_MAX + 32];
-    *there = length_there(dir);
     if (run_directory_make(dir, made, err)) return -1;
     snprintf(path, sizeof path, "%s/slurm", dir);
     if (mkdir(path, 0777) && errno != EEXIST) return error_set_errno(err, "%s", path);
@@ -224,13 +192,15 @@ int submit_one(struct submit *submit, struct error *err)
     print_cost(submit, job, submit->options->dry_run ? stderr : stdout);
     if (submit_agreed(submit, err)) return -1;
     if (submit->options->dry_run) return slurm_script_write(job, stdout) ? error_set_errno(err, "standard output") : 0;
-    size_t there;
-    if (submit_queue_check(submit->dir, err)) return -1;
-    if (submit_prepare(submit->dir, &there, err) || array_forget(submit->dir, err) ||
-        submit_script(job, NULL, id, err)) {
-        if (!id[0]) submit_take_back(submit->dir, there);
-        return -1;
-    }
+    struct submit_before before = submit_look(submit->dir);
+    if (submit_queue_check(submit->dir, err) || submit_keep(submit->dir, err)) return -1;
+    int result =
+        submit_prepare(submit->dir, err) || array_forget(submit->dir, err) || submit_script(job, NULL, id, err);
+    if (result && !id[0])
+        submit_take_back(submit->dir, &before);
+    else
+        submit_settle(submit->dir);
+    if (result) return -1;
     printf("job %s, output in %s/logs/slurm-%s.out; `tunelaw status %s` shows it\n", id, submit->dir, id, submit->dir);
     return 0;
 }

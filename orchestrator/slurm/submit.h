@@ -45,11 +45,25 @@ int submit_agreed(const struct submit *submit, struct error *err);
 int submit_queue_check(const char *dir, struct error *err);
 /* What earlier jobs have left: a new one may start again, counts its starts anew, and tries every stage. */
 int submit_forget(const char *dir, struct error *err);
-/* The directory is made, then submit_forget. *there: how much of its path was there before, for submit_take_back. */
-int submit_prepare(const char *dir, size_t *there, struct error *err);
-/* Slurm has taken nothing: the scripts and the folders that submit_prepare has made go, as far as nothing else lies in
- * them. */
-void submit_take_back(const char *dir, size_t there);
+/* The directory is made, then submit_forget. */
+int submit_prepare(const char *dir, struct error *err);
+
+/* What was there before a submit. */
+struct submit_before {
+    size_t there;     /* so much of the directory's path */
+    unsigned folders; /* of the directory, a bit each */
+    bool lock;        /* results.lock */
+};
+struct submit_before submit_look(const char *dir);
+/* What a submit forgets or replaces gets a second name until Slurm has said yes or no. On failure nothing has one. */
+int submit_keep(const char *dir, struct error *err);
+/* Slurm has taken the job: the second names go. */
+void submit_settle(const char *dir);
+/* Slurm has taken nothing: the files are those of submit_keep again. */
+void submit_put_back(const char *dir);
+/* The same, and the folders that submit_prepare has made go, as far as nothing else lies in them. */
+void submit_take_back(const char *dir, const struct submit_before *before);
+
 /* The script is written to DIR/slurm and submitted; dependency: as sbatch takes it, or NULL. id: of the job, also in
  * DIR/slurm/jobs; after an error "?" where Slurm may have taken it all the same, else left alone. */
 int submit_script(const struct slurm_job *job, const char *dependency, char id[SLURM_ID], struct error *err);

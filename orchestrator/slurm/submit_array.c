@@ -195,14 +195,32 @@ static int create_store(const struct submit *submit, struct error *err)
     return result;
 }
 
-static int forget_tasks(const struct submit *submit, const struct parts *parts, struct error *err)
+static void each_task(const struct submit *submit, const struct parts *parts, void (*act)(const char *dir))
 {
+    char dir[PATH_MAX];
     for (uint32_t i = 0; i < parts->deal.count; i++) {
-        char dir[PATH_MAX];
         array_task_dir(submit->dir, i + 1, dir);
-        if (submit_forget(dir, err)) return -1;
+        act(dir);
+    }
+}
+
+static int try_tasks(const struct submit *submit, const struct parts *parts,
+                     int (*act)(const char *dir, struct error *err), struct error *err)
+{
+    char dir[PATH_MAX];
+    for (uint32_t i = 0; i < parts->deal.count; i++) {
+        array_task_dir(submit->dir, i + 1, dir);
+        if (act(dir, err)) return -1;
     }
     return 0;
+}
+
+static int keep(const struct submit *submit, const struct parts *parts, struct error *err)
+{
+    if (!submit_keep(submit->dir, err) && !try_tasks(submit, parts, submit_keep, err)) return 0;
+    submit_settle(submit->dir);
+    each_task(submit, parts, submit_settle);
+    return -1;
 }
 
 /* Each job waits for the one before; where one is refused, those before it are taken back. */
@@ -228,18 +246,18 @@ static int submit_parts(const struct submit *submit, const struct parts *parts, 
     return -1;
 }
 
-/* Slurm has taken no job of a new array: its record and its empty store would only forbid another N, or one job.
- * remains: the directory was there before. */
-static void take_back(const char *dir, bool remains)
+/* The empty store of a new array would only forbid another N, or one job; with_lock: the lock's file is of this submit,
+ * too. */
+static void remove_store(const char *dir, bool with_lock)
 {
     char path[PATH_MAX + 16];
     struct error ignored;
     int lock;
     if (store_lock(dir, 0, &lock, &ignored)) return;
     snprintf(path, sizeof path, "%s/results.h5", dir);
-    if (array_forget(dir, &ignored) == 0) unlink(path);
+    unlink(path);
     snprintf(path, sizeof path, "%s/results.lock", dir);
-    if (!remains) unlink(path); /* while it is ours */
+    if (with_lock) unlink(path); /* while it is ours */
     close(lock);
 }
 
@@ -247,16 +265,19 @@ static int submit_all(const struct submit *submit, const struct parts *parts, st
 {
     struct array_record record = {.tasks = parts->deal.count, .plan = submit->plan->identity};
     bool begun = holds_a_run(submit->dir);
-    size_t there;
-    if (submit_queue_check(submit->dir, err)) return -1;
-    if (submit_prepare(submit->dir, &there, err) || create_store(submit, err) ||
-        array_write(submit->dir, &record, err) || forget_tasks(submit, parts, err) ||
-        submit_parts(submit, parts, &record, err)) {
-        bool taken = record.trunks[0] || record.array[0];
-        if (!begun && !taken) take_back(submit->dir, there == strlen(submit->dir));
-        if (!taken) submit_take_back(submit->dir, there);
-        return -1;
-    }
+    struct submit_before before = submit_look(submit->dir);
+    if (submit_queue_check(submit->dir, err) || keep(submit, parts, err)) return -1;
+    int result = submit_prepare(submit->dir, err) || create_store(submit, err) ||
+                 array_write(submit->dir, &record, err) || try_tasks(submit, parts, submit_forget, err) ||
+                 submit_parts(submit, parts, &record, err);
+    bool taken = record.trunks[0] || record.array[0] || record.merge[0];
+    if (!taken && !begun) remove_store(submit->dir, !before.lock);
+    each_task(submit, parts, taken ? submit_settle : submit_put_back);
+    if (taken)
+        submit_settle(submit->dir);
+    else
+        submit_take_back(submit->dir, &before);
+    if (result) return -1;
     printf("submitted:");
     if (record.trunks[0]) printf(" trunks: job %s;", record.trunks);
     if (record.array[0]) printf(" tasks %s: job %s;", parts->list, record.array);

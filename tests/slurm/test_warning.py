@@ -1,6 +1,6 @@
-"""Slurm's warning while a job starts: the job's script, as submit writes it, with the real program and mpirun, and programs in place of
-Slurm's that note what they are asked for. No cluster is needed: what is tried is the script's traps while bash and mpirun start,
-from 50 ms on: before, the script may not have come to its trap."""
+"""Without a cluster: the real program and mpirun, and programs in place of Slurm's that note what they are asked for. Slurm's warning while
+a job starts: the script's traps while bash and mpirun start, from 50 ms on: before, the script may not have come to its trap. And
+what Slurm refuses."""
 import os
 import random
 import shutil
@@ -16,6 +16,18 @@ from harness import Place
 ROUNDS = int(os.environ.get('ROUNDS', '8'))
 PATIENCE = 30.0  # seconds; a drain takes two
 STUBS = {'squeue': 'exit 0', 'scontrol': 'exit 1', 'sbatch': 'echo "$@" >>"$STUBS/asked"; echo 4711'}
+# jobs 4711, 4712, ...; a script that is named is refused
+CHOOSY = {'squeue': 'exit 0', 'scancel': 'echo "$@" >>"$STUBS/asked"',
+          'sbatch': 'case "$*" in *"$REFUSED") echo "sbatch: error: no $REFUSED here"; exit 1;; esac\n'
+                    'echo "$@" >>"$STUBS/asked"; expr 4710 + $(wc -l <"$STUBS/asked")'}
+
+
+def write_stubs(folder, stubs):
+    os.mkdir(folder)
+    for name, text in stubs.items():
+        with open(f'{folder}/{name}', 'w') as f:
+            f.write(f'#!/bin/sh\n{text}\n')
+        os.chmod(f'{folder}/{name}', 0o755)
 
 
 class Warning(unittest.TestCase):
@@ -24,11 +36,7 @@ class Warning(unittest.TestCase):
         rng = random.Random(seed)
         with Place(length=40) as place:
             stubs = place.dir('stubs')
-            os.mkdir(stubs)
-            for name, text in STUBS.items():
-                with open(f'{stubs}/{name}', 'w') as f:
-                    f.write(f'#!/bin/sh\n{text}\n')
-                os.chmod(f'{stubs}/{name}', 0o755)
+            write_stubs(stubs, STUBS)
             dir = place.dir('r')
             script = place.dir('job.sh')
             with open(script, 'w') as f:
@@ -56,6 +64,49 @@ class Warning(unittest.TestCase):
                 self.assertEqual(code, 0, f'seed {seed}, round {i}, warned after {delay:.3f} s\n{text}')
                 self.assertTrue('drain' in text or 'the run has ended' not in text, text)  # it stopped by itself, or had not begun
                 self.assertIn('--dependency=afterany:1', queued, text)  # requeue is refused: a job after this one goes on
+
+
+def contents(dir):
+    """Every folder and file below, with what is in it."""
+    found = {}
+    for folder, _, files in os.walk(dir):
+        found[folder] = None
+        for name in files:
+            with open(f'{folder}/{name}', 'rb') as f:
+                found[f'{folder}/{name}'] = f.read()
+    return found
+
+
+class Refused(unittest.TestCase):
+    def test_the_disk_is_as_it_was(self):
+        with Place() as place:
+            stubs, dir = place.dir('stubs'), place.dir('r')
+            write_stubs(stubs, CHOOSY)
+
+            def submit(*words, refused='', code=0):
+                done = place.call('submit', place.config, '--dir', dir, '--rate', '1', '--time', '10', *words, check=False,
+                                  env={'PATH': f'{stubs}:{os.environ["PATH"]}', 'STUBS': stubs, 'REFUSED': refused or 'nothing'})
+                self.assertEqual(done.returncode, code, done.stderr)
+                self.assertIn(refused, done.stderr)
+                return done.stdout
+            os.mkdir(dir)
+            for words, script in (([], 'job.sh'), (['--array', '3'], 'trunks.sh')):
+                submit(*words, refused=script, code=1)
+                self.assertEqual(contents(dir), {dir: None})
+            submit('--array', '3')
+            for name in ('slurm', 'logs', 'shards/2/slurm'):  # as jobs leave them
+                os.makedirs(f'{dir}/{name}', exist_ok=True)
+            for name in ('slurm/cancelled', 'slurm/left', 'slurm/idle', 'logs/flights', 'shards/2/slurm/idle'):
+                with open(f'{dir}/{name}', 'w') as f:
+                    f.write('2\n')
+            there = contents(dir)
+            for words, script in ((['--array', '1'], 'job.sh'), (['--time', '20'], 'trunks.sh')):
+                submit(*words, refused=script, code=1)
+                self.assertEqual(contents(dir), there)
+            self.assertIn('an array of 3 tasks', submit('--time', '20'))  # what was asked for before is still known
+            left = contents(dir)
+            self.assertEqual([f for f in left if 'kept' in f or f.endswith(('idle', 'flights', 'cancelled'))], [])
+            self.assertIn(b'#SBATCH --time=00:20:00', left[f'{dir}/slurm/array.sh'])
 
 
 if __name__ == '__main__':
