@@ -105,6 +105,15 @@ static void print_metrics(FILE *out, const struct generation_request *request, c
                     : "the same texts as those of the result");
 }
 
+/* More was asked for than there is. */
+static void note_fewer(const struct arguments *arguments, const struct generation_request *request, uint64_t got)
+{
+    if (arguments->examples <= got) return;
+    fprintf(stderr, "tunelaw: %s%s has %" PRIu64 " %s%s, not %" PRIu64 ": these are all\n",
+            arguments->text ? "" : "the split ", arguments->text ? arguments->text : dataset_split_name(request->split),
+            got, arguments->text ? "line" : "example", got == 1 ? "" : "s", arguments->examples);
+}
+
 static int generate(const struct arguments *arguments, const struct stage *stage, const struct store_result *result,
                     const struct lines *lines, struct error *err)
 {
@@ -126,8 +135,10 @@ static int generate(const struct arguments *arguments, const struct stage *stage
     } else if (status == 0 && fflush(stdout)) {
         status = error_set_errno(err, "writing");
     }
-    if (status == 0) print_metrics(arguments->out ? stdout : stderr, &request, result, &measured);
-    return status;
+    if (status) return status;
+    note_fewer(arguments, &request, measured.generated);
+    print_metrics(arguments->out ? stdout : stderr, &request, result, &measured);
+    return 0;
 }
 
 static int run(const struct arguments *arguments, const struct view *view, struct view_row *row, struct error *err)

@@ -46,7 +46,13 @@ class Texts(unittest.TestCase):
                 self.assertEqual(again.read(), first.read())
             with open(place.dir('mine.txt'), 'w') as f:
                 f.write(pairs[0][0] + '\n')
-            mine = json.loads(place.call('generate', dir, '--point', str(best), '--text', place.dir('mine.txt')).stdout)
+            mine = place.call('generate', dir, '--point', str(best), '--text', place.dir('mine.txt'), '--examples', '1')
+            self.assertNotIn('not 1', mine.stderr)
+            mine = json.loads(mine.stdout)
+            for words, has in ((['--text', place.dir('mine.txt')], 'mine.txt has 1 line'),
+                               (['--split', 'valid'], 'the split valid has 60 examples')):
+                more = place.call('generate', dir, '--point', str(best), '--examples', '61', '--out', place.dir('more.jsonl'), *words)
+                self.assertIn(f'{has}, not 61: these are all\n', more.stderr)
             with open(place.dir('again.jsonl')) as f:
                 self.assertEqual(mine['hypothesis'], json.loads(f.readline())['hypothesis'])
             self.assertNotEqual(place.call('generate', dir, '--point', '0', '--out', '/dev/null', check=False).returncode, 0)
