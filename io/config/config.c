@@ -180,6 +180,11 @@ void config_describe(const struct config_group *group, const char *key, struct e
     va_end(args);
 }
 
+unsigned config_line(const struct config_group *group)
+{
+    return group->present ? config_setting_source_line(group->setting) : 0;
+}
+
 /* The setting of a key, or NULL. */
 config_setting_t *config_member(const struct config_group *group, const char *key)
 {

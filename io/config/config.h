@@ -55,6 +55,8 @@ size_t config_open_list(const struct config_group *parent, const char *key, bool
 struct config_group config_open_element(const struct config_group *parent, const char *key, size_t index,
                                         const char *const *keys);
 bool config_has(const struct config_group *group, const char *key);
+/* The line of the file on which the group begins; 0: not known. */
+unsigned config_line(const struct config_group *group);
 /* The key is there and its value is a string, a list ( ... ): for values that may be written in two ways. */
 bool config_is_string(const struct config_group *group, const char *key);
 bool config_is_list(const struct config_group *group, const char *key);

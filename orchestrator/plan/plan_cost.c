@@ -1,6 +1,7 @@
 /* What a stage of the plan costs: FLOPs from the data set's mean lengths, bytes from the worker's own allocating walk,
  * devices from the bytes. */
 #include <inttypes.h>
+#include <limits.h>
 #include <math.h>
 
 #include "orchestrator/plan/plan_parts.h"
@@ -51,26 +52,35 @@ static int shape_at(const struct sweep *sweep, const struct model_config *model,
     return 0;
 }
 
+/* "FILE:LINE: models[I]", as errors of the file begin. */
+static void place_of(const struct sweep *sweep, const struct model_config *model, char *out, size_t size)
+{
+    size_t index = (size_t)(model - sweep->models);
+    snprintf(out, size, "%s:%u: models[%zu]", sweep->path, sweep->bases[index].line, index);
+}
+
 int plan_shape(const struct sweep *sweep, const struct model_config *model, const struct method_config *method,
                const struct recipe *recipe, bool trains, struct plan_shape *shape, struct error *err)
 {
     const struct sweep_resources *resources = &sweep->resources;
     bool gpus = resources->process_bytes > 0;
+    char place[PATH_MAX + 64];
     uint32_t first = resources->tensor_parallel ? resources->tensor_parallel : 1;
     uint32_t last = resources->tensor_parallel ? first : model->heads < 64 ? model->heads : 64;
     for (uint32_t degree = first; degree <= last; degree++) {
         int fits = shape_at(sweep, model, method, recipe, trains, degree, shape, err);
+        if (fits > 0) return 0;
+        place_of(sweep, model, place, sizeof place);
         if (fits < 0)
-            return error_prefix(err, "%s: model \"%s\", method %s, tensor_parallel %" PRIu32, sweep->path, model->name,
+            return error_prefix(err, "%s: \"%s\", method %s, tensor_parallel %" PRIu32, place, model->name,
                                 method_name(method->kind), degree);
-        if (fits) return 0;
     }
     return error_set(
         err,
-        "%s: model \"%s\" with method %s needs %.3g GiB on each of %" PRIu32
+        "%s: \"%s\" with method %s needs %.3g GiB on each of %" PRIu32
         " devices, more than the %.3g GiB of a device (%s); allowed: smaller models, batches or sequences, "
         "more devices a stage (tensor_parallel)%s",
-        sweep->path, model->name, method_name(method->kind), (double)(shape->bytes + resources->process_bytes) / 0x1p30,
+        place, model->name, method_name(method->kind), (double)(shape->bytes + resources->process_bytes) / 0x1p30,
         shape->degree, (double)resources->device_bytes / 0x1p30,
         gpus ? "resources.device_bytes, or the memory of the smallest GPU"
              : "resources.device_bytes, or the host's memory over its devices",

@@ -35,6 +35,7 @@ struct sweep_model {
     uint64_t *tokens; /* trained: its own part of the axis, ascending; imported: none, see sweep_import_of */
     size_t token_count;
     uint64_t decay_steps; /* of its pretraining */
+    unsigned line;        /* of the file, on which it begins */
 };
 
 /* A cell at which a method's learning rate is tuned for all others. Indices into the axes. */

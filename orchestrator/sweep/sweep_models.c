@@ -368,6 +368,7 @@ static void read_model(const struct config_group *group, size_t index, struct sw
     bool named = preset.layers && !config_has(group, "name");
     snprintf(model->name, sizeof model->name, "%s", named ? preset.name : config_take_name(group, "name", SWEEP_NAME));
     struct sweep_model *base = &sweep->bases[index];
+    base->line = config_line(group);
     base->tasks = sweep_read_task_names(group, sweep);
     bool import = config_has(group, "import");
     base->declared = import && has_shape(group);

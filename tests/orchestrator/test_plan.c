@@ -450,6 +450,9 @@ static void memory_decides_the_devices(void **state)
     sweep->resources.device_bytes = 1000;
     assert_null(plan_create(sweep, 1e9, &err));
     assert_non_null(strstr(err.text, "more than the 9.31e-07 GiB of a device"));
+    char place[512];
+    snprintf(place, sizeof place, "%s:3: models[0]: \"s\" with method none needs", temporary_path("a.cfg"));
+    if (strncmp(err.text, place, strlen(place))) fail_msg("%s", err.text);
     sweep_destroy(sweep);
 }
 

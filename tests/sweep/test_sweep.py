@@ -248,7 +248,7 @@ class Refusals(unittest.TestCase):
             huge = place.dir('huge.cfg')
             with open(huge, 'w') as f:
                 f.write(good.replace('layers = 2; width = 32; heads = 4; kv_heads = 2; ffn = 64;', 'layers = 200; width = 8192; heads = 64; ffn = 32768;'))
-            self.refused(place, ('run', huge, '--dir', place.dir('never')), r'model "m".*needs .* GiB .*allowed')
+            self.refused(place, ('run', huge, '--dir', place.dir('never')), r'huge.cfg:6: models\[1\]: "m" with .* needs .* GiB .*allowed')
             os.unlink(huge)
             for old, new, word in changes:
                 bad = place.dir('bad.cfg')
