@@ -118,15 +118,24 @@ static const char *unit(const struct master *master)
     return master->options.only ? "stages that the tasks share" : "points";
 }
 
+/* " 3 skipped,"; "" where there are none: the line is to fit a terminal. */
+static const char *count_text(size_t count, const char *what, char out[48])
+{
+    snprintf(out, 48, count ? " %zu %s," : "", count, what);
+    return out;
+}
+
+/* Counted as the summary at the end does. */
 static void print_line(struct master *master)
 {
     struct master_summary s = master_summary(master);
-    char eta[QUANTITY_TEXT], elapsed[QUANTITY_TEXT];
+    char eta[QUANTITY_TEXT], elapsed[QUANTITY_TEXT], diverged[48], skipped[48];
     quantity_clock(master_eta(master), eta);
     quantity_clock(s.seconds, elapsed);
     char line[256];
-    snprintf(line, sizeof line, "%zu of %zu %s done, %zu running, %zu failed, %s gone, ETA %s", s.done + s.diverged,
-             s.points, unit(master), master->running_count, s.failed + s.skipped, elapsed, eta);
+    snprintf(line, sizeof line, "%zu of %zu %s done,%s %zu running, %zu failed,%s %s gone, ETA %s", s.done, s.points,
+             unit(master), count_text(s.diverged, "diverged", diverged), master->running_count, s.failed,
+             count_text(s.skipped, "skipped", skipped), elapsed, eta);
     if (master->options.progress_line)
         fprintf(stderr, "\r\033[K%s", line);
     else {

@@ -1,8 +1,11 @@
 """Learning rates that are tuned at a reference cell: the best candidate's is used everywhere, the points are those that a sweep with this rate has,
 a run that was killed goes on to the same bytes, and what was decided stays decided."""
+import contextlib
 import json
 import os
+import pty
 import re
+import subprocess
 import time
 import unittest
 
@@ -199,6 +202,26 @@ class References(unittest.TestCase):
             self.assertTrue(all(r['committed'] for key, r in found if key[0] == 'lora'))
             self.assertFalse(os.path.exists(f'{dir}/logs/rates'))
             self.assertIn('what waits for them is skipped', place.output(dir))
+
+    def test_the_line_counts_as_the_end_does(self):
+        with Place(length=10) as place:  # seconds: the line of a terminal comes each second
+            master, slave = pty.openpty()
+            config = tuned(place, 'tuned.cfg', '9e2, 1e3', tokens=10 * 12800, more=' weight_decay = 10.0;')
+            words = [harness.PROGRAM, 'run', config, '--dir', place.dir('r')]
+            with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=slave, text=True, env=place.environment(), cwd=place.folder) as process:
+                os.close(slave)
+                said = ''
+                with contextlib.suppress(OSError):  # EIO: the run has ended
+                    while chunk := os.read(master, 4096):
+                        said += chunk.decode()
+                os.close(master)
+                out = process.stdout.read()
+            self.assertEqual(process.returncode, 1, out)
+            end = re.search(r'points: \d+ done, (\d+) diverged, (\d+) failed, (\d+) skipped, 0 left', out)
+            self.assertNotIn('0', end.groups()[0::2], out)
+            lines = re.findall(r'\d+ of \d+ points done, (\d+) diverged, \d+ running, (\d+) failed, (\d+) skipped', said)
+            self.assertTrue(lines, said)
+            self.assertEqual(lines[-1], end.groups())
 
 
 if __name__ == '__main__':
