@@ -16,7 +16,8 @@
 #include "orchestrator/slurm/array_view.h"
 
 enum {
-    DAMAGED = STORE_STATUSES, /* a status of its own here */
+    DAMAGED = STORE_STATUSES, /* statuses of their own here */
+    INTERRUPTED,
     STATUSES,
     METHODS_SHOWN = 64,
     ERRORS_SHOWN = 10
@@ -38,13 +39,17 @@ struct tally {
 
 static const char *status_name(int status)
 {
-    return status == DAMAGED ? "damaged" : store_status_name((enum store_status)status);
+    return status == DAMAGED       ? "damaged"
+           : status == INTERRUPTED ? "interrupted"
+                                   : store_status_name((enum store_status)status);
 }
 
 static int status_of(const struct view_row *row)
 {
     uint32_t status = row->committed ? row->result.status : row->state.status;
-    return row->damaged ? DAMAGED : status < STORE_STATUSES ? (int)status : STORE_PENDING;
+    if (row->damaged) return DAMAGED;
+    if (row->interrupted) return INTERRUPTED;
+    return status < STORE_STATUSES ? (int)status : STORE_PENDING;
 }
 
 static struct method_counts *method_of(struct tally *tally, const struct store_point *point)
@@ -298,7 +303,7 @@ static error_t parse(int key, char *word, struct argp_state *state)
 /* Points that the next run would have to compute, were those that failed not tried again. */
 static size_t points_left(const struct tally *tally)
 {
-    static const int open[] = {STORE_PENDING, STORE_RUNNING, STORE_CUT, DAMAGED};
+    static const int open[] = {STORE_PENDING, STORE_RUNNING, STORE_CUT, DAMAGED, INTERRUPTED};
     size_t left = 0;
     for (size_t i = 0; i < sizeof open / sizeof *open; i++)
         left += tally->total[open[i]];

@@ -9,6 +9,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "orchestrator/run/status_live.h"
+
+static bool is_idle(const char *dir)
+{
+    struct error ignored;
+    json_t *live = status_live(dir);
+    bool idle = !live && store_lock_held(dir, &ignored) != 1;
+    json_decref(live);
+    return idle;
+}
+
 int view_open(struct view *view, const char *path, struct error *err)
 {
     struct stat found;
@@ -20,6 +31,7 @@ int view_open(struct view *view, const char *path, struct error *err)
         slash[slash == view->dir] = 0;
     }
     view->store = store_open(path, false, err);
+    view->idle = is_idle(view->dir);
     return view->store ? 0 : -1;
 }
 
@@ -49,6 +61,7 @@ static int read_parts(const struct view *view, size_t index, enum parts parts, s
                            parts == ALL ? &row->curve : NULL, &damage);
     row->committed = found == 1;
     row->damaged = found < 0;
+    row->interrupted = view->idle && !row->committed && row->state.status == STORE_RUNNING;
     row->learning_rate =
         row->committed && row->result.learning_rate > 0 ? row->result.learning_rate : row->point.learning_rate;
     if (row->damaged) store_field(row->state.message, sizeof row->state.message, damage.text);
@@ -73,6 +86,7 @@ int view_read_outcome(const struct view *view, size_t index, struct view_row *ro
 const char *view_status(const struct view_row *row)
 {
     if (row->damaged) return "damaged";
+    if (row->interrupted) return "interrupted";
     return store_status_name(row->committed ? row->result.status : row->state.status);
 }
 

@@ -14,6 +14,7 @@
 struct view {
     struct store *store; /* open for reading */
     char dir[PATH_MAX];  /* run directory, absolute: checkpoints/ and logs/ are in it */
+    bool idle;           /* no master speaks or holds the directory's lock: what was running was cut off */
 };
 
 /* path: a run directory, or a store file in one. */
@@ -27,6 +28,7 @@ struct view_row {
     bool committed;     /* result, execution and curve are filled */
     bool damaged;       /* the result's checksum is wrong: to be run again */
     bool state_damaged; /* that of the state is: it reads as one that was never written */
+    bool interrupted;   /* its state says running, and nobody runs it: the next run goes on with it */
     struct store_result result;
     struct store_execution execution;
     struct store_curve curve;
@@ -42,7 +44,8 @@ int view_read_scalars(const struct view *view, size_t index, struct view_row *ro
 /* As view_read, state and result alone: of the rest only point is touched. */
 int view_read_outcome(const struct view *view, size_t index, struct view_row *row, struct error *err);
 
-/* "done", "pending", ...; the result's own where there is one, "damaged" where it is. */
+/* "done", "pending", ...; the result's own where there is one, "damaged" where it is, "interrupted" where its run has
+ * died. */
 const char *view_status(const struct view_row *row);
 
 /* Row of a point: a row number (a decimal number below the number of points), or the beginning of an identity. */

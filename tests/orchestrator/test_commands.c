@@ -77,7 +77,7 @@ static void test_status_counts(void **state)
     program_free(&output);
 }
 
-static void write_live(struct fixture *fixture, double age)
+static void write_live(struct fixture *fixture, double age, const char *host)
 {
     char path[128], text[512];
     snprintf(path, sizeof path, "%s/status.json", fixture->dir);
@@ -85,20 +85,20 @@ static void write_live(struct fixture *fixture, double age)
              "{\"updated\": %.3f, \"finished\": false, \"eta_seconds\": 130.0, \"running\": [{\"stage\": \"00aa\", "
              "\"kind\": \"finetune\", "
              "\"model\": \"m\", \"method\": \"lora\", \"pet_size\": 8, \"step\": 30, \"steps\": 120, \"loss\": 2.5, "
-             "\"rank\": 1}]}",
-             clock_wall() - age);
+             "\"rank\": 1}], \"nodes\": [{\"rank\": 0, \"host\": \"%s\"}]}",
+             clock_wall() - age, host);
     fixture_write_file(path, text, strlen(text));
 }
 
 static void test_status_live(void **state)
 {
     struct fixture *fixture = *state;
-    write_live(fixture, 1);
+    write_live(fixture, 1, "elsewhere");
     struct output output = program_run(fixture->dir, "status %s", fixture->dir);
     assert_contains(output.out, "running: 1 stage, ETA 2 min 10 s");
     assert_contains(output.out, "m lora 8: step 30 of 120, loss 2.5000");
     program_free(&output);
-    write_live(fixture, 3600); /* its master is gone */
+    write_live(fixture, 3600, "elsewhere"); /* its master is gone */
     output = program_run(fixture->dir, "status %s", fixture->dir);
     assert_contains(output.out, "nothing is running");
     program_free(&output);
@@ -108,6 +108,44 @@ static void test_status_live(void **state)
     output = program_run(fixture->dir, "status %s", fixture->dir);
     assert_int_equal(output.code, 0);
     program_free(&output);
+}
+
+static void assert_statuses(struct fixture *fixture, int running, int interrupted)
+{
+    json_t *status = run_json(fixture, "status --json", "");
+    const json_t *statuses = json_object_get(status, "statuses");
+    assert_int_equal(json_integer_value(json_object_get(statuses, "running")), running);
+    assert_int_equal(json_integer_value(json_object_get(statuses, "interrupted")), interrupted);
+    json_decref(status);
+    struct output output = program_run(fixture->dir, "show %s %d", fixture->dir, PENDING);
+    assert_contains(output.out, running ? ": running" : ": interrupted");
+    program_free(&output);
+    output = program_run(fixture->dir, "status --left %s", fixture->dir);
+    assert_string_equal(output.out, "1\n");
+    program_free(&output);
+}
+
+/* What a run that was killed has left as running is not told as that. */
+static void test_status_interrupted(void **state)
+{
+    struct fixture *fixture = *state;
+    struct store_state running = {.status = STORE_RUNNING, .attempts = 1};
+    char host[256] = "";
+    int lock;
+    struct store *store = fixture_open(fixture, true);
+    assert_int_equal(store_set_state(store, PENDING, &running, &fixture->err), 0);
+    store_close(store);
+    assert_statuses(fixture, 0, 1);
+    assert_int_equal(store_lock(fixture->dir, 0, &lock, &fixture->err), 0); /* a master that has not spoken yet */
+    assert_statuses(fixture, 1, 0);
+    close(lock);
+    write_live(fixture, 1, "elsewhere"); /* its locks may not be seen here */
+    assert_statuses(fixture, 1, 0);
+    write_live(fixture, 3600, "elsewhere");
+    assert_statuses(fixture, 0, 1);
+    gethostname(host, sizeof host - 1);
+    write_live(fixture, 1, host); /* it has just died */
+    assert_statuses(fixture, 0, 1);
 }
 
 static void test_export_json(void **state)
@@ -396,6 +434,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_status_counts),
         TEST(test_status_live),
+        TEST(test_status_interrupted),
         TEST(test_export_json),
         TEST(test_export_csv_equals_json),
         TEST(test_show),
