@@ -178,7 +178,8 @@ int submit_script(const struct slurm_job *job, const char *dependency, char id[S
     size_t digits = strspn(word, "0123456789");
     if (code == 0 || strstr(out, "timed out")) snprintf(id, SLURM_ID, "?"); /* it may have taken the job */
     if (code || !digits || digits >= SLURM_ID)
-        return error_set(err, "%s", out[0] ? strtok(out, "\n") : "sbatch says nothing");
+        return error_set(err, "%s: %s", slurm_script_name(job->kind),
+                         out[0] ? strtok(out, "\n") : "sbatch says nothing");
     snprintf(id, SLURM_ID, "%.*s", (int)digits, word);
     return slurm_jobs_add(job->dir, id, err);
 }

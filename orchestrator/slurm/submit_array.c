@@ -1,18 +1,22 @@
 /* An array of jobs for one sweep: the trunks that several tasks need, the tasks, and the merge, each waiting for what
  * is before it. */
+#include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/log.h"
 #include "orchestrator/run/run_directory.h"
 #include "orchestrator/slurm/array.h"
 #include "orchestrator/slurm/submit.h"
 
 #define MERGE_SECONDS 3600.0
 #define MERGE_CPUS 2
-#define MERGE_MIB 1024 /* and 16 KiB a point */
+#define MERGE_MIB 1024      /* and 16 KiB a point */
+#define CANCEL_SECONDS 10.0 /* within which cancelled jobs have left the queue */
 
 /* A run of the whole sweep has begun in the directory. */
 static bool holds_a_run(const char *dir)
@@ -163,7 +167,9 @@ static void print_parts(const struct submit *submit, const struct parts *parts, 
     }
     fprintf(out, "\n  each task: ");
     submit_print_request(&parts->tasks, out);
-    fprintf(out, "\n  after: merge, fit and report\n");
+    fprintf(out, "\n  after: merge, fit and report; ");
+    submit_print_request(&parts->merge, out);
+    fputc('\n', out);
     fprintf(out, "jobs drain %.0f s before their end and come back while points are left\n", parts->tasks.grace);
 }
 
@@ -223,11 +229,62 @@ static int keep(const struct submit *submit, const struct parts *parts, struct e
     return -1;
 }
 
-/* Each job waits for the one before; where one is refused, those before it are taken back. */
+static bool is_empty(const char *dir, const char *name)
+{
+    char path[PATH_MAX + 16];
+    size_t entries = 0;
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    DIR *folder = opendir(path);
+    if (!folder) return errno == ENOENT;
+    while (readdir(folder))
+        entries++;
+    closedir(folder);
+    return entries <= 2; /* . and .. */
+}
+
+/* Whether the jobs leave the queue, so that nothing is written any more. */
+static bool wait_until_gone(char ids[][SLURM_ID], size_t count)
+{
+    double end = clock_elapsed() + CANCEL_SECONDS;
+    for (;;) {
+        struct slurm_state *states;
+        struct error ignored;
+        size_t found;
+        if (slurm_states_ask(ids, count, &states, &found, &ignored)) return false;
+        bool active = false;
+        for (size_t i = 0; i < found; i++)
+            active = active || slurm_state_active(&states[i]);
+        free(states);
+        if (!active || clock_elapsed() > end) return !active;
+        usleep(100000);
+    }
+}
+
+/* Where one is refused, those that are taken end, the last one first. They are in the record no more if they have left
+ * nothing behind; `begun`: there was something before. */
+static void cancel_jobs(const char *dir, bool begun, struct array_record *record)
+{
+    char *const taken[] = {record->merge, record->array, record->trunks};
+    char ids[3][SLURM_ID], out[256], *argv[5] = {"scancel"};
+    size_t count = 0;
+    struct error ignored;
+    for (size_t i = 0; i < 3; i++) {
+        if (!taken[i][0]) continue;
+        memcpy(ids[count], taken[i], SLURM_ID);
+        argv[count + 1] = ids[count];
+        count++;
+    }
+    if (count == 0 || slurm_call(argv, out, sizeof out, &ignored) || !wait_until_gone(ids, count)) return;
+    if (!begun && !(is_empty(dir, "checkpoints") && is_empty(dir, "shards"))) return;
+    for (size_t i = 0; i < 3; i++)
+        taken[i][0] = 0;
+}
+
+/* Each job waits for the one before. */
 static int submit_parts(const struct submit *submit, const struct parts *parts, struct array_record *record,
                         struct error *err)
 {
-    char dependency[16 + SLURM_ID], out[256];
+    char dependency[16 + SLURM_ID];
     int result = parts->train ? submit_script(&parts->trunks, NULL, record->trunks, err) : 0;
     snprintf(dependency, sizeof dependency, "afterok:%s", record->trunks);
     if (result == 0 && parts->left_count > 0)
@@ -235,15 +292,7 @@ static int submit_parts(const struct submit *submit, const struct parts *parts, 
     const char *before = parts->left_count > 0 ? record->array : record->trunks;
     snprintf(dependency, sizeof dependency, "afterany:%s", before);
     if (result == 0) result = submit_script(&parts->merge, before[0] ? dependency : NULL, record->merge, err);
-    if (result == 0) result = array_write(submit->dir, record, err);
-    if (result == 0) return 0;
-    char *ids[] = {record->merge, record->array, record->trunks};
-    for (size_t i = 0; i < 3; i++) {
-        struct error ignored;
-        char *argv[] = {"scancel", ids[i], NULL};
-        if (ids[i][0]) slurm_call(argv, out, sizeof out, &ignored);
-    }
-    return -1;
+    return result == 0 ? array_write(submit->dir, record, err) : -1;
 }
 
 /* The empty store of a new array would only forbid another N, or one job; with_lock: the lock's file is of this submit,
@@ -270,6 +319,7 @@ static int submit_all(const struct submit *submit, const struct parts *parts, st
     int result = submit_prepare(submit->dir, err) || create_store(submit, err) ||
                  array_write(submit->dir, &record, err) || try_tasks(submit, parts, submit_forget, err) ||
                  submit_parts(submit, parts, &record, err);
+    if (result) cancel_jobs(submit->dir, begun, &record);
     bool taken = record.trunks[0] || record.array[0] || record.merge[0];
     if (!taken && !begun) remove_store(submit->dir, !before.lock);
     each_task(submit, parts, taken ? submit_settle : submit_put_back);

@@ -55,13 +55,19 @@ void submit_settle(const char *dir)
     }
 }
 
+/* The list of jobs is appended to, the others are replaced. */
+static int keep_file(size_t file, const char *path, const char *kept, struct error *err)
+{
+    return strcmp(files[file], "slurm/jobs") ? file_link(path, kept, err) : file_copy(path, kept, err);
+}
+
 int submit_keep(const char *dir, struct error *err)
 {
     char path[PATH], kept[PATH];
     submit_settle(dir); /* of one that was killed */
     for (size_t i = 0; i < FILES; i++) {
         paths_of(dir, i, path, kept);
-        if (access(path, F_OK) || !file_link(path, kept, err)) continue;
+        if (access(path, F_OK) || !keep_file(i, path, kept, err)) continue;
         submit_settle(dir);
         return -1;
     }

@@ -19,7 +19,7 @@ STUBS = {'squeue': 'exit 0', 'scontrol': 'exit 1', 'sbatch': 'echo "$@" >>"$STUB
 # jobs 4711, 4712, ...; a script that is named is refused
 CHOOSY = {'squeue': 'exit 0', 'scancel': 'echo "$@" >>"$STUBS/asked"',
           'sbatch': 'case "$*" in *"$REFUSED") echo "sbatch: error: no $REFUSED here"; exit 1;; esac\n'
-                    'echo "$@" >>"$STUBS/asked"; expr 4710 + $(wc -l <"$STUBS/asked")'}
+                    'echo "$@" >>"$STUBS/asked"; expr 4710 + $(wc -l <"$STUBS/asked"); [ -z "$BEGUN" ] || touch "$BEGUN/checkpoints/a.h5"'}
 
 
 def write_stubs(folder, stubs):
@@ -83,30 +83,37 @@ class Refused(unittest.TestCase):
             stubs, dir = place.dir('stubs'), place.dir('r')
             write_stubs(stubs, CHOOSY)
 
-            def submit(*words, refused='', code=0):
-                done = place.call('submit', place.config, '--dir', dir, '--rate', '1', '--time', '10', *words, check=False,
-                                  env={'PATH': f'{stubs}:{os.environ["PATH"]}', 'STUBS': stubs, 'REFUSED': refused or 'nothing'})
+            def submit(*words, refused='', code=0, begun=''):
+                env = {'PATH': f'{stubs}:{os.environ["PATH"]}', 'STUBS': stubs, 'REFUSED': refused or 'nothing', 'BEGUN': begun}
+                done = place.call('submit', place.config, '--dir', dir, '--rate', '1', '--time', '10', *words, check=False, env=env)
                 self.assertEqual(done.returncode, code, done.stderr)
                 self.assertIn(refused, done.stderr)
                 return done.stdout
             os.mkdir(dir)
-            for words, script in (([], 'job.sh'), (['--array', '3'], 'trunks.sh')):
-                submit(*words, refused=script, code=1)
+            for tasks, script in ((1, 'job.sh'), (4, 'trunks.sh'), (4, 'array.sh'), (4, 'merge.sh')):
+                submit('--array', str(tasks), refused=script, code=1)
                 self.assertEqual(contents(dir), {dir: None})
-            submit('--array', '3')
+            with open(f'{stubs}/asked') as f:  # trunks; trunks, tasks: they are taken back, the last one first
+                self.assertEqual([line.split('/')[-1] for line in f], ['trunks.sh\n', '4711\n', 'trunks.sh\n', 'array.sh\n', '4714 4713\n'])
+            self.assertRegex(submit('--array', '3'), r'\n  after: merge, fit and report; 1 node, time limit 00:10:00, 1024 MiB a node\n')
             for name in ('slurm', 'logs', 'shards/2/slurm'):  # as jobs leave them
                 os.makedirs(f'{dir}/{name}', exist_ok=True)
             for name in ('slurm/cancelled', 'slurm/left', 'slurm/idle', 'logs/flights', 'shards/2/slurm/idle'):
                 with open(f'{dir}/{name}', 'w') as f:
                     f.write('2\n')
             there = contents(dir)
-            for words, script in ((['--array', '1'], 'job.sh'), (['--time', '20'], 'trunks.sh')):
+            for words, script in ((['--array', '1'], 'job.sh'), (['--time', '20'], 'trunks.sh'), (['--time', '20'], 'merge.sh')):
                 submit(*words, refused=script, code=1)
                 self.assertEqual(contents(dir), there)
             self.assertIn('an array of 3 tasks', submit('--time', '20'))  # what was asked for before is still known
             left = contents(dir)
             self.assertEqual([f for f in left if 'kept' in f or f.endswith(('idle', 'flights', 'cancelled'))], [])
             self.assertIn(b'#SBATCH --time=00:20:00', left[f'{dir}/slurm/array.sh'])
+
+            dir = place.dir('begun')  # a job has left something: it stays what it is
+            submit('--array', '3', refused='merge.sh', code=1, begun=dir)
+            other = place.call('submit', place.config, '--dir', dir, '--rate', '1', '--array', '4', check=False)
+            self.assertIn('is an array of 3 tasks', other.stderr)
 
 
 if __name__ == '__main__':
