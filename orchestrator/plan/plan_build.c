@@ -126,11 +126,12 @@ static int add_trunk(struct builder *b, uint32_t model, struct error *err)
     struct plan_shape shape;
     uint32_t parent = PLAN_NONE;
     uint64_t first = 0;
-    if (sweep_imported(sweep, model)) {
-        for (size_t i = 0; i < sweep->pretrain_token_count; i++)
-            b->base[model * sweep->pretrain_token_count + i] = PLAN_NONE;
-        return 0;
-    }
+    bool trained = false; /* a model that no point has is not even looked at */
+    for (size_t i = 0; i < sweep->pretrain_token_count && !sweep_imported(sweep, model); i++)
+        trained = trained || b->base[model * sweep->pretrain_token_count + i];
+    for (size_t i = 0; i < sweep->pretrain_token_count && !trained; i++)
+        b->base[model * sweep->pretrain_token_count + i] = PLAN_NONE;
+    if (!trained) return 0;
     if (plan_shape(sweep, config, &full, &sweep->pretrain, true, &shape, err)) return -1;
     for (size_t i = 0; i < sweep->pretrain_token_count; i++) {
         uint32_t *base = &b->base[model * sweep->pretrain_token_count + i];

@@ -374,6 +374,35 @@ static void test_bad_input(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
+/* Options of plan that contradict each other are refused before the file is read. */
+static void test_options_of_plan(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const cases[][2] = {
+        {"--grace 5", "--grace goes with --simulate"},
+        {"--wall 4h", "--wall goes with --simulate"},
+        {"--simulate 2x2 --wall 30s", "--wall: allowed: more than the 60 s of --grace"},
+        {"--simulate 2x2 --devices 3", "--simulate says how many devices: no --devices"},
+        {"--laws runs/a", "--laws and --noise go with --identify"},
+        {"--noise 1", "--laws and --noise go with --identify"},
+        {"--identify --simulate 2x2", "allowed: one of --identify, --parameters, --simulate"},
+        {"--identify --parameters", "allowed: one of --identify, --parameters, --simulate"},
+        {"--parameters --points", "--parameters goes with neither --points nor --json"},
+        {"--parameters --json", "--parameters goes with neither --points nor --json"},
+        {"--array-task 1/2 --shard 1/2", "--array-task goes with neither --shard nor --dir"},
+        {"--array-task 1/2 --dir runs/a", "--array-task goes with neither --shard nor --dir"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct output output = program_run(fixture->dir, "plan absent.cfg %s", cases[i][0]);
+        char said[256];
+        snprintf(said, sizeof said, "tunelaw plan: %s\n", cases[i][1]);
+        if (output.code != 1 || strncmp(output.errors, said, strlen(said)))
+            fail_msg("%s: exit code %d, %s", cases[i][0], output.code, output.errors);
+        assert_string_equal(output.out, "");
+        program_free(&output);
+    }
+}
+
 /* What needs the directory of a run says so, and leaves nothing where there is none. */
 static void test_directories(void **state)
 {
@@ -443,6 +472,7 @@ int main(void)
         TEST(test_verify),
         TEST(test_directories),
         TEST(test_bad_input),
+        TEST(test_options_of_plan),
         TEST(test_program),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -456,6 +456,40 @@ static void memory_decides_the_devices(void **state)
     sweep_destroy(sweep);
 }
 
+/* The most bytes of a stage of a sweep, for which there is then just room. */
+static uint64_t planned_with_just_room(const struct sweep_text *t)
+{
+    struct sweep *sweep = sweep_make(t);
+    struct plan *plan = make(sweep);
+    uint64_t largest = plan_forecast(plan, 1).largest_bytes;
+    plan_destroy(plan);
+    sweep->resources.device_bytes = largest;
+    plan_destroy(make(sweep));
+    sweep_destroy(sweep);
+    return largest;
+}
+
+/* A model that no point has, and a pair of a model and a method, need no room. */
+static void what_is_excluded_needs_no_memory(void **state)
+{
+    (void)state;
+    struct error err = {""};
+    struct sweep_text t = sweep_right;
+    t.tail = "resources = { recompute = \"never\"; }; exclude = ( { model = \"m\"; } );";
+    uint64_t without_model = planned_with_just_room(&t);
+    t.methods = "methods = ( { name = \"none\"; }, { name = \"lora\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; },\n"
+                "            { name = \"full\"; batch = 64; learning_rates = [ 1e-3 ]; } );";
+    t.tail = "resources = { recompute = \"never\"; }; exclude = ( { model = \"m\"; method = \"full\"; } );";
+    uint64_t largest = planned_with_just_room(&t);
+    assert_true(without_model < largest);
+    t.tail = "resources = { recompute = \"never\"; };";
+    struct sweep *sweep = sweep_make(&t);
+    sweep->resources.device_bytes = largest;
+    assert_null(plan_create(sweep, 1e9, &err));
+    if (!strstr(err.text, ":4: models[1]: \"m\" with method full needs")) fail_msg("%s", err.text);
+    sweep_destroy(sweep);
+}
+
 /* A stage that does not fit computes its activations again before it takes more devices, and costs more time; the
  * model's FLOPs and the identities stay. */
 static void memory_decides_recomputation(void **state)
@@ -745,6 +779,7 @@ int main(void)
         cmocka_unit_test(memory_decides_the_devices),
         cmocka_unit_test(devices_grow_with_the_model),
         cmocka_unit_test(memory_decides_recomputation),
+        cmocka_unit_test(what_is_excluded_needs_no_memory),
         cmocka_unit_test(stages_are_described_whole),
         cmocka_unit_test(json_holds_every_stage_and_point),
         cmocka_unit_test(equal_points_are_refused),

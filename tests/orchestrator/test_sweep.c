@@ -79,6 +79,11 @@ static void mistakes_in_data(void **state)
     t.head = "name = \"test\"; precision = \"bf16x3\";";
     t.tail = "";
     sweep_refused(&t, ":1: precision: bf16x3 goes with resources.backend = \"cpu\" or \"reference\", not \"auto\"");
+    t.head = "name = \"test\";";
+    t.tail = "resources = { devices = 2;\n tensor_parallel = 3; };";
+    sweep_refused(&t, ":11: resources.tensor_parallel: stages of 3 devices do not fit hosts of devices = 2");
+    t.tail = "resources = { backend = \"cpu\"; devices = 3; tensor_parallel = 3; };";
+    sweep_destroy(sweep_make(&t));
     t = sweep_right;
     t.data = NULL;
     sweep_refused(&t, ": group \"data\" is missing: data = { ... };");
