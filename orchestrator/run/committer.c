@@ -71,12 +71,13 @@ static int batch_grow(struct batch *batch, size_t line)
 }
 
 /* A line that cannot be written is a gap in the log and no reason to end a run whose rows are on the disk. The next one
- * begins a new line. */
+ * begins a new line. They are synced once for all rows of a group, since from then on nothing else tells of a line that
+ * is missing. */
 static void write_lines(struct committer *committer, const char *lines, size_t size)
 {
     if (committer->torn && file_append(committer->log_fd, "\n", 1) != 0) return;
     committer->torn = file_append(committer->log_fd, lines, size) != 0;
-    if (committer->torn) atomic_store(&committer->unlogged, true);
+    if (committer->torn || fdatasync(committer->log_fd) != 0) atomic_store(&committer->unlogged, true);
 }
 
 /* Rows [first, end) of a batch. */

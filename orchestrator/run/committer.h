@@ -32,7 +32,7 @@ void committer_open(struct committer *committer);
  * returns -1: a commit has failed, or another run has taken the directory over; nothing is committed any more. */
 int committer_poll(struct committer *committer, size_t *count, struct error *err);
 
-/* Whether lines of rows that committer_poll has told of may be missing in the log. */
+/* Whether lines of rows that committer_poll has told of may be missing in the log, or not on the disk. */
 bool committer_unlogged(const struct committer *committer);
 
 /* Can be read when committer_poll has something to tell. */

@@ -67,6 +67,7 @@ void master_destroy(struct master *master)
     data_check_destroy(master->data_check);
     committer_stop(master->committer);
     store_close(master->store);
+    master_log_sync(master);
     losses_close(master->losses);
     free(master->references);
     if (master->log_fd >= 0) close(master->log_fd);

@@ -117,6 +117,7 @@ int master_assign(struct master *master, double seconds_left, struct error *err)
             master->ready--;
         }
     }
+    if (master->running_count > first) master_log_sync(master);
     if (master->running_count > first && losses_sync(master->losses, err) != 0) return -1;
     for (size_t i = first; i < master->running_count; i += master->running[i].packed)
         if (send(master, &master->running[i], master->running[i].packed, err) != 0) return -1;

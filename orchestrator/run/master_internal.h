@@ -102,6 +102,7 @@ struct master {
     uint64_t generation;           /* store_stamp of it */
     struct data_check *data_check; /* NULL: nothing is left to run */
     int lock_fd, log_fd;           /* log_fd: logs/stages.jsonl */
+    bool log_noted;                /* lines of it may not be on the disk yet */
     struct master_stage *stages;
     uint32_t *child_first, *children; /* children of stage s: children[child_first[s] .. child_first[s+1]-1] */
     unsigned char *committed;         /* [rows of the store] */
@@ -163,6 +164,8 @@ void master_line(struct master *master, uint32_t index, const struct stage_outco
                  char line[MASTER_LINE]);
 void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node);
 /* Open it. What an earlier run has finished, dying before it said so, has its line now. */
+/* The lines are on the disk, those of rows apart, which the committer syncs. */
+void master_log_sync(struct master *master);
 int master_log_open(struct master *master, struct error *err);
 
 /* master_references.c. At the start: the rates that are known, by logs/rates of an earlier run or by the results. Then,

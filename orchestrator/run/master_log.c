@@ -2,7 +2,8 @@
  * that it is done.
  *
  * A row is committed, or a state gets its name, before the log says so. A run that dies in between leaves its stage in
- * flight (losses.h): the next one finds it done, and writes its line then. */
+ * flight (losses.h): the next one finds it done, and writes its line then. So that a power loss takes no line either,
+ * lines are on the disk before the file of flights is that says that a stage has ended. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -75,6 +76,13 @@ void master_log(struct master *master, uint32_t index, const struct stage_outcom
     if (counted.executed_steps == 0) count_trained(master, index, &counted);
     master_line(master, index, &counted, node, line);
     file_append(master->log_fd, line, strlen(line)); /* a gap in the log is no reason to end the run */
+    master->log_noted = true;
+}
+
+void master_log_sync(struct master *master)
+{
+    if (master->log_noted) fdatasync(master->log_fd);
+    master->log_noted = false;
 }
 
 static int compare(const void *a, const void *b, void *context)
@@ -150,6 +158,7 @@ static int recover(struct master *master, uint32_t index, struct error *err)
                                 .recovered = true};
     entry_write(master->plan, &entry, line);
     if (file_append(master->log_fd, line, strlen(line)) != 0) return error_set_errno(err, "logs/stages.jsonl");
+    master->log_noted = true;
     losses_end(master->losses, index);
     if (stage->point == PLAN_NONE) stage_cleanup(master_describe(master, index)); /* a row's files are looked for */
     return 0;
@@ -178,6 +187,7 @@ int master_log_open(struct master *master, struct error *err)
     if (result == 0) result = end_torn_line(master->log_fd, file, err);
     for (size_t i = 0; i < count && result == 0; i++)
         if (losses_open_flight(master->losses, list[i])) result = recover(master, list[i], err);
+    master_log_sync(master);
     free(line);
     free(list);
     if (file) fclose(file);

@@ -1,10 +1,11 @@
-/* The thread that commits: nothing before it is opened; then rows, lines, what they made useless, in this order; a disk
- * that fails, and a run that has taken over, end it. */
+/* The thread that commits: nothing before it is opened; then rows, lines, what they made useless, in this order, each
+ * on the disk before the next; a disk that fails, and a run that has taken over, end it. */
 #include "orchestrator/run/committer.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 
 #include "io/store/store_internal.h"
 #include "tests/io/store_fixture.h"
@@ -15,13 +16,39 @@ static struct {
     struct store *store;
     uint32_t numbers[ROWS];
     size_t count;
-    bool early; /* called before its row was committed */
+    bool early; /* called before its row was committed and its line on the disk */
 } cleaned;
+
+static struct {
+    int fd;
+    off_t size; /* so much of it is on the disk */
+    bool failing;
+} log_file;
+
+static off_t size_of(int fd)
+{
+    struct stat status;
+    assert_int_equal(fstat(fd, &status), 0);
+    return status.st_size;
+}
+
+/* In place of the C library's. */
+int fdatasync(int fd)
+{
+    if (fd != log_file.fd) return fsync(fd);
+    if (log_file.failing) {
+        errno = EIO;
+        return -1;
+    }
+    log_file.size = size_of(fd);
+    return 0;
+}
 
 static void clean(void *context, uint32_t number)
 {
     assert_ptr_equal(context, &cleaned);
     if (store_read(cleaned.store, number, NULL, NULL, NULL, NULL) != 1) cleaned.early = true;
+    if (log_file.size != size_of(log_file.fd)) cleaned.early = true;
     cleaned.numbers[cleaned.count++] = number;
 }
 
@@ -40,6 +67,9 @@ static struct scene scene_start(void **state)
     cleaned.store = fixture_open(scene.fixture, true);
     snprintf(path, sizeof path, "%s/log", scene.fixture->dir);
     scene.log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND, 0666);
+    log_file.fd = scene.log_fd;
+    log_file.size = 0;
+    log_file.failing = false;
     scene.committer = committer_start(cleaned.store, scene.log_fd, clean, &cleaned, &scene.fixture->err);
     assert_non_null(scene.committer);
     return scene;
@@ -155,6 +185,25 @@ static void test_disk(void **state)
     check_log(&scene, 0);
 }
 
+/* A log that is not on the disk is no reason to end a run, but it is known. */
+static void test_disk_of_the_log(void **state)
+{
+    struct scene scene = scene_start(state);
+    size_t count;
+    committer_open(scene.committer);
+    add(&scene, 0);
+    assert_int_equal(wait_for(&scene, &count), 0);
+    assert_false(committer_unlogged(scene.committer));
+    log_file.failing = true;
+    add(&scene, 1);
+    assert_int_equal(wait_for(&scene, &count), 0);
+    assert_int_equal(count, 1);
+    assert_true(committer_unlogged(scene.committer));
+    fixture_check_row(cleaned.store, 1, 1);
+    check_log(&scene, 2);
+    scene_end(&scene);
+}
+
 static void test_taken_over(void **state)
 {
     struct scene scene = scene_start(state);
@@ -176,6 +225,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_order, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_stop, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_disk, fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_disk_of_the_log, fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_taken_over, fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
