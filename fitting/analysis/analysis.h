@@ -160,9 +160,10 @@ size_t analysis_choose(const struct analysis *analysis, size_t first, struct ana
 
 /* Mean over the views of a kind in which every law was judged on the same cells or levels, by fits whose exponents are
  * identified (a law that has no such fit in any view is not asked of the others): of the law's held-out errors
- * (`cells`) or of its errors on levels left out. `law`: its name. Returns the number of views, 0: *mean is NAN. */
+ * (`cells`) or of its errors on levels left out. `law`: its name. Returns the number of views, 0: *mean is NAN.
+ * beyond: NULL, or the errors are taken as heldout_told has them, and it says whether the mean is more. */
 size_t analysis_mean_error(const struct analysis *analysis, enum view_kind view, const char *law, bool cells,
-                           double *mean);
+                           double *mean, bool *beyond);
 
 /* Such means of every law of a kind of view that was judged in two views or more; out[ANALYSIS_LAWS]. Returns how many.
  */
@@ -170,6 +171,7 @@ struct analysis_mean {
     const char *law;
     size_t views[2]; /* by held-out cells, by levels */
     double error[2]; /* NAN: fewer than two views */
+    bool beyond[2];  /* it is more than that */
 };
 size_t analysis_means(const struct analysis *analysis, enum view_kind view, struct analysis_mean *out);
 

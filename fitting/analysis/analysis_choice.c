@@ -81,18 +81,22 @@ static bool comparable(const struct analysis *analysis, const struct analysis_ch
 }
 
 size_t analysis_mean_error(const struct analysis *analysis, enum view_kind view, const char *law, bool cells,
-                           double *mean)
+                           double *mean, bool *beyond)
 {
     const struct judged judged = find_judged(analysis, view, cells);
     struct analysis_choice choice;
     size_t views = 0;
     double sum = 0;
+    if (beyond) *beyond = false;
     for (size_t first = 0; first < analysis->fit_count;) {
         size_t next = analysis_choose(analysis, first, &choice);
         bool counts = analysis->fits[first].view == view && comparable(analysis, &choice, cells, &judged);
         for (size_t i = first; counts && i < next; i++) {
             if (strcmp(analysis->fits[i].law.name, law) || !is_judged(&judged, law)) continue;
-            sum += analysis_error(&analysis->fits[i], cells)->error;
+            const struct heldout *error = analysis_error(&analysis->fits[i], cells);
+            bool more = false;
+            sum += beyond ? heldout_told(error, &more) : error->error;
+            if (more) *beyond = true;
             views++;
         }
         first = next;
@@ -103,8 +107,8 @@ size_t analysis_mean_error(const struct analysis *analysis, enum view_kind view,
 
 static void print_error(const struct heldout *error, bool best, FILE *out)
 {
-    char text[32] = "";
-    if (error) short_number(error->error, 3, text);
+    char text[34] = "";
+    if (error) short_heldout(error, text);
     strcat(text, best ? "*" : "");
     fprintf(out, " %-8s", text);
     if (error)
@@ -147,7 +151,7 @@ size_t analysis_means(const struct analysis *analysis, enum view_kind view, stru
     for (size_t i = 0; i < count; i++) {
         struct analysis_mean mean = out[i];
         for (size_t by = 0; by < 2; by++) {
-            mean.views[by] = analysis_mean_error(analysis, view, mean.law, by == 0, &mean.error[by]);
+            mean.views[by] = analysis_mean_error(analysis, view, mean.law, by == 0, &mean.error[by], &mean.beyond[by]);
             if (mean.views[by] < 2) mean.error[by] = NAN;
         }
         if (mean.views[0] > 1 || mean.views[1] > 1) out[kept++] = mean;
@@ -163,7 +167,7 @@ static void print_means(const struct analysis *analysis, enum view_kind view, FI
     for (size_t i = 0; i < count; i++) {
         char text[3][32] = {"", "", ""};
         for (size_t by = 0; by < 2; by++)
-            if (!isnan(means[i].error[by])) short_number(means[i].error[by], 3, text[by]);
+            if (!isnan(means[i].error[by])) short_bound(means[i].error[by], means[i].beyond[by], text[by]);
         snprintf(text[2], sizeof text[2], "mean of %zu", means[i].views[means[i].views[0] < 2]);
         fprintf(out, "%-9s %-*s ", view_name(view), group_width(analysis), text[2]);
         print_padded(out, means[i].law, 14);

@@ -32,6 +32,9 @@ static inline double near_zero(double value)
 
 /* Text of a number without what a narrow column need not hold: ".0484", "1.2e5". */
 void short_number(double value, int digits, char out[32]);
+/* A held-out error, or the mean of some: ">3.2" where it is beyond what is told as a number. */
+void short_bound(double value, bool beyond, char out[33]);
+void short_heldout(const struct heldout *heldout, char out[33]);
 
 /* Whether a row belongs to the points of a view. */
 bool analysis_in_view(const struct analysis_fit *view, const struct observation *row);

@@ -37,6 +37,9 @@ json_t *as_heldout(const struct heldout *heldout)
     json_object_set_new(out, "folds", json_integer((json_int_t)heldout->folds));
     if (heldout->kind == HELDOUT_LEVELS)
         json_object_set_new(out, "exponents_identified", json_boolean(!heldout->guessed));
+    bool beyond;
+    heldout_told(heldout, &beyond);
+    json_object_set_new(out, "extrapolates", json_boolean(!beyond));
     json_object_set_new(out, "mean_absolute_deviation", as_number(heldout->error));
     json_object_set_new(out, "constant_mean_absolute_deviation", as_number(heldout->constant_error));
     return out;
@@ -127,9 +130,9 @@ json_t *analysis_json_choice(const struct analysis *analysis)
             json_object_set_new(law, "held_out", as_heldout(&one->heldout));
             json_object_set_new(law, "levels_left_out", as_heldout(&one->levels));
             json_object_set_new(law, "akaike_difference", as_number(choice.akaike[i]));
-            analysis_mean_error(analysis, one->view, one->law.name, true, &mean);
+            analysis_mean_error(analysis, one->view, one->law.name, true, &mean, NULL);
             json_object_set_new(law, "mean_held_out_of_views", as_number(mean));
-            analysis_mean_error(analysis, one->view, one->law.name, false, &mean);
+            analysis_mean_error(analysis, one->view, one->law.name, false, &mean, NULL);
             json_object_set_new(law, "mean_levels_left_out_of_views", as_number(mean));
             json_array_append_new(laws, law);
         }

@@ -145,10 +145,12 @@ static void print_heldout(const struct heldout *heldout, FILE *out)
         fprintf(out, "    held-out error: too few levels to leave one out\n");
         return;
     }
-    fprintf(out, "    held-out mean absolute deviation %.4g over %zu point%s %s; of a constant %.4g\n", heldout->error,
-            heldout->points, heldout->points == 1 ? "" : "s",
+    bool beyond;
+    double told = heldout_told(heldout, &beyond);
+    fprintf(out, "    held-out mean absolute deviation %s%.4g over %zu point%s %s; of a constant %.4g%s\n",
+            beyond ? "more than " : "", told, heldout->points, heldout->points == 1 ? "" : "s",
             heldout->kind == HELDOUT_CELLS ? "held out by the sweep file" : "of levels left out in turn",
-            heldout->constant_error);
+            heldout->constant_error, beyond ? ": the law does not extrapolate" : "");
 }
 
 /* Pairs that cannot be told apart well: one can be traded for the other. */

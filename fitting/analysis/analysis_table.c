@@ -59,6 +59,19 @@ void short_number(double value, int digits, char out[32])
     shorten(out);
 }
 
+void short_bound(double value, bool beyond, char out[33])
+{
+    if (beyond) *out++ = '>';
+    short_number(value, 3, out);
+}
+
+void short_heldout(const struct heldout *heldout, char out[33])
+{
+    bool beyond;
+    double told = heldout_told(heldout, &beyond);
+    short_bound(told, beyond, out);
+}
+
 static bool inside(double value, const struct interval *interval)
 {
     return value >= interval->low && value <= interval->high && interval->low < interval->high;
@@ -135,8 +148,8 @@ int group_width(const struct analysis *analysis)
 static void print_held_out(const struct analysis *analysis, size_t index, FILE *out)
 {
     const struct analysis_fit *fit = &analysis->fits[index];
-    char text[32] = "";
-    if (fit->heldout.kind != HELDOUT_NONE) short_number(fit->heldout.error, 3, text);
+    char text[33] = "";
+    if (fit->heldout.kind != HELDOUT_NONE) short_heldout(&fit->heldout, text);
     fprintf(out, " %-6s%s", text, analysis_best(analysis, index) == index ? "*" : "");
 }
 
@@ -242,8 +255,8 @@ static void print_user_law(const struct analysis *analysis, size_t index, FILE *
     for (size_t i = 0; i < fit->law.parameter_count; i++)
         print_word(fit, i, &column, out);
     if (fit->heldout.kind != HELDOUT_NONE) {
-        char error[32];
-        short_number(fit->heldout.error, 3, error);
+        char error[33];
+        short_heldout(&fit->heldout, error);
         fprintf(out, "%sheld out %s%s", column > 80 ? "\n                         " : "  ", error,
                 analysis_best(analysis, index) == index ? "*" : "");
     }
@@ -338,6 +351,18 @@ static void print_crossings(const struct analysis *analysis, FILE *out)
         print_crossing(analysis, &analysis->crossings[i], out);
 }
 
+static bool any_is_beyond(const struct analysis *analysis)
+{
+    for (size_t i = 0; i < analysis->fit_count; i++)
+        for (int cells = 0; cells < 2; cells++) {
+            bool beyond = false;
+            const struct heldout *error = analysis_error(&analysis->fits[i], cells);
+            if (error) heldout_told(error, &beyond);
+            if (beyond) return true;
+        }
+    return false;
+}
+
 void print_table(const struct analysis *analysis, FILE *out)
 {
     static const enum view_kind order[VIEWS] = {VIEW_JOINT, VIEW_MODEL,    VIEW_PRETRAIN,
@@ -350,4 +375,7 @@ void print_table(const struct analysis *analysis, FILE *out)
     print_choice(analysis, out);
     fprintf(out,
             "\nheld out: mean absolute deviation of the loss; *: the better law; ?: not identified by these points\n");
+    if (any_is_beyond(analysis))
+        fprintf(out, ">: over %g times the deviation of the best constant: the law does not extrapolate there\n",
+                HELDOUT_BEYOND);
 }

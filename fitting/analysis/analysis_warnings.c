@@ -173,9 +173,11 @@ static int warn_of_fit(struct analysis *analysis, size_t index, struct error *er
              fit->classes))
         return -1;
     if (!fit->fit.converged && warn(analysis, WARN_NOT_CONVERGED, index, err, "the fit has not converged")) return -1;
+    bool beyond;
+    double told = heldout_told(&fit->heldout, &beyond);
     if (fit->heldout.kind != HELDOUT_NONE && fit->heldout.error >= fit->heldout.constant_error &&
-        warn(analysis, WARN_CONSTANT, index, err, "held-out error %.3g, that of the best constant %.3g",
-             fit->heldout.error, fit->heldout.constant_error))
+        warn(analysis, WARN_CONSTANT, index, err, "held-out error %s%.3g, that of the best constant %.3g",
+             beyond ? "more than " : "", told, fit->heldout.constant_error))
         return -1;
     return warn_identified(analysis, index, err);
 }

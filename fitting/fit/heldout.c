@@ -42,6 +42,13 @@ static void finish(struct heldout *out, enum heldout_kind kind)
     out->constant_error /= (double)out->points;
 }
 
+double heldout_told(const struct heldout *heldout, bool *beyond)
+{
+    double most = HELDOUT_BEYOND * heldout->constant_error;
+    *beyond = most > 0 && heldout->error > most;
+    return *beyond ? most : heldout->error;
+}
+
 void heldout_cells(const struct fit *fit, const struct fit_data *fitted, const struct fit_data *unseen,
                    struct heldout *out)
 {

@@ -19,6 +19,13 @@ struct heldout {
 void heldout_cells(const struct fit *fit, const struct fit_data *fitted, const struct fit_data *unseen,
                    struct heldout *out);
 
+/* An error so many times that of the best constant says that the law does not extrapolate to these points, and nothing
+ * else: how large it is depends on how far a power that two levels do not tell has run away. */
+#define HELDOUT_BEYOND 10.0
+
+/* The error as it is told: where it is beyond that, the bound, and *beyond says that it is more. */
+double heldout_told(const struct heldout *heldout, bool *beyond);
+
 #define HELDOUT_FOLDS 10 /* of one axis */
 
 /* Leave one level of each axis of the law out in turn (an axis of more than HELDOUT_FOLDS levels: a run of neighbouring

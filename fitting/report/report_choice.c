@@ -8,9 +8,16 @@
 
 #define COLUMNS(columns) columns, sizeof columns / sizeof *columns
 
+static void bound_cell(struct html_table *table, double value, bool beyond)
+{
+    html_number(table, beyond ? ">%.3g" : "%.3g", value);
+}
+
 static void error_cells(struct html_table *table, const struct heldout *error)
 {
-    html_number(table, "%.3g", error ? error->error : NAN);
+    bool beyond = false;
+    double told = error ? heldout_told(error, &beyond) : NAN;
+    bound_cell(table, told, beyond);
     html_number(table, "%.0f", error ? (double)error->points : NAN);
 }
 
@@ -54,7 +61,7 @@ static void write_means(const struct report *report)
             html_cell(&table, view_name((enum view_kind)view));
             html_cell(&table, means[view][i].law);
             for (size_t by = 0; by < 2; by++) {
-                html_number(&table, "%.3g", means[view][i].error[by]);
+                bound_cell(&table, means[view][i].error[by], means[view][i].beyond[by]);
                 html_number(&table, "%.0f", means[view][i].views[by] > 1 ? (double)means[view][i].views[by] : NAN);
             }
             html_row_end(&table);

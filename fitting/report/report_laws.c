@@ -64,9 +64,12 @@ static void heldout_cell(struct html_table *table, const struct heldout *heldout
         html_cell(table, "");
         return;
     }
+    bool beyond;
+    double told = heldout_told(heldout, &beyond);
     html_cell_begin(table, "n", 1);
-    fprintf(table->out, "%.3g<small>%zu point%s%s</small>", heldout->error, heldout->points,
-            heldout->points == 1 ? "" : "s", heldout->kind == HELDOUT_LEVELS ? ", levels" : "");
+    fprintf(table->out, "%s%.3g<small>%zu point%s%s%s</small>", beyond ? "&gt;" : "", told, heldout->points,
+            heldout->points == 1 ? "" : "s", heldout->kind == HELDOUT_LEVELS ? ", levels" : "",
+            beyond ? "; does not extrapolate" : "");
     html_cell_end(table);
 }
 
@@ -254,10 +257,12 @@ static void write_terms(const struct report *report)
         fprintf(out, " Below each value stands its %g %% interval over %zu resamples of %s%s.", 100 * options->level,
                 options->resamples, cluster_name(options->resample),
                 options->intervals == INTERVAL_BOTH ? ", then in brackets that by profile likelihood" : "");
-    fputs(" Held-out error: mean absolute deviation of the loss on points that the fit has not seen; ★ the better law "
-          "of a view by this error. ?: these points do not identify the parameter; the reasons are below the "
-          "tables.</p>\n",
-          out);
+    fprintf(out,
+            " Held-out error: mean absolute deviation of the loss on points that the fit has not seen; ★ the better "
+            "law of a view by this error; &gt;: more than %g times that of the best constant, the law does not "
+            "extrapolate to these points. ?: these points do not identify the parameter; the reasons are below the "
+            "tables.</p>\n",
+            HELDOUT_BEYOND);
 }
 
 void report_laws(const struct report *report)

@@ -109,6 +109,22 @@ static void a_fold_that_does_not_tell_an_exponent_is_marked(void **state)
     grid_free(&data);
 }
 
+static void an_error_is_told_up_to_ten_times_the_constants(void **state)
+{
+    (void)state;
+    struct heldout heldout = {.kind = HELDOUT_LEVELS, .error = 3, .constant_error = 0.3};
+    bool beyond = true;
+    assert_true(heldout_told(&heldout, &beyond) == 3 && !beyond);
+    heldout.error = 4.1e9;
+    assert_true(heldout_told(&heldout, &beyond) == 3 && beyond);
+    heldout.error = INFINITY;
+    assert_true(heldout_told(&heldout, &beyond) == 3 && beyond);
+    heldout.error = heldout.constant_error = NAN;
+    assert_true(isnan(heldout_told(&heldout, &beyond)) && !beyond);
+    heldout = (struct heldout){.error = 0.1}; /* all losses are the same */
+    assert_true(heldout_told(&heldout, &beyond) == 0.1 && !beyond);
+}
+
 static void too_few_levels_give_no_fold(void **state)
 {
     (void)state;
@@ -126,6 +142,7 @@ int main(void)
         cmocka_unit_test(cells_set_aside_are_predicted),
         cmocka_unit_test(an_axis_of_many_levels_gives_ten_folds),
         cmocka_unit_test(a_fold_that_does_not_tell_an_exponent_is_marked),
+        cmocka_unit_test(an_error_is_told_up_to_ten_times_the_constants),
         cmocka_unit_test(too_few_levels_give_no_fold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -273,6 +273,20 @@ static void no_power_is_told_that_the_points_do_not_tell(void **state)
     free(page);
 }
 
+static void an_error_without_end_is_told_as_that(void **state)
+{
+    (void)state;
+    const struct sweep_shape shape = {.models = 3, .pretrains = 1, .examples = 3, .noise = 1e-2};
+    char *page = write_and_read(&shape);
+    check_well_formed();
+    assert_null(strstr(page, "e+06<small>"));
+    assert_null(strstr(page, "e+06</span></td>"));
+    assert_non_null(strstr(page, "levels; does not extrapolate</small>"));
+    assert_non_null(strstr(page, "&gt;: more than 10 times that of the best constant"));
+    assert_non_null(strstr(page, ">&gt;1."));
+    free(page);
+}
+
 static void of_several_tasks_every_number_names_its_own(void **state)
 {
     (void)state;
@@ -340,6 +354,7 @@ int main(void)
         cmocka_unit_test(stages_and_parameters_are_read_where_they_are),
         cmocka_unit_test(the_page_is_sound_in_a_browser),
         cmocka_unit_test(no_power_is_told_that_the_points_do_not_tell),
+        cmocka_unit_test(an_error_without_end_is_told_as_that),
         cmocka_unit_test(of_several_tasks_every_number_names_its_own),
         cmocka_unit_test(counts_are_short),
     };
