@@ -163,9 +163,9 @@ int master_skip_below(struct master *master, uint32_t index, struct error *err);
 void master_line(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node,
                  char line[MASTER_LINE]);
 void master_log(struct master *master, uint32_t index, const struct stage_outcome *outcome, uint32_t node);
-/* Open it. What an earlier run has finished, dying before it said so, has its line now. */
 /* The lines are on the disk, those of rows apart, which the committer syncs. */
 void master_log_sync(struct master *master);
+/* Open it. What an earlier run has finished, dying before it said so, has its line now. */
 int master_log_open(struct master *master, struct error *err);
 
 /* master_references.c. At the start: the rates that are known, by logs/rates of an earlier run or by the results. Then,

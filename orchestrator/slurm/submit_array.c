@@ -267,14 +267,16 @@ static void cancel_jobs(const char *dir, bool begun, struct array_record *record
     char *const taken[] = {record->merge, record->array, record->trunks};
     char ids[3][SLURM_ID], out[256], *argv[5] = {"scancel"};
     size_t count = 0;
+    bool unsure = false;
     struct error ignored;
     for (size_t i = 0; i < 3; i++) {
-        if (!taken[i][0]) continue;
+        unsure = unsure || taken[i][0] == '?';
+        if (!taken[i][0] || taken[i][0] == '?') continue;
         memcpy(ids[count], taken[i], SLURM_ID);
         argv[count + 1] = ids[count];
         count++;
     }
-    if (count == 0 || slurm_call(argv, out, sizeof out, &ignored) || !wait_until_gone(ids, count)) return;
+    if (count == 0 || slurm_call(argv, out, sizeof out, &ignored) || unsure || !wait_until_gone(ids, count)) return;
     if (!begun && !(is_empty(dir, "checkpoints") && is_empty(dir, "shards"))) return;
     for (size_t i = 0; i < 3; i++)
         taken[i][0] = 0;
