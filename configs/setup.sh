@@ -17,6 +17,8 @@ libhdf5-dev             the store, checkpoints and data sets
 hdf5-tools              h5dump: looks into them (tests)
 libconfig-dev           reads sweep files
 libsentencepiece-dev    the tokenizer
+libonig-dev             cuts texts into words for tokenizers of Hugging Face
+libutf8proc-dev         the normal forms of Unicode, for them
 liblbfgs-dev            fits the laws
 libjansson-dev          JSON
 libncurses-dev          tunelaw top

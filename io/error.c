@@ -52,6 +52,13 @@ int error_prefix(struct error *err, const char *format, ...)
     return -1;
 }
 
+int error_one_line(struct error *err)
+{
+    for (char *at = err ? err->text : ""; *at; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f) *at = ' ';
+    return -1;
+}
+
 static bool inside_character(char byte)
 {
     return ((unsigned char)byte & 0xc0) == 0x80;

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "io/text/dataset_format.h"
-#include "io/text/tokenizer.h"
+#include "io/tokenizer/tokenizer.h"
 
 struct span {
     const unsigned char *bytes; /* in the map, of any alignment */
@@ -82,6 +82,23 @@ static int read_reserved(struct dataset_info *info, const struct frozen_block *b
     return 0;
 }
 
+/* Only a tokenizer.json has marks of its own. */
+static int read_marks(struct dataset_info *info, const struct frozen_block *block, const char *path, struct error *err)
+{
+    uint64_t begin, end;
+    const char *text;
+    info->begin = TOKEN_BEGIN;
+    info->end = TOKEN_END;
+    if (frozen_get_text(block, path, "end", &text, NULL) != 0) return 0;
+    if (frozen_get_u64(block, path, "begin", &begin, err) != 0 || frozen_get_u64(block, path, "end", &end, err) != 0)
+        return -1;
+    if (begin > info->vocabulary || end >= info->vocabulary)
+        return error_set(err, "%s: damaged dataset: attributes begin and end", path);
+    info->begin = begin < info->vocabulary ? (int32_t)begin : -1;
+    info->end = (int32_t)end;
+    return 0;
+}
+
 static int read_attributes(struct dataset *dataset, const struct frozen_block *block, const char *path,
                            struct error *err)
 {
@@ -95,12 +112,12 @@ static int read_attributes(struct dataset *dataset, const struct frozen_block *b
         return -1;
     if (vocabulary <= TOKEN_PAD || vocabulary > INT32_MAX)
         return error_set(err, "%s: damaged dataset: attribute vocabulary", path);
-    if (separator >= vocabulary) return error_set(err, "%s: damaged dataset: attribute separator", path);
+    if (separator > vocabulary) return error_set(err, "%s: damaged dataset: attribute separator", path);
     if (strspn(info->digest.hex, "0123456789abcdef") != DIGEST_HEX)
         return error_set(err, "%s: damaged dataset: attribute digest", path);
     info->vocabulary = (size_t)vocabulary;
-    info->separator = (int32_t)separator;
-    return read_reserved(info, block, path, err);
+    info->separator = separator < vocabulary ? (int32_t)separator : -1;
+    return read_marks(info, block, path, err) || read_reserved(info, block, path, err) ? -1 : 0;
 }
 
 static int locate_parts(struct dataset *dataset, const struct frozen_block *block, const char *path, struct error *err)

@@ -4,10 +4,10 @@
  * At full size: 10^11 pretraining tokens, 10^8 examples. Token arrays are contiguous datasets of uint16 (vocabulary up
  * to 65,536) or uint32 that readers map into memory; nothing is loaded whole.
  *
- *   /tokenizer                      uint8: serialised sentencepiece model
- *   /text/{train,valid}             tokens; documents are closed by TOKEN_END
- *   /examples/{train,valid,test}/tokens   source then target; TOKEN_BEGIN before the source, between them the id of
- *                                   attribute `separator`, TOKEN_END at the end
+ *   /tokenizer                      uint8: serialised sentencepiece model, or the text of a tokenizer.json
+ *   /text/{train,valid}             tokens; documents are closed by the end token
+ *   /examples/{train,valid,test}/tokens   source then target; the begin token before the source, between them the id of
+ *                                   attribute `separator`, the end token at the end
  *   /examples/SPLIT/offsets         uint64 [n+1] into tokens
  *   /examples/SPLIT/sources         uint32 [n]: tokens before the first target token (begin, source, separator)
  * Attributes of /: digest (of all the above, of vocabulary and separator), vocabulary, separator, task, description.
@@ -17,7 +17,10 @@
  * many, behind the three modes), and they are part of the digest. They are the pieces <R>, <S>, <X>, <extra_id_0>, ...
  * of the tokenizer (control symbols: no text ever encodes to them), or what is said of given ids.
  *
- * The separator is the id of the piece TOKENIZER_SEPARATOR ("<sep>", a control symbol: 4 in tokenizers trained here).
+ * The separator is the id of the piece TOKENIZER_SEPARATOR ("<sep>", a control symbol: 4 in tokenizers trained here),
+ * or what was asked for; none: the vocabulary's size. The begin and end tokens are TOKEN_BEGIN and TOKEN_END; where the
+ * tokenizer is a tokenizer.json they are the attributes `begin` (none: the vocabulary's size) and `end`, part of the
+ * digest.
  *
  * The file is hostile until it is checked. Opening checks the layout, every place and length, all offsets and source
  * counts; tokens are too many for that, so a token that is not in the vocabulary reads as TOKEN_UNKNOWN, and
@@ -31,6 +34,7 @@
 
 #include "io/digest.h"
 #include "io/error.h"
+#include "io/text/text.h"
 
 #define DATASET_VERSION 2
 #define DATASET_MODES 3 /* reserved ids before the sentinels */
@@ -47,7 +51,8 @@ struct dataset_info {
     size_t example_tokens[SPLITS];
     size_t example_targets[SPLITS]; /* of example_tokens, those after the source: with a loss */
     size_t longest[SPLITS];         /* tokens of the longest example */
-    int32_t separator;              /* id between source and target */
+    int32_t begin, end;             /* ids before an example (-1: nothing) and behind it */
+    int32_t separator;              /* id between source and target; -1: nothing. Of ids: 0, and nothing is added */
     /* ids that no text has, for objectives of pretraining: from `reserved` on the modes R, S, X and then so many
      * sentinels; none: 0 */
     int32_t reserved;
@@ -75,7 +80,7 @@ size_t dataset_example(const struct dataset *dataset, enum dataset_split split, 
 size_t dataset_example_length(const struct dataset *dataset, enum dataset_split split, size_t index);
 size_t dataset_example_source(const struct dataset *dataset, enum dataset_split split, size_t index);
 
-/* Serialised sentencepiece model, owned by the dataset. */
+/* Serialised sentencepiece model or the text of a tokenizer.json, owned by the dataset; *size 0: it was made of ids. */
 const void *dataset_tokenizer(const struct dataset *dataset, size_t *size);
 
 /* The attribute `description`, owned by the dataset. */
@@ -87,17 +92,20 @@ struct dataset_files { /* of one split, joined in this order; the caller's */
 };
 
 /* What `tunelaw data` builds from. Pairs are TSV files: source TAB target, UTF-8, one example a line. Text files: one
- * document a line. */
+ * document a line. Either may be JSON lines (io/text/text.h). */
 struct dataset_sources {
     const char *const *text; /* pretraining text files; may be none */
     size_t text_count;
     const char *const *valid_text; /* none: documents 1, 201, 401... of text are held back for validation */
     size_t valid_text_count;
     struct dataset_files pairs[SPLITS];
-    const char *tokenizer; /* sentencepiece model file, or NULL: train one on text and training pairs */
-    size_t vocabulary;     /* wanted size when training; with `ids` that of their tokenizer */
-    size_t sentinels;      /* to reserve: pieces of a trained tokenizer; with `ids` from first_reserved on */
-    size_t first_reserved; /* with `ids` */
+    struct text_fields fields; /* of JSON lines */
+    const char *tokenizer;     /* as tokenizer_source_open; NULL: train one on text and training pairs */
+    const char *end_token;     /* of a tokenizer.json, or NULL: as its folder says */
+    const char *separator;     /* of `tokenizer`: the text of one piece; "": none; NULL: <sep>, else a newline */
+    size_t vocabulary;         /* wanted size when training; with `ids` that of their tokenizer */
+    size_t sentinels;          /* to reserve: pieces of a trained tokenizer; with `ids` from first_reserved on */
+    size_t first_reserved;     /* with `ids` */
     bool ids; /* the files hold token ids of another tokenizer, as decimal numbers between spaces: nothing is added to
                  them, and the data set has no tokenizer (separator: 0). None may be one of `sentinels` */
     const char *task; /* a name (text_is_name), or NULL: none */

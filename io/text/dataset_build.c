@@ -12,7 +12,7 @@
 #include "io/file.h"
 #include "io/text/dataset_spool.h"
 #include "io/text/text.h"
-#include "io/text/tokenizer.h"
+#include "io/tokenizer/tokenizer_source.h"
 
 enum { HELD_BACK = 200 }; /* one document in so many is validation text where no file is given for it */
 
@@ -20,21 +20,20 @@ struct build {
     const char *path;
     char temporary[PATH_MAX];
     const struct dataset_sources *sources;
-    void *model;
-    size_t model_size;
-    struct tokenizer *tokenizer;
+    struct tokenizer_source source;
     size_t vocabulary;
     int32_t separator, reserved;
     size_t sentinels;
     struct spool spools[PARTS];
 };
 
-static int check_files(const char *const *paths, size_t count, int columns, size_t *lines, struct error *err)
+static int check_files(const struct dataset_sources *sources, const char *const *paths, size_t count, int columns,
+                       size_t *lines, struct error *err)
 {
     *lines = 0;
     for (size_t i = 0; i < count; i++) {
         size_t in_file = 0;
-        if (text_check(paths[i], columns, &in_file, err) != 0) return -1;
+        if (text_check(paths[i], columns, &sources->fields, &in_file, err) != 0) return -1;
         *lines += in_file;
     }
     return 0;
@@ -71,14 +70,15 @@ static int check_sources(const struct dataset_sources *sources, struct error *er
     if (!sources->ids && !sources->tokenizer && (sources->vocabulary < 300 || sources->vocabulary > 1000000))
         return error_set(err, "vocabulary %zu; allowed: 300..1000000", sources->vocabulary);
     if (check_reserved(sources, err) != 0) return -1;
-    if (check_files(sources->valid_text, sources->valid_text_count, 1, &lines, err) != 0 ||
-        check_files(sources->text, sources->text_count, 1, &lines, err) != 0)
+    if (check_files(sources, sources->valid_text, sources->valid_text_count, 1, &lines, err) != 0 ||
+        check_files(sources, sources->text, sources->text_count, 1, &lines, err) != 0)
         return -1;
     if (sources->text_count > 0 && sources->valid_text_count == 0 && lines < 2)
         return error_set(err, "%s:1: one document; allowed: two or more, since some are held back for validation",
                          sources->text[0]);
     for (int split = 0; split < SPLITS; split++)
-        if (check_files(sources->pairs[split].paths, sources->pairs[split].count, 2, &lines, err) != 0) return -1;
+        if (check_files(sources, sources->pairs[split].paths, sources->pairs[split].count, 2, &lines, err) != 0)
+            return -1;
     return 0;
 }
 
@@ -89,32 +89,6 @@ static int check_writable(const char *path, struct error *err)
     int result = spool_open(&spool, &dataset_parts[PART_TOKENIZER], 0, path, err);
     spool_close(&spool);
     return result;
-}
-
-static int read_model(const char *path, void **model, size_t *size, struct error *err)
-{
-    const size_t limit = (size_t)1 << 28;
-    size_t capacity = (size_t)1 << 20, used = 0;
-    char *bytes = NULL;
-    FILE *file = fopen(path, "rbe");
-    if (!file) return error_set_errno(err, "%s", path);
-    for (;;) {
-        char *grown = realloc(bytes, capacity);
-        if (!grown) break;
-        bytes = grown;
-        used += fread(bytes + used, 1, capacity - used, file);
-        if (used < capacity || capacity >= limit) break;
-        capacity *= 2;
-    }
-    int failed = !bytes || used == capacity || ferror(file);
-    fclose(file);
-    if (failed) {
-        free(bytes);
-        return error_set(err, "%s: unreadable, or larger than %zu bytes", path, limit);
-    }
-    *model = bytes;
-    *size = used;
-    return 0;
 }
 
 static int train_model(struct build *build, struct error *err)
@@ -128,38 +102,57 @@ static int train_model(struct build *build, struct error *err)
         paths[count++] = sources->text[i];
     for (size_t i = 0; i < pairs->count; i++)
         paths[count++] = pairs->paths[i];
-    int result =
-        tokenizer_train(paths, count, sources->vocabulary, sources->sentinels, &build->model, &build->model_size, err);
+    struct tokenizer_source *source = &build->source;
+    int result = tokenizer_train(paths, count, &sources->fields, sources->vocabulary, sources->sentinels,
+                                 &source->bytes, &source->size, err);
     free(paths);
-    return result;
+    if (result == 0) source->tokenizer = tokenizer_create(source->bytes, source->size, err);
+    source->begin = TOKEN_BEGIN;
+    source->end = TOKEN_END;
+    return source->tokenizer ? 0 : -1;
+}
+
+/* "\n" and the like are shown as they are written in JSON. */
+static int find_separator(struct build *build, struct error *err)
+{
+    const char *wanted = build->sources->separator;
+    const struct tokenizer *tokenizer = build->source.tokenizer;
+    build->separator = wanted ? -1 : tokenizer_separator(tokenizer);
+    if (build->separator >= 0 || (wanted && !*wanted)) return 0;
+    build->separator = tokenizer_id_of_text(tokenizer, wanted ? wanted : "\n");
+    if (build->separator >= 0) return 0;
+    return error_set(err,
+                     "%s: %s is no single piece, to stand between source and target; --separator takes the text of "
+                     "one, or '' for none",
+                     build->source.path, wanted ? wanted : "a newline");
 }
 
 static int prepare_tokenizer(struct build *build, struct error *err)
 {
-    const char *path = build->sources->tokenizer;
-    build->vocabulary = build->sources->vocabulary;
-    if (build->sources->ids) {
-        build->sentinels = build->sources->sentinels;
-        build->reserved = build->sentinels ? (int32_t)build->sources->first_reserved : 0;
+    const struct dataset_sources *sources = build->sources;
+    build->vocabulary = sources->vocabulary;
+    if (sources->ids) {
+        build->source.begin = TOKEN_BEGIN; /* what no attribute says */
+        build->source.end = TOKEN_END;
+        build->sentinels = sources->sentinels;
+        build->reserved = build->sentinels ? (int32_t)sources->first_reserved : 0;
         return 0;
     }
-    if ((path ? read_model(path, &build->model, &build->model_size, err) : train_model(build, err)) != 0) return -1;
-    build->tokenizer = tokenizer_create(build->model, build->model_size, err);
-    if (!build->tokenizer) return path ? error_prefix(err, "%s", path) : -1;
-    build->vocabulary = tokenizer_vocabulary(build->tokenizer);
-    build->separator = tokenizer_separator(build->tokenizer);
-    build->sentinels = tokenizer_sentinels(build->tokenizer, &build->reserved);
-    if (build->separator < 0)
-        return error_set(err, "%s: the model has no piece %s, which stands between source and target",
-                         path ? path : build->path, TOKENIZER_SEPARATOR);
-    return 0;
+    if (sources->tokenizer ? tokenizer_source_open(sources->tokenizer, sources->end_token, &build->source, err)
+                           : train_model(build, err))
+        return -1;
+    build->vocabulary = tokenizer_vocabulary(build->source.tokenizer);
+    build->sentinels = tokenizer_sentinels(build->source.tokenizer, &build->reserved);
+    return find_separator(build, err);
 }
 
 static int open_spools(struct build *build, struct error *err)
 {
     for (int i = 0; i < PARTS; i++)
         if (spool_open(&build->spools[i], &dataset_parts[i], build->vocabulary, build->path, err) != 0) return -1;
-    if (build->model && spool_add(&build->spools[PART_TOKENIZER], build->model, build->model_size, err) != 0) return -1;
+    if (build->source.size &&
+        spool_add(&build->spools[PART_TOKENIZER], build->source.bytes, build->source.size, err) != 0)
+        return -1;
     const uint64_t zero = 0;
     for (int split = 0; split < SPLITS; split++)
         if (spool_add(&build->spools[part_example(split, EXAMPLE_OFFSETS)], &zero, 1, err) != 0) return -1;
@@ -209,7 +202,7 @@ static int parse_ids(const struct build *build, const char *text, size_t size, i
     return 0;
 }
 
-/* Tokens of `text` behind the part, and `close`; ids are taken as they are. */
+/* Tokens of `text` behind the part, and `close` (-1: nothing); ids are taken as they are. */
 static int add_text(struct build *build, enum part part, const char *text, size_t size, int32_t close, size_t *added,
                     struct error *err)
 {
@@ -221,27 +214,27 @@ static int add_text(struct build *build, enum part part, const char *text, size_
         free(ids);
         return parsed;
     }
-    if (tokenizer_encode(build->tokenizer, text, size, &ids, added, err) != 0) return -1;
+    if (tokenizer_encode(build->source.tokenizer, text, size, &ids, added, err) != 0) return -1;
     int result = *added == 0 ? error_set(err, "the text has no tokens") : 0;
     if (result == 0) result = spool_add_tokens(&build->spools[part], ids, *added, err);
     free(ids);
-    if (result == 0) result = spool_add_tokens(&build->spools[part], &close, 1, err);
+    if (result || close < 0) return result;
     ++*added;
-    return result;
+    return spool_add_tokens(&build->spools[part], &close, 1, err);
 }
 
 /* All documents of a file; `document` counts them over files, and decides which are held back where hold is set. */
 static int add_documents(struct build *build, const char *path, enum part part, bool hold, uint64_t *document,
                          struct error *err)
 {
-    struct text_reader *reader = text_open(path, err);
+    struct text_reader *reader = text_open(path, &build->sources->fields, err);
     if (!reader) return -1;
     const char *line = NULL;
     size_t size = 0, added = 0;
     int got;
     while ((got = text_next(reader, &line, &size, err)) > 0) {
         bool held = hold && (*document)++ % HELD_BACK == 0;
-        if (add_text(build, held ? PART_TEXT_VALID : part, line, size, TOKEN_END, &added, err) == 0) continue;
+        if (add_text(build, held ? PART_TEXT_VALID : part, line, size, build->source.end, &added, err) == 0) continue;
         got = error_prefix(err, "%s:%zu", path, text_line(reader));
         break;
     }
@@ -252,12 +245,12 @@ static int add_documents(struct build *build, const char *path, enum part part, 
 static int add_pair(struct build *build, enum dataset_split split, const struct text_pair *pair, struct error *err)
 {
     enum part tokens = part_example(split, EXAMPLE_TOKENS);
-    int32_t begin = TOKEN_BEGIN;
+    int32_t begin = build->source.begin;
     size_t source = 0, target = 0;
-    size_t begins = build->sources->ids ? 0 : 1;
+    size_t begins = !build->sources->ids && begin >= 0;
     if (spool_add_tokens(&build->spools[tokens], &begin, begins, err) != 0 ||
         add_text(build, tokens, pair->source, pair->source_size, build->separator, &source, err) != 0 ||
-        add_text(build, tokens, pair->target, pair->target_size, TOKEN_END, &target, err) != 0)
+        add_text(build, tokens, pair->target, pair->target_size, build->source.end, &target, err) != 0)
         return -1;
     uint32_t before = (uint32_t)(source + begins);
     if (spool_add(&build->spools[part_example(split, EXAMPLE_SOURCES)], &before, 1, err) != 0) return -1;
@@ -266,7 +259,7 @@ static int add_pair(struct build *build, enum dataset_split split, const struct 
 
 static int add_pairs(struct build *build, enum dataset_split split, const char *path, struct error *err)
 {
-    struct text_reader *reader = text_open(path, err);
+    struct text_reader *reader = text_open(path, &build->sources->fields, err);
     if (!reader) return -1;
     struct text_pair pair;
     int got;
@@ -304,6 +297,8 @@ static struct digest digest_all(const struct build *build)
         digests[i] = digest_stream_result(build->spools[i].digest);
     }
     const struct dataset_info info = {.vocabulary = build->vocabulary,
+                                      .begin = build->source.begin,
+                                      .end = build->source.end,
                                       .separator = build->separator,
                                       .reserved = build->reserved,
                                       .sentinels = build->sentinels};
@@ -315,14 +310,23 @@ static int assemble(struct build *build, struct error *err)
 {
     struct digest digest = digest_all(build);
     const struct dataset_sources *sources = build->sources;
-    const struct frozen_attribute attributes[] = {{"vocabulary", NULL, build->vocabulary},
-                                                  {"separator", NULL, (uint64_t)build->separator},
-                                                  {"digest", digest.hex, 0},
-                                                  {"task", sources->task ? sources->task : "", 0},
-                                                  {"description", sources->description ? sources->description : "", 0},
-                                                  {"reserved", NULL, (uint64_t)build->reserved},
-                                                  {"sentinels", NULL, build->sentinels}};
-    size_t attribute_count = sizeof attributes / sizeof *attributes - (build->sentinels ? 0 : 2);
+    const struct tokenizer_source *source = &build->source;
+    struct frozen_attribute attributes[9] = {
+        {"vocabulary", NULL, build->vocabulary},
+        {"separator", NULL, build->separator < 0 ? build->vocabulary : (uint64_t)build->separator},
+        {"digest", digest.hex, 0},
+        {"task", sources->task ? sources->task : "", 0},
+        {"description", sources->description ? sources->description : "", 0}};
+    size_t attribute_count = 5;
+    if (source->begin != TOKEN_BEGIN || source->end != TOKEN_END) {
+        attributes[attribute_count++] =
+            (struct frozen_attribute){"begin", NULL, source->begin < 0 ? build->vocabulary : (uint64_t)source->begin};
+        attributes[attribute_count++] = (struct frozen_attribute){"end", NULL, (uint64_t)source->end};
+    }
+    if (build->sentinels) {
+        attributes[attribute_count++] = (struct frozen_attribute){"reserved", NULL, (uint64_t)build->reserved};
+        attributes[attribute_count++] = (struct frozen_attribute){"sentinels", NULL, build->sentinels};
+    }
     struct frozen_spec specs[PARTS];
     struct frozen_part parts[PARTS];
     struct frozen_block block;
@@ -372,7 +376,6 @@ int dataset_build(const char *path, const struct dataset_sources *sources, struc
     }
     for (int i = 0; i < PARTS; i++)
         spool_close(&build.spools[i]);
-    tokenizer_destroy(build.tokenizer);
-    free(build.model);
+    tokenizer_source_close(&build.source);
     return result;
 }

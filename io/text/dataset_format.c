@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "io/tokenizer/tokenizer.h"
+
 #define EXAMPLE_PARTS(split)                                                                                           \
     {"/examples/" split "/tokens", PART_TOKENS, "begin, source, separator, target, end of each example"},              \
         {"/examples/" split "/offsets", PART_OFFSETS, "first token of each example, and the end of the last"},         \
@@ -12,7 +14,7 @@
     }
 
 const struct part_format dataset_parts[PARTS] = {
-    {"/tokenizer", PART_BYTES, "serialised sentencepiece model"},
+    {"/tokenizer", PART_BYTES, "serialised sentencepiece model, or a tokenizer.json"},
     {"/text/train", PART_TOKENS, "pretraining text, documents closed by the end token"},
     {"/text/valid", PART_TOKENS, "text held back for validation"},
     EXAMPLE_PARTS("train"),
@@ -60,13 +62,16 @@ size_t dataset_width(enum part_kind kind, size_t vocabulary)
 struct digest dataset_digest(const uint64_t counts[PARTS], const struct digest digests[PARTS],
                              const struct dataset_info *info)
 {
-    char text[PARTS * 128 + 192];
+    char text[PARTS * 128 + 256];
     /* 1: of what is hashed here, not of the file around it */
     size_t used = (size_t)snprintf(text, sizeof text, "dataset 1 vocabulary %zu separator %" PRId32 "\n",
                                    info->vocabulary, info->separator);
     if (info->sentinels)
         used += (size_t)snprintf(text + used, sizeof text - used, "reserved %" PRId32 " sentinels %zu\n",
                                  info->reserved, info->sentinels);
+    if (info->begin != TOKEN_BEGIN || info->end != TOKEN_END)
+        used += (size_t)snprintf(text + used, sizeof text - used, "begin %" PRId32 " end %" PRId32 "\n", info->begin,
+                                 info->end);
     for (int i = 0; i < PARTS; i++)
         used += (size_t)snprintf(text + used, sizeof text - used, "%s %" PRIu64 " %s\n", dataset_parts[i].path,
                                  counts[i], digests[i].hex);

@@ -45,7 +45,7 @@ static inline enum part part_example(enum dataset_split split, int which)
 size_t dataset_width(enum part_kind kind, size_t vocabulary);
 
 /* The digest of a dataset: of one line a part (path, count, digest of its stored bytes) below the vocabulary, the
- * separator and, where there are any, the reserved ids. */
+ * separator and, where there are any, the reserved ids and marks of its own. */
 struct digest dataset_digest(const uint64_t counts[PARTS], const struct digest digests[PARTS],
                              const struct dataset_info *info);
 

@@ -1,8 +1,9 @@
-/* The first step of the way of the data: lines of UTF-8 text and TSV, checked while they are read. */
+/* The first step of the way of the data: lines of UTF-8 text, TSV and JSON, checked while they are read. */
 #include "io/text/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +18,21 @@ struct text_reader {
     size_t start, end; /* bytes read and not yet given out */
     size_t line;
     bool at_end;
+    bool is_json; /* an object a line */
+    const struct text_fields *fields;
+    json_t *object; /* of the line that was read last */
+    char *joined;   /* its pair as one text */
 };
 
-struct text_reader *text_open(const char *path, struct error *err)
+static bool ends_with(const char *path, const char *end)
 {
+    size_t size = strlen(path), end_size = strlen(end);
+    return size > end_size && !strcmp(path + size - end_size, end);
+}
+
+struct text_reader *text_open(const char *path, const struct text_fields *fields, struct error *err)
+{
+    static const struct text_fields none;
     struct text_reader *reader = calloc(1, sizeof *reader);
     if (!reader) {
         error_set(err, "%s: out of memory", path);
@@ -28,6 +40,8 @@ struct text_reader *text_open(const char *path, struct error *err)
     }
     struct stat status;
     reader->path = strdup(path);
+    reader->is_json = ends_with(path, ".jsonl") || ends_with(path, ".ndjson");
+    reader->fields = fields ? fields : &none;
     reader->capacity = (size_t)1 << 16;
     reader->buffer = malloc(reader->capacity);
     reader->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -50,6 +64,8 @@ void text_close(struct text_reader *reader)
     if (reader->fd >= 0) close(reader->fd);
     free(reader->path);
     free(reader->buffer);
+    free(reader->joined);
+    json_decref(reader->object);
     free(reader);
 }
 
@@ -115,9 +131,9 @@ static int next_line(struct text_reader *reader, char **line, size_t *size, stru
     }
 }
 
-/* Bytes of the UTF-8 sequence at the front of s[size], 0 where it is malformed (Unicode 15, table 3-7). */
-static size_t sequence_length(const unsigned char *s, size_t size)
+size_t text_character(const char *text, size_t size)
 {
+    const unsigned char *s = (const unsigned char *)text;
     unsigned char lead = s[0];
     if (lead < 0x80) return 1;
     size_t length = lead >= 0xc2 && lead <= 0xdf   ? 2
@@ -137,7 +153,7 @@ static int check_utf8(const struct text_reader *reader, const char *line, size_t
 {
     const unsigned char *bytes = (const unsigned char *)line;
     for (size_t i = 0; i < size;) {
-        size_t length = bytes[i] ? sequence_length(bytes + i, size - i) : 0;
+        size_t length = bytes[i] ? text_character(line + i, size - i) : 0;
         if (length == 0)
             return error_set(err, "%s:%zu: %s (byte 0x%02x at byte %zu of the line); allowed: UTF-8 text", reader->path,
                              reader->line, bytes[i] ? "not UTF-8" : "a zero byte", bytes[i], i + 1);
@@ -156,7 +172,7 @@ bool text_is_utf8(const char *text, size_t size)
 {
     const unsigned char *bytes = (const unsigned char *)text;
     for (size_t i = 0, length; i < size; i += length) {
-        length = bytes[i] ? sequence_length(bytes + i, size - i) : 0;
+        length = bytes[i] ? text_character(text + i, size - i) : 0;
         if (length == 0) return false;
     }
     return true;
@@ -165,11 +181,12 @@ bool text_is_utf8(const char *text, size_t size)
 static bool blank(const char *text, size_t size)
 {
     for (size_t i = 0; i < size; i++)
-        if (!strchr(" \t\r\v\f", text[i])) return false;
+        if (!strchr(" \t\r\v\f\n", text[i])) return false;
     return true;
 }
 
-int text_next(struct text_reader *reader, const char **line, size_t *size, struct error *err)
+/* The next line, checked; it may be blank. */
+static int next_checked(struct text_reader *reader, const char **line, size_t *size, struct error *err)
 {
     char *bytes = NULL;
     size_t count = 0;
@@ -184,19 +201,104 @@ int text_next(struct text_reader *reader, const char **line, size_t *size, struc
     }
     if (count > 0 && bytes[count - 1] == '\r') count--;
     if (check_utf8(reader, bytes, count, err) != 0) return -1;
-    if (blank(bytes, count)) return error_set(err, "%s:%zu: the line is empty", reader->path, reader->line);
     *line = bytes;
     *size = count;
     return 1;
 }
 
-int text_next_pair(struct text_reader *reader, struct text_pair *pair, struct error *err)
+/* The next line that is not blank. */
+static int next_full(struct text_reader *reader, const char **line, size_t *size, struct error *err)
 {
-    const char *line = NULL;
-    size_t size = 0;
-    int got = text_next(reader, &line, &size, err);
+    int got;
+    while ((got = next_checked(reader, line, size, err)) > 0 && blank(*line, *size))
+        ;
+    return got;
+}
+
+/* The next line, an object, into reader->object. */
+static int next_object(struct text_reader *reader, struct error *err)
+{
+    const char *line;
+    size_t size;
+    json_error_t fault;
+    int got = next_full(reader, &line, &size, err);
     if (got <= 0) return got;
+    json_decref(reader->object);
+    reader->object = json_loadb(line, size, 0, &fault);
+    if (!reader->object)
+        return error_set(err, "%s:%zu: not JSON at column %d: %s", reader->path, reader->line, fault.column,
+                         fault.text);
+    if (json_is_object(reader->object)) return 1;
+    return error_set(err, "%s:%zu: not an object; allowed: {\"NAME\": \"TEXT\", ...}", reader->path, reader->line);
+}
+
+/* Names of what the line has, to be shown. */
+static void list_members(const json_t *object, char *out, size_t size)
+{
+    const char *name;
+    json_t *value;
+    size_t used = 0;
+    *out = 0;
+    json_object_foreach((json_t *)object, name, value)
+    {
+        if (used + strlen(name) + 4 >= size) break;
+        used += (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", name);
+    }
+}
+
+/* Text of a member, not blank. */
+static int take_member(const struct text_reader *reader, const char *name, const char **text, size_t *size,
+                       struct error *err)
+{
+    const json_t *value = json_object_get(reader->object, name);
+    char members[160];
+    if (json_is_string(value) && !blank(json_string_value(value), json_string_length(value))) {
+        *text = json_string_value(value);
+        *size = json_string_length(value);
+        return 1;
+    }
+    if (value)
+        return error_set(err, "%s:%zu: \"%s\" is %s; allowed: a text", reader->path, reader->line, name,
+                         json_is_string(value) ? "empty" : "no text");
+    list_members(reader->object, members, sizeof members);
+    error_set(err, "%s:%zu: there is no \"%s\", but: %s", reader->path, reader->line, name, members);
+    return error_one_line(err);
+}
+
+static int take_pair(const struct text_reader *reader, struct text_pair *pair, struct error *err)
+{
+    static const char *const names[][2] = {{"source", "target"}, {"prompt", "completion"}, {"input", "output"}};
+    const char *source = reader->fields->source, *target = reader->fields->target;
+    char members[160];
+    for (size_t i = 0; !source && i < sizeof names / sizeof *names; i++) {
+        if (!json_object_get(reader->object, names[i][0]) || !json_object_get(reader->object, names[i][1])) continue;
+        source = names[i][0];
+        target = names[i][1];
+    }
+    if (!source) {
+        list_members(reader->object, members, sizeof members);
+        error_set(err,
+                  "%s:%zu: no pair of members; allowed: source and target, prompt and completion, input and "
+                  "output, or those of --pair-fields; there are: %s",
+                  reader->path, reader->line, members);
+        return error_one_line(err);
+    }
+    int got = take_member(reader, source, &pair->source, &pair->source_size, err);
+    return got > 0 ? take_member(reader, target, &pair->target, &pair->target_size, err) : got;
+}
+
+int text_next(struct text_reader *reader, const char **line, size_t *size, struct error *err)
+{
+    int got = reader->is_json ? next_object(reader, err) : next_full(reader, line, size, err);
+    if (got <= 0 || !reader->is_json) return got;
+    return take_member(reader, reader->fields->text ? reader->fields->text : "text", line, size, err);
+}
+
+static int split_columns(const struct text_reader *reader, const char *line, size_t size, struct text_pair *pair,
+                         struct error *err)
+{
     size_t columns = 1;
+    if (blank(line, size)) return error_set(err, "%s:%zu: the line is empty", reader->path, reader->line);
     for (size_t i = 0; i < size; i++)
         columns += line[i] == '\t';
     if (columns != 2)
@@ -213,18 +315,47 @@ int text_next_pair(struct text_reader *reader, struct text_pair *pair, struct er
     return 1;
 }
 
-int text_check(const char *path, int columns, size_t *lines, struct error *err)
+int text_next_pair(struct text_reader *reader, struct text_pair *pair, struct error *err)
 {
-    struct text_reader *reader = text_open(path, err);
+    const char *line = NULL;
+    size_t size = 0;
+    int got = reader->is_json ? next_object(reader, err) : next_checked(reader, &line, &size, err);
+    if (got <= 0) return got;
+    return reader->is_json ? take_pair(reader, pair, err) : split_columns(reader, line, size, pair, err);
+}
+
+int text_next_sentence(struct text_reader *reader, const char **line, size_t *size, struct error *err)
+{
+    struct text_pair pair;
+    const char *text = reader->fields->text ? reader->fields->text : "text";
+    int got = reader->is_json ? next_object(reader, err) : next_full(reader, line, size, err);
+    if (got <= 0 || !reader->is_json) return got;
+    if (json_object_get(reader->object, text)) return take_member(reader, text, line, size, err);
+    if (take_pair(reader, &pair, err) < 0) return -1;
+    char *joined = realloc(reader->joined, pair.source_size + pair.target_size + 1);
+    if (!joined) return error_set(err, "%s:%zu: out of memory", reader->path, reader->line);
+    reader->joined = joined;
+    memcpy(joined, pair.source, pair.source_size);
+    joined[pair.source_size] = '\t';
+    memcpy(joined + pair.source_size + 1, pair.target, pair.target_size);
+    *line = joined;
+    *size = pair.source_size + pair.target_size + 1;
+    return 1;
+}
+
+int text_check(const char *path, int columns, const struct text_fields *fields, size_t *count, struct error *err)
+{
+    struct text_reader *reader = text_open(path, fields, err);
     if (!reader) return -1;
     const char *line = NULL;
     size_t size = 0;
     struct text_pair pair;
     int got;
-    do {
+    for (*count = 0;; ++*count) {
         got = columns == 2 ? text_next_pair(reader, &pair, err) : text_next(reader, &line, &size, err);
-    } while (got > 0);
-    *lines = reader->line - 1;
+        if (got <= 0) break;
+    }
+    if (got == 0 && *count == 0) got = error_set(err, "%s:1: the file is empty", path);
     text_close(reader);
     return got;
 }

@@ -4,9 +4,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "io/log.h"
 #include "io/text/dataset.h"
+#include "io/tokenizer/tokenizer.h"
 #include "orchestrator/commands/command.h"
 
 enum { DEFAULT_VOCABULARY = 8192, FILES = 4096 };
@@ -14,6 +16,7 @@ enum { DEFAULT_VOCABULARY = 8192, FILES = 4096 };
 struct arguments {
     struct dataset_sources sources;
     const char *text[FILES], *valid_text[FILES], *pairs[SPLITS][FILES];
+    char source_field[128];
     const char *out;  /* build this */
     const char *path; /* describe this */
     bool builds;      /* a word was given that only building takes */
@@ -26,7 +29,11 @@ enum {
     KEY_PAIRS_TEST,
     KEY_TEXT,
     KEY_VALID_TEXT,
+    KEY_TEXT_FIELD,
+    KEY_PAIR_FIELDS,
     KEY_TOKENIZER,
+    KEY_SEPARATOR,
+    KEY_END_TOKEN,
     KEY_VOCABULARY,
     KEY_IDS,
     KEY_SENTINELS,
@@ -38,14 +45,27 @@ enum {
 static const struct argp_option options[] = {
     {NULL, 0, NULL, 0, "Building a data set:", 1},
     {"pairs-train", KEY_PAIRS_TRAIN, "FILE", 0,
-     "finetuning examples: UTF-8, one a line, source TAB target; may be given again", 1},
+     "finetuning examples: UTF-8, one a line, source TAB target, or JSON lines; may be given again", 1},
     {"pairs-valid", KEY_PAIRS_VALID, "FILE", 0, "examples that choose the best checkpoint; may be given again", 1},
     {"pairs-test", KEY_PAIRS_TEST, "FILE", 0,
      "examples that the losses of the laws are measured on; may be given again", 1},
-    {"text", KEY_TEXT, "FILE", 0, "pretraining text: UTF-8, one document a line; may be given again", 1},
+    {"text", KEY_TEXT, "FILE", 0, "pretraining text: UTF-8, one document a line, or JSON lines; may be given again", 1},
     {"valid-text", KEY_VALID_TEXT, "FILE", 0,
      "validation text; without it documents 1, 201, 401... of the text are held back", 1},
-    {"tokenizer", KEY_TOKENIZER, "MODEL", 0, "a sentencepiece model; without it one is trained", 1},
+    {"pair-fields", KEY_PAIR_FIELDS, "SOURCE,TARGET", 0,
+     "members of JSON lines that are examples (source,target; prompt,completion; or input,output)", 1},
+    {"text-field", KEY_TEXT_FIELD, "NAME", 0, "member of JSON lines that is a document (text)", 1},
+    {"tokenizer", KEY_TOKENIZER, "MODEL", 0,
+     "a sentencepiece model, a tokenizer.json, or the folder of a Hugging Face model with one of them; without it one "
+     "is "
+     "trained",
+     1},
+    {"separator", KEY_SEPARATOR, "TEXT", 0,
+     "what stands between source and target: the text of one piece of MODEL, or '' for nothing (" TOKENIZER_SEPARATOR
+     " where MODEL has that, else a newline)",
+     1},
+    {"end-token", KEY_END_TOKEN, "TOKEN", 0,
+     "what ends a text, of a tokenizer.json beside which no tokenizer_config.json or config.json says it", 1},
     {"vocabulary", KEY_VOCABULARY, "N", 0,
      "pieces of a trained tokenizer (8192; 300 to 1,000,000); with --ids those of the ids", 1},
     {"ids", KEY_IDS, NULL, 0,
@@ -64,13 +84,16 @@ static const struct argp_option options[] = {
     {0}};
 
 static const char about[] = "Turn text into a tokenised data set, or say what a data set holds.\v"
-                            "Malformed input (not UTF-8, a missing column, an empty line or file) is refused with file "
-                            "and line, and nothing is "
-                            "written.\n\n"
+                            "A file whose name ends in .jsonl or .ndjson has an object a line, whose texts may hold "
+                            "tabs and newlines; empty lines of --text are passed over. Other malformed input (not "
+                            "UTF-8, a missing column, an empty example or file) is refused with file and line, and "
+                            "nothing is written.\n\n"
                             "Examples:\n"
                             "  tunelaw data --text en.txt --text de.txt --pairs-train train.tsv\n"
                             "      --pairs-valid valid.tsv --pairs-test test.tsv --out data/ende.h5\n"
                             "  tunelaw data --text more.txt --tokenizer my.model --out data/more.h5\n"
+                            "  tunelaw data --tokenizer pythia-70m --pairs-train train.jsonl\n"
+                            "      --pairs-valid valid.jsonl --pairs-test test.jsonl --out data/mine.h5\n"
                             "  tunelaw data --ids --vocabulary 50304 --text ids.txt --pairs-train ids.tsv\n"
                             "      --pairs-valid valid.tsv --pairs-test test.tsv --out data/pythia.h5\n"
                             "  tunelaw data data/ende.h5 --verify\n"
@@ -107,6 +130,17 @@ static void parse_sentinels(const char *word, struct arguments *arguments, const
     arguments->sources.first_reserved = (size_t)first;
 }
 
+static void parse_fields(const char *word, struct arguments *arguments, const struct argp_state *state)
+{
+    const char *comma = strchr(word, ',');
+    size_t size = comma ? (size_t)(comma - word) : 0;
+    if (size == 0 || size >= sizeof arguments->source_field || !comma[1] || strchr(comma + 1, ','))
+        argp_error(state, "pair fields \"%s\"; allowed: SOURCE,TARGET", word);
+    memcpy(arguments->source_field, word, size);
+    arguments->sources.fields.source = arguments->source_field;
+    arguments->sources.fields.target = comma + 1;
+}
+
 static bool parse_build(struct arguments *arguments, int key, const char *word, const struct argp_state *state)
 {
     struct dataset_sources *sources = &arguments->sources;
@@ -124,6 +158,18 @@ static bool parse_build(struct arguments *arguments, int key, const char *word, 
         return true;
     case KEY_TOKENIZER:
         sources->tokenizer = word;
+        return true;
+    case KEY_SEPARATOR:
+        sources->separator = word;
+        return true;
+    case KEY_END_TOKEN:
+        sources->end_token = word;
+        return true;
+    case KEY_TEXT_FIELD:
+        sources->fields.text = word;
+        return true;
+    case KEY_PAIR_FIELDS:
+        parse_fields(word, arguments, state);
         return true;
     case KEY_VOCABULARY:
         sources->vocabulary = parse_count(word, state);
@@ -161,6 +207,8 @@ static void check_words(const struct arguments *arguments, const struct argp_sta
         argp_error(state, "--ids wants --vocabulary N of the tokenizer that made them, and no --tokenizer");
     if (arguments->sources.sentinels && arguments->sources.ids != arguments->has_first)
         argp_error(state, "--sentinels is N, with --ids FIRST:N");
+    if ((arguments->sources.separator || arguments->sources.end_token) && !arguments->sources.tokenizer)
+        argp_error(state, "--separator and --end-token go with --tokenizer");
     if (arguments->sources.tokenizer && arguments->has_vocabulary)
         argp_error(state, "--vocabulary is for a trained tokenizer, --tokenizer brings its own");
 }
@@ -193,12 +241,12 @@ static error_t parse(int key, char *word, struct argp_state *state)
 
 static json_t *describe_json(const char *path, const struct dataset_info *info, const char *description)
 {
-    json_t *object =
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:{s:I, s:I}}", "path", path, "digest", info->digest.hex,
-                  "task", info->task, "description", description, "vocabulary", (json_int_t)info->vocabulary,
-                  "separator", (json_int_t)info->separator, "reserved", (json_int_t)info->reserved, "sentinels",
-                  (json_int_t)info->sentinels, "text_tokens", "train", (json_int_t)info->text_tokens[SPLIT_TRAIN],
-                  "valid", (json_int_t)info->text_tokens[SPLIT_VALID]);
+    json_t *object = json_pack(
+        "{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I}}", "path", path, "digest", info->digest.hex,
+        "task", info->task, "description", description, "vocabulary", (json_int_t)info->vocabulary, "begin",
+        (json_int_t)info->begin, "end", (json_int_t)info->end, "separator", (json_int_t)info->separator, "reserved",
+        (json_int_t)info->reserved, "sentinels", (json_int_t)info->sentinels, "text_tokens", "train",
+        (json_int_t)info->text_tokens[SPLIT_TRAIN], "valid", (json_int_t)info->text_tokens[SPLIT_VALID]);
     json_t *examples = json_object();
     for (int i = 0; i < SPLITS; i++)
         json_object_set_new(examples, dataset_split_name((enum dataset_split)i),

@@ -44,7 +44,7 @@ static int read_lines(const char *path, uint64_t most, struct lines *lines, stru
     const char *line;
     size_t size;
     int got = 0;
-    struct text_reader *reader = text_open(path, err);
+    struct text_reader *reader = text_open(path, NULL, err);
     if (!reader) return -1;
     while ((!most || lines->count < most) && (got = text_next(reader, &line, &size, err)) > 0)
         if (add_line(lines, line, size)) {

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "io/text/dataset.h"
-#include "io/text/tokenizer_folder.h"
+#include "io/tokenizer/tokenizer_folder.h"
 #include "orchestrator/commands/command.h"
 #include "orchestrator/sweep/sweep.h"
 #include "workers/files/huggingface.h"

@@ -20,7 +20,7 @@ static int add_generation(const struct sweep *sweep, const struct model_config *
                           const struct batch_capacity *capacity, const struct method_config *method,
                           const struct recipe *recipe, uint32_t degree, struct memory *memory, struct error *err)
 {
-    struct decoding decoding = decoding_of(&sweep->generate);
+    struct decoding decoding = decoding_of(&sweep->generate, 0);
     size_t virtual = method_prompt_length(method) + method_prefix_length(method);
     if (recipe == &sweep->pretrain || !sweep->generate.max_new_tokens) return 0;
     size_t source = generation_source(&sweep->generate, recipe->sequence_length);

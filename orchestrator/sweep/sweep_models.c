@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/text/tokenizer_folder.h"
+#include "io/tokenizer/tokenizer_folder.h"
 #include "orchestrator/sweep/sweep_parts.h"
 #include "workers/files/huggingface.h"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzz targets of the readers (libFuzzer, clang 14, address and undefined sanitizers).
-#   fuzz.sh run NAME SECONDS   store, checkpoint, dataset, safetensors, huggingface, peft, config or expression; the corpus and crashes stay in build/fuzz
+#   fuzz.sh run NAME SECONDS   store, checkpoint, dataset, safetensors, huggingface, peft, config, expression or tokenizer; the corpus and crashes stay in build/fuzz
 #   fuzz.sh smoke RUNS         RUNS inputs for each of them, the same ones every time; exit code 77 where there is no clang with libFuzzer
 #   fuzz.sh build              compile all of them
 set -euo pipefail
@@ -8,8 +8,8 @@ source=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd)
 build=${FUZZ_BUILD:-$source/build}
 out=$build/fuzz
 clang=$(command -v clang-14 || command -v clang) || { echo "skipped: no clang"; exit 77; }
-targets="store checkpoint dataset safetensors huggingface peft config expression"
-libraries="hdf5 libconfig jansson libxxhash"
+targets="store checkpoint dataset safetensors huggingface peft config expression tokenizer"
+libraries="hdf5 libconfig jansson libxxhash oniguruma libutf8proc"
 fixed=""
 mkdir -p "$out/object"
 cd "$source"
@@ -23,7 +23,8 @@ sources() {
     huggingface) echo io/{error,digest,file}.c io/checkpoint/safetensors{,_header}.c workers/files/{huggingface_config,json_reader}.c workers/model/{architecture,config,method_config,names}.c ;;
     peft) echo io/{error,digest}.c workers/files/{peft_config,json_reader}.c workers/model/{architecture,config,method_config,names}.c ;;
     expression) echo io/{error,digest}.c fitting/laws/*.c ;;
-    *) ls io/*.c io/*/*.c | grep -v -e dataset_build -e tokenizer_folder -e version ;;
+    tokenizer) echo io/error.c io/text/text.c io/tokenizer/{added,bpe,bytes,steps_decode,steps_read,steps_text,tokenizer_json}.c ;;
+    *) ls io/*.c io/*/*.c | grep -v -e dataset_build -e io/tokenizer/ -e version ;;
     esac
     echo "tests/fuzz/fuzz_$1.c"
 }
@@ -59,6 +60,7 @@ compile() {
 seeds() {
     case $1 in
     config) cp configs/*.cfg "$2" ;;
+    tokenizer) python3 tests/fuzz/small_tokenizers.py "$2" ;;
     expression)
         echo -n 'A * N^-alpha * D^-beta + E + c*log(P)' >"$2/product"
         echo -n 'B / (S + D^beta) + exp(-k*sqrt(T)) - 1e-3*(X/2)^2' >"$2/functions"
@@ -72,6 +74,7 @@ fuzz() {
     local name=$1 corpus=$2
     shift 2
     [ "$name" = config ] && set -- "$@" -dict=tests/fuzz/config.dict -max_len=16384
+    [ "$name" = tokenizer ] && set -- "$@" -dict=tests/fuzz/tokenizer.dict -max_len=4096
     mkdir -p "$corpus"
     seeds "$name" "$corpus"
     # shellcheck disable=SC2086

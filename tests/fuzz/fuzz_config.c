@@ -3,7 +3,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #include "io/text/dataset.h"
-#include "io/text/tokenizer_folder.h"
+#include "io/tokenizer/tokenizer_folder.h"
 #include "orchestrator/sweep/sweep.h"
 #include "workers/files/huggingface.h"
 #include "workers/files/peft.h"

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "io/text/tokenizer.h"
+#include "io/tokenizer/tokenizer.h"
 #include "tests/io/small_dataset.h"
 
 static void assert_decodes(const struct tokenizer *tokenizer, const int32_t *ids, size_t count, const char *expected)
@@ -202,7 +202,7 @@ static void test_malformed_input(void **state)
         {"a b\tc d\te f\n", "1: 3 columns; allowed: two columns", NULL},
         {"a b\tc d\n\tno source\n", "2: the source (column 1) is empty", NULL},
         {"a b\tc d\na b\t  \n", "2: the target (column 2) is empty", NULL},
-        {"a b\tc d\n\na b\tc d\n", "2: the line is empty", "2: the line is empty"},
+        {"a b\tc d\n\na b\tc d\n", "2: the line is empty", NULL},
         {"a b\tc d\nx\xff y\tz\n", "2: not UTF-8", "2: not UTF-8"},
         {"", "1: the file is empty", "1: the file is empty"},
     };

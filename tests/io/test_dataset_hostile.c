@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "forge.h"
-#include "io/text/tokenizer.h"
+#include "io/tokenizer/tokenizer.h"
 #include "tests/io/small_dataset.h"
 
 struct bytes {

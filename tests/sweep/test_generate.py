@@ -2,7 +2,10 @@
 import json
 import math
 import os
+import shutil
 import unittest
+
+import h5py
 
 import harness
 from harness import Place
@@ -84,6 +87,81 @@ class Texts(unittest.TestCase):
             for name in ('identity', 'test_loss', 'pretrain_loss', 'best_digest'):
                 self.assertEqual(list(harness.table(plain, 'results')[name]), list(results[name]))
             self.assertIn('has no group finetune.generate', place.call('evaluate', plain, check=False).stderr)
+
+
+TOKENIZER = f'{harness.ROOT}/tests/golden/tokenizers/llama3.json'
+SWEEP = '''
+name = "json";
+data = {{ dataset = "{data}"; }};
+models = ( {model} );
+{pretrain}
+finetune = {{ examples = [ 64 ]; sequence_length = 96; batch = 16; max_steps = 12; evaluations = 2;
+             generate = {{ max_new_tokens = 16; save = true; }}; }};
+methods = ( {{ name = "full"; learning_rates = [ 3e-3 ]; }} );
+resources = {{ backend = "cpu"; devices = 2; }};
+'''
+
+
+class HuggingFaceTokenizers(unittest.TestCase):
+    """Data made with a tokenizer.json from JSON lines: a model is trained on it, leaves with it, and comes in again with its texts."""
+
+    def write_data(self, place, folder):
+        """data.h5 of the folder's tokenizer: texts with newlines and characters that are several tokens."""
+        for split, count in (('train', 80), ('valid', 20), ('test', 10)):
+            with open(f'{place.folder}/pairs.{split}.tsv') as f, open(place.dir(f'{split}.jsonl'), 'w') as out:
+                for line, _ in zip(f, range(count)):
+                    source, target = line.rstrip('\n').split('\t')
+                    out.write(json.dumps({'prompt': f'{source}\n\t=', 'completion': f' {target} 😀'}) + '\n')
+        with open(place.dir('text.txt')) as f, open(place.dir('text.jsonl'), 'w') as out:
+            out.writelines(json.dumps({'text': line}) + '\n' for line in list(f)[:200])
+        words = ['--tokenizer', folder, '--text', place.dir('text.jsonl')]
+        for split in ('train', 'valid', 'test'):
+            words += [f'--pairs-{split}', place.dir(f'{split}.jsonl')]
+        return json.loads(place.call('data', *words, '--json', '--out', place.dir('json.h5')).stdout)
+
+    def run_sweep(self, place, name, model, pretrain=''):
+        with open(place.dir(f'{name}.cfg'), 'w') as f:
+            f.write(SWEEP.format(data='json.h5', model=model, pretrain=pretrain))
+        place.run(place.dir(name), config=place.dir(f'{name}.cfg'))
+        with open(f'{place.dir(name)}/generations/{harness.table(place.dir(name), "points")[0]["identity"].decode()}.jsonl') as f:
+            return [json.loads(line) for line in f]
+
+    def test_out_and_in(self):
+        with Place() as place:
+            folder = place.dir('folder')
+            os.mkdir(folder)
+            shutil.copy(TOKENIZER, f'{folder}/tokenizer.json')
+            refused = place.call('data', '--tokenizer', folder, '--pairs-train', place.dir('pairs.train.tsv'), '--out', place.dir('json.h5'), check=False)
+            self.assertIn('tokenizer.json: no file beside it says which token ends a text', refused.stderr)
+            self.assertFalse(os.path.exists(place.dir('json.h5')))
+            with open(f'{folder}/tokenizer_config.json', 'w') as f:
+                json.dump({'eos_token': '<|im_end|>'}, f)
+            about = self.write_data(place, folder)
+            with open(TOKENIZER) as f:
+                added = {token['content']: token['id'] for token in json.load(f)['added_tokens']}
+            marks = [added['<|begin_of_text|>'], added['<|im_end|>']]
+            self.assertEqual([about['begin'], about['end']], marks)
+            place.call('data', place.dir('json.h5'), '--verify')
+            with h5py.File(place.dir('json.h5')) as data:
+                offsets, tokens = data['examples/train/offsets'][:], data['examples/train/tokens'][:]
+                self.assertEqual([[tokens[a], tokens[b - 1]] for a, b in zip(offsets.tolist(), offsets.tolist()[1:])], [marks] * 80)
+            made = self.run_sweep(place, 'first', '{ name = "s"; layers = 1; width = 16; heads = 2; ffn = 32; }',
+                                  'pretrain = { tokens = [ 12800 ]; sequence_length = 64; batch = 8; learning_rate = 3e-3; };')
+            with open(place.dir('test.jsonl')) as f:
+                wanted = [json.loads(line) for line in f]
+            self.assertEqual([[text['source'], text['reference']] for text in made], [[pair['prompt'], pair['completion']] for pair in wanted])
+            place.call('export', place.dir('first'), '--point', '0', '--hf', place.dir('out'))
+            with open(TOKENIZER, 'rb') as one, open(place.dir('out/tokenizer.json'), 'rb') as other:
+                self.assertEqual(one.read(), other.read())
+            with open(place.dir('out/config.json')) as f:
+                said = json.load(f)
+            self.assertEqual([said['bos_token_id'], said['eos_token_id']], marks)
+            self.assertEqual(self.write_data(place, place.dir('out'))['digest'], about['digest'])  # the end: of config.json
+            place.call('import', place.dir('out'), '--dataset', place.dir('json.h5'))
+            self.assertNotEqual(place.call('import', place.dir('out'), '--dataset', place.dir('data.h5'), check=False).returncode, 0)
+            again = self.run_sweep(place, 'second', '{ name = "in"; import = "out"; tokens = 1000; }')
+            self.assertEqual([text['reference'] for text in again], [text['reference'] for text in made])
+            self.assertTrue(all('<|' not in text['hypothesis'] for text in again))
 
 
 if __name__ == '__main__':

@@ -200,7 +200,7 @@ static uint32_t behind_prefix(struct machine *m, uint64_t example, uint32_t pref
     size_t source;
     uint32_t count;
     struct error err = {""};
-    const struct decoding decoding = decoding_of(&config);
+    const struct decoding decoding = decoding_of(&config, TOKEN_END);
     struct batch_buffer *buffer = &m->buffer;
     struct batch *batch = &buffer->batch;
     dataset_example(dataset, SPLIT_TEST, example, buffer->capacity.tokens, buffer->ids, &source);

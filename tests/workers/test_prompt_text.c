@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "io/text/tokenizer.h"
+#include "io/tokenizer/tokenizer.h"
 #include "tests/io/small_dataset.h"
 #include "workers/model/prompt_text.h"
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/text/tokenizer.h"
+#include "io/tokenizer/tokenizer.h"
 
 static int read_ids(const char *text, size_t vocabulary, int32_t *ids, size_t *count, struct error *err)
 {

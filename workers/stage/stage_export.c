@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "io/text/tokenizer.h"
+#include "io/tokenizer/tokenizer.h"
 #include "workers/files/huggingface.h"
 #include "workers/files/peft.h"
 #include "workers/stage/gang.h"
@@ -19,8 +19,9 @@ struct exporting {
 
 enum { FILES = 16 };
 
-/* What texts are made tokens with: the files of the imported folder, else the data set's own model, which a library of
- * sentencepiece reads. Not as "tokenizer.model": transformers makes another normalisation of such a file. */
+/* What texts are made tokens with: the files of the imported folder, else the data set's own: a tokenizer.json, or a
+ * model that a library of sentencepiece reads. Not as "tokenizer.model": transformers makes another normalisation of
+ * such a file. */
 static size_t companion_files(const struct run *run, struct folder_file files[FILES], char paths[FILES][PATH_MAX])
 {
     size_t count = 0, size = 0;
@@ -32,8 +33,8 @@ static size_t companion_files(const struct run *run, struct folder_file files[FI
         count++;
     }
     const void *bytes = dataset_tokenizer(run->dataset, &size);
-    if (!count && size)
-        files[count++] = (struct folder_file){.name = "sentencepiece.model", .bytes = bytes, .size = size};
+    const char *name = tokenizer_is_json(bytes, size) ? "tokenizer.json" : "sentencepiece.model";
+    if (!count && size) files[count++] = (struct folder_file){.name = name, .bytes = bytes, .size = size};
     return count;
 }
 
@@ -53,6 +54,10 @@ static int save_model(const struct exporting *work, const struct member *member,
     const void *bytes = dataset_tokenizer(work->run.dataset, &size);
     struct tokenizer *tokenizer = !companions.like && size ? tokenizer_create(bytes, size, NULL) : NULL;
     if (tokenizer) tokenizer_marks(tokenizer, &companions.begin, &companions.end, &companions.pad);
+    if (tokenizer && tokenizer_is_json(bytes, size)) {
+        companions.begin = dataset_info(work->run.dataset)->begin;
+        companions.end = dataset_info(work->run.dataset)->end;
+    }
     tokenizer_destroy(tokenizer);
     int status = huggingface_save(member->parameters, &stage->model, &companions, work->dir, err);
     free(paths);

@@ -8,7 +8,7 @@
 #include "io/checkpoint/checkpoint.h"
 #include "io/checkpoint/safetensors.h"
 #include "io/text/dataset.h"
-#include "io/text/tokenizer.h"
+#include "io/tokenizer/tokenizer.h"
 #include "workers/stage/monitor.h"
 #include "workers/stage/stage.h"
 #include "workers/train/evaluate.h"

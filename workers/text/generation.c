@@ -14,19 +14,19 @@ size_t generation_source(const struct generation_config *config, uint32_t sequen
     return sequence_length - (config->max_new_tokens < half ? config->max_new_tokens : half);
 }
 
-struct decoding decoding_of(const struct generation_config *config)
+struct decoding decoding_of(const struct generation_config *config, int32_t end)
 {
     return (struct decoding){.beams = config->beams,
                              .max_new_tokens = config->max_new_tokens,
                              .length_penalty = config->length_penalty,
-                             .end = TOKEN_END};
+                             .end = end};
 }
 
 int generation_memory(const struct model_config *model, const struct method_config *method,
                       const struct batch_capacity *capacity, const struct generation_config *config, size_t element,
                       int degree, struct memory *memory, struct error *err)
 {
-    struct decoding decoding = decoding_of(config);
+    struct decoding decoding = decoding_of(config, 0); /* what ends a text takes no memory */
     memory->cache = 0;
     for (int rank = 0; config->max_new_tokens && rank < degree; rank++) {
         struct shard shard;
@@ -49,12 +49,14 @@ struct work {
     uint32_t *counts;
 };
 
-/* A line of one's own as examples have their sources: begin, the text, separator. */
+/* A line of one's own as examples have their sources: begin, the text, separator, as far as there are such. */
 static int encode_line(struct work *work, uint64_t index, size_t *count, struct error *err)
 {
     int32_t *ids = NULL;
     size_t size = 0;
     const char *line = work->sources->lines[index];
+    const struct dataset_info *info = dataset_info(work->sources->dataset);
+    size_t first = info->begin >= 0;
     if (tokenizer_encode(work->sources->tokenizer, line, strlen(line), &ids, &size, err)) return -1;
     if (size + 2 > work->room) {
         int32_t *tokens = realloc(work->tokens, (size + 2) * sizeof *tokens);
@@ -63,11 +65,11 @@ static int encode_line(struct work *work, uint64_t index, size_t *count, struct 
             work->room = size + 2;
         }
     }
-    *count = size + 2;
+    *count = first + size + (info->separator >= 0);
     if (*count <= work->room) {
-        work->tokens[0] = TOKEN_BEGIN;
-        memcpy(work->tokens + 1, ids, size * sizeof *ids);
-        work->tokens[size + 1] = dataset_info(work->sources->dataset)->separator;
+        work->tokens[0] = info->begin;
+        memcpy(work->tokens + first, ids, size * sizeof *ids);
+        if (info->separator >= 0) work->tokens[first + size] = info->separator;
     }
     free(ids);
     return *count <= work->room ? 0 : error_set(err, "out of memory for a source of %zu tokens", size);
@@ -85,7 +87,8 @@ static int load(struct work *work, uint64_t index, size_t *count, struct error *
     }
     size_t most = generation_source(work->config, sources->sequence_length);
     *count = source < most ? source : most;
-    if (*count && *count < source) work->tokens[*count - 1] = work->tokens[source - 1]; /* the separator */
+    if (*count && *count < source && dataset_info(sources->dataset)->separator >= 0)
+        work->tokens[*count - 1] = work->tokens[source - 1];
     return *count ? 0 : error_set(err, "source %" PRIu64 " is empty", index);
 }
 
@@ -115,13 +118,16 @@ static int fill(struct work *work, uint64_t *next, struct error *err)
     return 0;
 }
 
-/* A model may know more tokens than its tokenizer, up to a round number: those read as unknown. */
+/* A model may know more tokens than its tokenizer, up to a round number: those read as unknown, or nothing. */
 static int decode(const struct text_sources *sources, int32_t *ids, size_t count, char **text, struct error *err)
 {
     int64_t vocabulary = (int64_t)tokenizer_vocabulary(sources->tokenizer);
+    size_t size, known = 0;
+    const void *model = dataset_tokenizer(sources->dataset, &size);
+    bool has_unknown = !tokenizer_is_json(model, size);
     for (size_t i = 0; i < count; i++)
-        if (ids[i] >= vocabulary) ids[i] = TOKEN_UNKNOWN;
-    return tokenizer_decode(sources->tokenizer, ids, count, text, err);
+        if (ids[i] < vocabulary || has_unknown) ids[known++] = ids[i] < vocabulary ? ids[i] : TOKEN_UNKNOWN;
+    return tokenizer_decode(sources->tokenizer, ids, known, text, err);
 }
 
 /* Source and reference of an example; whole, as no model sees them that cuts. */
@@ -130,9 +136,10 @@ static int example_texts(struct work *work, uint64_t index, char **source, char 
     const struct text_sources *s = work->sources;
     size_t first_target, count = dataset_example(s->dataset, s->split, index, work->room, work->tokens, &first_target);
     int32_t *target = work->tokens + first_target;
-    size_t begin = first_target && work->tokens[0] == TOKEN_BEGIN;
-    size_t targets = count - first_target - (count > first_target && work->tokens[count - 1] == TOKEN_END);
-    size_t end = first_target > begin ? first_target - 1 : begin; /* without the separator */
+    const struct dataset_info *info = dataset_info(s->dataset);
+    size_t begin = first_target && work->tokens[0] == info->begin;
+    size_t targets = count - first_target - (count > first_target && work->tokens[count - 1] == info->end);
+    size_t end = first_target - (first_target > begin && info->separator >= 0);
     return decode(s, work->tokens + begin, end - begin, source, err) || decode(s, target, targets, reference, err) ? -1
                                                                                                                    : 0;
 }
@@ -176,7 +183,7 @@ int generate_texts(struct model *model, uint32_t lane, const struct generation_c
                    const struct text_sources *sources, struct batch_buffer *buffer, const struct tick *tick,
                    const struct text_taker *taker, struct error *err)
 {
-    struct decoding decoding = decoding_of(config);
+    struct decoding decoding = decoding_of(config, dataset_info(sources->dataset)->end);
     struct work work = {.config = config,
                         .sources = sources,
                         .buffer = buffer,

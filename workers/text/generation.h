@@ -11,7 +11,7 @@
 #include <stdio.h>
 
 #include "io/text/dataset.h"
-#include "io/text/tokenizer.h"
+#include "io/tokenizer/tokenizer.h"
 #include "workers/model/config.h"
 #include "workers/model/cost.h"
 #include "workers/text/generate.h"
@@ -43,7 +43,7 @@ struct text_taker {
 /* Tokens of the longest source that a model of so long sequences gets. */
 size_t generation_source(const struct generation_config *config, uint32_t sequence_length);
 
-struct decoding decoding_of(const struct generation_config *config);
+struct decoding decoding_of(const struct generation_config *config, int32_t end);
 
 /* Over a gang every rank calls it; rank 0 alone has a taker, the others NULL. 0, -1, or 1: stopped between two batches.
  */

@@ -14,10 +14,10 @@ enum tokenizer_match {
     TOKENIZERS_DIFFER
 };
 
-/* model[size]: a serialised sentencepiece model. The folder's sentencepiece.model, tokenizer.model or tokenizer.json,
- * the first that can be read as such: the same where all but a few pieces (special ones have other names after a
+/* model[size]: the data set's tokenizer. The folder's tokenizer.json, sentencepiece.model or tokenizer.model, the first
+ * that can be read as such: the same where all but a few pieces (special ones have other names after a
  * conversion, one may have become the separator) have the ids that they have in the data set. file[size_of_file]: what
- * was compared. -1: model is none. */
+ * was compared. -1: model is none (seen where it is not the folder's file itself). */
 int tokenizer_match_folder(const char *dir, const void *model, size_t size, enum tokenizer_match *match, char *file,
                            size_t size_of_file, struct error *err);
 

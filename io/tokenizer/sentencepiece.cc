@@ -1,7 +1,8 @@
-// Between text and token ids: the sentencepiece library behind io/text/tokenizer.h. Nothing thrown leaves this file.
+// Between text and token ids: the sentencepiece library behind a C interface. Nothing thrown leaves this file.
 extern "C" {
+#include "io/tokenizer/sentencepiece.h"
 #include "io/text/text.h"
-#include "io/text/tokenizer.h"
+#include "io/tokenizer/tokenizer.h"
 }
 
 #include <sys/stat.h>
@@ -17,7 +18,7 @@ extern "C" {
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
-struct tokenizer {
+struct sentencepiece_model {
     sentencepiece::SentencePieceProcessor processor;
 };
 
@@ -69,8 +70,8 @@ uint64_t mix(uint64_t x)
 class Lines : public sentencepiece::SentenceIterator
 {
   public:
-    Lines(const char *const *paths, size_t count, double share, struct error *err)
-        : paths_(paths), count_(count), share_(share), err_(err)
+    Lines(const char *const *paths, size_t count, const struct text_fields *fields, double share, struct error *err)
+        : paths_(paths), count_(count), fields_(fields), share_(share), err_(err)
     {
         Next();
     }
@@ -115,10 +116,10 @@ class Lines : public sentencepiece::SentenceIterator
         for (;;) {
             if (!reader_) {
                 if (file_ == count_) return 0;
-                reader_ = text_open(paths_[file_++], err_);
+                reader_ = text_open(paths_[file_++], fields_, err_);
                 if (!reader_) return -1;
             }
-            int got = text_next(reader_, line, size, err_);
+            int got = text_next_sentence(reader_, line, size, err_);
             if (got != 0) return got;
             text_close(reader_);
             reader_ = nullptr;
@@ -127,6 +128,7 @@ class Lines : public sentencepiece::SentenceIterator
 
     const char *const *paths_;
     size_t count_, file_ = 0;
+    const struct text_fields *fields_;
     uint64_t number_ = 0;
     double share_;
     struct error *err_;
@@ -168,8 +170,8 @@ std::string reserved_piece(size_t index)
 
 } // namespace
 
-extern "C" int tokenizer_train(const char *const *paths, size_t path_count, size_t vocabulary, size_t sentinels,
-                               void **model, size_t *model_size, struct error *err)
+extern "C" int tokenizer_train(const char *const *paths, size_t path_count, const struct text_fields *fields,
+                               size_t vocabulary, size_t sentinels, void **model, size_t *model_size, struct error *err)
 {
     return guarded(err, [&] {
         std::string control = TOKENIZER_SEPARATOR;
@@ -190,7 +192,7 @@ extern "C" int tokenizer_train(const char *const *paths, size_t path_count, size
             {"minloglevel", "3"},
         };
         struct error unread = {};
-        Lines lines(paths, path_count, sampled_share(paths, path_count), &unread);
+        Lines lines(paths, path_count, fields, sampled_share(paths, path_count), &unread);
         std::string bytes;
         Status status = sentencepiece::SentencePieceTrainer::Train(options, &lines, &bytes);
         if (lines.failed()) return error_set(err, "%s", unread.text);
@@ -201,50 +203,50 @@ extern "C" int tokenizer_train(const char *const *paths, size_t path_count, size
     });
 }
 
-extern "C" struct tokenizer *tokenizer_create(const void *model, size_t model_size, struct error *err)
+extern "C" struct sentencepiece_model *sentencepiece_create(const void *bytes, size_t size, struct error *err)
 {
-    std::unique_ptr<struct tokenizer> tokenizer;
+    std::unique_ptr<struct sentencepiece_model> model;
     int result = guarded(err, [&] {
-        tokenizer = std::make_unique<struct tokenizer>();
-        Status status = tokenizer->processor.LoadFromSerializedProto(
-            absl::string_view(static_cast<const char *>(model), model_size));
+        model = std::make_unique<struct sentencepiece_model>();
+        Status status =
+            model->processor.LoadFromSerializedProto(absl::string_view(static_cast<const char *>(bytes), size));
         if (!status.ok()) return fail(err, "not a sentencepiece model", status);
-        return check_ids(tokenizer->processor, err);
+        return check_ids(model->processor, err);
     });
-    return result == 0 ? tokenizer.release() : nullptr;
+    return result == 0 ? model.release() : nullptr;
 }
 
-extern "C" void tokenizer_destroy(struct tokenizer *tokenizer)
+extern "C" void sentencepiece_destroy(struct sentencepiece_model *model)
 {
-    delete tokenizer;
+    delete model;
 }
 
-extern "C" size_t tokenizer_vocabulary(const struct tokenizer *tokenizer)
+extern "C" size_t sentencepiece_vocabulary(const struct sentencepiece_model *model)
 {
-    return static_cast<size_t>(tokenizer->processor.GetPieceSize());
+    return static_cast<size_t>(model->processor.GetPieceSize());
 }
 
-extern "C" const char *tokenizer_piece(const struct tokenizer *tokenizer, size_t id)
+extern "C" const char *sentencepiece_piece(const struct sentencepiece_model *model, size_t id)
 {
-    return tokenizer->processor.IdToPiece(static_cast<int>(id)).c_str();
+    return model->processor.IdToPiece(static_cast<int>(id)).c_str();
 }
 
-extern "C" void tokenizer_marks(const struct tokenizer *tokenizer, int32_t *begin, int32_t *end, int32_t *pad)
+extern "C" void sentencepiece_marks(const struct sentencepiece_model *model, int32_t *begin, int32_t *end, int32_t *pad)
 {
-    *begin = tokenizer->processor.bos_id();
-    *end = tokenizer->processor.eos_id();
-    *pad = tokenizer->processor.pad_id();
+    *begin = model->processor.bos_id();
+    *end = model->processor.eos_id();
+    *pad = model->processor.pad_id();
 }
 
-extern "C" int32_t tokenizer_separator(const struct tokenizer *tokenizer)
+extern "C" int32_t sentencepiece_id(const struct sentencepiece_model *model, const char *piece)
 {
-    int id = tokenizer->processor.PieceToId(TOKENIZER_SEPARATOR);
-    return tokenizer->processor.IdToPiece(id) == TOKENIZER_SEPARATOR ? id : -1;
+    int id = model->processor.PieceToId(piece);
+    return model->processor.IdToPiece(id) == piece ? id : -1;
 }
 
-extern "C" size_t tokenizer_sentinels(const struct tokenizer *tokenizer, int32_t *first)
+extern "C" size_t sentencepiece_sentinels(const struct sentencepiece_model *model, int32_t *first)
 {
-    const sentencepiece::SentencePieceProcessor &processor = tokenizer->processor;
+    const sentencepiece::SentencePieceProcessor &processor = model->processor;
     *first = processor.PieceToId(reserved_piece(0));
     size_t count = 0;
     for (int id = *first;
@@ -256,12 +258,12 @@ extern "C" size_t tokenizer_sentinels(const struct tokenizer *tokenizer, int32_t
     return 0;
 }
 
-extern "C" int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t size, int32_t **ids,
-                                size_t *count, struct error *err)
+extern "C" int sentencepiece_encode(const struct sentencepiece_model *model, const char *text, size_t size,
+                                    int32_t **ids, size_t *count, struct error *err)
 {
     return guarded(err, [&] {
         std::vector<int> encoded;
-        Status status = tokenizer->processor.Encode(absl::string_view(text, size), &encoded);
+        Status status = model->processor.Encode(absl::string_view(text, size), &encoded);
         if (!status.ok()) return fail(err, "cannot tokenise", status);
         static_assert(sizeof(int) == sizeof(int32_t), "ids are 32 bits");
         *ids = static_cast<int32_t *>(copy_bytes(encoded.data(), encoded.size() * sizeof(int32_t)));
@@ -270,17 +272,16 @@ extern "C" int tokenizer_encode(const struct tokenizer *tokenizer, const char *t
     });
 }
 
-extern "C" int tokenizer_decode(const struct tokenizer *tokenizer, const int32_t *ids, size_t count, char **text,
-                                struct error *err)
+extern "C" int sentencepiece_decode(const struct sentencepiece_model *model, const int32_t *ids, size_t count,
+                                    char **text, struct error *err)
 {
     return guarded(err, [&] {
         std::vector<int> encoded(ids, ids + count);
         for (int id : encoded)
-            if (id < 0 || id >= tokenizer->processor.GetPieceSize())
-                return error_set(err, "token %d is outside the vocabulary of %d", id,
-                                 tokenizer->processor.GetPieceSize());
+            if (id < 0 || id >= model->processor.GetPieceSize())
+                return error_set(err, "token %d is outside the vocabulary of %d", id, model->processor.GetPieceSize());
         std::string decoded;
-        Status status = tokenizer->processor.Decode(encoded, &decoded);
+        Status status = model->processor.Decode(encoded, &decoded);
         if (!status.ok()) return fail(err, "cannot turn tokens into text", status);
         *text = static_cast<char *>(copy_bytes(decoded.c_str(), decoded.size() + 1));
         return 0;
