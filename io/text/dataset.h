@@ -51,6 +51,7 @@ struct dataset_info {
     size_t example_tokens[SPLITS];
     size_t example_targets[SPLITS]; /* of example_tokens, those after the source: with a loss */
     size_t longest[SPLITS];         /* tokens of the longest example */
+    size_t repeated[SPLITS];        /* by dataset_build alone: examples that are, token by token, of train, too */
     int32_t begin, end;             /* ids before an example (-1: nothing) and behind it */
     int32_t separator;              /* id between source and target; -1: nothing. Of ids: 0, and nothing is added */
     /* ids that no text has, for objectives of pretraining: from `reserved` on the modes R, S, X and then so many
@@ -111,10 +112,10 @@ struct dataset_sources {
     const char *task; /* a name (text_is_name), or NULL: none */
     const char *description;
 };
-/* Build PATH. All input is checked first; malformed input (not UTF-8, a missing column, an empty file or line) is
+/* Build PATH. All input is checked first; malformed input (not UTF-8, a missing column, an empty file or example) is
  * refused with FILE:LINE. Tokens go through unnamed files beside PATH, then PATH.tmp, which is synced, opened, and
  * renamed: on failure nothing is left and an older PATH is as it was. Memory does not grow with the input, except for
- * training a tokenizer (TOKENIZER_TRAIN_BYTES). *info may be NULL. */
+ * training a tokenizer (TOKENIZER_TRAIN_BYTES) and 9 bytes an example of validation and test. *info may be NULL. */
 int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info,
                   struct error *err);
 

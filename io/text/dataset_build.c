@@ -1,31 +1,13 @@
 /* From text to a tokenised dataset: check all input, train or load the tokenizer, tokenise into spools, assemble,
  * rename. */
-#include <ctype.h>
+#include "io/text/dataset_build.h"
+
 #include <errno.h>
-#include <inttypes.h>
-#include <limits.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "io/file.h"
-#include "io/text/dataset_spool.h"
-#include "io/text/text.h"
-#include "io/tokenizer/tokenizer_source.h"
-
-enum { HELD_BACK = 200 }; /* one document in so many is validation text where no file is given for it */
-
-struct build {
-    const char *path;
-    char temporary[PATH_MAX];
-    const struct dataset_sources *sources;
-    struct tokenizer_source source;
-    size_t vocabulary;
-    int32_t separator, reserved;
-    size_t sentinels;
-    struct spool spools[PARTS];
-};
 
 static int check_files(const struct dataset_sources *sources, const char *const *paths, size_t count, int columns,
                        size_t *lines, struct error *err)
@@ -159,135 +141,6 @@ static int open_spools(struct build *build, struct error *err)
     return 0;
 }
 
-/* Up to the next space, to be shown. */
-static int word_length(const char *text, size_t size)
-{
-    int length = 0;
-    while ((size_t)length < size && length < 40 && text[length] != ' ' && isprint((unsigned char)text[length]))
-        length++;
-    return length;
-}
-
-static int check_unreserved(const struct build *build, int32_t id, struct error *err)
-{
-    int32_t last = build->reserved + 2 + (int32_t)build->sentinels;
-    if (!build->sentinels || id < build->reserved || id > last) return 0;
-    return error_set(err, "token id %d is reserved: modes and sentinels are %d..%d; allowed: any other", id,
-                     build->reserved, last);
-}
-
-/* Decimal numbers between spaces, each below the vocabulary and none reserved. *ids is malloc'ed. */
-static int parse_ids(const struct build *build, const char *text, size_t size, int32_t **ids, size_t *count,
-                     struct error *err)
-{
-    size_t vocabulary = build->vocabulary;
-    *count = 0;
-    *ids = malloc((size / 2 + 1) * sizeof **ids); /* a digit and a space each */
-    if (!*ids) return error_set(err, "out of memory");
-    for (size_t at = 0; at < size;) {
-        uint64_t id = 0;
-        size_t digits = 0, first = at;
-        for (; at < size && text[at] >= '0' && text[at] <= '9' && id < vocabulary; at++, digits++)
-            id = 10 * id + (uint64_t)(text[at] - '0');
-        if (id >= vocabulary)
-            return error_set(err, "token id %.*s; allowed: 0..%zu", word_length(text + first, size - first),
-                             text + first, vocabulary - 1);
-        if (digits && check_unreserved(build, (int32_t)id, err) != 0) return -1;
-        if (digits) (*ids)[(*count)++] = (int32_t)id;
-        if (at < size && text[at] != ' ')
-            return error_set(err, "\"%.*s\" is no token id; allowed: numbers and spaces",
-                             word_length(text + first, size - first), text + first);
-        at++;
-    }
-    return 0;
-}
-
-/* Tokens of `text` behind the part, and `close` (-1: nothing); ids are taken as they are. */
-static int add_text(struct build *build, enum part part, const char *text, size_t size, int32_t close, size_t *added,
-                    struct error *err)
-{
-    int32_t *ids = NULL;
-    if (build->sources->ids) {
-        int parsed = parse_ids(build, text, size, &ids, added, err);
-        if (parsed == 0 && *added == 0) parsed = error_set(err, "there are no tokens");
-        if (parsed == 0) parsed = spool_add_tokens(&build->spools[part], ids, *added, err);
-        free(ids);
-        return parsed;
-    }
-    if (tokenizer_encode(build->source.tokenizer, text, size, &ids, added, err) != 0) return -1;
-    int result = *added == 0 ? error_set(err, "the text has no tokens") : 0;
-    if (result == 0) result = spool_add_tokens(&build->spools[part], ids, *added, err);
-    free(ids);
-    if (result || close < 0) return result;
-    ++*added;
-    return spool_add_tokens(&build->spools[part], &close, 1, err);
-}
-
-/* All documents of a file; `document` counts them over files, and decides which are held back where hold is set. */
-static int add_documents(struct build *build, const char *path, enum part part, bool hold, uint64_t *document,
-                         struct error *err)
-{
-    struct text_reader *reader = text_open(path, &build->sources->fields, err);
-    if (!reader) return -1;
-    const char *line = NULL;
-    size_t size = 0, added = 0;
-    int got;
-    while ((got = text_next(reader, &line, &size, err)) > 0) {
-        bool held = hold && (*document)++ % HELD_BACK == 0;
-        if (add_text(build, held ? PART_TEXT_VALID : part, line, size, build->source.end, &added, err) == 0) continue;
-        got = error_prefix(err, "%s:%zu", path, text_line(reader));
-        break;
-    }
-    text_close(reader);
-    return got;
-}
-
-static int add_pair(struct build *build, enum dataset_split split, const struct text_pair *pair, struct error *err)
-{
-    enum part tokens = part_example(split, EXAMPLE_TOKENS);
-    int32_t begin = build->source.begin;
-    size_t source = 0, target = 0;
-    size_t begins = !build->sources->ids && begin >= 0;
-    if (spool_add_tokens(&build->spools[tokens], &begin, begins, err) != 0 ||
-        add_text(build, tokens, pair->source, pair->source_size, build->separator, &source, err) != 0 ||
-        add_text(build, tokens, pair->target, pair->target_size, build->source.end, &target, err) != 0)
-        return -1;
-    uint32_t before = (uint32_t)(source + begins);
-    if (spool_add(&build->spools[part_example(split, EXAMPLE_SOURCES)], &before, 1, err) != 0) return -1;
-    return spool_add(&build->spools[part_example(split, EXAMPLE_OFFSETS)], &build->spools[tokens].count, 1, err);
-}
-
-static int add_pairs(struct build *build, enum dataset_split split, const char *path, struct error *err)
-{
-    struct text_reader *reader = text_open(path, &build->sources->fields, err);
-    if (!reader) return -1;
-    struct text_pair pair;
-    int got;
-    while ((got = text_next_pair(reader, &pair, err)) > 0) {
-        if (add_pair(build, split, &pair, err) == 0) continue;
-        got = error_prefix(err, "%s:%zu", text_path(reader), text_line(reader));
-        break;
-    }
-    text_close(reader);
-    return got;
-}
-
-static int tokenise(struct build *build, struct error *err)
-{
-    const struct dataset_sources *sources = build->sources;
-    uint64_t document = 0;
-    for (size_t i = 0; i < sources->text_count; i++)
-        if (add_documents(build, sources->text[i], PART_TEXT_TRAIN, sources->valid_text_count == 0, &document, err) !=
-            0)
-            return -1;
-    for (size_t i = 0; i < sources->valid_text_count; i++)
-        if (add_documents(build, sources->valid_text[i], PART_TEXT_VALID, false, &document, err) != 0) return -1;
-    for (int split = 0; split < SPLITS; split++)
-        for (size_t i = 0; i < sources->pairs[split].count; i++)
-            if (add_pairs(build, (enum dataset_split)split, sources->pairs[split].paths[i], err) != 0) return -1;
-    return 0;
-}
-
 static struct digest digest_all(const struct build *build)
 {
     uint64_t counts[PARTS];
@@ -360,6 +213,7 @@ static int publish(const struct build *build, struct dataset_info *info, struct 
 
 int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info, struct error *err)
 {
+    size_t repeated[SPLITS];
     struct build build = {.path = path, .sources = sources};
     if ((size_t)snprintf(build.temporary, sizeof build.temporary, "%s.tmp", path) >= sizeof build.temporary - 16)
         return error_set(err, "%s: path too long", path);
@@ -368,12 +222,13 @@ int dataset_build(const char *path, const struct dataset_sources *sources, struc
     if (result == 0) result = check_writable(path, err);
     if (result == 0) result = prepare_tokenizer(&build, err);
     if (result == 0) result = open_spools(&build, err);
-    if (result == 0) result = tokenise(&build, err);
+    if (result == 0) result = dataset_tokenise(&build, repeated, err);
     if (result == 0) {
         result = assemble(&build, err);
         if (result == 0) result = publish(&build, info, err);
         if (result != 0) unlink(build.temporary);
     }
+    if (result == 0 && info) memcpy(info->repeated, repeated, sizeof repeated);
     for (int i = 0; i < PARTS; i++)
         spool_close(&build.spools[i]);
     tokenizer_source_close(&build.source);

@@ -302,7 +302,14 @@ static int build(struct arguments *arguments, struct error *err)
     arguments->sources.valid_text = arguments->valid_text;
     for (int split = 0; split < SPLITS; split++)
         arguments->sources.pairs[split].paths = arguments->pairs[split];
-    if (dataset_build(arguments->out, &arguments->sources, NULL, err) != 0) return -1;
+    struct dataset_info info;
+    if (dataset_build(arguments->out, &arguments->sources, &info, err) != 0) return -1;
+    for (int split = SPLIT_VALID; split < SPLITS; split++)
+        if (info.repeated[split])
+            fprintf(stderr,
+                    "tunelaw: %zu of %zu %s examples are training examples, too: their loss is not that of what a "
+                    "model has not seen\n",
+                    info.repeated[split], info.examples[split], dataset_split_name((enum dataset_split)split));
     return describe(arguments, arguments->out, clock_elapsed() - start, err);
 }
 

@@ -24,7 +24,7 @@ sources() {
     peft) echo io/{error,digest}.c workers/files/{peft_config,json_reader}.c workers/model/{architecture,config,method_config,names}.c ;;
     expression) echo io/{error,digest}.c fitting/laws/*.c ;;
     tokenizer) echo io/error.c io/text/text.c io/tokenizer/{added,bpe,bytes,steps_decode,steps_read,steps_text,tokenizer_json}.c ;;
-    *) ls io/*.c io/*/*.c | grep -v -e dataset_build -e io/tokenizer/ -e version ;;
+    *) ls io/*.c io/*/*.c | grep -v -e dataset_build -e dataset_tokenise -e io/tokenizer/ -e version ;;
     esac
     echo "tests/fuzz/fuzz_$1.c"
 }

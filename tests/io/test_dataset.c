@@ -452,6 +452,55 @@ static void test_h5py_reads_it(void **state)
     assert_true(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 77)); /* 77: no pandas */
 }
 
+/* An example of the test that is one of training is counted, however often; another target is another example. */
+static void test_repeated_examples(void **state)
+{
+    (void)state;
+    static const char train[] = "1 2\t3 4\n5\t6\n1 2\t3 4\n", test[] = "1 2\t3 4\n7\t8\n1 2\t3 4\n1 2\t3\n",
+                      valid[] = "5\t6 7\n";
+    const char *paths[SPLITS] = {temporary_write("train.tsv", train, sizeof train - 1),
+                                 temporary_write("valid.tsv", valid, sizeof valid - 1),
+                                 temporary_write("test.tsv", test, sizeof test - 1)};
+    struct dataset_sources sources = {.ids = true, .vocabulary = 100};
+    struct dataset_info info;
+    struct error err = {0};
+    for (int split = 0; split < SPLITS; split++)
+        sources.pairs[split] = (struct dataset_files){&paths[split], 1};
+    if (dataset_build(temporary_path("repeated.h5"), &sources, &info, &err)) fail_msg("%s", err.text);
+    assert_int_equal(info.repeated[SPLIT_TRAIN], 0);
+    assert_int_equal(info.repeated[SPLIT_VALID], 0);
+    assert_int_equal(info.repeated[SPLIT_TEST], 2);
+}
+
+/* More documents and examples than a batch: the last is where it belongs, and a fault has its own line. */
+static void test_batches(void **state)
+{
+    (void)state;
+    enum { LINES = 5000 };
+    char *text = malloc(LINES * 32);
+    size_t used = 0, source;
+    int32_t ids[64];
+    struct error err = {0};
+    struct dataset_info info;
+    for (int i = 0; i < LINES; i++)
+        used += (size_t)sprintf(text + used, "%d %d\t%d\n", i % 90, i % 89, i % 88);
+    const char *path = temporary_write("many.tsv", text, used);
+    struct dataset_sources sources = {.ids = true, .vocabulary = 100, .pairs[SPLIT_TRAIN] = {&path, 1}};
+    if (dataset_build(temporary_path("many.h5"), &sources, &info, &err)) fail_msg("%s", err.text);
+    struct dataset *dataset = dataset_open(temporary_path("many.h5"), &err);
+    assert_int_equal(info.examples[SPLIT_TRAIN], LINES);
+    for (size_t i = 0; i < LINES; i++) {
+        assert_int_equal(dataset_example(dataset, SPLIT_TRAIN, i, 64, ids, &source), 3);
+        assert_true(source == 2 && ids[0] == (int)i % 90 && ids[1] == (int)i % 89 && ids[2] == (int)i % 88);
+    }
+    dataset_close(dataset);
+    memcpy(strstr(text, "\n45 5\t55\n") + 1, "45 x", 4); /* line 4456 */
+    path = temporary_write("many.tsv", text, used);
+    assert_int_equal(dataset_build(temporary_path("bad.h5"), &sources, NULL, &err), -1);
+    if (!strstr(err.text, "many.tsv:4456: \"x\" is no token id")) fail_msg("%s", err.text);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -467,6 +516,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_tokenizer_from_a_file, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_sentinels, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_token_ids, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_repeated_examples, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_batches, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_h5py_reads_it, temporary_create, temporary_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
