@@ -1,10 +1,11 @@
-/* Examples that are cut, and epochs that a whole step overshoots, each told in one line. */
+/* Examples that are cut, epochs that a whole step overshoots, sequences beyond a model's positions: one line each. */
 #include "orchestrator/plan/plan_notes.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "workers/files/huggingface.h"
 #include "workers/train/batch.h"
 
 enum { LISTED = 8, METHOD_WORDS = 16 * METHODS };
@@ -167,6 +168,42 @@ static void note_epochs(const struct plan *plan, bool *used, struct excess *list
     }
 }
 
+/* Tokens of the longest sequence that a finetuning stage computes, virtual ones among them. */
+static uint64_t longest_sequence(const struct sweep *sweep, const struct plan_stage *stage)
+{
+    const struct sweep_method *method = &sweep->methods[stage->method];
+    const struct dataset_info *data = &sweep->tasks[stage->task].data;
+    struct method_config config = method->config;
+    uint64_t longest = 0;
+    for (int split = 0; split < SPLITS; split++)
+        if (data->longest[split] > longest) longest = data->longest[split];
+    if (longest > method->recipe.sequence_length) longest = method->recipe.sequence_length;
+    if (method->size_count) config.size = method->sizes[stage->size];
+    return longest + method_prompt_length(&config) + method_prefix_length(&config);
+}
+
+/* Imported models whose positions end before the sequences do. */
+static void note_positions(const struct plan *plan, uint64_t *longest, FILE *out)
+{
+    const struct sweep *sweep = plan->sweep;
+    for (size_t i = 0; i < plan->stage_count; i++) {
+        const struct plan_stage *stage = &plan->stages[i];
+        if (stage->kind != STAGE_FINETUNE) continue;
+        uint64_t length = longest_sequence(sweep, stage);
+        if (length > longest[stage->model]) longest[stage->model] = length;
+    }
+    for (size_t i = 0; i < sweep->import_count; i++) {
+        const struct sweep_import *import = &sweep->imports[i];
+        uint64_t positions = huggingface_positions(import->dir);
+        if (!positions || longest[import->model] <= positions) continue;
+        fprintf(out,
+                "%s: model \"%s\": sequences of up to %" PRIu64 " tokens, beyond the %" PRIu64
+                " positions that it was trained for (max_position_embeddings of %s/config.json)\n",
+                sweep->path, sweep->models[import->model].name, longest[import->model], positions, import->dir);
+        longest[import->model] = 0; /* told */
+    }
+}
+
 int plan_notes(const struct plan *plan, FILE *out, struct error *err)
 {
     const struct sweep *sweep = plan->sweep;
@@ -174,13 +211,16 @@ int plan_notes(const struct plan *plan, FILE *out, struct error *err)
     bool *used = calloc(flags + 1, sizeof *used);
     struct cut *cuts = calloc(sweep->method_count + 1, sizeof *cuts);
     struct excess *list = calloc(sweep->method_count + 1, sizeof *list);
-    int result = used && cuts && list ? 0 : error_set(err, "out of memory");
+    uint64_t *longest = calloc(sweep->model_count + 1, sizeof *longest);
+    int result = used && cuts && list && longest ? 0 : error_set(err, "out of memory");
     for (size_t task = 0; task < sweep->task_count && !result; task++)
         result = note_cuts(plan, task, used, cuts, out, err);
     if (!result) note_epochs(plan, used, list, out);
+    if (!result) note_positions(plan, longest, out);
     if (fflush(out) && !result) result = error_set_errno(err, "notes of the plan");
     free(used);
     free(cuts);
     free(list);
+    free(longest);
     return result;
 }

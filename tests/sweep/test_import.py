@@ -42,6 +42,18 @@ class Import(unittest.TestCase):
             said = json.load(f)
         self.assertEqual([said[key] for key in ('bos_token_id', 'eos_token_id', 'pad_token_id')], [1, 2, 3])
 
+    def check_positions(self, place, config, folder):
+        """Sequences beyond a model's positions are told, once a model, and change nothing."""
+        self.assertNotIn('positions', place.call('plan', config).stdout)
+        with open(f'{folder}/config.json') as f:
+            text = f.read()
+        with open(f'{folder}/config.json', 'w') as f:
+            json.dump({**json.loads(text), 'max_position_embeddings': 16}, f)
+        said = r'second.cfg: model "m\d+": sequences of up to \d+ tokens, beyond the 16 positions that'
+        self.assertRegex(place.call('plan', config).stdout, said)
+        with open(f'{folder}/config.json', 'w') as f:
+            f.write(text)
+
     def test_out_and_in(self):
         with Place() as place:
             first, second, gang = place.dir('first'), place.dir('second'), place.dir('gang')
@@ -57,6 +69,7 @@ class Import(unittest.TestCase):
                 self.assertEqual(said['parameters'], row['parameters'])
                 entries.append(f'{{ name = "m{row["row"]}"; import = "model{row["row"]}"; tokens = {1000 + row["row"]}; }}')
             config = write_sweep(place, 'second.cfg', ', '.join(entries))
+            self.check_positions(place, config, out)
             place.run(second, config=config)
             again = {row['model']: row for row in rows(place, second) if row['method'] == 'none'}
             for row in chosen:

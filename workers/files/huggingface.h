@@ -16,6 +16,9 @@
  * another output matrix than the embedding is untied. Errors begin with the file. */
 int huggingface_config(const char *dir, struct model_config *model, struct error *err);
 
+/* The positions that DIR/config.json says the model was trained for (max_position_embeddings); 0: not said. */
+uint64_t huggingface_positions(const char *dir);
+
 /* Weights of `model` in a folder: every tensor is there, of the right shape and a readable type, and none besides. NULL
  * with *err. */
 struct safetensors *huggingface_open(const char *dir, const struct model_config *model, struct error *err);

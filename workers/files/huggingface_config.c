@@ -170,6 +170,16 @@ int huggingface_config(const char *dir, struct model_config *model, struct error
     return result ? result : find_tied(dir, model, err);
 }
 
+uint64_t huggingface_positions(const char *dir)
+{
+    char path[PATH_MAX];
+    struct error ignored;
+    json_t *object = json_file_read(dir, "config.json", path, &ignored);
+    json_int_t positions = json_integer_value(json_object_get(object, "max_position_embeddings"));
+    json_decref(object);
+    return positions > 0 ? (uint64_t)positions : 0;
+}
+
 /* Which of Hugging Face's classes has this model, or why none does. */
 static int check_family(const struct model_config *model, struct error *err)
 {
