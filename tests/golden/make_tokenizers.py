@@ -80,6 +80,32 @@ def llama2():
     return t
 
 
+def mistral3():
+    t = llama2()
+    t.normalizer = None
+    t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme='first', split=False)
+    return t
+
+
+def gemma():
+    t = Tokenizer(models.BPE(unk_token='<unk>', fuse_unk=True, byte_fallback=True))
+    t.normalizer = normalizers.Replace(' ', '▁')
+    t.pre_tokenizer = pre_tokenizers.Split(' ', 'merged_with_previous')
+    t.decoder = decoders.Sequence([decoders.Replace('▁', ' '), decoders.ByteFallback(), decoders.Fuse()])
+    train(t, 560, ['<pad>', '</s>', '<s>', '<unk>'] + [f'<0x{byte:02X}>' for byte in range(256)], False)
+    t.add_tokens([AddedToken('\n' * n, normalized=False) for n in range(2, 5)])
+    return t
+
+
+def falcon():
+    t = Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Punctuation('contiguous'), pre_tokenizers.ByteLevel(add_prefix_space=True), pre_tokenizers.Digits(individual_digits=False),
+        pre_tokenizers.Split(Regex('[0-9][0-9][0-9]'), 'isolated'), pre_tokenizers.Split(Regex('[a-f]+'), 'merged_with_next')])
+    t.decoder = decoders.ByteLevel()
+    return train(t, 420, ['>>TITLE<<', '<|endoftext|>'], True)
+
+
 def metaspace():
     t = Tokenizer(models.BPE(unk_token='<unk>', fuse_unk=False, byte_fallback=False))
     t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(prepend_scheme='first', split=True), pre_tokenizers.Punctuation('merged_with_previous')])
@@ -101,7 +127,7 @@ def main(folder):
     def decode(tokenizer, ids):  # texts have no zero byte
         return tokenizer.decode(ids).replace('\0', '\ufffd')
 
-    for make in (pythia, llama3, qwen2, smollm, llama2, metaspace):
+    for make in (pythia, llama3, qwen2, smollm, llama2, mistral3, gemma, falcon, metaspace):
         tokenizer = make()
         tokenizer.save(f'{folder}/{make.__name__}.json', pretty=False)
         ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]

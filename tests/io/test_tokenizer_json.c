@@ -12,7 +12,8 @@
 #include "io/tokenizer/tokenizer_source.h"
 #include "tests/io/temporary.h"
 
-static const char *const names[] = {"pythia", "llama3", "qwen2", "smollm", "llama2", "metaspace"};
+static const char *const names[] = {"pythia",   "llama3", "qwen2",  "smollm",   "llama2",
+                                    "mistral3", "gemma",  "falcon", "metaspace"};
 enum { NAMES = sizeof names / sizeof *names };
 
 static json_t *load(const char *name, const char *end)
