@@ -52,16 +52,23 @@ int error_prefix(struct error *err, const char *format, ...)
     return -1;
 }
 
-int error_one_line(struct error *err)
-{
-    for (char *at = err ? err->text : ""; *at; at++)
-        if ((unsigned char)*at < 0x20 || *at == 0x7f) *at = ' ';
-    return -1;
-}
-
 static bool inside_character(char byte)
 {
     return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
+int error_one_line(struct error *err)
+{
+    for (char *at = err ? err->text : ""; *at;) {
+        unsigned char lead = (unsigned char)*at;
+        size_t length = lead < 0xc0 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4, have = 1;
+        if (lead < 0x20 || lead == 0x7f) *at = ' ';
+        while (have < length && inside_character(at[have]))
+            have++;
+        if (have < length || inside_character(*at)) memset(at, '?', have); /* was cut */
+        at += have;
+    }
+    return -1;
 }
 
 void error_shorten(char *out, size_t size, const char *line)

@@ -22,7 +22,7 @@ int error_set_errno(struct error *err, const char *format, ...) __attribute__((f
 /* Put "PREFIX: " in front of the line that is already there, and return -1. */
 int error_prefix(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Control characters of what was quoted become spaces, and the line stays one; returns -1. */
+/* Control characters of what was quoted become spaces, characters that were cut question marks; returns -1. */
 int error_one_line(struct error *err);
 
 /* Copy a line into out[size], zero-terminated, size at least 8. One that is too long loses its middle, which becomes

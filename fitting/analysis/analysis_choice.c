@@ -165,7 +165,7 @@ static void print_means(const struct analysis *analysis, enum view_kind view, FI
     struct analysis_mean means[ANALYSIS_LAWS];
     size_t count = analysis_means(analysis, view, means);
     for (size_t i = 0; i < count; i++) {
-        char text[3][32] = {"", "", ""};
+        char text[3][33] = {"", "", ""};
         for (size_t by = 0; by < 2; by++)
             if (!isnan(means[i].error[by])) short_bound(means[i].error[by], means[i].beyond[by], text[by]);
         snprintf(text[2], sizeof text[2], "mean of %zu", means[i].views[means[i].views[0] < 2]);

@@ -169,6 +169,7 @@ static int open_checked(struct dataset *dataset, int fd, const char *path, struc
         return -1;
     for (int split = 0; split < SPLITS; split++)
         if (check_examples(dataset, (enum dataset_split)split, path, err) != 0) return -1;
+    dataset->info.has_tokenizer = dataset->parts[PART_TOKENIZER].count > 0;
     dataset->info.text_tokens[SPLIT_TRAIN] = dataset->parts[PART_TEXT_TRAIN].count;
     dataset->info.text_tokens[SPLIT_VALID] = dataset->parts[PART_TEXT_VALID].count;
     return 0;

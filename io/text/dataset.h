@@ -18,8 +18,8 @@
  * of the tokenizer (control symbols: no text ever encodes to them), or what is said of given ids.
  *
  * The separator is the id of the piece TOKENIZER_SEPARATOR ("<sep>", a control symbol: 4 in tokenizers trained here),
- * or what was asked for; none: the vocabulary's size. The begin and end tokens are TOKEN_BEGIN and TOKEN_END; where the
- * tokenizer is a tokenizer.json they are the attributes `begin` (none: the vocabulary's size) and `end`, part of the
+ * or what was asked for; none: the vocabulary's size. The begin and end tokens are TOKEN_BEGIN and TOKEN_END; where a
+ * tokenizer.json has others they are the attributes `begin` (none: the vocabulary's size) and `end`, part of the
  * digest.
  *
  * The file is hostile until it is checked. Opening checks the layout, every place and length, all offsets and source
@@ -53,7 +53,8 @@ struct dataset_info {
     size_t longest[SPLITS];         /* tokens of the longest example */
     size_t repeated[SPLITS];        /* by dataset_build alone: examples that are, token by token, of train, too */
     int32_t begin, end;             /* ids before an example (-1: nothing) and behind it */
-    int32_t separator;              /* id between source and target; -1: nothing. Of ids: 0, and nothing is added */
+    int32_t separator;              /* id between source and target; -1: nothing. Of ids 0, and nothing is added */
+    bool has_tokenizer;             /* false: it was made of ids */
     /* ids that no text has, for objectives of pretraining: from `reserved` on the modes R, S, X and then so many
      * sentinels; none: 0 */
     int32_t reserved;

@@ -85,8 +85,8 @@ static int train_model(struct build *build, struct error *err)
     for (size_t i = 0; i < pairs->count; i++)
         paths[count++] = pairs->paths[i];
     struct tokenizer_source *source = &build->source;
-    int result = tokenizer_train(paths, count, &sources->fields, sources->vocabulary, sources->sentinels,
-                                 &source->bytes, &source->size, err);
+    const struct tokenizer_texts texts = {paths, count, sources->text_count, &sources->fields};
+    int result = tokenizer_train(&texts, sources->vocabulary, sources->sentinels, &source->bytes, &source->size, err);
     free(paths);
     if (result == 0) source->tokenizer = tokenizer_create(source->bytes, source->size, err);
     source->begin = TOKEN_BEGIN;
@@ -94,7 +94,6 @@ static int train_model(struct build *build, struct error *err)
     return source->tokenizer ? 0 : -1;
 }
 
-/* "\n" and the like are shown as they are written in JSON. */
 static int find_separator(struct build *build, struct error *err)
 {
     const char *wanted = build->sources->separator;
@@ -103,10 +102,12 @@ static int find_separator(struct build *build, struct error *err)
     if (build->separator >= 0 || (wanted && !*wanted)) return 0;
     build->separator = tokenizer_id_of_text(tokenizer, wanted ? wanted : "\n");
     if (build->separator >= 0) return 0;
-    return error_set(err,
-                     "%s: %s is no single piece, to stand between source and target; --separator takes the text of "
-                     "one, or '' for none",
-                     build->source.path, wanted ? wanted : "a newline");
+    error_set(
+        err,
+        "%s: %s%s%s is no single piece, to stand between source and target; --separator takes the text of one, or "
+        "'' for none",
+        build->source.path, wanted ? "\"" : "a newline", wanted ? wanted : "", wanted ? "\"" : "");
+    return error_one_line(err);
 }
 
 static int prepare_tokenizer(struct build *build, struct error *err)

@@ -30,6 +30,11 @@ static bool ends_with(const char *path, const char *end)
     return size > end_size && !strcmp(path + size - end_size, end);
 }
 
+bool text_is_json_lines(const char *path)
+{
+    return ends_with(path, ".jsonl") || ends_with(path, ".ndjson");
+}
+
 struct text_reader *text_open(const char *path, const struct text_fields *fields, struct error *err)
 {
     static const struct text_fields none;
@@ -40,7 +45,7 @@ struct text_reader *text_open(const char *path, const struct text_fields *fields
     }
     struct stat status;
     reader->path = strdup(path);
-    reader->is_json = ends_with(path, ".jsonl") || ends_with(path, ".ndjson");
+    reader->is_json = text_is_json_lines(path);
     reader->fields = fields ? fields : &none;
     reader->capacity = (size_t)1 << 16;
     reader->buffer = malloc(reader->capacity);
@@ -225,9 +230,10 @@ static int next_object(struct text_reader *reader, struct error *err)
     if (got <= 0) return got;
     json_decref(reader->object);
     reader->object = json_loadb(line, size, 0, &fault);
-    if (!reader->object)
-        return error_set(err, "%s:%zu: not JSON at column %d: %s", reader->path, reader->line, fault.column,
-                         fault.text);
+    if (!reader->object) {
+        error_set(err, "%s:%zu: not JSON at column %d: %s", reader->path, reader->line, fault.column, fault.text);
+        return error_one_line(err);
+    }
     if (json_is_object(reader->object)) return 1;
     return error_set(err, "%s:%zu: not an object; allowed: {\"NAME\": \"TEXT\", ...}", reader->path, reader->line);
 }
@@ -272,6 +278,7 @@ static int take_pair(const struct text_reader *reader, struct text_pair *pair, s
     char members[160];
     for (size_t i = 0; !source && i < sizeof names / sizeof *names; i++) {
         if (!json_object_get(reader->object, names[i][0]) || !json_object_get(reader->object, names[i][1])) continue;
+        if (json_object_get(reader->object, "instruction")) continue; /* would be lost */
         source = names[i][0];
         target = names[i][1];
     }
@@ -289,9 +296,15 @@ static int take_pair(const struct text_reader *reader, struct text_pair *pair, s
 
 int text_next(struct text_reader *reader, const char **line, size_t *size, struct error *err)
 {
-    int got = reader->is_json ? next_object(reader, err) : next_full(reader, line, size, err);
-    if (got <= 0 || !reader->is_json) return got;
-    return take_member(reader, reader->fields->text ? reader->fields->text : "text", line, size, err);
+    const char *name = reader->fields->text ? reader->fields->text : "text";
+    if (!reader->is_json) return next_full(reader, line, size, err);
+    for (;;) {
+        int got = next_object(reader, err);
+        const json_t *value = json_object_get(reader->object, name);
+        if (got <= 0) return got;
+        if (!json_is_string(value) || !blank(json_string_value(value), json_string_length(value)))
+            return take_member(reader, name, line, size, err);
+    }
 }
 
 static int split_columns(const struct text_reader *reader, const char *line, size_t size, struct text_pair *pair,
@@ -302,8 +315,9 @@ static int split_columns(const struct text_reader *reader, const char *line, siz
     for (size_t i = 0; i < size; i++)
         columns += line[i] == '\t';
     if (columns != 2)
-        return error_set(err, "%s:%zu: %zu column%s; allowed: two columns, source TAB target", reader->path,
-                         reader->line, columns, columns == 1 ? "" : "s");
+        return error_set(err, "%s:%zu: %zu column%s; allowed: two columns, source TAB target%s", reader->path,
+                         reader->line, columns, columns == 1 ? "" : "s",
+                         *line == '{' || *line == '[' ? " (JSON lines: in a file that ends in .jsonl)" : "");
     const char *tab = memchr(line, '\t', size);
     pair->source = line;
     pair->source_size = (size_t)(tab - line);
@@ -324,14 +338,12 @@ int text_next_pair(struct text_reader *reader, struct text_pair *pair, struct er
     return reader->is_json ? take_pair(reader, pair, err) : split_columns(reader, line, size, pair, err);
 }
 
-int text_next_sentence(struct text_reader *reader, const char **line, size_t *size, struct error *err)
+int text_next_sentence(struct text_reader *reader, bool is_pair, const char **line, size_t *size, struct error *err)
 {
     struct text_pair pair;
-    const char *text = reader->fields->text ? reader->fields->text : "text";
-    int got = reader->is_json ? next_object(reader, err) : next_full(reader, line, size, err);
-    if (got <= 0 || !reader->is_json) return got;
-    if (json_object_get(reader->object, text)) return take_member(reader, text, line, size, err);
-    if (take_pair(reader, &pair, err) < 0) return -1;
+    if (!is_pair || !reader->is_json) return text_next(reader, line, size, err);
+    int got = text_next_pair(reader, &pair, err);
+    if (got <= 0) return got;
     char *joined = realloc(reader->joined, pair.source_size + pair.target_size + 1);
     if (!joined) return error_set(err, "%s:%zu: out of memory", reader->path, reader->line);
     reader->joined = joined;

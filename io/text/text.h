@@ -18,11 +18,14 @@
 struct text_reader;
 
 /* The members of JSON lines that are read. NULL: "text"; "source" and "target", "prompt" and "completion", or "input"
- * and "output", whichever a line has. */
+ * and "output" (without "instruction"), whichever a line has. */
 struct text_fields {
     const char *text;
     const char *source, *target; /* both or none */
 };
+
+/* By its name. */
+bool text_is_json_lines(const char *path);
 
 /* fields may be NULL, and is the caller's as long as the reader. */
 struct text_reader *text_open(const char *path, const struct text_fields *fields, struct error *err);
@@ -36,12 +39,12 @@ struct text_pair {
     const char *source, *target; /* in the reader's line */
     size_t source_size, target_size;
 };
-/* Next line as exactly two columns, or two members, neither of them blank; an empty line is refused. Returns as
+/* Next line as exactly two columns, or two members, neither of them blank; an empty line of TSV is refused. Returns as
  * text_next. */
 int text_next_pair(struct text_reader *reader, struct text_pair *pair, struct error *err);
 
-/* Next line to learn pieces from: a document, or a pair as one text. Returns as text_next. */
-int text_next_sentence(struct text_reader *reader, const char **line, size_t *size, struct error *err);
+/* Next line to learn pieces from: a document, or a pair as one text (of TSV: the line). Returns as text_next. */
+int text_next_sentence(struct text_reader *reader, bool is_pair, const char **line, size_t *size, struct error *err);
 
 /* Number of the line that was read last, from 1. */
 size_t text_line(const struct text_reader *reader);

@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/tokenizer/bpe.h"
-
 static int normal_form(const struct steps *normalizer, struct added_token *token, struct error *err)
 {
     struct bytes form = {0};
@@ -24,8 +22,8 @@ static bool flag(const json_t *object, const char *key, bool otherwise)
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
 }
 
-static int read_token(const json_t *object, const struct steps *normalizer, struct added_token *token,
-                      struct error *err)
+static int read_token(const json_t *object, const struct steps *normalizer, const struct bpe *bpe,
+                      struct added_token *token, struct error *err)
 {
     const char *content = json_string_value(json_object_get(object, "content"));
     json_int_t id = json_integer_value(json_object_get(object, "id"));
@@ -33,6 +31,9 @@ static int read_token(const json_t *object, const struct steps *normalizer, stru
         return error_set(err, "added_tokens: a token without content, or an id outside 0..%d", BPE_LARGEST - 1);
     if (flag(object, "single_word", false))
         return error_set(err, "added_tokens: \"%.40s\" is a single_word; allowed: false", content);
+    int32_t piece = bpe_id(bpe, content, strlen(content));
+    if (piece >= 0 && piece != id)
+        return error_set(err, "added_tokens: \"%.40s\" has the id %d, in model.vocab %d", content, (int)id, piece);
     token->id = (int32_t)id;
     token->special = flag(object, "special", false);
     token->normalized = flag(object, "normalized", !token->special);
@@ -51,7 +52,8 @@ static int compare(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-int added_read(const json_t *tokens, const struct steps *normalizer, struct added *added, struct error *err)
+int added_read(const json_t *tokens, const struct steps *normalizer, const struct bpe *bpe, struct added *added,
+               struct error *err)
 {
     size_t count = json_array_size(tokens);
     *added = (struct added){0};
@@ -60,7 +62,7 @@ int added_read(const json_t *tokens, const struct steps *normalizer, struct adde
     added->list = calloc(count, sizeof *added->list);
     if (!added->list) return error_set(err, "out of memory");
     for (; added->count < count; added->count++)
-        if (read_token(json_array_get(tokens, added->count), normalizer, &added->list[added->count], err)) {
+        if (read_token(json_array_get(tokens, added->count), normalizer, bpe, &added->list[added->count], err)) {
             added->count++; /* what it holds goes with the others */
             return -1;
         }

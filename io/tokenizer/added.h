@@ -3,6 +3,7 @@
 #ifndef TUNELAW_IO_TOKENIZER_ADDED_H
 #define TUNELAW_IO_TOKENIZER_ADDED_H
 
+#include "io/tokenizer/bpe.h"
 #include "io/tokenizer/steps.h"
 
 struct added_token {
@@ -21,8 +22,9 @@ struct added {
     size_t first[257]; /* index of the first one of each first byte */
 };
 
-/* tokens: the list, or NULL; normalizer: for those that are normalized. */
-int added_read(const json_t *tokens, const struct steps *normalizer, struct added *added, struct error *err);
+/* tokens: the list, or NULL; normalizer: for those that are normalized; bpe: one of its pieces has the same id here. */
+int added_read(const json_t *tokens, const struct steps *normalizer, const struct bpe *bpe, struct added *added,
+               struct error *err);
 void added_free(struct added *added);
 
 /* The next token of text[size] at or behind `from`, of those that are normalized or those that are not, and the bytes

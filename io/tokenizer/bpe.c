@@ -192,6 +192,8 @@ static int read_model(struct bpe *bpe, const json_t *model, struct error *err)
         read_merges(bpe, json_object_get(model, "merges"), err))
         return -1;
     bpe->unknown = unknown ? bpe_id(bpe, unknown, strlen(unknown)) : NONE;
+    if (unknown && bpe->unknown == NONE)
+        return error_set(err, "model.unk_token \"%.40s\" is not in model.vocab", unknown);
     bpe->byte_fallback = json_is_true(json_object_get(model, "byte_fallback"));
     bpe->fuse_unknown = json_is_true(json_object_get(model, "fuse_unk"));
     bpe->whole_words = json_is_true(json_object_get(model, "ignore_merges"));

@@ -70,8 +70,8 @@ uint64_t mix(uint64_t x)
 class Lines : public sentencepiece::SentenceIterator
 {
   public:
-    Lines(const char *const *paths, size_t count, const struct text_fields *fields, double share, struct error *err)
-        : paths_(paths), count_(count), fields_(fields), share_(share), err_(err)
+    Lines(const struct tokenizer_texts &texts, double share, struct error *err)
+        : texts_(texts), share_(share), err_(err)
     {
         Next();
     }
@@ -115,20 +115,19 @@ class Lines : public sentencepiece::SentenceIterator
     {
         for (;;) {
             if (!reader_) {
-                if (file_ == count_) return 0;
-                reader_ = text_open(paths_[file_++], fields_, err_);
+                if (file_ == texts_.count) return 0;
+                reader_ = text_open(texts_.paths[file_++], texts_.fields, err_);
                 if (!reader_) return -1;
             }
-            int got = text_next_sentence(reader_, line, size, err_);
+            int got = text_next_sentence(reader_, file_ > texts_.documents, line, size, err_);
             if (got != 0) return got;
             text_close(reader_);
             reader_ = nullptr;
         }
     }
 
-    const char *const *paths_;
-    size_t count_, file_ = 0;
-    const struct text_fields *fields_;
+    const struct tokenizer_texts &texts_;
+    size_t file_ = 0; /* the next one */
     uint64_t number_ = 0;
     double share_;
     struct error *err_;
@@ -170,8 +169,8 @@ std::string reserved_piece(size_t index)
 
 } // namespace
 
-extern "C" int tokenizer_train(const char *const *paths, size_t path_count, const struct text_fields *fields,
-                               size_t vocabulary, size_t sentinels, void **model, size_t *model_size, struct error *err)
+extern "C" int tokenizer_train(const struct tokenizer_texts *texts, size_t vocabulary, size_t sentinels, void **model,
+                               size_t *model_size, struct error *err)
 {
     return guarded(err, [&] {
         std::string control = TOKENIZER_SEPARATOR;
@@ -192,7 +191,7 @@ extern "C" int tokenizer_train(const char *const *paths, size_t path_count, cons
             {"minloglevel", "3"},
         };
         struct error unread = {};
-        Lines lines(paths, path_count, fields, sampled_share(paths, path_count), &unread);
+        Lines lines(*texts, sampled_share(texts->paths, texts->count), &unread);
         std::string bytes;
         Status status = sentencepiece::SentencePieceTrainer::Train(options, &lines, &bytes);
         if (lines.failed()) return error_set(err, "%s", unread.text);

@@ -47,6 +47,7 @@ struct step {
 };
 
 struct steps {
+    bool there; /* an empty list is another thing than none, to a decoder */
     struct step *list;
     size_t count;
 };
@@ -64,7 +65,8 @@ int steps_split(const struct steps *steps, bool first, struct bytes *text, struc
 /* From the pieces of ids (words of *text) to a text, which replaces *text. */
 int steps_decode(const struct steps *steps, struct bytes *text, struct spans *pieces, struct error *err);
 
-/* Private to steps*.c. Where `step` finds something from `from` on: 1, 0, -1. Nothing of no length is found. */
+/* Private to steps*.c. Where `step` finds something from `from` on, the end of what it has found before: 1, 0, -1. A
+ * pattern may find nothing at a place (a cut), but not at `from` itself. */
 int step_find(const struct step *step, const struct bytes *text, size_t from, struct span *found, struct error *err);
 /* All that a replacing step finds in text[size] is replaced, behind *out. */
 int step_replace(const struct step *step, const char *text, size_t size, struct bytes *out, struct error *err);

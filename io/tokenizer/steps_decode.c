@@ -187,10 +187,10 @@ static int decode_piece(const struct step *step, bool first, const char *piece, 
             size -= content_size;
         return bytes_add(out, piece, size, err);
     }
-    /* metaspace: the one that was put before the text goes */
+    /* metaspace: those of the first piece go, since one was put before the text */
     for (size_t at = 0; at < size;) {
         bool space = size - at >= content_size && !memcmp(piece + at, content, content_size);
-        bool goes = space && first && at == 0 && step->scheme != PREPEND_NEVER;
+        bool goes = space && first && step->scheme != PREPEND_NEVER;
         if (!goes && bytes_add(out, space ? " " : piece + at, 1, err)) return -1;
         at += space ? content_size : 1;
     }
@@ -239,7 +239,7 @@ static int join_words(struct bytes *text, const struct spans *pieces, struct err
 
 int steps_decode(const struct steps *steps, struct bytes *text, struct spans *pieces, struct error *err)
 {
-    if (steps->count == 0) return join_words(text, pieces, err);
+    if (!steps->there) return join_words(text, pieces, err);
     int result = 0;
     for (size_t i = 0; i <= steps->count && result == 0; i++) {
         struct decoding_text d = {.text = text->text, .pieces = pieces};

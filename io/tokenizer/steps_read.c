@@ -220,7 +220,7 @@ static int read_below(const json_t *object, enum step_group group, int depth, st
 
 int steps_read(const json_t *object, enum step_group group, struct steps *steps, struct error *err)
 {
-    *steps = (struct steps){0};
+    *steps = (struct steps){.there = object && !json_is_null(object)};
     return read_below(object, group, 0, steps, err);
 }
 

@@ -12,18 +12,19 @@ static int find_pattern(const struct step *step, const struct bytes *text, size_
 {
     const UChar *begin = (const UChar *)text->text, *end = begin + text->size;
     OnigRegion *region = onig_region_new();
+    size_t before = from;
     int result = region ? 0 : error_set(err, "tokenizer: out of memory");
     while (result == 0 && from < text->size) {
         int at = onig_search(step->regex, begin, end, begin + from, end, region, ONIG_OPTION_NONE);
         if (at == ONIG_MISMATCH) break;
         if (at < 0) {
             result = error_set(err, "tokenizer: its pattern takes too long on this text (code %d)", at);
-        } else if (region->end[0] > region->beg[0]) {
+        } else if (region->end[0] > region->beg[0] || (size_t)at > before) {
             *found = (struct span){(size_t)region->beg[0], (size_t)region->end[0]};
             result = 1;
-        } else { /* nothing: on behind the next character */
-            size_t length = (size_t)at < text->size ? text_character(text->text + at, text->size - (size_t)at) : 1;
-            from = (size_t)at + (length ? length : 1);
+        } else { /* nothing, here: on behind the next character */
+            size_t length = text_character(text->text + from, text->size - from);
+            from += length ? length : 1;
         }
     }
     if (region) onig_region_free(region, 1);
@@ -151,8 +152,8 @@ static int release(struct cutting *cut, struct error *err)
 
 static int add_part(struct cutting *cut, size_t first, size_t end, bool found, struct error *err)
 {
-    if (first == end) return 0;
     bool joins = false;
+    if (first == end && !found) return 0;
     found = found != cut->step->invert;
     switch (cut->step->behaviour) {
     case SPLIT_ISOLATED:

@@ -13,9 +13,20 @@ struct tokenizer {
     struct tokenizer_json *json;       /* or this */
 };
 
+static bool is_space(char letter)
+{
+    return letter == ' ' || letter == '\t' || letter == '\r' || letter == '\n';
+}
+
 bool tokenizer_is_json(const void *model, size_t model_size)
 {
-    return model_size > 0 && *(const char *)model == '{'; /* a serialised sentencepiece model begins with 0x0a */
+    const char *text = model, *end = text + model_size;
+    while (text < end && is_space(*text))
+        text++;
+    if (text == end || *text++ != '{') return false;
+    while (text < end && is_space(*text))
+        text++;
+    return text < end && *text == '"'; /* a serialised sentencepiece model begins with 0x0a, too, but not so */
 }
 
 struct tokenizer *tokenizer_create(const void *model, size_t model_size, struct error *err)

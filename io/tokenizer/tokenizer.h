@@ -24,10 +24,14 @@ struct tokenizer;
  * of text an even sample by line number. */
 #define TOKENIZER_TRAIN_BYTES ((size_t)64 << 20)
 struct text_fields;
-/* sentinels: reserve the control symbols <R>, <S>, <X>, <extra_id_0>, ... (so many); 0: none of them. fields: of JSON
- * lines, or NULL. */
-int tokenizer_train(const char *const *paths, size_t path_count, const struct text_fields *fields, size_t vocabulary,
-                    size_t sentinels, void **model, size_t *model_size, struct error *err);
+struct tokenizer_texts {
+    const char *const *paths;         /* [count] */
+    size_t count, documents;          /* the first so many are of documents, the others of pairs */
+    const struct text_fields *fields; /* of JSON lines, or NULL */
+};
+/* sentinels: reserve the control symbols <R>, <S>, <X>, <extra_id_0>, ... (so many); 0: none of them. */
+int tokenizer_train(const struct tokenizer_texts *texts, size_t vocabulary, size_t sentinels, void **model,
+                    size_t *model_size, struct error *err);
 
 /* From a serialised sentencepiece model, or the text of a tokenizer.json; the bytes are copied. Models whose ids of
  * unknown, begin and end differ are refused, and parts of a tokenizer.json that are not supported. */

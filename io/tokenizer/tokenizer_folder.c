@@ -83,12 +83,12 @@ static int match_file(const char *path, const void *model, size_t size, struct t
 int tokenizer_match_folder(const char *dir, const void *model, size_t size, enum tokenizer_match *match, char *file,
                            size_t size_of_file, struct error *err)
 {
-    static const char *const names[] = {"tokenizer.json", "sentencepiece.model", "tokenizer.model"};
     struct tokenizer *ours = NULL;
     int result = 0;
     *match = TOKENIZERS_UNKNOWN;
-    for (size_t i = 0; size && result == 0 && *match == TOKENIZERS_UNKNOWN && i < sizeof names / sizeof *names; i++) {
-        if (snprintf(file, size_of_file, "%s/%s", dir, names[i]) >= (int)size_of_file || access(file, F_OK)) continue;
+    for (size_t i = 0; size && result == 0 && *match == TOKENIZERS_UNKNOWN && tokenizer_files[i]; i++) {
+        if (snprintf(file, size_of_file, "%s/%s", dir, tokenizer_files[i]) >= (int)size_of_file || access(file, F_OK))
+            continue;
         result = match_file(file, model, size, &ours, match, err);
     }
     tokenizer_destroy(ours);

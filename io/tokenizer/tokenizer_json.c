@@ -56,7 +56,8 @@ static int read_all(struct tokenizer_json *tokenizer, const json_t *root, struct
         steps_read(json_object_get(root, "normalizer"), STEPS_NORMALIZER, &tokenizer->normalizer, err) ||
         steps_read(json_object_get(root, "pre_tokenizer"), STEPS_PRE_TOKENIZER, &tokenizer->pre_tokenizer, err) ||
         steps_read(json_object_get(root, "decoder"), STEPS_DECODER, &tokenizer->decoder, err) ||
-        added_read(json_object_get(root, "added_tokens"), &tokenizer->normalizer, &tokenizer->added, err) ||
+        added_read(json_object_get(root, "added_tokens"), &tokenizer->normalizer, tokenizer->bpe, &tokenizer->added,
+                   err) ||
         index_added(tokenizer, err))
         return -1;
     tokenizer->begin = begin_of(tokenizer, json_object_get(root, "post_processor"));
@@ -69,7 +70,7 @@ struct tokenizer_json *tokenizer_json_create(const void *text, size_t size, stru
     struct tokenizer_json *tokenizer = calloc(1, sizeof *tokenizer);
     json_t *root = json_loadb(text, size, 0, &fault);
     int result = !tokenizer ? error_set(err, "out of memory")
-                 : !root    ? error_set(err, "tokenizer.json:%d: %s", fault.line, fault.text)
+                 : !root    ? error_set(err, "line %d: %s", fault.line, fault.text)
                             : read_all(tokenizer, root, err);
     json_decref(root);
     if (result == 0) return tokenizer;

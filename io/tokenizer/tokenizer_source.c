@@ -11,6 +11,8 @@
 
 #define LARGEST ((size_t)1 << 28) /* bytes */
 
+const char *const tokenizer_files[] = {"tokenizer.json", "sentencepiece.model", "tokenizer.model", NULL};
+
 int tokenizer_bytes(const char *path, void **bytes, size_t *size, struct error *err)
 {
     size_t capacity = (size_t)1 << 20, used = 0;
@@ -38,13 +40,12 @@ int tokenizer_bytes(const char *path, void **bytes, size_t *size, struct error *
 
 static int find_file(const char *path, char out[PATH_MAX], struct error *err)
 {
-    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "sentencepiece.model"};
     struct stat found;
     if (stat(path, &found) != 0) return error_set_errno(err, "%s", path);
     if (!S_ISDIR(found.st_mode))
         return snprintf(out, PATH_MAX, "%s", path) < PATH_MAX ? 0 : error_set(err, "%s: path too long", path);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (snprintf(out, PATH_MAX, "%s/%s", path, names[i]) < PATH_MAX && access(out, F_OK) == 0) return 0;
+    for (size_t i = 0; tokenizer_files[i]; i++)
+        if (snprintf(out, PATH_MAX, "%s/%s", path, tokenizer_files[i]) < PATH_MAX && access(out, F_OK) == 0) return 0;
     return error_set(err, "%s: there is no tokenizer.json, tokenizer.model or sentencepiece.model", path);
 }
 
@@ -109,6 +110,7 @@ int tokenizer_source_open(const char *path, const char *end_piece, struct tokeni
     source->tokenizer = tokenizer_create(source->bytes, source->size, err);
     if (source->tokenizer && read_marks(source, end_piece, err) == 0) return 0;
     error_prefix(err, "%s", source->path);
+    error_one_line(err); /* it may quote what was asked for */
     tokenizer_source_close(source);
     return -1;
 }

@@ -17,7 +17,10 @@ struct tokenizer_source {
     int32_t begin, end; /* ids; -1: none */
 };
 
-/* Of a folder its tokenizer.json, else its tokenizer.model or sentencepiece.model. Of a tokenizer.json the files beside
+/* Names in a folder, the first that is there is its tokenizer; NULL at the end. */
+extern const char *const tokenizer_files[];
+
+/* Of a folder the first of tokenizer_files. Of a tokenizer.json the files beside
  * it say more: tokenizer_config.json (bos_token, eos_token, add_bos_token), else config.json (eos_token_id). end_piece:
  * what ends a text, or NULL: as these say, and it is an error where none does. On failure nothing is held. */
 int tokenizer_source_open(const char *path, const char *end_piece, struct tokenizer_source *source, struct error *err);

@@ -159,8 +159,8 @@ static bool parse_build(struct arguments *arguments, int key, const char *word, 
     case KEY_TOKENIZER:
         sources->tokenizer = word;
         return true;
-    case KEY_SEPARATOR:
-        sources->separator = word;
+    case KEY_SEPARATOR: /* a shell's quotes leave these as they are */
+        sources->separator = !strcmp(word, "\\n") ? "\n" : !strcmp(word, "\\t") ? "\t" : word;
         return true;
     case KEY_END_TOKEN:
         sources->end_token = word;
@@ -195,6 +195,19 @@ static bool parse_build(struct arguments *arguments, int key, const char *word, 
     }
 }
 
+static bool any_json_lines(const struct arguments *arguments, bool pairs)
+{
+    const struct dataset_sources *sources = &arguments->sources;
+    for (int split = 0; pairs && split < SPLITS; split++)
+        for (size_t i = 0; i < sources->pairs[split].count; i++)
+            if (text_is_json_lines(arguments->pairs[split][i])) return true;
+    for (size_t i = 0; !pairs && i < sources->text_count; i++)
+        if (text_is_json_lines(arguments->text[i])) return true;
+    for (size_t i = 0; !pairs && i < sources->valid_text_count; i++)
+        if (text_is_json_lines(arguments->valid_text[i])) return true;
+    return false;
+}
+
 static void check_words(const struct arguments *arguments, const struct argp_state *state)
 {
     if (!arguments->builds && !arguments->path)
@@ -207,6 +220,10 @@ static void check_words(const struct arguments *arguments, const struct argp_sta
         argp_error(state, "--ids wants --vocabulary N of the tokenizer that made them, and no --tokenizer");
     if (arguments->sources.sentinels && arguments->sources.ids != arguments->has_first)
         argp_error(state, "--sentinels is N, with --ids FIRST:N");
+    if (arguments->sources.fields.source && !any_json_lines(arguments, true))
+        argp_error(state, "--pair-fields is for pairs in files that end in .jsonl or .ndjson");
+    if (arguments->sources.fields.text && !any_json_lines(arguments, false))
+        argp_error(state, "--text-field is for texts in files that end in .jsonl or .ndjson");
     if ((arguments->sources.separator || arguments->sources.end_token) && !arguments->sources.tokenizer)
         argp_error(state, "--separator and --end-token go with --tokenizer");
     if (arguments->sources.tokenizer && arguments->has_vocabulary)
@@ -256,13 +273,40 @@ static json_t *describe_json(const char *path, const struct dataset_info *info, 
     return object;
 }
 
-static void describe_text(const char *path, const struct dataset_info *info, const char *description)
+/* Ids that stand around texts, with their pieces. */
+static void describe_marks(const struct dataset *dataset)
 {
+    const struct dataset_info *info = dataset_info(dataset);
+    const char *const names[] = {"begin", "separator", "end"};
+    const int32_t ids[] = {info->begin, info->separator, info->end};
+    size_t size;
+    struct error ignored;
+    const void *bytes = dataset_tokenizer(dataset, &size);
+    struct tokenizer *tokenizer = size ? tokenizer_create(bytes, size, &ignored) : NULL;
+    if (size) printf("  marks       ");
+    for (size_t i = 0; size && i < 3; i++) {
+        bool known = tokenizer && ids[i] >= 0 && (size_t)ids[i] < tokenizer_vocabulary(tokenizer);
+        const char *piece = known ? tokenizer_piece(tokenizer, (size_t)ids[i]) : NULL;
+        printf("%s%s ", i ? ", " : "", names[i]);
+        if (ids[i] < 0)
+            printf("none");
+        else
+            printf("%d %s", ids[i], piece ? piece : "?");
+    }
+    if (size) printf("\n");
+    tokenizer_destroy(tokenizer);
+}
+
+static void describe_text(const char *path, const struct dataset *dataset)
+{
+    const struct dataset_info *info = dataset_info(dataset);
+    const char *description = dataset_description(dataset);
     printf("%s\n", path);
     printf("  task        %s\n", *info->task ? info->task : "(none)");
     if (*description) printf("  about       %s\n", description);
     printf("  digest      %s\n", info->digest.hex);
     printf("  vocabulary  %zu\n", info->vocabulary);
+    describe_marks(dataset);
     if (info->sentinels)
         printf("  reserved    %zu sentinels and 3 modes, from id %d on\n", info->sentinels, info->reserved);
     printf("  text        %zu tokens, %zu held back for validation\n", info->text_tokens[SPLIT_TRAIN],
@@ -287,7 +331,7 @@ static int describe(const struct arguments *arguments, const char *path, double 
         printf("\n");
         json_decref(object);
     } else {
-        describe_text(path, dataset_info(dataset), dataset_description(dataset));
+        describe_text(path, dataset);
         if (arguments->verify) printf("  verified    the content has this digest\n");
         if (seconds >= 0) printf("  built in    %.1f s\n", seconds);
     }

@@ -160,7 +160,9 @@ static int recover(struct master *master, uint32_t index, struct error *err)
     if (file_append(master->log_fd, line, strlen(line)) != 0) return error_set_errno(err, "logs/stages.jsonl");
     master->log_noted = true;
     losses_end(master->losses, index);
-    if (stage->point == PLAN_NONE) stage_cleanup(master_describe(master, index)); /* a row's files are looked for */
+    if (stage->point != PLAN_NONE) return 0; /* a row's files are looked for */
+    master_log_sync(master);
+    stage_cleanup(master_describe(master, index));
     return 0;
 }
 

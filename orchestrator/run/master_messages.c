@@ -101,7 +101,10 @@ static int handle_outcome(struct master *master, uint32_t node, struct message_o
         master_log(master, index, outcome, node);
         losses_end(master->losses, index);
     }
-    if (result && stage->point == PLAN_NONE) stage_cleanup(master_describe(master, index));
+    if (result && stage->point == PLAN_NONE) {
+        master_log_sync(master); /* before the file goes that would tell the same */
+        stage_cleanup(master_describe(master, index));
+    }
     if (result) {
         master_observe(master, stage, outcome);
         return stage->point == PLAN_NONE ? master_complete(master, index, err)

@@ -15,7 +15,8 @@ static bool is_idle(const char *dir)
 {
     struct error ignored;
     json_t *live = status_live(dir);
-    bool idle = !live && store_lock_held(dir, &ignored) != 1;
+    int held = live ? 1 : store_lock_held(dir, &ignored);
+    bool idle = held == 0 || (held < 0 && errno == ENOENT); /* who may not write cannot tell */
     json_decref(live);
     return idle;
 }

@@ -35,7 +35,7 @@ static void check_task(const struct config_group *group, const struct sweep *swe
     if (sweep->generate.examples > have)
         config_fail(group, "examples", "%" PRIu64 " examples, more than the test has; allowed: 0 (all) .. %" PRIu64,
                     sweep->generate.examples, have);
-    if (task->data.separator == 0)
+    if (!task->data.has_tokenizer && task->there)
         config_fail(group, NULL,
                     "the data set %.200s was made of token ids (tunelaw data --ids): there is no text to generate or "
                     "to measure",

@@ -106,6 +106,26 @@ def falcon():
     return train(t, 420, ['>>TITLE<<', '<|endoftext|>'], True)
 
 
+def lookahead():
+    """A pattern that finds nothing, between digits, and cuts there; a replacing step with a pattern."""
+    t = Tokenizer(models.BPE())
+    t.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.Replace(Regex(r'\s+$'), '')])
+    t.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(r'(?=(\d{3})+(?!\d))'), 'isolated'), pre_tokenizers.Split(Regex('(?=[XYZ])'), 'merged_with_previous'),
+        pre_tokenizers.Split(Regex('x*'), 'merged_with_next'), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    t.decoder = decoders.ByteLevel()
+    return train(t, 420, ['<|endoftext|>'], True)
+
+
+def metasplit():
+    """Pieces with spaces inside, and at their ends; words without a decoder."""
+    t = Tokenizer(models.BPE(unk_token='<unk>'))
+    t.normalizer = normalizers.NFKD()
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(prepend_scheme='always', split=False), pre_tokenizers.Split(Regex('[.,]'), 'removed')])
+    t.decoder = decoders.Metaspace(prepend_scheme='always', split=False)
+    return train(t, 420, ['<unk>'], False)
+
+
 def metaspace():
     t = Tokenizer(models.BPE(unk_token='<unk>', fuse_unk=False, byte_fallback=False))
     t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(prepend_scheme='first', split=True), pre_tokenizers.Punctuation('merged_with_previous')])
@@ -127,7 +147,7 @@ def main(folder):
     def decode(tokenizer, ids):  # texts have no zero byte
         return tokenizer.decode(ids).replace('\0', '\ufffd')
 
-    for make in (pythia, llama3, qwen2, smollm, llama2, mistral3, gemma, falcon, metaspace):
+    for make in (pythia, llama3, qwen2, smollm, llama2, mistral3, gemma, falcon, lookahead, metasplit, metaspace):
         tokenizer = make()
         tokenizer.save(f'{folder}/{make.__name__}.json', pretty=False)
         ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]

@@ -212,7 +212,8 @@ static void test_bad_attributes(void **state)
     static const char *const bad[] = {"0", "3", "2147483648", "18446744073709551615", "", "400 ", "0x190"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(try_attribute(&good, "vocabulary", bad[i]), 0);
-    assert_int_equal(try_attribute(&good, "separator", "400"), 0);
+    assert_int_equal(try_attribute(&good, "separator", "401"), 0);
+    assert_int_equal(try_attribute(&good, "separator", "400"), 1); /* none */
     assert_int_equal(try_attribute(&good, "digest", "0123456789ABCDEF0123456789abcdef"), 0);
     assert_int_equal(try_attribute(&good, "vocabulary", "20"), 1); /* tokens above it read as unknown */
     /* then tokens would be uint32 */
@@ -240,6 +241,29 @@ static void test_bad_sentinels(void **state)
         assert_int_equal(try_attribute(&good, "reserved", places[i]), 0);
     assert_int_equal(try_attribute(&good, "reserved", NULL), 0);
     assert_int_equal(try_attribute(&good, "reserved", "388"), 1);
+    free(good.data);
+}
+
+/* The marks of a tokenizer.json are in its vocabulary; there may be no begin. */
+static void test_bad_marks(void **state)
+{
+    (void)state;
+    struct dataset_sources sources = small_sources();
+    struct error err = {0};
+    sources.tokenizer = TEST_SOURCE_DIR "/golden/tokenizers/pythia.json";
+    sources.end_token = "<|endoftext|>";
+    if (dataset_build(temporary_path("marks.h5"), &sources, NULL, &err)) fail_msg("%s", err.text);
+    struct bytes good = read_whole(temporary_path("marks.h5"));
+    static const char *const bad[] = {"426", "18446744073709551615", "", "x"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(try_attribute(&good, "begin", bad[i]), 0);
+        assert_int_equal(try_attribute(&good, "end", bad[i]), 0);
+    }
+    assert_int_equal(try_attribute(&good, "begin", NULL), 0);
+    assert_int_equal(try_attribute(&good, "begin", "425"), 1); /* none */
+    assert_int_equal(try_attribute(&good, "begin", "7"), 1);
+    assert_int_equal(try_attribute(&good, "end", "425"), 0);
+    assert_int_equal(try_attribute(&good, "end", "424"), 1);
     free(good.data);
 }
 
@@ -286,6 +310,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bad_elements, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_bad_attributes, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_bad_sentinels, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_bad_marks, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_bad_layout, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_not_a_dataset, temporary_create, temporary_remove),
     };

@@ -136,6 +136,8 @@ static void test_columns(void **state)
 {
     (void)state;
     assert_fault("a\tb\nc\n", 6, 2, "2: 1 column;");
+    assert_fault("{\"source\": 1}\n", 14, 2,
+                 "1: 1 column; allowed: two columns, source TAB target (JSON lines: in a file that ends in .jsonl)");
     assert_fault("a\tb\n\nc\td\n", 9, 2, "2: the line is empty");
     assert_fault("a\tb\n \t \r\n", 9, 2, "2: the line is empty");
     assert_fault("a\tb\tc\n", 6, 2, "1: 3 columns;");
@@ -190,6 +192,7 @@ static void assert_json_fault(const char *text, int columns, const struct text_f
     size_t count;
     assert_int_equal(text_check(temporary_write("t.jsonl", text, strlen(text)), columns, fields, &count, &err), -1);
     if (!strstr(err.text, expected)) fail_msg("\"%s\" is not in: %s", expected, err.text);
+    if (strpbrk(err.text, "\n\x1b")) fail_msg("not one line: %s", err.text);
 }
 
 static void test_json_lines(void **state)
@@ -212,19 +215,22 @@ static void test_json_lines(void **state)
     assert_int_equal(text_next_pair(reader, &pair, &err), 0);
     text_close(reader);
     reader = text_open(path, &mine, &err);
-    assert_int_equal(text_next_sentence(reader, &line, &size, &err), -1); /* neither "text" nor "q" */
+    assert_int_equal(text_next_sentence(reader, true, &line, &size, &err), -1); /* no "q" */
     assert_int_equal(text_next_pair(reader, &pair, &err), 1);
     assert_true(*pair.source == 'Q' && pair.target_size == 5);
     text_close(reader);
     reader = text_open(path, NULL, &err);
-    assert_int_equal(text_next_sentence(reader, &line, &size, &err), 1); /* a pair as one text */
+    assert_int_equal(text_next_sentence(reader, true, &line, &size, &err), 1); /* a pair as one text */
     assert_true(size == 7 && !memcmp(line, "a\tb\n\t\xc3\xa9", 7));
-    assert_int_equal(text_next_sentence(reader, &line, &size, &err), 1);
+    assert_int_equal(text_next_sentence(reader, false, &line, &size, &err), 1);
     assert_true(size == 5 && !memcmp(line, "whole", 5));
     text_close(reader);
     assert_json_fault(text, 1, NULL, "t.jsonl:1: there is no \"text\", but: prompt, completion");
     assert_json_fault("{\"text\": \"a\"}\n{\"text\": 5}\n", 1, NULL, "t.jsonl:2: \"text\" is no text");
-    assert_json_fault("{\"text\": \" \\n\"}\n", 1, NULL, "t.jsonl:1: \"text\" is empty; allowed: a text");
+    assert_json_fault("{\"text\": \" \\n\"}\n", 1, NULL, "t.jsonl:1: the file is empty"); /* as an empty line */
+    assert_json_fault("{\"instruction\": \"a\", \"input\": \"b\", \"output\": \"c\"}\n", 2, NULL,
+                      "there are: instruction, input, output");
+    assert_json_fault("{\"text\": \"\x1b\"}\n", 1, NULL, "t.jsonl:1: not JSON at column 10: control character 0x1b");
     assert_json_fault("{\"text\": \"a\"\n", 1, NULL, "t.jsonl:1: not JSON at column ");
     assert_json_fault("[1]\n", 1, NULL, "t.jsonl:1: not an object");
     assert_json_fault("{\"messages\": []}\n", 2, NULL, "output, or those of --pair-fields; there are: messages");

@@ -26,7 +26,8 @@ static void train(void **model, size_t *size)
                                 words[i / 3 % 11]);
     const char *path = temporary_write("train.txt", text, used);
     struct error err = {0};
-    if (tokenizer_train(&path, 1, NULL, VOCABULARY, 0, model, size, &err) != 0) fail_msg("%s", err.text);
+    if (tokenizer_train(&(struct tokenizer_texts){&path, 1, 1, NULL}, VOCABULARY, 0, model, size, &err) != 0)
+        fail_msg("%s", err.text);
     free(text);
 }
 
@@ -103,9 +104,10 @@ static void test_bad_training_text(void **state)
                                                                                       "good\nb\xe4"
                                                                                       "d\n",
                                                                                       9)};
-    assert_int_equal(tokenizer_train(paths, 2, NULL, VOCABULARY, 0, &model, &size, &err), -1);
+    assert_int_equal(tokenizer_train(&(struct tokenizer_texts){paths, 2, 2, NULL}, VOCABULARY, 0, &model, &size, &err),
+                     -1);
     assert_non_null(strstr(err.text, "bad.txt:2: not UTF-8"));
-    assert_int_equal(tokenizer_train(paths, 1, NULL, VOCABULARY, 0, &model, &size, &err),
+    assert_int_equal(tokenizer_train(&(struct tokenizer_texts){paths, 1, 1, NULL}, VOCABULARY, 0, &model, &size, &err),
                      -1); /* five letters, 360 pieces */
     assert_non_null(strstr(err.text, "cannot train a tokenizer"));
     assert_null(model);
@@ -208,7 +210,8 @@ static void test_folders(void **state)
         used += (size_t)sprintf(other + used, "%x%x %u\n", i * 7919, i * 104729, i * i);
     const char *path = temporary_write("other.txt", other, used);
     void *another = NULL;
-    if (tokenizer_train(&path, 1, NULL, VOCABULARY, 0, &another, &other_size, &err)) fail_msg("%s", err.text);
+    if (tokenizer_train(&(struct tokenizer_texts){&path, 1, 1, NULL}, VOCABULARY, 0, &another, &other_size, &err))
+        fail_msg("%s", err.text);
     temporary_write("tokenizer.model", another, other_size);
     assert_int_equal(match_of(model, size), TOKENIZERS_DIFFER);
     free(another);

@@ -12,8 +12,8 @@
 #include "io/tokenizer/tokenizer_source.h"
 #include "tests/io/temporary.h"
 
-static const char *const names[] = {"pythia",   "llama3", "qwen2",  "smollm",   "llama2",
-                                    "mistral3", "gemma",  "falcon", "metaspace"};
+static const char *const names[] = {"pythia", "llama3", "qwen2",     "smollm",    "llama2",   "mistral3",
+                                    "gemma",  "falcon", "lookahead", "metasplit", "metaspace"};
 enum { NAMES = sizeof names / sizeof *names };
 
 static json_t *load(const char *name, const char *end)
@@ -145,8 +145,11 @@ static void what_is_not_supported_is_refused(void **state)
                    "the pattern \"a(\": end pattern with unmatched parenthesis");
     assert_refused("pythia", NULL, "decoder", "{\"type\": \"CTC\"}", "decoder \"CTC\" is not supported");
     assert_refused("pythia", NULL, "added_tokens", "[{\"id\": 5}]", "a token without content");
+    assert_refused("pythia", NULL, "added_tokens", "[{\"id\": 450, \"content\": \"Ġ\"}]",
+                   "\"Ġ\" has the id 450, in model.vocab ");
+    assert_refused("pythia", "model", "unk_token", "\"<nothing>\"", "model.unk_token \"<nothing>\" is not in");
     assert_null(tokenizer_create("{\"model\": ", 10, &err));
-    assert_non_null(strstr(err.text, "tokenizer.json:1: "));
+    assert_non_null(strstr(err.text, "line 1: "));
 }
 
 static void write_folder(const char *name, const char *config, const char *model_config)
@@ -190,7 +193,7 @@ static void a_folder_says_what_begins_and_ends_a_text(void **state)
     write_folder("llama3", "{\"eos_token\": \"<|im_end|>\"}", "{\"eos_token_id\": 1}");
     assert_marks(NULL, "<|begin_of_text|>", "<|im_end|>");
     assert_marks("<|endoftext|>", "<|begin_of_text|>", "<|endoftext|>");
-    assert_no_source(temporary_folder, "<nothing>", "tokenizer.json: there is no token \"<nothing>\"");
+    assert_no_source(temporary_folder, "<not\nhing>", "tokenizer.json: there is no token \"<not hing>\"");
     write_folder("llama3", "{\"eos_token\": {\"content\": \"<|endoftext|>\"}, \"add_bos_token\": false}", NULL);
     assert_marks(NULL, NULL, "<|endoftext|>");
     write_folder("pythia", "{\"add_bos_token\": true, \"bos_token\": \"<|padding|>\"}", "{\"eos_token_id\": [0, 5]}");

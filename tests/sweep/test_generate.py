@@ -123,6 +123,9 @@ class HuggingFaceTokenizers(unittest.TestCase):
         with open(place.dir(f'{name}.cfg'), 'w') as f:
             f.write(SWEEP.format(data='json.h5', model=model, pretrain=pretrain))
         place.run(place.dir(name), config=place.dir(f'{name}.cfg'))
+        return self.texts(place, name)
+
+    def texts(self, place, name):
         with open(f'{place.dir(name)}/generations/{harness.table(place.dir(name), "points")[0]["identity"].decode()}.jsonl') as f:
             return [json.loads(line) for line in f]
 
@@ -161,7 +164,22 @@ class HuggingFaceTokenizers(unittest.TestCase):
             self.assertNotEqual(place.call('import', place.dir('out'), '--dataset', place.dir('data.h5'), check=False).returncode, 0)
             again = self.run_sweep(place, 'second', '{ name = "in"; import = "out"; tokens = 1000; }')
             self.assertEqual([text['reference'] for text in again], [text['reference'] for text in made])
-            self.assertTrue(all('<|' not in text['hypothesis'] for text in again))
+            self.check_end(place)
+
+    def check_end(self, place):
+        """Where all targets are the same a model learns it at once, and stops behind it."""
+        for split in ('train', 'valid', 'test'):
+            with open(place.dir(f'{split}.jsonl')) as f:
+                lines = [json.loads(line) for line in f]
+            with open(place.dir(f'{split}.jsonl'), 'w') as f:
+                f.writelines(json.dumps({**line, 'completion': ' der hund'}) + '\n' for line in lines)
+        words = [word for split in ('train', 'valid', 'test') for word in (f'--pairs-{split}', place.dir(f'{split}.jsonl'))]
+        place.call('data', '--tokenizer', place.dir('folder'), *words, '--out', place.dir('json.h5'))
+        with open(place.dir('end.cfg'), 'w') as f:
+            f.write(SWEEP.format(data='json.h5', model='{ name = "in"; import = "out"; tokens = 1000; }', pretrain='')
+                    .replace('max_steps = 12', 'max_steps = 80').replace('3e-3', '2e-2'))
+        place.run(place.dir('end'), config=place.dir('end.cfg'))
+        self.assertEqual({text['hypothesis'] for text in self.texts(place, 'end')}, {' der hund'})
 
 
 if __name__ == '__main__':

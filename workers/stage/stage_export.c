@@ -1,7 +1,9 @@
 /* From a finished point to a folder that transformers or PEFT loads. */
+#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "io/tokenizer/tokenizer.h"
@@ -38,6 +40,18 @@ static size_t companion_files(const struct run *run, struct folder_file files[FI
     return count;
 }
 
+/* Without it transformers takes what is usual for the architecture in place of what tokenizer.json says. malloc. */
+static char *describe_tokenizer(const struct tokenizer *tokenizer, const struct huggingface_companions *companions)
+{
+    const char *begin = companions->begin < 0 ? NULL : tokenizer_piece(tokenizer, (size_t)companions->begin);
+    const char *end = tokenizer_piece(tokenizer, (size_t)companions->end);
+    json_t *object = json_pack("{s:s, s:s*, s:s*}", "tokenizer_class", "PreTrainedTokenizerFast", "bos_token", begin,
+                               "eos_token", end);
+    char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
+    json_decref(object);
+    return text;
+}
+
 static int save_model(const struct exporting *work, const struct member *member, struct error *err)
 {
     struct folder_file files[FILES];
@@ -54,13 +68,19 @@ static int save_model(const struct exporting *work, const struct member *member,
     const void *bytes = dataset_tokenizer(work->run.dataset, &size);
     struct tokenizer *tokenizer = !companions.like && size ? tokenizer_create(bytes, size, NULL) : NULL;
     if (tokenizer) tokenizer_marks(tokenizer, &companions.begin, &companions.end, &companions.pad);
+    char *config = NULL;
     if (tokenizer && tokenizer_is_json(bytes, size)) {
         companions.begin = dataset_info(work->run.dataset)->begin;
         companions.end = dataset_info(work->run.dataset)->end;
+        config = describe_tokenizer(tokenizer, &companions);
+        if (config)
+            files[companions.count++] =
+                (struct folder_file){.name = "tokenizer_config.json", .bytes = config, .size = strlen(config)};
     }
     tokenizer_destroy(tokenizer);
     int status = huggingface_save(member->parameters, &stage->model, &companions, work->dir, err);
     free(paths);
+    free(config);
     return status;
 }
 

@@ -87,8 +87,7 @@ static int load(struct work *work, uint64_t index, size_t *count, struct error *
     }
     size_t most = generation_source(work->config, sources->sequence_length);
     *count = source < most ? source : most;
-    if (*count && *count < source && dataset_info(sources->dataset)->separator >= 0)
-        work->tokens[*count - 1] = work->tokens[source - 1];
+    if (*count && *count < source) work->tokens[*count - 1] = work->tokens[source - 1]; /* the separator, if any */
     return *count ? 0 : error_set(err, "source %" PRIu64 " is empty", index);
 }
 
