@@ -53,7 +53,9 @@ static const struct argp_option options[] = {
     {"valid-text", KEY_VALID_TEXT, "FILE", 0,
      "validation text; without it documents 1, 201, 401... of the text are held back", 1},
     {"pair-fields", KEY_PAIR_FIELDS, "SOURCE,TARGET", 0,
-     "members of JSON lines that are examples (source,target; prompt,completion; or input,output)", 1},
+     "members of JSON lines that are examples (source,target; prompt,completion; or, without instruction, "
+     "input,output)",
+     1},
     {"text-field", KEY_TEXT_FIELD, "NAME", 0, "member of JSON lines that is a document (text)", 1},
     {"tokenizer", KEY_TOKENIZER, "MODEL", 0,
      "a sentencepiece model, a tokenizer.json, or the folder of a Hugging Face model with one of them; without it one "

@@ -130,6 +130,39 @@ static void test_refused_words(void **state)
     assert_non_null(strstr(output, "Examples:"));
 }
 
+/* A given tokenizer: its marks are shown, its options are refused where they have no meaning. */
+static void test_tokenizers_of_others(void **state)
+{
+    (void)state;
+    struct dataset_sources sources = small_sources();
+    const char *pairs = sources.pairs[0].paths[0], *out = temporary_path("out.h5");
+    const char *json = TEST_SOURCE_DIR "/golden/tokenizers/llama3.json";
+    assert_int_equal(RUN("--tokenizer", json, "--pairs-train", pairs, "--pairs-test", pairs, "--end-token",
+                         "<|endoftext|>", "--separator", "\\t", "--out", out),
+                     0);
+    assert_non_null(
+        strstr(output, "  marks       begin 420 <|begin_of_text|>, separator 197 ĉ, end 421 <|endoftext|>\n"));
+    assert_non_null(strstr(errors, "test examples are training examples, too"));
+    assert_int_equal(RUN("--tokenizer", json, "--pairs-train", pairs, "--end-token", "<|endoftext|>", "--separator",
+                         "\n\nno piece", "--out", temporary_path("never.h5")),
+                     1);
+    assert_non_null(
+        strstr(errors, "llama3.json: \"  no piece\" is no single piece, to stand between source and target"));
+    static const char *const cases[][3] = {
+        {"--separator", "x", "--separator and --end-token go with --tokenizer"},
+        {"--end-token", "x", "--separator and --end-token go with --tokenizer"},
+        {"--pair-fields", "a,b", "--pair-fields is for pairs in files that end in .jsonl"},
+        {"--pair-fields", "a", "pair fields \"a\"; allowed: SOURCE,TARGET"},
+        {"--text-field", "a", "--text-field is for texts in files that end in .jsonl"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_not_equal(RUN("--pairs-train", pairs, cases[i][0], cases[i][1], "--out", temporary_path("never.h5")),
+                             0);
+        if (!strstr(errors, cases[i][2])) fail_msg("\"%s\" is not in: %s", cases[i][2], errors);
+    }
+    assert_int_equal(access(temporary_path("never.h5"), F_OK), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +170,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_malformed_input, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_verify_finds_damage, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_refused_words, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_tokenizers_of_others, temporary_create, temporary_remove),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

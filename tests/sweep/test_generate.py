@@ -100,6 +100,8 @@ finetune = {{ examples = [ 64 ]; sequence_length = 96; batch = 16; max_steps = 1
 methods = ( {{ name = "full"; learning_rates = [ 3e-3 ]; }} );
 resources = {{ backend = "cpu"; devices = 2; }};
 '''
+MODEL = '{ name = "s"; layers = 1; width = 16; heads = 2; ffn = 32; }'
+PRETRAIN = 'pretrain = { tokens = [ 12800 ]; sequence_length = 64; batch = 8; learning_rate = 3e-3; };'
 
 
 class HuggingFaceTokenizers(unittest.TestCase):
@@ -148,8 +150,7 @@ class HuggingFaceTokenizers(unittest.TestCase):
             with h5py.File(place.dir('json.h5')) as data:
                 offsets, tokens = data['examples/train/offsets'][:], data['examples/train/tokens'][:]
                 self.assertEqual([[tokens[a], tokens[b - 1]] for a, b in zip(offsets.tolist(), offsets.tolist()[1:])], [marks] * 80)
-            made = self.run_sweep(place, 'first', '{ name = "s"; layers = 1; width = 16; heads = 2; ffn = 32; }',
-                                  'pretrain = { tokens = [ 12800 ]; sequence_length = 64; batch = 8; learning_rate = 3e-3; };')
+            made = self.run_sweep(place, 'first', MODEL, PRETRAIN)
             with open(place.dir('test.jsonl')) as f:
                 wanted = [json.loads(line) for line in f]
             self.assertEqual([[text['source'], text['reference']] for text in made], [[pair['prompt'], pair['completion']] for pair in wanted])
@@ -165,6 +166,17 @@ class HuggingFaceTokenizers(unittest.TestCase):
             again = self.run_sweep(place, 'second', '{ name = "in"; import = "out"; tokens = 1000; }')
             self.assertEqual([text['reference'] for text in again], [text['reference'] for text in made])
             self.check_end(place)
+            self.check_separator_zero(place)
+
+    def check_separator_zero(self, place):
+        """Id 0 is a token as any other: such a data set has texts."""
+        words = [word for split in ('train', 'valid', 'test') for word in (f'--pairs-{split}', place.dir(f'{split}.jsonl'))]
+        said = place.call('data', '--tokenizer', f'{os.path.dirname(TOKENIZER)}/pythia.json', '--end-token', '<|padding|>', '--separator',
+                          '<|endoftext|>', '--text', place.dir('text.jsonl'), *words, '--out', place.dir('zero.h5')).stdout
+        self.assertIn('begin none, separator 0 <|endoftext|>, end 1 <|padding|>\n', said)
+        with open(place.dir('zero.cfg'), 'w') as f:
+            f.write(SWEEP.format(data='zero.h5', model=MODEL, pretrain=PRETRAIN))
+        place.call('plan', place.dir('zero.cfg'))
 
     def check_end(self, place):
         """Where all targets are the same a model learns it at once, and stops behind it."""
