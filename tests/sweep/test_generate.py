@@ -179,14 +179,14 @@ class HuggingFaceTokenizers(unittest.TestCase):
         place.call('plan', place.dir('zero.cfg'))
 
     def check_end(self, place):
-        """Where all targets are the same a model learns it at once, and stops behind it."""
+        """Where all targets are the same a model learns it at once, and stops behind it, at a token that would be seen in the text."""
         for split in ('train', 'valid', 'test'):
             with open(place.dir(f'{split}.jsonl')) as f:
                 lines = [json.loads(line) for line in f]
             with open(place.dir(f'{split}.jsonl'), 'w') as f:
                 f.writelines(json.dumps({**line, 'completion': ' der hund'}) + '\n' for line in lines)
         words = [word for split in ('train', 'valid', 'test') for word in (f'--pairs-{split}', place.dir(f'{split}.jsonl'))]
-        place.call('data', '--tokenizer', place.dir('folder'), *words, '--out', place.dir('json.h5'))
+        place.call('data', '--tokenizer', place.dir('folder'), '--end-token', '!', *words, '--out', place.dir('json.h5'))
         with open(place.dir('end.cfg'), 'w') as f:
             f.write(SWEEP.format(data='json.h5', model='{ name = "in"; import = "out"; tokens = 1000; }', pretrain='')
                     .replace('max_steps = 12', 'max_steps = 80').replace('3e-3', '2e-2'))
