@@ -116,7 +116,8 @@ struct dataset_sources {
 /* Build PATH. All input is checked first; malformed input (not UTF-8, a missing column, an empty file or example) is
  * refused with FILE:LINE. Tokens go through unnamed files beside PATH, then PATH.tmp, which is synced, opened, and
  * renamed: on failure nothing is left and an older PATH is as it was. Memory does not grow with the input, except for
- * training a tokenizer (TOKENIZER_TRAIN_BYTES) and 9 bytes an example of validation and test. *info may be NULL. */
+ * training a tokenizer (TOKENIZER_TRAIN_BYTES) and some 25 bytes an example of validation and test. *info may be NULL.
+ */
 int dataset_build(const char *path, const struct dataset_sources *sources, struct dataset_info *info,
                   struct error *err);
 

@@ -273,12 +273,13 @@ static int take_member(const struct text_reader *reader, const char *name, const
 
 static int take_pair(const struct text_reader *reader, struct text_pair *pair, struct error *err)
 {
+    enum { INPUT_OUTPUT = 2 };
     static const char *const names[][2] = {{"source", "target"}, {"prompt", "completion"}, {"input", "output"}};
     const char *source = reader->fields->source, *target = reader->fields->target;
     char members[160];
     for (size_t i = 0; !source && i < sizeof names / sizeof *names; i++) {
         if (!json_object_get(reader->object, names[i][0]) || !json_object_get(reader->object, names[i][1])) continue;
-        if (json_object_get(reader->object, "instruction")) continue; /* would be lost */
+        if (i == INPUT_OUTPUT && json_object_get(reader->object, "instruction")) continue; /* would be lost */
         source = names[i][0];
         target = names[i][1];
     }
@@ -286,7 +287,7 @@ static int take_pair(const struct text_reader *reader, struct text_pair *pair, s
         list_members(reader->object, members, sizeof members);
         error_set(err,
                   "%s:%zu: no pair of members; allowed: source and target, prompt and completion, input and "
-                  "output, or those of --pair-fields; there are: %s",
+                  "output (without instruction), or those of --pair-fields; there are: %s",
                   reader->path, reader->line, members);
         return error_one_line(err);
     }
@@ -367,7 +368,7 @@ int text_check(const char *path, int columns, const struct text_fields *fields, 
         got = columns == 2 ? text_next_pair(reader, &pair, err) : text_next(reader, &line, &size, err);
         if (got <= 0) break;
     }
-    if (got == 0 && *count == 0) got = error_set(err, "%s:1: the file is empty", path);
+    if (got == 0 && *count == 0) got = error_set(err, "%s:1: the file is empty, line by line", path);
     text_close(reader);
     return got;
 }

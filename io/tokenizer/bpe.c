@@ -28,6 +28,7 @@ struct bpe {
     int32_t unknown;
     int32_t bytes[BYTES]; /* <0x00>, ...; NONE where there is no such piece */
     bool byte_fallback, fuse_unknown, whole_words;
+    bool unknown_missing; /* one is named that is no piece: what needs it is refused */
 };
 
 struct bpe_symbol {
@@ -192,8 +193,7 @@ static int read_model(struct bpe *bpe, const json_t *model, struct error *err)
         read_merges(bpe, json_object_get(model, "merges"), err))
         return -1;
     bpe->unknown = unknown ? bpe_id(bpe, unknown, strlen(unknown)) : NONE;
-    if (unknown && bpe->unknown == NONE)
-        return error_set(err, "model.unk_token \"%.40s\" is not in model.vocab", unknown);
+    bpe->unknown_missing = unknown && bpe->unknown == NONE;
     bpe->byte_fallback = json_is_true(json_object_get(model, "byte_fallback"));
     bpe->fuse_unknown = json_is_true(json_object_get(model, "fuse_unk"));
     bpe->whole_words = json_is_true(json_object_get(model, "ignore_merges"));
@@ -236,8 +236,8 @@ void bpe_scratch_free(struct bpe_scratch *scratch)
 }
 
 /* The symbols of a character: itself, its bytes, unknown, or none. */
-static void add_character(const struct bpe *bpe, const char *text, size_t size, struct bpe_symbol *symbols,
-                          size_t *count)
+static int add_character(const struct bpe *bpe, const char *text, size_t size, struct bpe_symbol *symbols,
+                         size_t *count, struct error *err)
 {
     int32_t id = bpe_id(bpe, text, size);
     bool bytes = bpe->byte_fallback;
@@ -246,11 +246,15 @@ static void add_character(const struct bpe *bpe, const char *text, size_t size, 
     if (id == NONE && bytes) {
         for (size_t i = 0; i < size; i++)
             symbols[(*count)++].id = bpe->bytes[(unsigned char)text[i]];
-        return;
+        return 0;
     }
-    if (id == NONE && bpe->fuse_unknown && *count && symbols[*count - 1].id == bpe->unknown) return;
+    if (id == NONE && bpe->unknown_missing)
+        return error_set(err, "tokenizer: no piece for \"%.*s\", and its unk_token is none of model.vocab", (int)size,
+                         text);
+    if (id == NONE && bpe->fuse_unknown && *count && symbols[*count - 1].id == bpe->unknown) return 0;
     if (id == NONE) id = bpe->unknown;
     if (id != NONE) symbols[(*count)++].id = id;
+    return 0;
 }
 
 static bool before(const struct bpe_candidate *a, const struct bpe_candidate *b)
@@ -335,7 +339,7 @@ int bpe_encode(const struct bpe *bpe, const char *word, size_t size, struct bpe_
     for (size_t at = 0, length; at < size; at += length) {
         length = text_character(word + at, size - at);
         if (length == 0) return error_set(err, "tokenizer: not UTF-8");
-        add_character(bpe, word + at, length, scratch->symbols, &count);
+        if (add_character(bpe, word + at, length, scratch->symbols, &count, err)) return -1;
     }
     merge_all(bpe, scratch->symbols, count, scratch->heap);
     for (int32_t at = count ? 0 : NONE; at != NONE; at = scratch->symbols[at].next)

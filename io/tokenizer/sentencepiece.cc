@@ -237,6 +237,11 @@ extern "C" void sentencepiece_marks(const struct sentencepiece_model *model, int
     *pad = model->processor.pad_id();
 }
 
+extern "C" bool sentencepiece_is_control(const struct sentencepiece_model *model, size_t id)
+{
+    return model->processor.IsControl(static_cast<int>(id));
+}
+
 extern "C" int32_t sentencepiece_id(const struct sentencepiece_model *model, const char *piece)
 {
     int id = model->processor.PieceToId(piece);

@@ -3,6 +3,7 @@
 #ifndef TUNELAW_IO_TOKENIZER_SENTENCEPIECE_H
 #define TUNELAW_IO_TOKENIZER_SENTENCEPIECE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ struct sentencepiece_model *sentencepiece_create(const void *model, size_t size,
 void sentencepiece_destroy(struct sentencepiece_model *model);
 size_t sentencepiece_vocabulary(const struct sentencepiece_model *model);
 const char *sentencepiece_piece(const struct sentencepiece_model *model, size_t id);
+bool sentencepiece_is_control(const struct sentencepiece_model *model, size_t id);
 /* -1: there is no such piece. */
 int32_t sentencepiece_id(const struct sentencepiece_model *model, const char *piece);
 void sentencepiece_marks(const struct sentencepiece_model *model, int32_t *begin, int32_t *end, int32_t *pad);

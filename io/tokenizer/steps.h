@@ -65,9 +65,10 @@ int steps_split(const struct steps *steps, bool first, struct bytes *text, struc
 /* From the pieces of ids (words of *text) to a text, which replaces *text. */
 int steps_decode(const struct steps *steps, struct bytes *text, struct spans *pieces, struct error *err);
 
-/* Private to steps*.c. Where `step` finds something from `from` on, the end of what it has found before: 1, 0, -1. A
- * pattern may find nothing at a place (a cut), but not at `from` itself. */
-int step_find(const struct step *step, const struct bytes *text, size_t from, struct span *found, struct error *err);
+/* Private to steps*.c. Where `step` finds something from `from` on: 1, 0, -1. A pattern may find nothing at a place (a
+ * cut), but not right behind what it has found before: at `from`, where `again` says that it ends there. */
+int step_find(const struct step *step, const struct bytes *text, size_t from, bool again, struct span *found,
+              struct error *err);
 /* All that a replacing step finds in text[size] is replaced, behind *out. */
 int step_replace(const struct step *step, const char *text, size_t size, struct bytes *out, struct error *err);
 /* The character that stands for a byte in byte-level pieces: two bytes at most behind *out. */

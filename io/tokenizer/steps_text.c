@@ -7,23 +7,23 @@
 #include "io/text/text.h"
 #include "io/tokenizer/steps.h"
 
-static int find_pattern(const struct step *step, const struct bytes *text, size_t from, struct span *found,
+static int find_pattern(const struct step *step, const struct bytes *text, size_t from, bool again, struct span *found,
                         struct error *err)
 {
     const UChar *begin = (const UChar *)text->text, *end = begin + text->size;
     OnigRegion *region = onig_region_new();
     size_t before = from;
     int result = region ? 0 : error_set(err, "tokenizer: out of memory");
-    while (result == 0 && from < text->size) {
+    while (result == 0 && from <= text->size) {
         int at = onig_search(step->regex, begin, end, begin + from, end, region, ONIG_OPTION_NONE);
         if (at == ONIG_MISMATCH) break;
         if (at < 0) {
             result = error_set(err, "tokenizer: its pattern takes too long on this text (code %d)", at);
-        } else if (region->end[0] > region->beg[0] || (size_t)at > before) {
+        } else if (region->end[0] > region->beg[0] || (size_t)at > before || !again) {
             *found = (struct span){(size_t)region->beg[0], (size_t)region->end[0]};
             result = 1;
         } else { /* nothing, here: on behind the next character */
-            size_t length = text_character(text->text + from, text->size - from);
+            size_t length = from < text->size ? text_character(text->text + from, text->size - from) : 1;
             from += length ? length : 1;
         }
     }
@@ -31,10 +31,11 @@ static int find_pattern(const struct step *step, const struct bytes *text, size_
     return result;
 }
 
-int step_find(const struct step *step, const struct bytes *text, size_t from, struct span *found, struct error *err)
+int step_find(const struct step *step, const struct bytes *text, size_t from, bool again, struct span *found,
+              struct error *err)
 {
-    if (from >= text->size) return 0;
-    if (step->regex) return find_pattern(step, text, from, found, err);
+    if (text->size == 0) return 0;
+    if (step->regex) return find_pattern(step, text, from, again, found, err);
     size_t size = strlen(step->text);
     const char *at = memmem(text->text + from, text->size - from, step->text, size);
     if (!at) return 0;
@@ -49,7 +50,8 @@ int step_replace(const struct step *step, const char *text, size_t size, struct 
     struct span found;
     size_t done = 0;
     int got;
-    while ((got = step_find(step, &whole, done, &found, err)) > 0) {
+    bool again = false;
+    for (; (got = step_find(step, &whole, done, again, &found, err)) > 0; again = true) {
         if (bytes_add(out, text + done, found.first - done, err) ||
             bytes_add(out, step->content, strlen(step->content), err))
             return -1;
@@ -192,7 +194,8 @@ static int cut_word(const struct step *step, const struct bytes *text, struct sp
     struct span found;
     size_t done = 0;
     int got;
-    while ((got = step_find(step, &alone, done, &found, err)) > 0) {
+    bool again = false;
+    for (; (got = step_find(step, &alone, done, again, &found, err)) > 0; again = true) {
         if (add_part(&cut, word.first + done, word.first + found.first, false, err) ||
             add_part(&cut, word.first + found.first, word.first + found.end, true, err))
             return -1;

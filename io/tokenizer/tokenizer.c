@@ -1,4 +1,4 @@
-/* Which of the two a tokenizer is, its first byte says. */
+/* Which of the two a tokenizer is, its beginning says. */
 #include "io/tokenizer/tokenizer.h"
 
 #include <stdio.h>
@@ -70,6 +70,12 @@ void tokenizer_marks(const struct tokenizer *tokenizer, int32_t *begin, int32_t 
         *begin = tokenizer_json_begin(tokenizer->json);
     else
         sentencepiece_marks(tokenizer->model, begin, end, pad);
+}
+
+bool tokenizer_is_special(const struct tokenizer *tokenizer, size_t id)
+{
+    return tokenizer->json ? tokenizer_json_is_special(tokenizer->json, id)
+                           : sentencepiece_is_control(tokenizer->model, id);
 }
 
 int32_t tokenizer_id(const struct tokenizer *tokenizer, const char *piece)

@@ -42,6 +42,8 @@ bool tokenizer_is_json(const void *model, size_t model_size);
 size_t tokenizer_vocabulary(const struct tokenizer *tokenizer);
 /* The piece of an id below that, valid as long as the tokenizer; NULL: there is none. */
 const char *tokenizer_piece(const struct tokenizer *tokenizer, size_t id);
+/* A control symbol, or a special token: no part of a text. */
+bool tokenizer_is_special(const struct tokenizer *tokenizer, size_t id);
 /* Ids of what begins a text, ends it, and fills up; -1: there is none, or (the last two of a tokenizer.json) other
  * files say it. */
 void tokenizer_marks(const struct tokenizer *tokenizer, int32_t *begin, int32_t *end, int32_t *pad);

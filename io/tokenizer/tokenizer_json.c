@@ -102,6 +102,11 @@ const char *tokenizer_json_piece(const struct tokenizer_json *tokenizer, size_t 
     return added ? added->text : bpe_piece(tokenizer->bpe, id);
 }
 
+bool tokenizer_json_is_special(const struct tokenizer_json *tokenizer, size_t id)
+{
+    return id < tokenizer->vocabulary && tokenizer->tokens[id] && tokenizer->tokens[id]->special;
+}
+
 int32_t tokenizer_json_begin(const struct tokenizer_json *tokenizer)
 {
     return tokenizer->begin;

@@ -6,6 +6,7 @@
 #ifndef TUNELAW_IO_TOKENIZER_TOKENIZER_JSON_H
 #define TUNELAW_IO_TOKENIZER_TOKENIZER_JSON_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,6 +19,7 @@ void tokenizer_json_destroy(struct tokenizer_json *tokenizer);
 size_t tokenizer_json_vocabulary(const struct tokenizer_json *tokenizer);
 /* NULL: no piece has this id. */
 const char *tokenizer_json_piece(const struct tokenizer_json *tokenizer, size_t id);
+bool tokenizer_json_is_special(const struct tokenizer_json *tokenizer, size_t id);
 /* What the post-processor puts before a text; -1: nothing. */
 int32_t tokenizer_json_begin(const struct tokenizer_json *tokenizer);
 /* The id of a piece as it is written in the file, or of the one whose text this is; -1: there is none. */

@@ -289,11 +289,15 @@ static void describe_marks(const struct dataset *dataset)
     for (size_t i = 0; size && i < 3; i++) {
         bool known = tokenizer && ids[i] >= 0 && (size_t)ids[i] < tokenizer_vocabulary(tokenizer);
         const char *piece = known ? tokenizer_piece(tokenizer, (size_t)ids[i]) : NULL;
+        json_t *string = json_string(piece ? piece : "?"); /* it may hold anything */
+        char *quoted = json_dumps(string, JSON_ENCODE_ANY);
         printf("%s%s ", i ? ", " : "", names[i]);
         if (ids[i] < 0)
             printf("none");
         else
-            printf("%d %s", ids[i], piece ? piece : "?");
+            printf("%d %s", ids[i], quoted ? quoted : "?");
+        free(quoted);
+        json_decref(string);
     }
     if (size) printf("\n");
     tokenizer_destroy(tokenizer);

@@ -106,6 +106,14 @@ def falcon():
     return train(t, 420, ['>>TITLE<<', '<|endoftext|>'], True)
 
 
+def insertions():
+    """Patterns that find nothing, and what is put there. Not before a split: the library then doubles what was inserted."""
+    t = Tokenizer(models.BPE(unk_token='<unk>'))
+    t.normalizer = normalizers.Sequence([normalizers.Replace(Regex('^'), '_'), normalizers.Replace(Regex('q*'), 'Q'), normalizers.Replace(Regex('$'), '.')])
+    t.decoder = decoders.Fuse()
+    return train(t, 420, ['<unk>'], False)
+
+
 def lookahead():
     """A pattern that finds nothing, between digits, and cuts there; a replacing step with a pattern."""
     t = Tokenizer(models.BPE())
@@ -147,7 +155,7 @@ def main(folder):
     def decode(tokenizer, ids):  # texts have no zero byte
         return tokenizer.decode(ids).replace('\0', '\ufffd')
 
-    for make in (pythia, llama3, qwen2, smollm, llama2, mistral3, gemma, falcon, lookahead, metasplit, metaspace):
+    for make in (pythia, llama3, qwen2, smollm, llama2, mistral3, gemma, falcon, insertions, lookahead, metasplit, metaspace):
         tokenizer = make()
         tokenizer.save(f'{folder}/{make.__name__}.json', pretty=False)
         ids = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]

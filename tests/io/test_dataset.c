@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <omp.h>
 
 #include "io/tokenizer/tokenizer.h"
 #include "tests/io/small_dataset.h"
@@ -456,8 +457,8 @@ static void test_h5py_reads_it(void **state)
 static void test_repeated_examples(void **state)
 {
     (void)state;
-    static const char train[] = "1 2\t3 4\n5\t6\n1 2\t3 4\n", test[] = "1 2\t3 4\n7\t8\n1 2\t3 4\n1 2\t3\n",
-                      valid[] = "5\t6 7\n";
+    static const char train[] = "1 2\t3 4\n5\t6\n1 2\t3 4\n5\t6 7\n", test[] = "1 2\t3 4\n7\t8\n1 2\t3 4\n1 2\t3\n",
+                      valid[] = "5 6\t7\n1 2\t3 4\n";
     const char *paths[SPLITS] = {temporary_write("train.tsv", train, sizeof train - 1),
                                  temporary_write("valid.tsv", valid, sizeof valid - 1),
                                  temporary_write("test.tsv", test, sizeof test - 1)};
@@ -468,11 +469,11 @@ static void test_repeated_examples(void **state)
         sources.pairs[split] = (struct dataset_files){&paths[split], 1};
     if (dataset_build(temporary_path("repeated.h5"), &sources, &info, &err)) fail_msg("%s", err.text);
     assert_int_equal(info.repeated[SPLIT_TRAIN], 0);
-    assert_int_equal(info.repeated[SPLIT_VALID], 0);
+    assert_int_equal(info.repeated[SPLIT_VALID], 1); /* not 5 6, 7: it is 5, 6 7 */
     assert_int_equal(info.repeated[SPLIT_TEST], 2);
 }
 
-/* More documents and examples than a batch: the last is where it belongs, and a fault has its own line. */
+/* More examples than a batch: the last is where it belongs, and a fault has its own line. */
 static void test_batches(void **state)
 {
     (void)state;
@@ -501,6 +502,50 @@ static void test_batches(void **state)
     free(text);
 }
 
+/* Text and pairs of several batches, by one thread and by four, with both kinds of tokenizers: the same bytes. */
+static void test_threads(void **state)
+{
+    (void)state;
+    enum { LINES = 9000 };
+    static const char *const words[] = {"the", "Größe", "of", "cells", "is", "12345", "and", "it's"};
+    char *text = malloc(LINES * 64), *pairs = malloc(LINES * 64);
+    size_t text_size = 0, pairs_size = 0;
+    for (unsigned i = 0; i < LINES; i++) {
+        const char *a = words[i % 8], *b = words[i / 3 % 8], *c = words[i / 7 % 8];
+        text_size += (size_t)sprintf(text + text_size, "%s %s %s %u\n", a, b, c, i);
+        pairs_size += (size_t)sprintf(pairs + pairs_size, "%s %u\t%s %s\n", c, i, b, a);
+    }
+    const char *text_path = temporary_write("threads.txt", text, text_size);
+    const char *pairs_path = temporary_write("threads.tsv", pairs, pairs_size);
+    struct dataset_sources sources = {.text = &text_path, .text_count = 1, .vocabulary = 330};
+    sources.pairs[SPLIT_TRAIN] = sources.pairs[SPLIT_TEST] = (struct dataset_files){&pairs_path, 1};
+    for (int json = 0; json < 2; json++) {
+        struct dataset_info info[2];
+        struct error err = {0};
+        sources.tokenizer = json ? TEST_SOURCE_DIR "/golden/tokenizers/pythia.json" : NULL;
+        sources.end_token = json ? "<|endoftext|>" : NULL;
+        for (int many = 0; many < 2; many++) {
+            omp_set_num_threads(many ? 4 : 1);
+            if (dataset_build(temporary_path("threads.h5"), &sources, &info[many], &err)) fail_msg("%s", err.text);
+        }
+        omp_set_num_threads(1);
+        assert_string_equal(info[0].digest.hex, info[1].digest.hex);
+        assert_int_equal(info[1].repeated[SPLIT_TEST], LINES);
+        /* documents 1, 201, 401, ... over all batches are held back */
+        struct dataset *dataset = dataset_open(temporary_path("threads.h5"), &err);
+        size_t held = 0;
+        int32_t id;
+        for (size_t i = 0; i < info[1].text_tokens[SPLIT_VALID]; i++) {
+            dataset_text(dataset, SPLIT_VALID, i, 1, &id);
+            held += id == info[1].end;
+        }
+        assert_int_equal(held, LINES / 200);
+        dataset_close(dataset);
+    }
+    free(text);
+    free(pairs);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -517,6 +562,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sentinels, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_token_ids, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_repeated_examples, temporary_create, temporary_remove),
+        cmocka_unit_test_setup_teardown(test_threads, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_batches, temporary_create, temporary_remove),
         cmocka_unit_test_setup_teardown(test_h5py_reads_it, temporary_create, temporary_remove),
     };

@@ -227,13 +227,14 @@ static void test_json_lines(void **state)
     text_close(reader);
     assert_json_fault(text, 1, NULL, "t.jsonl:1: there is no \"text\", but: prompt, completion");
     assert_json_fault("{\"text\": \"a\"}\n{\"text\": 5}\n", 1, NULL, "t.jsonl:2: \"text\" is no text");
-    assert_json_fault("{\"text\": \" \\n\"}\n", 1, NULL, "t.jsonl:1: the file is empty"); /* as an empty line */
+    assert_json_fault("{\"text\": \" \\n\"}\n", 1, NULL,
+                      "t.jsonl:1: the file is empty, line by line"); /* as an empty line */
     assert_json_fault("{\"instruction\": \"a\", \"input\": \"b\", \"output\": \"c\"}\n", 2, NULL,
-                      "there are: instruction, input, output");
+                      "input and output (without instruction), or those of --pair-fields; there are: instruction, ");
     assert_json_fault("{\"text\": \"\x1b\"}\n", 1, NULL, "t.jsonl:1: not JSON at column 10: control character 0x1b");
     assert_json_fault("{\"text\": \"a\"\n", 1, NULL, "t.jsonl:1: not JSON at column ");
     assert_json_fault("[1]\n", 1, NULL, "t.jsonl:1: not an object");
-    assert_json_fault("{\"messages\": []}\n", 2, NULL, "output, or those of --pair-fields; there are: messages");
+    assert_json_fault("{\"messages\": []}\n", 2, NULL, "or those of --pair-fields; there are: messages");
     assert_json_fault("{\"source\": \"a\", \"target\": \"\"}\n", 2, NULL, "t.jsonl:1: \"target\" is empty");
     assert_json_fault(text, 2, &mine, "t.jsonl:1: there is no \"q\"");
     assert_json_fault("", 2, NULL, "t.jsonl:1: the file is empty");

@@ -173,7 +173,7 @@ class HuggingFaceTokenizers(unittest.TestCase):
         words = [word for split in ('train', 'valid', 'test') for word in (f'--pairs-{split}', place.dir(f'{split}.jsonl'))]
         said = place.call('data', '--tokenizer', f'{os.path.dirname(TOKENIZER)}/pythia.json', '--end-token', '<|padding|>', '--separator',
                           '<|endoftext|>', '--text', place.dir('text.jsonl'), *words, '--out', place.dir('zero.h5')).stdout
-        self.assertIn('begin none, separator 0 <|endoftext|>, end 1 <|padding|>\n', said)
+        self.assertIn('begin none, separator 0 "<|endoftext|>", end 1 "<|padding|>"\n', said)
         with open(place.dir('zero.cfg'), 'w') as f:
             f.write(SWEEP.format(data='zero.h5', model=MODEL, pretrain=PRETRAIN))
         place.call('plan', place.dir('zero.cfg'))

@@ -3,6 +3,7 @@ next sweep starts from."""
 import glob
 import json
 import os
+import re
 import subprocess
 import unittest
 
@@ -50,7 +51,7 @@ class Import(unittest.TestCase):
         with open(f'{folder}/config.json', 'w') as f:
             json.dump({**json.loads(text), 'max_position_embeddings': 16}, f)
         said = r'second.cfg: model "m\d+": sequences of up to \d+ tokens, beyond the 16 positions that'
-        self.assertRegex(place.call('plan', config).stdout, said)
+        self.assertEqual(len(re.findall(said, place.call('plan', config).stdout)), 1)
         with open(f'{folder}/config.json', 'w') as f:
             f.write(text)
 

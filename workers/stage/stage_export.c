@@ -40,11 +40,16 @@ static size_t companion_files(const struct run *run, struct folder_file files[FI
     return count;
 }
 
+/* NULL: none, or a piece as others, which a name as a mark would make special. */
+static const char *special_piece(const struct tokenizer *tokenizer, int32_t id)
+{
+    return id >= 0 && tokenizer_is_special(tokenizer, (size_t)id) ? tokenizer_piece(tokenizer, (size_t)id) : NULL;
+}
+
 /* Without it transformers takes what is usual for the architecture in place of what tokenizer.json says. malloc. */
 static char *describe_tokenizer(const struct tokenizer *tokenizer, const struct huggingface_companions *companions)
 {
-    const char *begin = companions->begin < 0 ? NULL : tokenizer_piece(tokenizer, (size_t)companions->begin);
-    const char *end = tokenizer_piece(tokenizer, (size_t)companions->end);
+    const char *begin = special_piece(tokenizer, companions->begin), *end = special_piece(tokenizer, companions->end);
     json_t *object = json_pack("{s:s, s:s*, s:s*}", "tokenizer_class", "PreTrainedTokenizerFast", "bos_token", begin,
                                "eos_token", end);
     char *text = object ? json_dumps(object, JSON_INDENT(2)) : NULL;
@@ -66,7 +71,8 @@ static int save_model(const struct exporting *work, const struct member *member,
                                                 .pad = -1};
     size_t size = 0;
     const void *bytes = dataset_tokenizer(work->run.dataset, &size);
-    struct tokenizer *tokenizer = !companions.like && size ? tokenizer_create(bytes, size, NULL) : NULL;
+    bool ours = companions.count && files[0].bytes; /* the data set's tokenizer */
+    struct tokenizer *tokenizer = ours ? tokenizer_create(bytes, size, NULL) : NULL;
     if (tokenizer) tokenizer_marks(tokenizer, &companions.begin, &companions.end, &companions.pad);
     char *config = NULL;
     if (tokenizer && tokenizer_is_json(bytes, size)) {
