@@ -79,11 +79,13 @@ static int read_prepend(const json_t *object, struct step *step, struct error *e
     return copy(content ? content : "", &step->content, err);
 }
 
+/* In the order of enum split_behaviour. */
+static const char *const behaviours[] = {"Isolated",           "Removed",        "Contiguous",
+                                         "MergedWithPrevious", "MergedWithNext", NULL};
+
 static int read_split(const json_t *object, struct step *step, struct error *err)
 {
-    static const char *const names[] = {"Isolated",           "Removed",        "Contiguous",
-                                        "MergedWithPrevious", "MergedWithNext", NULL};
-    int behaviour = read_word(object, "behavior", names, err);
+    int behaviour = read_word(object, "behavior", behaviours, err);
     if (behaviour < 0) return -1;
     step->kind = STEP_SPLIT;
     step->behaviour = (enum split_behaviour)behaviour;
@@ -108,9 +110,8 @@ static int read_digits(const json_t *object, struct step *step, struct error *er
 
 static int read_punctuation(const json_t *object, struct step *step, struct error *err)
 {
-    static const char *const names[] = {"Isolated",           "Removed",        "Contiguous",
-                                        "MergedWithPrevious", "MergedWithNext", NULL};
-    int behaviour = json_object_get(object, "behavior") ? read_word(object, "behavior", names, err) : SPLIT_ISOLATED;
+    int behaviour =
+        json_object_get(object, "behavior") ? read_word(object, "behavior", behaviours, err) : SPLIT_ISOLATED;
     if (behaviour < 0) return -1;
     return split_by("[\\p{P}$+<=>^`|~]", (enum split_behaviour)behaviour, false, step, err);
 }
