@@ -16,12 +16,6 @@ static int normal_form(const struct steps *normalizer, struct added_token *token
     return result;
 }
 
-static bool flag(const json_t *object, const char *key, bool otherwise)
-{
-    const json_t *value = json_object_get(object, key);
-    return json_is_boolean(value) ? json_is_true(value) : otherwise;
-}
-
 static int read_token(const json_t *object, const struct steps *normalizer, const struct bpe *bpe,
                       struct added_token *token, struct error *err)
 {
@@ -29,16 +23,16 @@ static int read_token(const json_t *object, const struct steps *normalizer, cons
     json_int_t id = json_integer_value(json_object_get(object, "id"));
     if (!content || !*content || !json_is_integer(json_object_get(object, "id")) || id < 0 || id >= BPE_LARGEST)
         return error_set(err, "added_tokens: a token without content, or an id outside 0..%d", BPE_LARGEST - 1);
-    if (flag(object, "single_word", false))
+    if (step_flag(object, "single_word", false))
         return error_set(err, "added_tokens: \"%.40s\" is a single_word; allowed: false", content);
     int32_t piece = bpe_id(bpe, content, strlen(content));
     if (piece >= 0 && piece != id)
         return error_set(err, "added_tokens: \"%.40s\" has the id %d, in model.vocab %d", content, (int)id, piece);
     token->id = (int32_t)id;
-    token->special = flag(object, "special", false);
-    token->normalized = flag(object, "normalized", !token->special);
-    token->left = flag(object, "lstrip", false);
-    token->right = flag(object, "rstrip", false);
+    token->special = step_flag(object, "special", false);
+    token->normalized = step_flag(object, "normalized", !token->special);
+    token->left = step_flag(object, "lstrip", false);
+    token->right = step_flag(object, "rstrip", false);
     token->text = strdup(content);
     return token->text ? normal_form(normalizer, token, err) : error_set(err, "out of memory");
 }

@@ -65,6 +65,9 @@ int steps_split(const struct steps *steps, bool first, struct bytes *text, struc
 /* From the pieces of ids (words of *text) to a text, which replaces *text. */
 int steps_decode(const struct steps *steps, struct bytes *text, struct spans *pieces, struct error *err);
 
+/* A member that is true or false; otherwise: it is neither. */
+bool step_flag(const json_t *object, const char *key, bool otherwise);
+
 /* Private to steps*.c. Where `step` finds something from `from` on: 1, 0, -1. A pattern may find nothing at a place (a
  * cut), but not right behind what it has found before: at `from`, where `again` says that it ends there. */
 int step_find(const struct step *step, const struct bytes *text, size_t from, bool again, struct span *found,

@@ -12,14 +12,15 @@ static bool stands_for_itself(unsigned byte)
     return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
 }
 
+/* The first characters of the others' three ranges: 0x00..0x20, 0x7f..0xa0 and 0xad. */
+enum { LOW = 0x100, MIDDLE = LOW + 0x21, LAST = MIDDLE + 0x22 };
+
 int byte_character(unsigned char byte, struct bytes *out, struct error *err)
 {
-    unsigned code = byte;
-    if (!stands_for_itself(byte)) {
-        code = 0x100;
-        for (unsigned i = 0; i < byte; i++)
-            code += !stands_for_itself(i);
-    }
+    unsigned code = stands_for_itself(byte) ? byte
+                    : byte <= 0x20          ? LOW + byte
+                    : byte == 0xad          ? LAST
+                                            : MIDDLE + byte - 0x7f;
     const char two[2] = {(char)(0xc0 | code >> 6), (char)(0x80 | (code & 0x3f))};
     const char one = (char)code;
     return code < 0x80 ? bytes_add(out, &one, 1, err) : bytes_add(out, two, 2, err);
@@ -28,14 +29,12 @@ int byte_character(unsigned char byte, struct bytes *out, struct error *err)
 int character_byte(const char *text, size_t size)
 {
     unsigned char lead = (unsigned char)text[0];
-    if (size == 1) return stands_for_itself(lead) ? lead : -1;
-    unsigned code = (lead & 0x1fu) << 6 | ((unsigned char)text[1] & 0x3fu);
-    if (size != 2) return -1;
-    if (code < 0x100) return stands_for_itself(code) ? (int)code : -1;
-    unsigned rank = 0;
-    for (unsigned byte = 0; byte < 0x100; byte++)
-        if (!stands_for_itself(byte) && rank++ == code - 0x100) return (int)byte;
-    return -1;
+    if (size > 2) return -1;
+    unsigned code = size == 1 ? lead : (lead & 0x1fu) << 6 | ((unsigned char)text[1] & 0x3fu);
+    if (code < LOW) return stands_for_itself(code) ? (int)code : -1;
+    if (code < MIDDLE) return (int)(code - LOW);
+    if (code < LAST) return (int)(code - MIDDLE + 0x7f);
+    return code == LAST ? 0xad : -1;
 }
 
 /* How many bytes at the front of what is no character of UTF-8 become one U+FFFD: the beginning of one, or one. */
@@ -97,11 +96,11 @@ static const char *piece_at(const struct decoding_text *d, size_t i, size_t *siz
     return d->text + piece.first;
 }
 
-static int join(struct decoding_text *d, struct error *err)
+static int join(struct decoding_text *d, const char *between, struct error *err)
 {
     for (size_t i = 0, size; i < d->pieces->count; i++) {
         const char *piece = piece_at(d, i, &size);
-        if (bytes_add(&d->out, piece, size, err)) return -1;
+        if ((i && bytes_add(&d->out, between, strlen(between), err)) || bytes_add(&d->out, piece, size, err)) return -1;
     }
     return spans_add(&d->places, 0, d->out.size, err);
 }
@@ -216,34 +215,19 @@ static int decode_step(const struct step *step, struct decoding_text *d, struct 
     case STEP_BYTE_FALLBACK:
         return decode_byte_fallback(d, err);
     case STEP_FUSE:
-        return join(d, err);
+        return join(d, "", err);
     default:
         return decode_each(step, d, err);
     }
 }
 
-/* Without a decoder pieces are words. */
-static int join_words(struct bytes *text, const struct spans *pieces, struct error *err)
-{
-    struct bytes out = {0};
-    int result = 0;
-    for (size_t i = 0; i < pieces->count && result == 0; i++) {
-        struct span piece = pieces->list[i];
-        if (i) result = bytes_add(&out, " ", 1, err);
-        if (result == 0) result = bytes_add(&out, text->text + piece.first, piece.end - piece.first, err);
-    }
-    bytes_free(text);
-    *text = out;
-    return result;
-}
-
 int steps_decode(const struct steps *steps, struct bytes *text, struct spans *pieces, struct error *err)
 {
-    if (!steps->there) return join_words(text, pieces, err);
+    const char *between = steps->there ? "" : " "; /* without a decoder pieces are words */
     int result = 0;
     for (size_t i = 0; i <= steps->count && result == 0; i++) {
         struct decoding_text d = {.text = text->text, .pieces = pieces};
-        result = i < steps->count ? decode_step(&steps->list[i], &d, err) : join(&d, err);
+        result = i < steps->count ? decode_step(&steps->list[i], &d, err) : join(&d, between, err);
         bytes_free(text);
         spans_free(pieces);
         *text = d.out;

@@ -59,7 +59,7 @@ static int read_word(const json_t *object, const char *key, const char *const *n
     return error_set(err, "%s is \"%.40s\"; allowed: %s, ...", key, word ? word : "", names[0]);
 }
 
-static bool read_flag(const json_t *object, const char *key, bool otherwise)
+bool step_flag(const json_t *object, const char *key, bool otherwise)
 {
     const json_t *value = json_object_get(object, key);
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
@@ -89,7 +89,7 @@ static int read_split(const json_t *object, struct step *step, struct error *err
     if (behaviour < 0) return -1;
     step->kind = STEP_SPLIT;
     step->behaviour = (enum split_behaviour)behaviour;
-    step->invert = read_flag(object, "invert", false);
+    step->invert = step_flag(object, "invert", false);
     return read_pattern(object, step, err);
 }
 
@@ -104,7 +104,7 @@ static int split_by(const char *pattern, enum split_behaviour behaviour, bool in
 
 static int read_digits(const json_t *object, struct step *step, struct error *err)
 {
-    return split_by(read_flag(object, "individual_digits", false) ? "\\p{N}" : "\\p{N}+", SPLIT_ISOLATED, false, step,
+    return split_by(step_flag(object, "individual_digits", false) ? "\\p{N}" : "\\p{N}+", SPLIT_ISOLATED, false, step,
                     err);
 }
 
@@ -131,8 +131,8 @@ static int read_whitespace_split(const json_t *object, struct step *step, struct
 static int read_byte_level(const json_t *object, struct step *step, struct error *err)
 {
     step->kind = STEP_BYTE_LEVEL;
-    step->adds_space = read_flag(object, "add_prefix_space", true);
-    step->splits = read_flag(object, "use_regex", true);
+    step->adds_space = step_flag(object, "add_prefix_space", true);
+    step->splits = step_flag(object, "use_regex", true);
     return step->splits ? compile(BYTE_LEVEL_PATTERN, step, err) : 0;
 }
 
@@ -140,12 +140,12 @@ static int read_metaspace(const json_t *object, struct step *step, struct error 
 {
     static const char *const names[] = {"always", "first", "never", NULL};
     const char *replacement = json_string_value(json_object_get(object, "replacement"));
-    int scheme = read_flag(object, "add_prefix_space", true) ? PREPEND_ALWAYS : PREPEND_NEVER;
+    int scheme = step_flag(object, "add_prefix_space", true) ? PREPEND_ALWAYS : PREPEND_NEVER;
     if (json_object_get(object, "prepend_scheme")) scheme = read_word(object, "prepend_scheme", names, err);
     if (scheme < 0) return -1;
     step->kind = STEP_METASPACE;
     step->scheme = (enum prepend_scheme)scheme;
-    step->splits = read_flag(object, "split", true);
+    step->splits = step_flag(object, "split", true);
     return copy(replacement && *replacement ? replacement : METASPACE, &step->content, err);
 }
 

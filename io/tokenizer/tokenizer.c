@@ -90,12 +90,12 @@ int32_t tokenizer_separator(const struct tokenizer *tokenizer)
 
 int32_t tokenizer_id_of_text(const struct tokenizer *tokenizer, const char *text)
 {
-    if (tokenizer->json) return tokenizer_json_id_of_text(tokenizer->json, text);
-    int32_t id = sentencepiece_id(tokenizer->model, text);
+    int32_t id = tokenizer->json ? tokenizer_json_id_of_text(tokenizer->json, text) : -1;
     char byte[8];
+    if (id < 0) id = tokenizer_id(tokenizer, text);
     if (id >= 0 || strlen(text) != 1) return id;
     snprintf(byte, sizeof byte, "<0x%02X>", (unsigned char)*text);
-    return sentencepiece_id(tokenizer->model, byte);
+    return tokenizer_id(tokenizer, byte);
 }
 
 size_t tokenizer_sentinels(const struct tokenizer *tokenizer, int32_t *first)

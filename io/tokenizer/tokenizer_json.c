@@ -132,12 +132,6 @@ int32_t tokenizer_json_id_of_text(const struct tokenizer_json *tokenizer, const 
         if (byte_character((unsigned char)*at, &piece, &ignored)) byte_level = false;
     int32_t id = byte_level && piece.size ? bpe_id(tokenizer->bpe, piece.text, piece.size) : -1;
     bytes_free(&piece);
-    if (id < 0) id = tokenizer_json_id(tokenizer, text);
-    char byte[8];
-    if (id < 0 && strlen(text) == 1) {
-        snprintf(byte, sizeof byte, "<0x%02X>", (unsigned char)*text);
-        id = bpe_id(tokenizer->bpe, byte, strlen(byte));
-    }
     return id;
 }
 

@@ -22,7 +22,7 @@ const char *tokenizer_json_piece(const struct tokenizer_json *tokenizer, size_t 
 bool tokenizer_json_is_special(const struct tokenizer_json *tokenizer, size_t id);
 /* What the post-processor puts before a text; -1: nothing. */
 int32_t tokenizer_json_begin(const struct tokenizer_json *tokenizer);
-/* The id of a piece as it is written in the file, or of the one whose text this is; -1: there is none. */
+/* The id of a piece as it is written in the file, or of the byte-level one whose text this is; -1: there is none. */
 int32_t tokenizer_json_id(const struct tokenizer_json *tokenizer, const char *piece);
 int32_t tokenizer_json_id_of_text(const struct tokenizer_json *tokenizer, const char *text);
 /* As tokenizer_encode and tokenizer_decode. */

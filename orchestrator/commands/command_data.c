@@ -197,17 +197,25 @@ static bool parse_build(struct arguments *arguments, int key, const char *word, 
     }
 }
 
-static bool any_json_lines(const struct arguments *arguments, bool pairs)
+static bool any_json_lines(const char *const *files, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (text_is_json_lines(files[i])) return true;
+    return false;
+}
+
+static void check_fields(const struct arguments *arguments, const struct argp_state *state)
 {
     const struct dataset_sources *sources = &arguments->sources;
-    for (int split = 0; pairs && split < SPLITS; split++)
-        for (size_t i = 0; i < sources->pairs[split].count; i++)
-            if (text_is_json_lines(arguments->pairs[split][i])) return true;
-    for (size_t i = 0; !pairs && i < sources->text_count; i++)
-        if (text_is_json_lines(arguments->text[i])) return true;
-    for (size_t i = 0; !pairs && i < sources->valid_text_count; i++)
-        if (text_is_json_lines(arguments->valid_text[i])) return true;
-    return false;
+    bool pairs = false;
+    bool texts = any_json_lines(arguments->text, sources->text_count) ||
+                 any_json_lines(arguments->valid_text, sources->valid_text_count);
+    for (int split = 0; split < SPLITS; split++)
+        pairs = pairs || any_json_lines(arguments->pairs[split], sources->pairs[split].count);
+    if (sources->fields.source && !pairs)
+        argp_error(state, "--pair-fields is for pairs in files that end in .jsonl or .ndjson");
+    if (sources->fields.text && !texts)
+        argp_error(state, "--text-field is for texts in files that end in .jsonl or .ndjson");
 }
 
 static void check_words(const struct arguments *arguments, const struct argp_state *state)
@@ -222,10 +230,7 @@ static void check_words(const struct arguments *arguments, const struct argp_sta
         argp_error(state, "--ids wants --vocabulary N of the tokenizer that made them, and no --tokenizer");
     if (arguments->sources.sentinels && arguments->sources.ids != arguments->has_first)
         argp_error(state, "--sentinels is N, with --ids FIRST:N");
-    if (arguments->sources.fields.source && !any_json_lines(arguments, true))
-        argp_error(state, "--pair-fields is for pairs in files that end in .jsonl or .ndjson");
-    if (arguments->sources.fields.text && !any_json_lines(arguments, false))
-        argp_error(state, "--text-field is for texts in files that end in .jsonl or .ndjson");
+    check_fields(arguments, state);
     if ((arguments->sources.separator || arguments->sources.end_token) && !arguments->sources.tokenizer)
         argp_error(state, "--separator and --end-token go with --tokenizer");
     if (arguments->sources.tokenizer && arguments->has_vocabulary)
