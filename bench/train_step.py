@@ -247,7 +247,8 @@ def bench(shape_name, method, threads, options, environment):
     for engine in engines.values():
         engine.close()
     tokens = shape["sequences"] * shape["length"]
-    report(f"{shape_name}_{method}_{precision}_{threads}", tokens, result, list(engines), list(peers), threads)
+    size = f"_{tokens}tokens" if options.sequences else ""
+    report(f"{shape_name}_{method}_{precision}_{threads}{size}", tokens, result, list(engines), list(peers), threads)
 
 
 def report(what, tokens, result, engines, peers, threads):
@@ -268,6 +269,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["small", "medium"])
     parser.add_argument("--methods", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--sequences", type=int, help="a step, instead of the shape's own")
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
     parser.add_argument("--precision", choices=["fp32", "bf16", "bf16x3"], default="fp32")
     parser.add_argument("--memory", action="store_true", help="peak memory instead of speed")
@@ -276,6 +278,9 @@ def main():
     parser.add_argument("--compile", action="store_true", help="torch.compile too (needs a C++ compiler)")
     parser.add_argument("--program", type=Path, default=Path(__file__).parent.parent / "build/bench/bench_train_step")
     options = parser.parse_args()
+    if options.sequences:
+        for shape in SHAPES.values():
+            shape["sequences"] = options.sequences
     environment = dict(os.environ)
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         if environment.pop(name, None):

@@ -29,6 +29,7 @@ gnuplot-nox             draws the report's plots
 libcmocka-dev           runs the tests
 python3                 extracts the quickstart's text, checks files in tests
 python3-h5py            reads the store as a user would (tests)
+python3-jinja2          writes conversations as a model's chat template says (configs/chat_pairs.py)
 python3-pandas          the same, as tables (tests)
 python3-pyte            reads the screen of `tunelaw top` (tests)
 LIST

@@ -85,14 +85,42 @@ static int encode_text(const struct build *build, const char *text, size_t size,
     return *count ? 0 : error_set(err, "the text has no tokens");
 }
 
+/* Nothing stands between source and target: they are one text, as a chat's template writes it. The source is what it
+ * begins with as the source alone does, so that a token across both is the target's. *done: it was so, else each is a
+ * text of its own. */
+static int encode_joint(const struct batch *batch, struct item *item, bool *done, struct error *err)
+{
+    const char *text = batch->text + item->first;
+    int32_t *whole;
+    size_t count, source = 0;
+    if (encode_text(batch->build, text, item->end[1] - item->first, &whole, &count, err)) return -1;
+    while (source < item->count[0] && source + 1 < count && whole[source] == item->ids[0][source])
+        source++;
+    *done = source > 0;
+    if (!*done) {
+        free(whole);
+        return 0;
+    }
+    item->count[0] = source;
+    item->count[1] = count - source;
+    memmove(whole, whole + source, item->count[1] * sizeof *whole);
+    item->ids[1] = whole;
+    return 0;
+}
+
 static int encode_item(struct batch *batch, size_t index, struct error *err)
 {
     struct item *item = &batch->items[index];
+    bool joint = batch->texts == TEXTS && batch->build->separator < 0, done = false;
     size_t first = item->first;
     for (size_t i = 0; i < batch->texts; i++) {
         free(item->ids[i]);
         item->ids[i] = NULL;
-        if (encode_text(batch->build, batch->text + first, item->end[i] - first, &item->ids[i], &item->count[i], err))
+    }
+    for (size_t i = 0; i < batch->texts; i++) {
+        if (i && joint && encode_joint(batch, item, &done, err)) return -1;
+        if (!done &&
+            encode_text(batch->build, batch->text + first, item->end[i] - first, &item->ids[i], &item->count[i], err))
             return -1;
         first = item->end[i];
     }

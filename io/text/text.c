@@ -229,7 +229,7 @@ static int next_object(struct text_reader *reader, struct error *err)
     int got = next_full(reader, &line, &size, err);
     if (got <= 0) return got;
     json_decref(reader->object);
-    reader->object = json_loadb(line, size, 0, &fault);
+    reader->object = json_loadb(line, size, JSON_DECODE_INT_AS_REAL, &fault); /* other members: any number */
     if (!reader->object) {
         error_set(err, "%s:%zu: not JSON at column %d: %s", reader->path, reader->line, fault.column, fault.text);
         return error_one_line(err);

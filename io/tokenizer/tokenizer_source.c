@@ -49,14 +49,18 @@ static int find_file(const char *path, char out[PATH_MAX], struct error *err)
     return error_set(err, "%s: there is no tokenizer.json, tokenizer.model or sentencepiece.model", path);
 }
 
-/* NULL: there is none beside the tokenizer. */
-static json_t *read_beside(const char *path, const char *name)
+/* *root NULL: there is none beside the tokenizer. Numbers are reals: model_max_length is often 10^30. */
+static int read_beside(const char *path, const char *name, json_t **root, struct error *err)
 {
     char beside[PATH_MAX];
     const char *slash = strrchr(path, '/');
     int length = slash ? (int)(slash - path) + 1 : 0;
-    if (snprintf(beside, sizeof beside, "%.*s%s", length, path, name) >= (int)sizeof beside) return NULL;
-    return json_load_file(beside, 0, NULL);
+    json_error_t fault;
+    *root = NULL;
+    if (snprintf(beside, sizeof beside, "%.*s%s", length, path, name) >= (int)sizeof beside || access(beside, F_OK))
+        return 0;
+    *root = json_load_file(beside, JSON_DECODE_INT_AS_REAL, &fault);
+    return *root ? 0 : error_set(err, "%s, line %d: %s", name, fault.line, fault.text);
 }
 
 /* A token is a text, or an object with its content. */
@@ -66,26 +70,29 @@ static int32_t id_of(const struct tokenizer *tokenizer, const json_t *token)
     return piece ? tokenizer_id(tokenizer, piece) : -1;
 }
 
-/* One id, or the first of several. */
-static int32_t end_of_model(const struct tokenizer_source *source, const char *name)
+/* One id, or the first of several; -1: the file, if it is there, does not say it. */
+static int end_of_model(const struct tokenizer_source *source, const char *name, int32_t *end, struct error *err)
 {
-    json_t *root = read_beside(source->path, name);
+    json_t *root;
+    if (read_beside(source->path, name, &root, err)) return -1;
     const json_t *value = json_object_get(root, "eos_token_id");
     if (json_is_array(value)) value = json_array_get(value, 0);
-    json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+    double id = json_is_number(value) ? json_number_value(value) : -1;
     json_decref(root);
-    return id >= 0 && (size_t)id < tokenizer_vocabulary(source->tokenizer) ? (int32_t)id : -1;
+    *end = id >= 0 && id < (double)tokenizer_vocabulary(source->tokenizer) ? (int32_t)id : -1;
+    return 0;
 }
 
 static int read_marks(struct tokenizer_source *source, const char *end_piece, struct error *err)
 {
     int32_t ignored;
+    json_t *config;
     tokenizer_marks(source->tokenizer, &source->begin, &source->end, &ignored);
     if (!tokenizer_is_json(source->bytes, source->size)) {
         if (end_piece) return error_set(err, "a sentencepiece model says itself what ends a text");
         return 0;
     }
-    json_t *config = read_beside(source->path, "tokenizer_config.json");
+    if (read_beside(source->path, "tokenizer_config.json", &config, err)) return -1;
     const json_t *adds = json_object_get(config, "add_bos_token");
     if (json_is_false(adds)) source->begin = -1;
     if (json_is_true(adds) && source->begin < 0)
@@ -94,8 +101,8 @@ static int read_marks(struct tokenizer_source *source, const char *end_piece, st
                             : id_of(source->tokenizer, json_object_get(config, "eos_token"));
     json_decref(config);
     if (end_piece && source->end < 0) return error_set(err, "there is no token \"%s\" to end a text with", end_piece);
-    if (source->end < 0) source->end = end_of_model(source, "config.json");
-    if (source->end < 0) source->end = end_of_model(source, "generation_config.json");
+    if (source->end < 0 && end_of_model(source, "config.json", &source->end, err)) return -1;
+    if (source->end < 0 && end_of_model(source, "generation_config.json", &source->end, err)) return -1;
     if (source->end < 0)
         return error_set(err, "no file beside it says which token ends a text (tokenizer_config.json: eos_token; "
                               "config.json: eos_token_id); --end-token TOKEN does");

@@ -199,7 +199,8 @@ static void test_json_lines(void **state)
 {
     (void)state;
     static const char text[] = "{\"prompt\": \"a\\tb\\n\", \"completion\": \"\\u00e9\"}\r\n\n"
-                               "{\"source\": \"s\", \"target\": \"t\", \"text\": \"whole\", \"q\": \"Q\"}\n";
+                               "{\"source\": \"s\", \"target\": \"t\", \"text\": \"whole\", \"q\": \"Q\", "
+                               "\"n\": 1000000000000000019884624838656}\n";
     struct error err = {0};
     struct text_pair pair;
     const char *line;

@@ -189,7 +189,8 @@ static void a_folder_says_what_begins_and_ends_a_text(void **state)
 {
     (void)state;
     assert_no_source(temporary_folder, NULL, "there is no tokenizer.json, tokenizer.model or sentencepiece.model");
-    write_folder("llama3", "{\"eos_token\": \"<|im_end|>\"}", "{\"eos_token_id\": 1}");
+    write_folder("llama3", "{\"eos_token\": \"<|im_end|>\", \"model_max_length\": 1000000000000000019884624838656}",
+                 "{\"eos_token_id\": 1}"); /* that number is in most of them */
     assert_marks(NULL, "<|begin_of_text|>", "<|im_end|>");
     assert_marks("<|endoftext|>", "<|begin_of_text|>", "<|endoftext|>");
     assert_no_source(temporary_folder, "<not\nhing>", "tokenizer.json: there is no token \"<not hing>\"");
@@ -199,6 +200,10 @@ static void a_folder_says_what_begins_and_ends_a_text(void **state)
     assert_marks(NULL, "<|padding|>", "<|endoftext|>");
     write_folder("llama2", NULL, "{\"eos_token_id\": 2}");
     assert_marks(NULL, "<s>", "</s>");
+    write_folder("llama2", "{\"eos_token\": ", "{\"eos_token_id\": 2}");
+    assert_no_source(temporary_folder, NULL, "tokenizer.json: tokenizer_config.json, line 1: ");
+    write_folder("llama2", NULL, "{\"eos_token_id\" 2}");
+    assert_no_source(temporary_folder, NULL, "tokenizer.json: config.json, line 1: ");
     write_folder("pythia", NULL, NULL);
     assert_no_source(temporary_folder, NULL, "tokenizer.json: no file beside it says which token ends a text");
     assert_no_source(temporary_path("missing"), NULL, "missing: No such file");
