@@ -63,8 +63,8 @@ static const struct argp_option options[] = {
      "trained",
      1},
     {"separator", KEY_SEPARATOR, "TEXT", 0,
-     "what stands between source and target: the text of one piece of MODEL, or '' for nothing (" TOKENIZER_SEPARATOR
-     " where MODEL has that, else a newline)",
+     "what stands between source and target: the text of one piece of MODEL, or '' for nothing, both being one text "
+     "then (" TOKENIZER_SEPARATOR " where MODEL has that, else a newline)",
      1},
     {"end-token", KEY_END_TOKEN, "TOKEN", 0,
      "what ends a text, of a tokenizer.json beside which no tokenizer_config.json or config.json says it", 1},
