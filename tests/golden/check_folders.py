@@ -30,6 +30,7 @@ MODELS = {
         rope_type='llama3', rope_theta=10000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64))),
     'mistral': (transformers.MistralForCausalLM, transformers.MistralConfig(**GROUPED, sliding_window=512)),
     'qwen2': (transformers.Qwen2ForCausalLM, transformers.Qwen2Config(**GROUPED)),
+    'qwen3': (transformers.Qwen3ForCausalLM, transformers.Qwen3Config(**GROUPED)),
     'olmo2': (transformers.Olmo2ForCausalLM, transformers.Olmo2Config(**GROUPED)),
     'gpt_neox': (transformers.GPTNeoXForCausalLM, transformers.GPTNeoXConfig(**SHAPE)),
     'gpt_neox-bf16-cut': (transformers.GPTNeoXForCausalLM, transformers.GPTNeoXConfig(**SHAPE)),

@@ -41,12 +41,13 @@ from transformers.models.llama import modeling_llama
 from transformers.models.mistral import modeling_mistral
 from transformers.models.olmo2 import modeling_olmo2
 from transformers.models.qwen2 import modeling_qwen2
+from transformers.models.qwen3 import modeling_qwen3
 
 STEPS = 20
 MADE_WITH = numpy.bytes_(f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, float64")
-FAMILIES = ["llama", "mistral", "qwen2", "olmo2", "gpt_neox"]
+FAMILIES = ["llama", "mistral", "qwen2", "olmo2", "gpt_neox", "qwen3"]
 CLASSES = [transformers.LlamaForCausalLM, transformers.MistralForCausalLM, transformers.Qwen2ForCausalLM,
-           transformers.Olmo2ForCausalLM, transformers.GPTNeoXForCausalLM]
+           transformers.Olmo2ForCausalLM, transformers.GPTNeoXForCausalLM, transformers.Qwen3ForCausalLM]
 ACTIVATIONS = ["silu", "gelu", "gelu_new"]
 # of workers/model/architecture.h, all zero: Llama
 ARCHITECTURE = dict(family=0, norm=0, activation=0, norm_after=0, parallel=0, qk_norm=0, fused_qkv=0, qkv_bias=0, out_bias=0,
@@ -79,6 +80,8 @@ MODELS = {
                           rope_theta=10000.0, norm_epsilon=1e-5, rope_factor=8.0, rope_low=1.0, rope_high=4.0, rope_original=64),
     "neox_linear_scaled": dict(NEOX, layers=2, width=32, heads=2, kv_heads=2, head_width=16, ffn=35, vocabulary=45, tied=False,
                                rope_theta=500.0, norm_epsilon=1e-5, rotary_width=8, rope_factor=2.5),
+    "qwen3_gqa_tied": dict(family=5, layers=2, width=20, heads=6, kv_heads=3, head_width=8, ffn=35, vocabulary=47, tied=True,
+                           rope_theta=1000000.0, norm_epsilon=1e-6, qk_norm=2),
 }
 METHODS = {
     "full": dict(size=0, alpha=0.0, learning_rate=3e-3),
@@ -148,6 +151,7 @@ def rotary_in_double(self, x, position_ids):
 REPLACED = {modeling_llama.LlamaRMSNorm: norm_in_double, modeling_llama.LlamaRotaryEmbedding: rotary_in_double,
             modeling_mistral.MistralRMSNorm: norm_in_double, modeling_mistral.MistralRotaryEmbedding: rotary_in_double,
             modeling_qwen2.Qwen2RMSNorm: norm_in_double, modeling_qwen2.Qwen2RotaryEmbedding: rotary_in_double,
+            modeling_qwen3.Qwen3RMSNorm: norm_in_double, modeling_qwen3.Qwen3RotaryEmbedding: rotary_in_double,
             modeling_olmo2.Olmo2RMSNorm: norm_in_double, modeling_olmo2.Olmo2RotaryEmbedding: rotary_in_double,
             modeling_gpt_neox.GPTNeoXRotaryEmbedding: rotary_in_double}
 OWN = {cls: cls.forward for cls in REPLACED}
@@ -188,7 +192,7 @@ def config_of(family):
     if name == "mistral":
         common.update(sliding_window=family["window"])
     return {"llama": transformers.LlamaConfig, "mistral": transformers.MistralConfig, "qwen2": transformers.Qwen2Config,
-            "olmo2": transformers.Olmo2Config}[name](**common)
+            "olmo2": transformers.Olmo2Config, "qwen3": transformers.Qwen3Config}[name](**common)
 
 
 def base_model(family, generator):

@@ -259,15 +259,19 @@ static void presets_of_the_paper(void **state)
 static void families(void **state)
 {
     (void)state;
-    struct sweep_text text =
-        imported("models = ( { name = \"p\"; family = \"gpt_neox\"; parallel = false; layers = 1; "
-                 "width = 32; heads = 2; ffn = 16; },\n"
-                 " { name = \"q\"; family = \"olmo2\"; layers = 1; width = 32; heads = 2; ffn = 16; } );",
-                 true);
+    struct sweep_text text = imported(
+        "models = ( { name = \"p\"; family = \"gpt_neox\"; parallel = false; layers = 1; "
+        "width = 32; heads = 2; ffn = 16; },\n"
+        " { name = \"q\"; family = \"olmo2\"; layers = 1; width = 32; heads = 2; ffn = 16; },\n"
+        " { name = \"r\"; family = \"qwen3\"; layers = 1; width = 32; heads = 2; head_width = 32; ffn = 16; } );",
+        true);
     struct sweep *sweep = sweep_make(&text);
     const struct architecture *p = &sweep->models[0].architecture, *q = &sweep->models[1].architecture;
+    const struct model_config *r = &sweep->models[2];
     assert_true(p->fused_qkv && !p->parallel && p->norm == NORM_LAYER && p->rotary_width == 4);
-    assert_true(q->norm_after && q->qk_norm && !q->fused_qkv && q->rotary_width == 0);
+    assert_true(q->norm_after && q->qk_norm == QK_NORM_TOKEN && !q->fused_qkv && q->rotary_width == 0);
+    assert_true(r->architecture.qk_norm == QK_NORM_HEAD && !r->architecture.qkv_bias);
+    assert_int_equal(model_non_embedding_parameters(r), 4 * 64 * 32 + 3 * 16 * 32 + 3 * 32 + 2 * 32);
     sweep_destroy(sweep);
     refused("models = ( { name = \"p\"; family = \"llama\"; activation = \"gelu\"; parallel = true; norm_after = true;"
             " layers = 1; width = 8; heads = 2; ffn = 16; } );",

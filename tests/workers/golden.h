@@ -205,7 +205,7 @@ static inline struct architecture golden_architecture(hid_t file)
                                  .activation = (enum activation)golden_count(file, "activation"),
                                  .norm_after = golden_count(file, "norm_after") != 0,
                                  .parallel = golden_count(file, "parallel") != 0,
-                                 .qk_norm = golden_count(file, "qk_norm") != 0,
+                                 .qk_norm = (enum qk_norm)golden_count(file, "qk_norm"),
                                  .fused_qkv = golden_count(file, "fused_qkv") != 0,
                                  .qkv_bias = golden_count(file, "qkv_bias") != 0,
                                  .out_bias = golden_count(file, "out_bias") != 0,

@@ -38,8 +38,9 @@ struct variant {
 static const struct variant variants[] = {
     {"biases everywhere", {.qkv_bias = true, .out_bias = true, .mlp_bias = true}},
     {"Qwen2", {.family = FAMILY_QWEN2, .qkv_bias = true}},
-    {"OLMo 2", {.family = FAMILY_OLMO2, .norm_after = true, .qk_norm = true}},
-    {"norms of queries and keys, with biases", {.family = FAMILY_OLMO2, .qk_norm = true, .qkv_bias = true}},
+    {"OLMo 2", {.family = FAMILY_OLMO2, .norm_after = true, .qk_norm = QK_NORM_TOKEN}},
+    {"Qwen3", {.family = FAMILY_QWEN3, .qk_norm = QK_NORM_HEAD}},
+    {"norms of queries and keys, with biases", {.family = FAMILY_OLMO2, .qk_norm = QK_NORM_TOKEN, .qkv_bias = true}},
     {"parallel, LayerNorm, half of a head turned", {.norm = NORM_LAYER, .parallel = true, .rotary_width = 2}},
     {"GPT-NeoX",
      {.family = FAMILY_NEOX,

@@ -259,7 +259,7 @@ static void check_method(enum method_kind kind, size_t searches_wanted)
 static void none(void **state)
 {
     (void)state;
-    check_method(METHOD_NONE, 28);
+    check_method(METHOD_NONE, 30);
 }
 
 static void lora(void **state)

@@ -92,9 +92,12 @@ static const struct variant published[] = {
     {"llama with biases", {.qkv_bias = true, .out_bias = true, .mlp_bias = true}},
     {"mistral", {.family = FAMILY_MISTRAL, .window = 96}},
     {"qwen2", {.family = FAMILY_QWEN2, .qkv_bias = true}},
-    {"olmo2", {.family = FAMILY_OLMO2, .norm_after = true, .qk_norm = true}},
+    {"qwen3", {.family = FAMILY_QWEN3, .qk_norm = QK_NORM_HEAD}},
+    {"qwen3 with biases",
+     {.family = FAMILY_QWEN3, .qk_norm = QK_NORM_HEAD, .qkv_bias = true, .out_bias = true, .window = 96}},
+    {"olmo2", {.family = FAMILY_OLMO2, .norm_after = true, .qk_norm = QK_NORM_TOKEN}},
     {"olmo2 with biases",
-     {.family = FAMILY_OLMO2, .norm_after = true, .qk_norm = true, .qkv_bias = true, .out_bias = true}},
+     {.family = FAMILY_OLMO2, .norm_after = true, .qk_norm = QK_NORM_TOKEN, .qkv_bias = true, .out_bias = true}},
     {"gpt_neox",
      {.family = FAMILY_NEOX,
       .norm = NORM_LAYER,
@@ -323,6 +326,20 @@ static void published_descriptions(void **state)
          "\"rope_scaling\":null,\"tie_word_embeddings\":false,\"vocab_size\":32000}",
          "layers=22 width=2048 heads=32 kv_heads=4 head_width=64 ffn=5632 vocabulary=32000 tied=0 rope_theta=10000 "
          "norm_epsilon=1.0000000000000001e-05"},
+        /* Qwen3 0.6B: heads together wider than the model */
+        {"{\"architectures\":[\"Qwen3ForCausalLM\"],\"attention_bias\":false,\"attention_dropout\":0.0,\"bos_token_"
+         "id\":"
+         "151643,\"eos_token_id\":151645,\"head_dim\":128,\"hidden_act\":\"silu\",\"hidden_size\":1024,"
+         "\"initializer_range\":0.02,\"intermediate_size\":3072,\"max_position_embeddings\":40960,\"max_window_"
+         "layers\":"
+         "28,\"model_type\":\"qwen3\",\"num_attention_heads\":16,\"num_hidden_layers\":28,\"num_key_value_heads\":8,"
+         "\"rms_norm_eps\":1e-06,\"rope_scaling\":null,\"rope_theta\":1000000,\"sliding_window\":null,"
+         "\"tie_word_embeddings\":true,\"torch_dtype\":\"bfloat16\",\"use_cache\":true,\"use_sliding_window\":false,"
+         "\"vocab_size\":151936}",
+         "layers=28 width=1024 heads=16 kv_heads=8 head_width=128 ffn=3072 vocabulary=151936 tied=1 rope_theta=1000000 "
+         "norm_epsilon=9.9999999999999995e-07 family=qwen3 norm=rms activation=swiglu norm_after=0 parallel=0 "
+         "qk_norm=2 "
+         "fused_qkv=0 qkv_bias=0 out_bias=0 mlp_bias=0 rotary_width=0 window=0"},
         /* a share of heads that Mistral's class does not look at */
         {"{\"hidden_size\":64,\"intermediate_size\":32,\"model_type\":\"mistral\",\"num_attention_heads\":4,"
          "\"num_hidden_layers\":2,\"rms_norm_eps\":1e-05,\"rope_parameters\":{\"rope_type\":\"default\","

@@ -30,7 +30,7 @@ static double slope(struct rank *r, const struct parameter *p, const float *dire
     if (parameter_read(r->parameters, p, 0, n, value, &err)) fail_msg("%s", err.text);
     double slopes[2];
     for (int i = 0; i < 2; i++) {
-        float step = (i ? 0.005f : 0.01f) / (float)fmax(1, fabs(expected) / (dropping ? 5 : 20));
+        float step = (i ? 0.005f : 0.01f) / (float)fmax(1, fabs(expected) / 2);
         double losses[2];
         for (int side = 0; side < 2; side++) {
             for (size_t j = 0; j < n; j++)

@@ -14,9 +14,10 @@ static enum model_family take_family(struct json_reader *reader)
     const char *type = json_take_string(reader, "model_type", "");
     int family = family_find(type);
     if (family >= 0) return (enum model_family)family;
-    json_refuse(reader,
-                "model_type \"%.60s\" is not one that Tunelaw has; allowed: llama, mistral, qwen2, olmo2, gpt_neox",
-                type);
+    json_refuse(
+        reader,
+        "model_type \"%.60s\" is not one that Tunelaw has; allowed: llama, mistral, qwen2, qwen3, olmo2, gpt_neox",
+        type);
     return FAMILY_LLAMA;
 }
 
@@ -94,7 +95,13 @@ static void take_heads(struct json_reader *reader, struct model_config *model)
     uint32_t share = model->width / model->heads;
     if (model->width % model->heads && !json_value_of(reader, "head_dim"))
         json_fail(reader, "num_attention_heads", "does not divide hidden_size");
+    if (model->architecture.family == FAMILY_QWEN3) share = 128; /* whatever the model's width */
     model->head_width = neox ? share : json_take_count(reader, "head_dim", share ? share : 1);
+}
+
+static bool is_qwen(enum model_family family)
+{
+    return family == FAMILY_QWEN2 || family == FAMILY_QWEN3;
 }
 
 static void take_architecture(struct json_reader *reader, struct model_config *model)
@@ -103,12 +110,12 @@ static void take_architecture(struct json_reader *reader, struct model_config *m
     if (a->family == FAMILY_NEOX) {
         a->parallel = json_take_bool(reader, "use_parallel_residual", true);
         a->qkv_bias = a->out_bias = json_take_bool(reader, "attention_bias", true);
-    } else if (a->family == FAMILY_LLAMA || a->family == FAMILY_OLMO2) {
+    } else if (a->family == FAMILY_LLAMA || a->family == FAMILY_OLMO2 || a->family == FAMILY_QWEN3) {
         a->qkv_bias = a->out_bias = json_take_bool(reader, "attention_bias", false);
         if (a->family == FAMILY_LLAMA) a->mlp_bias = json_take_bool(reader, "mlp_bias", false);
     }
-    bool slides = a->family == FAMILY_MISTRAL ||
-                  (a->family == FAMILY_QWEN2 && json_take_bool(reader, "use_sliding_window", false));
+    bool slides =
+        a->family == FAMILY_MISTRAL || (is_qwen(a->family) && json_take_bool(reader, "use_sliding_window", false));
     if (slides && json_value_of(reader, "sliding_window")) a->window = json_take_count(reader, "sliding_window", 0);
 }
 
@@ -186,7 +193,7 @@ static int check_family(const struct model_config *model, struct error *err)
     const struct architecture *a = &model->architecture;
     struct architecture usual = architecture_of(a->family, model->head_width);
     bool neox = a->family == FAMILY_NEOX, llama = a->family == FAMILY_LLAMA,
-         biased = neox || llama || a->family == FAMILY_OLMO2;
+         biased = neox || llama || a->family == FAMILY_OLMO2 || a->family == FAMILY_QWEN3;
     bool same = a->norm == usual.norm && a->norm_after == usual.norm_after && a->qk_norm == usual.qk_norm &&
                 a->fused_qkv == usual.fused_qkv && (neox || a->parallel == usual.parallel) &&
                 (neox ? a->activation != ACTIVATION_SWIGLU : a->activation == ACTIVATION_SWIGLU) &&
@@ -200,7 +207,7 @@ static int check_family(const struct model_config *model, struct error *err)
 }
 
 static const char *const classes[FAMILIES] = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM",
-                                              "Olmo2ForCausalLM", "GPTNeoXForCausalLM"};
+                                              "Olmo2ForCausalLM", "GPTNeoXForCausalLM", "Qwen3ForCausalLM"};
 
 static void put(json_t *object, const char *key, json_t *value)
 {
@@ -244,12 +251,12 @@ static void put_llama(json_t *object, const struct model_config *model)
     put(object, "rms_norm_eps", json_real(model->norm_epsilon));
     put(object, "rope_theta", json_real(model->rope_theta));
     put(object, "attention_dropout", json_real(0));
-    if (a->family == FAMILY_LLAMA || a->family == FAMILY_OLMO2)
+    if (a->family == FAMILY_LLAMA || a->family == FAMILY_OLMO2 || a->family == FAMILY_QWEN3)
         put(object, "attention_bias", json_boolean(a->qkv_bias));
     if (a->family == FAMILY_LLAMA) put(object, "mlp_bias", json_boolean(a->mlp_bias));
     if (a->family == FAMILY_MISTRAL) put(object, "sliding_window", a->window ? json_integer(a->window) : json_null());
-    if (a->family == FAMILY_QWEN2) put(object, "use_sliding_window", json_boolean(a->window != 0));
-    if (a->family == FAMILY_QWEN2 && a->window) {
+    if (is_qwen(a->family)) put(object, "use_sliding_window", json_boolean(a->window != 0));
+    if (is_qwen(a->family) && a->window) {
         put(object, "sliding_window", json_integer(a->window));
         put(object, "max_window_layers", json_integer(0));
     }

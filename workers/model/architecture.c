@@ -7,8 +7,9 @@
 #include "workers/model/config.h"
 #include "workers/model/names.h"
 
-static const char *const families[FAMILIES] = {"llama", "mistral", "qwen2", "olmo2", "gpt_neox"};
+static const char *const families[FAMILIES] = {"llama", "mistral", "qwen2", "olmo2", "gpt_neox", "qwen3"};
 static const char *const norms[NORMS] = {"rms", "layer"};
+static const char *const qk_norms[QK_NORMS] = {"none", "token", "head"};
 static const char *const activations[ACTIVATIONS] = {"swiglu", "gelu", "gelu_tanh"};
 
 const char *family_name(enum model_family family)
@@ -31,6 +32,16 @@ int norm_find(const char *name)
     return name_find(norms, NORMS, name);
 }
 
+const char *qk_norm_name(enum qk_norm kind)
+{
+    return (unsigned)kind < QK_NORMS ? qk_norms[kind] : "unknown";
+}
+
+int qk_norm_find(const char *name)
+{
+    return name_find(qk_norms, QK_NORMS, name);
+}
+
 const char *activation_name(enum activation activation)
 {
     return (unsigned)activation < ACTIVATIONS ? activations[activation] : "unknown";
@@ -49,7 +60,11 @@ struct architecture architecture_of(enum model_family family, uint32_t head_widt
         a.qkv_bias = true;
         break;
     case FAMILY_OLMO2:
-        a.norm_after = a.qk_norm = true;
+        a.norm_after = true;
+        a.qk_norm = QK_NORM_TOKEN;
+        break;
+    case FAMILY_QWEN3:
+        a.qk_norm = QK_NORM_HEAD;
         break;
     case FAMILY_NEOX:
         a.norm = NORM_LAYER;
@@ -124,6 +139,16 @@ static const struct tensor_names olmo2_names = {.embedding = "model.embed_tokens
                                                 .key_norm = "self_attn.k_norm",
                                                 .linears = LLAMA_LINEARS};
 
+static const struct tensor_names qwen3_names = {.embedding = "model.embed_tokens",
+                                                .final_norm = "model.norm",
+                                                .unembedding = "lm_head",
+                                                .layers = "model.layers",
+                                                .attention_norm = "input_layernorm",
+                                                .mlp_norm = "post_attention_layernorm",
+                                                .query_norm = "self_attn.q_norm",
+                                                .key_norm = "self_attn.k_norm",
+                                                .linears = LLAMA_LINEARS};
+
 static const struct tensor_names neox_names = {.embedding = "gpt_neox.embed_in",
                                                .final_norm = "gpt_neox.final_layer_norm",
                                                .unembedding = "embed_out",
@@ -142,6 +167,8 @@ const struct tensor_names *tensor_names_of(const struct model_config *model)
         return &olmo2_names;
     case FAMILY_NEOX:
         return &neox_names;
+    case FAMILY_QWEN3:
+        return &qwen3_names;
     case FAMILY_LLAMA:
     case FAMILY_MISTRAL:
     case FAMILY_QWEN2:

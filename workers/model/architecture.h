@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Names of tensors, and "model_type" of Hugging Face's config.json. */
-enum model_family { FAMILY_LLAMA, FAMILY_MISTRAL, FAMILY_QWEN2, FAMILY_OLMO2, FAMILY_NEOX, FAMILIES };
+enum model_family { FAMILY_LLAMA, FAMILY_MISTRAL, FAMILY_QWEN2, FAMILY_OLMO2, FAMILY_NEOX, FAMILY_QWEN3, FAMILIES };
 const char *family_name(enum model_family family);
 int family_find(const char *name); /* enum model_family, or -1 */
 
@@ -19,6 +19,12 @@ enum activation { ACTIVATION_SWIGLU, ACTIVATION_GELU, ACTIVATION_GELU_TANH, ACTI
 const char *activation_name(enum activation activation); /* "swiglu", "gelu", "gelu_tanh" */
 int activation_find(const char *name);
 
+/* RMSNorm of queries and keys before they are turned: over all of a token's (OLMo 2), or each head by itself with one
+ * gain for all heads (Qwen 3). */
+enum qk_norm { QK_NORM_NONE, QK_NORM_TOKEN, QK_NORM_HEAD, QK_NORMS };
+const char *qk_norm_name(enum qk_norm kind); /* "none", "token", "head" */
+int qk_norm_find(const char *name);
+
 /* All zero: Llama. */
 struct architecture {
     enum model_family family;
@@ -26,8 +32,8 @@ struct architecture {
     enum activation activation;
     bool norm_after; /* a half block's output is normed, not its input (OLMo 2) */
     bool parallel;   /* attention and MLP read the same residual stream (GPT-NeoX) */
-    bool qk_norm;    /* RMSNorm over all queries and all keys of a token (OLMo 2) */
-    bool fused_qkv;  /* one matrix [heads][3][head_width] (GPT-NeoX): as many key/value heads as heads */
+    enum qk_norm qk_norm;
+    bool fused_qkv; /* one matrix [heads][3][head_width] (GPT-NeoX): as many key/value heads as heads */
     bool qkv_bias, out_bias, mlp_bias;
     uint32_t rotary_width; /* elements of a head that are turned; 0: all */
     uint32_t window;       /* tokens that attention sees; longer sequences are refused; 0: all */

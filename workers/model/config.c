@@ -14,7 +14,8 @@ uint64_t model_non_embedding_parameters(const struct model_config *model)
     struct linear_size size;
     for (int kind = 0; kind < LINEARS; kind++)
         if (model_linear(model, (enum linear_kind)kind, &size)) layer += size.out * (size.in + size.bias);
-    if (a->qk_norm) layer += (uint64_t)(model->heads + model->kv_heads) * model->head_width;
+    if (a->qk_norm == QK_NORM_TOKEN) layer += (uint64_t)(model->heads + model->kv_heads) * model->head_width;
+    if (a->qk_norm == QK_NORM_HEAD) layer += (uint64_t)2 * model->head_width;
     return model->layers * layer + norm;
 }
 
@@ -92,7 +93,7 @@ static int check_architecture(const struct model_config *model, struct error *er
         if (model_linear(model, (enum linear_kind)kind, &size) && !names->linears[kind])
             return error_set(err, "the family %s has no such matrices", family_name(a->family));
     }
-    if (a->qk_norm && !names->query_norm)
+    if (a->qk_norm != QK_NORM_NONE && !names->query_norm)
         return error_set(err, "the family %s has no norms of queries and keys", family_name(a->family));
     return 0;
 }

@@ -137,8 +137,8 @@ static void layout_heads(const struct model *model, struct layer *layer, struct 
     if (model->config.architecture.qk_norm) {
         layer->raw_q = arena_reals(arena, tokens, query);
         layer->raw_k = arena_reals(arena, tokens, key);
-        layer->query_norm.rstd = arena_floats(arena, tokens, 1);
-        layer->key_norm.rstd = arena_floats(arena, tokens, 1);
+        layer->query_norm.rstd = arena_floats(arena, head_norm_rows(model, &model->shard.query, tokens), 1);
+        layer->key_norm.rstd = arena_floats(arena, head_norm_rows(model, &model->shard.key, tokens), 1);
     }
     layer->q = arena_reals(arena, tokens, query);
     layer->k = arena_reals(arena, tokens, key);
@@ -241,7 +241,10 @@ static void layout_passing(struct model *model, struct arena *arena)
     const struct architecture *a = &model->config.architecture;
     size_t tokens = model->capacity.tokens;
     if (a->fused_qkv) model->fused = arena_reals(arena, tokens, 3 * model->shard.query.count);
-    if (a->qk_norm) model->row_sums = arena_floats(arena, 2, tokens);
+    if (a->qk_norm)
+        model->row_sums = arena_floats(
+            arena,
+            head_norm_rows(model, &model->shard.query, tokens) + head_norm_rows(model, &model->shard.key, tokens), 1);
     if (a->parallel || (a->norm_after && model->training))
         model->branch = arena_reals(arena, tokens, model->config.width);
 }

@@ -234,6 +234,8 @@ void norm_forward(const struct model *model, const struct norm *norm, size_t row
                   real *y);
 void norm_backward(const struct model *model, const struct norm *norm, size_t rows, const real *x, const real *dy,
                    real *dx);
+/* Rows that are normed of the queries or keys (a part of the shard) of so many tokens. */
+size_t head_norm_rows(const struct model *model, const struct part *part, size_t tokens);
 /* layer->raw_q, raw_k -> q, k, and back in place. Collective. */
 int head_norms_forward(const struct model *model, const struct layer *layer, size_t tokens, struct error *err);
 int head_norms_backward(const struct model *model, const struct layer *layer, size_t tokens, real *dq, real *dk,

@@ -87,6 +87,25 @@ static void walk_linear(struct tensor_walk *walk, const char *layer, const struc
         add_tensor(walk, layer, shape->name, "bias", one, shape->out, false, false);
 }
 
+static void walk_head_norms(struct tensor_walk *walk, const char *layer, const struct tensor_names *names)
+{
+    const struct shard *shard = &walk->shard;
+    struct part one = part_whole(1), head = part_whole(walk->model->head_width);
+    switch (walk->model->architecture.qk_norm) {
+    case QK_NORM_TOKEN:
+        add_tensor(walk, layer, names->query_norm, "weight", shard->query, one, false, false);
+        add_tensor(walk, layer, names->key_norm, "weight", shard->key, one, false, shard->key.shared);
+        break;
+    case QK_NORM_HEAD: /* every rank has them, and the gradient of its own heads */
+        add_tensor(walk, layer, names->query_norm, "weight", one, head, false, true);
+        add_tensor(walk, layer, names->key_norm, "weight", one, head, false, true);
+        break;
+    case QK_NORM_NONE:
+    case QK_NORMS:
+        break;
+    }
+}
+
 static void walk_layer(struct tensor_walk *walk, uint32_t index)
 {
     const struct tensor_names *names = tensor_names_of(walk->model);
@@ -96,10 +115,7 @@ static void walk_layer(struct tensor_walk *walk, uint32_t index)
     walk_norm(walk, layer, names->attention_norm);
     for (int kind = 0; kind < LINEARS; kind++) {
         if (kind == LINEAR_GATE) walk_norm(walk, layer, names->mlp_norm);
-        if (kind == LINEAR_O && walk->model->architecture.qk_norm) {
-            add_tensor(walk, layer, names->query_norm, "weight", shard->query, part_whole(1), false, false);
-            add_tensor(walk, layer, names->key_norm, "weight", shard->key, part_whole(1), false, shard->key.shared);
-        }
+        if (kind == LINEAR_O) walk_head_norms(walk, layer, names);
         if (shard->linears[kind].name) walk_linear(walk, layer, &shard->linears[kind]);
     }
 }

@@ -92,6 +92,11 @@ static const char *norm_name_of(int kind)
     return norm_name((enum norm_kind)kind);
 }
 
+static const char *qk_norm_name_of(int kind)
+{
+    return qk_norm_name((enum qk_norm)kind);
+}
+
 static const char *activation_name_of(int activation)
 {
     return activation_name((enum activation)activation);
@@ -103,7 +108,7 @@ static const struct field architecture_fields[] = {
     NAME(architecture, activation, activation_name_of, activation_find),
     PLAIN(architecture, norm_after, FIELD_BOOL),
     PLAIN(architecture, parallel, FIELD_BOOL),
-    PLAIN(architecture, qk_norm, FIELD_BOOL),
+    NAME(architecture, qk_norm, qk_norm_name_of, qk_norm_find),
     PLAIN(architecture, fused_qkv, FIELD_BOOL),
     PLAIN(architecture, qkv_bias, FIELD_BOOL),
     PLAIN(architecture, out_bias, FIELD_BOOL),
