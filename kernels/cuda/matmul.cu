@@ -434,15 +434,16 @@ void cuda_matmul_floats(struct device *device, bool trans_a, bool trans_b, size_
     product(device, {trans_a, trans_b, m, n, k, lda, ldb, ldc, alpha, beta, a, b, nullptr, c});
 }
 
-/* The bias with the product where cuBLASLt has that: a bias is of the result's type there, and ours are floats. GELU by
- * a kernel of its own, since the backward pass makes it again, and the library's has other last bits. */
+/* The bias with the product where cuBLASLt has that: a bias is of the result's type there, and ours are floats; and
+ * which alignment it has is not among what the heuristics are told, so that a kernel may read whole vectors of it. GELU
+ * by a kernel of its own, since the backward pass makes it again, and the library's has other last bits. */
 void cuda_linear(struct device *device, size_t rows, size_t n, size_t k, const real *x, const real *w,
                  const float *bias, enum linear_gelu gelu, real *before, real *y)
 {
     real *out = gelu == GELU_NONE ? y : before;
     struct matmul_arguments p = {false, true, rows, n, k, k, k, n, 1, 0, x, w, out, nullptr};
     if (rows == 0 || n == 0 || device_failed(device)) return;
-    bool fuses = k > 0 && bias && storage(device) == CUDA_R_32F;
+    bool fuses = k > 0 && bias && whole_vectors(bias) && storage(device) == CUDA_R_32F;
     if (!fuses || !multiply(device, {p, CUBLASLT_EPILOGUE_BIAS, bias})) {
         product(device, p);
         if (bias) cuda_bias_forward(device, rows, n, bias, out);
