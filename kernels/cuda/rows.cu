@@ -84,15 +84,20 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
+/* Of a head's pairs, given to the kernel by value: 2 KiB of the 4 that its arguments may have. */
+struct frequencies {
+    double x[256];
+};
+
 /* Angles in double, as on the host: positions go up to 10^5 and more. A block a token; its cosines and sines first. */
 template <typename T>
 __global__ void __launch_bounds__(THREADS) turn(size_t tokens, size_t heads, size_t head_width, size_t half,
-                                                const double *frequencies, const int32_t *positions, float sign, T *x)
+                                                struct frequencies given, const int32_t *positions, float sign, T *x)
 {
     float *cosines = reinterpret_cast<float *>(shared_memory), *sines = cosines + half;
     for (size_t t = blockIdx.x; t < tokens; t += gridDim.x) {
         for (size_t i = threadIdx.x; i < half; i += blockDim.x) {
-            double angle = positions[t] * frequencies[i];
+            double angle = positions[t] * given.x[i];
             cosines[i] = (float)cos(angle);
             sines[i] = sign * (float)sin(angle);
         }
@@ -197,22 +202,19 @@ void cuda_scatter_rows(struct device *device, size_t count, size_t width, const 
 void cuda_rotary(struct device *device, size_t tokens, size_t heads, size_t head_width, const struct rotary *rotary,
                  const int32_t *positions, bool inverse, real *x)
 {
-    constexpr size_t MOST = 512; /* pairs of a head */
-    double frequencies[MOST];
+    struct frequencies frequencies = {};
     size_t half = rotary->turned / 2;
     if (tokens == 0 || half == 0) return;
-    if (half > MOST) {
+    if (half > sizeof frequencies.x / sizeof *frequencies.x) {
         device_note(device, cudaErrorInvalidValue);
         return;
     }
     for (size_t i = 0; i < half; i++)
-        frequencies[i] = rotary_frequency(rotary, i);
-    const double *there = static_cast<const double *>(device_constants(device, frequencies, half * sizeof(double)));
-    if (!there) return;
+        frequencies.x[i] = rotary_frequency(rotary, i);
     with_storage(device, [&](auto zero) {
         using T = decltype(zero);
         launch(device, turn<T>, blocks_to_stride(device, tokens, 1, 16), THREADS, 2 * half * sizeof(float), tokens,
-               heads, head_width, half, there, positions, inverse ? -1.0f : 1.0f, as<T>(x));
+               heads, head_width, half, frequencies, positions, inverse ? -1.0f : 1.0f, as<T>(x));
     });
 }
 
