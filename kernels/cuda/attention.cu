@@ -45,6 +45,7 @@ template <int D> __device__ inline void absorb(float s[8][4], softmax *state, fl
                 s[j][i] = exp2f(s[j][i] - base);
                 sum += s[j][i];
             }
+#pragma unroll
         for (int i = 0; i < D / 8; i++) {
             out[i][2 * half] *= factor;
             out[i][2 * half + 1] *= factor;
@@ -109,12 +110,14 @@ __global__ void __launch_bounds__(TILE_THREADS)
                          head_rows(v, here.begin, h.kv_heads, g, h.width), last, true, first_query, h.width,
                          scale * LOG2_E, tile_q, tile_k, tile_v, &state, sums);
         unsigned row = threadIdx.x / 32 * 16;
+#pragma unroll
         for (int half = 0; half < 2; half++) {
             float sum = quad_sum(state.sum[half]);
             size_t query = first_query + row + fragment_row(2 * half);
             if (query >= here.length) continue;
             size_t at = (here.begin + query) * h.query_heads + head;
             if (threadIdx.x % 4 == 0) lse[at] = state.maximum[half] * LN_2 + logf(sum);
+#pragma unroll
             for (int i = 0; i < D / 8; i++) {
                 unsigned column = 8 * (unsigned)i + fragment_column(0);
                 store_pair(out + at * h.width, column, h.width, sums[i][2 * half] / sum, sums[i][2 * half + 1] / sum);
