@@ -61,13 +61,13 @@ __device__ inline void attend_tile(const bf16 *q, const bf16 *k, const bf16 *v, 
                                    size_t first_query, float scale, softmax *state, float out[D / 8][4])
 {
     float s[8][4];
-    unsigned row = threadIdx.x / 32 * 16;
+    unsigned row = threadIdx.x / 32 * 16, seen[2];
+    for (int half = 0; half < 2; half++)
+        seen[half] = keys_seen(first, count, causal, first_query + row + fragment_row(2 * half));
     multiply_rows<D>(q, row, k, s);
     for (int j = 0; j < 8; j++)
-        for (int i = 0; i < 4; i++) {
-            size_t key = first + 8 * (unsigned)j + fragment_column(i), query = first_query + row + fragment_row(i);
-            s[j][i] = key < count && (!causal || key <= query) ? s[j][i] * scale : -INFINITY;
-        }
+        for (int i = 0; i < 4; i++)
+            s[j][i] = 8 * (unsigned)j + fragment_column(i) < seen[i / 2] ? s[j][i] * scale : -INFINITY;
     absorb<D>(s, state, out);
     multiply_columns<D>(s, v, out);
 }
@@ -82,7 +82,7 @@ __device__ inline void attend_source(const rows_of<bf16> &keys, const rows_of<bf
         __syncthreads(); /* the tile before is done with */
         load_tile<D>(keys, first, count, width, k);
         load_tile<D>(values, first, count, width, v);
-        __syncthreads();
+        tiles_loaded();
         attend_tile<D>(q, k, v, first, count, causal, first_query, scale, state, out);
     }
 }

@@ -71,22 +71,41 @@ constexpr unsigned TILE = 64, TILE_WARPS = 4, TILE_THREADS = 32 * TILE_WARPS;
 template <int D> constexpr size_t tile_stride = D + 8;
 template <int D> constexpr size_t tile_elements = TILE *tile_stride<D>;
 
-/* Rows first .. first+63 of `from`, of which `count` exist: 16 bytes at a time where all rows allow it. */
+/* load_tile where rows are no whole vectors: an element at a time. */
+template <int D>
+__device__ inline void load_elements(const rows_of<bf16> &from, size_t first, size_t count, size_t width, bf16 *tile)
+{
+#pragma unroll 1
+    for (unsigned i = threadIdx.x; i < TILE * D; i += TILE_THREADS) {
+        unsigned row = i / D, column = i % D;
+        bool there = first + row < count && column < width;
+        tile[row * tile_stride<D> + column] = there ? from(first + row)[column] : rounded<bf16>(0);
+    }
+}
+
+/* Rows first .. first+63 of `from`, of which `count` exist, are on their way: 16 bytes at a time where all rows allow
+ * it. To be followed by tiles_loaded(). */
 template <int D>
 __device__ inline void load_tile(const rows_of<bf16> &from, size_t first, size_t count, size_t width, bf16 *tile)
 {
     constexpr unsigned CHUNKS = D / 8;
-    bool whole = reinterpret_cast<uintptr_t>(from.x) % 16 == 0 && from.stride % 8 == 0 && width % 8 == 0;
+    if (reinterpret_cast<uintptr_t>(from.x) % 16 || from.stride % 8 || width % 8) {
+        load_elements<D>(from, first, count, width, tile);
+        return;
+    }
     for (unsigned i = threadIdx.x; i < TILE * CHUNKS; i += TILE_THREADS) {
         unsigned row = i / CHUNKS, column = i % CHUNKS * 8;
-        vector<bf16> chunk = {};
-        if (first + row < count && column < width && !whole)
-            for (unsigned j = 0; j < 8 && column + j < width; j++)
-                chunk.x[j] = from.x[(first + row) * from.stride + column + j];
-        else if (first + row < count && column < width)
-            chunk = *reinterpret_cast<const vector<bf16> *>(from.x + (first + row) * from.stride + column);
-        *reinterpret_cast<vector<bf16> *>(tile + row * tile_stride<D> + column) = chunk;
+        bool there = first + row < count && column < width;
+        copy_async_16(tile + row * tile_stride<D> + column, there ? from(first + row) + column : from.x, there);
     }
+    copy_async_commit();
+}
+
+/* All threads see the tiles that all have loaded. */
+__device__ inline void tiles_loaded()
+{
+    copy_async_wait<0>();
+    __syncthreads();
 }
 
 /* A of 16 rows from `row`, columns from `column`. */
@@ -159,6 +178,13 @@ __device__ inline unsigned fragment_row(int i)
 __device__ inline unsigned fragment_column(int i)
 {
     return threadIdx.x % 4 * 2 + (unsigned)(i % 2);
+}
+
+/* How many of a tile's keys from `first` on, of `count`, a query sees: all of them, or causal. */
+__device__ inline unsigned keys_seen(size_t first, size_t count, bool causal, size_t query)
+{
+    size_t end = causal && query < count ? query + 1 : count;
+    return end <= first ? 0 : end - first < TILE ? (unsigned)(end - first) : TILE;
 }
 
 /* A lane's two neighbours of a row of `width`, from `column`, which is even. */

@@ -51,13 +51,15 @@ __device__ inline void queries_source(const backward<bf16> &b, const rows_of<bf1
         __syncthreads();
         load_tile<D>(keys, first, count, b.h.width, k);
         load_tile<D>(values, first, count, b.h.width, v);
-        __syncthreads();
+        tiles_loaded();
+        unsigned seen[2];
+        for (int half = 0; half < 2; half++)
+            seen[half] = keys_seen(first, count, causal, first_query + row + fragment_row(2 * half));
         multiply_rows<D>(q, row, k, s);
         multiply_rows<D>(dout, row, v, dp);
         for (int j = 0; j < 8; j++)
             for (int i = 0; i < 4; i++) {
-                size_t key = first + 8 * (unsigned)j + fragment_column(i), query = first_query + row + fragment_row(i);
-                bool sees = key < count && (!causal || key <= query);
+                bool sees = 8 * (unsigned)j + fragment_column(i) < seen[i / 2];
                 float p = sees ? exp2f((s[j][i] * b.scale - lse[i / 2]) * LOG2_E) : 0.0f;
                 s[j][i] = p * (dp[j][i] - dots[i / 2]) * b.scale;
             }
@@ -141,7 +143,7 @@ __device__ inline void keys_head(const backward<bf16> &b, const sequence &here, 
             t.lse[i] = there ? b.lse[at] : 0;
             t.dots[i] = there ? b.dots[at] : 0;
         }
-        __syncthreads();
+        tiles_loaded();
         multiply_rows<D>(t.k, row, t.q, s); /* keys down, queries across */
         for (int j = 0; j < 8; j++)
             for (int i = 0; i < 4; i++) {
@@ -188,6 +190,7 @@ __global__ void __launch_bounds__(TILE_THREADS) key_tiles_kernel(backward<bf16> 
         load_tile<D>(head_rows(b.v, here.begin, h.kv_heads, g, h.width), first_key, here.length, h.width, t.v);
         for (size_t head = first_head; head < last_head; head++)
             keys_head<D, keys, values>(b, here, head, true, first_key, here.length, t, sum_k, sum_v);
+        copy_async_wait<0>(); /* of keys that no head reads */
         auto place = [&](bf16 *x) {
             return [=](size_t key, unsigned column, float low, float high) {
                 store_pair(x + ((here.begin + key) * h.kv_heads + g) * h.width, column, h.width, low, high);
@@ -215,6 +218,7 @@ template <int D, bool keys, bool values> __global__ void __launch_bounds__(TILE_
         load_tile<D>(prefix_rows<bf16>(p.v, p, g, h.width), first_key, p.length, h.width, t.v);
         for (size_t head = first_head; head < last_head; head++)
             keys_head<D, keys, values>(b, here, head, false, first_key, p.length, t, sum_k, sum_v);
+        copy_async_wait<0>(); /* as there */
         auto place = [&](float *x) {
             return [=](size_t key, unsigned column, float low, float high) {
                 float *at = x + key * p.stride + g * h.width + column;

@@ -1,5 +1,5 @@
 /* Tensor cores, by warp: products of fragments, and fragments from shared memory. Layouts are PTX's (mma.m16n8k16 and
- * ldmatrix of compute capability 8.0); the emulation has the same functions. */
+ * ldmatrix of compute capability 8.0). Asynchronous copies, by thread. The emulation has the same functions. */
 #ifndef TUNELAW_KERNELS_CUDA_MMA_CUH
 #define TUNELAW_KERNELS_CUDA_MMA_CUH
 
@@ -33,6 +33,29 @@ __device__ inline void ldmatrix_x4_transposed(uint32_t r[4], const void *row)
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(address)
                  : "memory");
+}
+
+/* 16 bytes of global memory, or zeros where not `there`, to shared memory, both aligned: on their way. */
+__device__ inline void copy_async_16(void *to, const void *from, bool there = true)
+{
+    uint32_t address = (uint32_t)__cvta_generic_to_shared(to);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(address), "l"(__cvta_generic_to_global(from)), "r"(there ? 16 : 0)
+                 : "memory");
+}
+
+/* A thread's copies since the last one are a group. */
+__device__ inline void copy_async_commit()
+{
+    asm volatile("cp.async.commit_group;" : : : "memory");
+}
+
+/* Until at most `left` of the thread's groups are on their way. Its own copies alone: others see them after a barrier.
+ */
+template <int left> __device__ inline void copy_async_wait()
+{
+    asm volatile("cp.async.wait_group %0;" : : "n"(left) : "memory");
 }
 
 #else

@@ -27,11 +27,16 @@ MUTATIONS = [
     ("columns.cuh", "double sum = sums.add ? sums.out[n][column] : 0;", "double sum = 0;", "norms", "rms_norm_backward"),
     ("tensors.cuh", "first_chunk <= chunk", "first_chunk < chunk", "optimisers", "adamw adafactor"),
     ("attention.cuh", "column + lane / 8 % 2 * 8);", "column + lane / 16 * 8);", "attention", "bf16 attention_forward"),
-    ("attention.cuh", "first + row < count && column < width && !whole", "first + row <= count && column < width && !whole",
-     "attention_backward", "bf16 attention_backward"),
+    ("attention.cuh", "first + row < count && column < width;\n        tile", "first + row <= count && column < width;\n"
+     "        tile", "attention", "bf16 attention_forward"),
+    ("attention.cuh", "column < width;\n        copy", "column <= width;\n        copy", "attention",
+     "bf16 attention_forward"),
+    ("attention.cuh", "copy_async_wait<0>();\n    __syncthreads();", "__syncthreads();", "attention",
+     "bf16 attention_forward"),
+    ("attention.cuh", "query + 1 : count", "query + 2 : count", "attention_backward", "bf16 attention_backward"),
     # a file of kernels each
     ("attention.cu", "__syncthreads(); /* the tile before is done with */", "", "attention", "bf16 attention_forward"),
-    ("attention.cu", "!causal || key <= query", "!causal || key < query + 2", "attention", "bf16 attention_forward"),
+    ("attention.cu", "causal, first_query + row", "false, first_query + row", "attention", "bf16 attention_forward"),
     ("attention.cu", "out[i][2 * half + 1] *= factor;", "", "attention", "bf16 attention_forward"),
     ("attention.cu", "0, 32, query + 1,", "0, 32, query,", "attention",
      "fp32 attention_forward"),
@@ -110,7 +115,8 @@ class Mutants:
                           f"-I{self.source}", "-x", "c++", "-c", file, "-o", place / "mutant.o"])
             if result.returncode:
                 return "it does not compile: " + result.stdout[-2000:]
-            objects = [o for o in objects if not Path(o).name.startswith(f"{compiled}.cu")] + [place / "mutant.o"]
+            others = [o for o in objects if not Path(o).name.startswith(f"{compiled}.cu")]
+            objects = [place / "mutant.o", *others]  # of an inline function that several have the linker takes the first
             if len(objects) != len(self.objects):
                 return f"no object of {compiled}.cu"
         result = run([self.compiler, "-shared", "-Wl,-Bsymbolic", *objects, "-o", place / "library.so"])
