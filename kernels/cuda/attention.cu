@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(TILE_THREADS)
 {
     bf16 *tile_q = reinterpret_cast<bf16 *>(shared_memory), *tile_k = tile_q + tile_elements<D>,
          *tile_v = tile_k + tile_elements<D>;
-    size_t head = blockIdx.y, g = h.kv_head_of[head], first_query = (size_t)blockIdx.x * TILE;
+    size_t head = blockIdx.y, g = h.kv_head_of[head], first_query = tile_from_last() * TILE;
     for (size_t s = blockIdx.z; s < h.sequences; s += gridDim.z) {
         sequence here = sequence_of(h, s);
         if (first_query >= here.length) continue;

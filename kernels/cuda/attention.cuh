@@ -180,6 +180,12 @@ __device__ inline unsigned fragment_column(int i)
     return threadIdx.x % 4 * 2 + (unsigned)(i % 2);
 }
 
+/* A block's tile of queries. Blocks begin in ascending order, and late queries see the most keys: they come first. */
+__device__ inline size_t tile_from_last()
+{
+    return gridDim.x - 1 - blockIdx.x;
+}
+
 /* How many of a tile's keys from `first` on, of `count`, a query sees: all of them, or causal. */
 __device__ inline unsigned keys_seen(size_t first, size_t count, bool causal, size_t query)
 {

@@ -72,7 +72,7 @@ template <int D> __global__ void __launch_bounds__(TILE_THREADS) query_tiles(bac
     bf16 *tile_q = reinterpret_cast<bf16 *>(shared_memory), *tile_dout = tile_q + tile_elements<D>,
          *tile_k = tile_dout + tile_elements<D>, *tile_v = tile_k + tile_elements<D>;
     const heads &h = b.h;
-    size_t head = blockIdx.y, g = h.kv_head_of[head], first_query = (size_t)blockIdx.x * TILE;
+    size_t head = blockIdx.y, g = h.kv_head_of[head], first_query = tile_from_last() * TILE;
     unsigned row = threadIdx.x / 32 * 16;
     for (size_t s = blockIdx.z; s < h.sequences; s += gridDim.z) {
         sequence here = sequence_of(h, s);
