@@ -14,6 +14,7 @@
 
 #include "io/checkpoint/checkpoint.h"
 #include "tests/workers/trained.h"
+#include "workers/stage/gang.h"
 
 static struct fixture fixture;
 static struct stage trunk;
@@ -160,12 +161,85 @@ static void test_not_read_again(void **state)
     residence_destroy(residence);
 }
 
+/* Devices of a backend that fails to make them now and then, and what is allocated on them. */
+static struct kernels weak;
+static bool no_devices;
+static _Atomic int allocations;
+
+static struct device *device_or_none(int index, int threads, struct error *err)
+{
+    if (!no_devices) return kernels_find("reference", err)->device_create(index, threads, err);
+    error_set(err, DEVICE_FAILED ": none today");
+    return NULL;
+}
+
+static void *counted_allocate(struct device *device, size_t bytes, struct error *err)
+{
+    allocations++;
+    return kernels_find("reference", err)->allocate(device, bytes, err);
+}
+
+static void counted_release(struct device *device, void *memory)
+{
+    struct error err;
+    allocations--;
+    kernels_find("reference", &err)->release(device, memory);
+}
+
+static int take_base(void *context, const struct collective *collective, struct error *err)
+{
+    struct residence *residence = context;
+    struct stage stage = stage_finetune(&fixture, &trunk, METHOD_LORA, 4);
+    struct device *device = weak.device_create(collective->rank, 1, err);
+    struct parameters *base = residence_base(residence, &stage, collective, &weak, device, err);
+    weak.device_destroy(device);
+    return base ? 0 : -1;
+}
+
+/* No device can be had to release it with: it is remembered, no stage counts on it, and it goes when one can. */
+static void test_released_later(void **state)
+{
+    struct error err = {""};
+    struct stage lora = stage_finetune(&fixture, &trunk, METHOD_LORA, 4), full = lora;
+    struct residence *residence = residence_create();
+    (void)state;
+    weak = *kernels_find("reference", &err);
+    weak.device_create = device_or_none;
+    weak.allocate = counted_allocate;
+    weak.release = counted_release;
+    lora.degree = full.degree = 2;
+    full.method.kind = METHOD_FULL;
+    assert_int_equal(residence_enter(residence, &lora, &weak, &err), 0);
+    if (gang_run(2, take_base, residence, &err)) fail_msg("%s", err.text);
+    assert_int_equal(allocations, 2);
+    for (int way = 0; way < 2; way++) {
+        no_devices = true;
+        residence_leave(residence, way == 0); /* a stage that failed; later one that had a base of its own */
+        assert_int_equal(residence_enter(residence, way ? &lora : &full, &weak, &err), 0);
+        assert_false(residence_holds(residence));
+        assert_int_equal(allocations, 2);
+    }
+    residence_leave(residence, false);
+    no_devices = false;
+    assert_int_equal(residence_enter(residence, &lora, &weak, &err), 0);
+    assert_false(residence_holds(residence));
+    assert_int_equal(allocations, 0);
+    if (gang_run(2, take_base, residence, &err)) fail_msg("%s", err.text);
+    residence_leave(residence, false);
+    assert_int_equal(residence_enter(residence, &lora, &weak, &err), 0);
+    assert_true(residence_holds(residence));
+    residence_leave(residence, false);
+    residence_destroy(residence);
+    assert_int_equal(allocations, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_methods),
         cmocka_unit_test(test_key),
         cmocka_unit_test(test_not_read_again),
+        cmocka_unit_test(test_released_later),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

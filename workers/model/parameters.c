@@ -441,9 +441,9 @@ void parameters_thaw(struct parameters *p, uint64_t step)
 void parameters_destroy(struct parameters *p)
 {
     if (!p) return;
-    if (p->train_arena) p->kernels->release(p->device, p->train_arena);
-    if (p->adapter_arena) p->kernels->release(p->device, p->adapter_arena);
-    if (p->base_arena) p->kernels->release(p->device, p->base_arena);
+    if (p->device && p->train_arena) p->kernels->release(p->device, p->train_arena);
+    if (p->device && p->adapter_arena) p->kernels->release(p->device, p->adapter_arena);
+    if (p->device && p->base_arena) p->kernels->release(p->device, p->base_arena);
     free(p->squares);
     free(p->spans);
     free(p->updates);

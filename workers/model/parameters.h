@@ -93,6 +93,7 @@ struct parameters *parameters_create_one_pass(const struct model_config *model, 
 struct parameters *parameters_create_beside(const struct parameters *base, const struct model_config *model,
                                             const struct method_config *method, const struct recipe *recipe,
                                             struct error *err);
+/* Its device NULL: what it has on the device is not released. */
 void parameters_destroy(struct parameters *parameters);
 
 /* From now on gradients are those of step `step` (from 1): of what it trains. At first all are. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/log.h"
 #include "workers/model/model.h"
 #include "workers/stage/gang.h"
 
@@ -49,7 +50,7 @@ static int release_part(void *context, const struct collective *collective, stru
     struct parameters *part = residence->parts[collective->rank];
     if (!part) return 0;
     part->device = key->kernels->device_create(collective->rank, (int)key->threads, err);
-    if (!part->device) return -1; /* the memory is lost with the device */
+    if (!part->device) return -1;
     struct device *device = part->device;
     parameters_destroy(part);
     residence->parts[collective->rank] = NULL;
@@ -57,19 +58,29 @@ static int release_part(void *context, const struct collective *collective, stru
     return 0;
 }
 
-static void release(struct residence *residence)
+/* -1: some of it is still there, of no use any more, to be released when a device can be had again. */
+static int release(struct residence *residence)
 {
-    struct error ignored;
-    if (residence->parts) gang_run((int)residence->key.degree, release_part, residence, &ignored);
+    struct error err;
+    residence->whole = false;
+    if (residence->parts && gang_run((int)residence->key.degree, release_part, residence, &err)) {
+        LOG("the base of an earlier stage is still on the devices: %s", err.text);
+        return -1;
+    }
     free(residence->parts);
     residence->parts = NULL;
-    residence->whole = false;
+    return 0;
 }
 
 void residence_destroy(struct residence *residence)
 {
     if (!residence) return;
-    release(residence);
+    bool left = release(residence) != 0;
+    for (uint32_t i = 0; left && i < residence->key.degree; i++) {
+        if (residence->parts[i]) residence->parts[i]->device = NULL;
+        parameters_destroy(residence->parts[i]);
+    }
+    free(residence->parts);
     free(residence);
 }
 
@@ -78,7 +89,8 @@ int residence_enter(struct residence *residence, const struct stage *stage, cons
 {
     const struct key key = key_of(stage, kernels);
     residence->stays = stage->kind != STAGE_PRETRAIN && method_leaves_base(stage->method.kind);
-    if (!residence->stays || memcmp(&key, &residence->key, sizeof key) != 0) release(residence);
+    bool other = !residence->stays || !residence->whole || memcmp(&key, &residence->key, sizeof key) != 0;
+    if (other && release(residence)) residence->stays = false; /* this stage has a base of its own */
     if (!residence->stays || residence->parts) return 0;
     residence->key = key;
     residence->parts = calloc(key.degree, sizeof *residence->parts);
@@ -88,7 +100,7 @@ int residence_enter(struct residence *residence, const struct stage *stage, cons
 void residence_leave(struct residence *residence, bool failed)
 {
     if (failed) release(residence);
-    residence->whole = residence->parts != NULL;
+    residence->whole = residence->stays && !failed;
     residence->stays = false;
 }
 

@@ -5,7 +5,8 @@
  * At full size: 16B weights over 8 devices are 32 GB that a stage of minutes need not read again. What is resident is
  * the base's arena of workers/model/parameters.h and nothing else; the plan's bytes of a stage hold it as before. A
  * stage on another base, or one that trains it, removes it before it allocates anything; so does a stage that fails,
- * since what a failed device holds is not to be trusted. */
+ * since what a failed device holds is not to be trusted. Where it cannot be released, since no device can be made, the
+ * next stage tries that again, and does without what is there. */
 #ifndef TUNELAW_WORKERS_STAGE_RESIDENCE_H
 #define TUNELAW_WORKERS_STAGE_RESIDENCE_H
 
