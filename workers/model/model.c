@@ -5,31 +5,32 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "workers/model/gang_failed.h"
 #include "workers/model/model_parts.h"
 
-static int told(int failed, struct error *err)
+static int told(const struct model *model, int failed, struct error *err)
 {
-    return failed ? error_set(err, GANG_FAILED) : 0;
+    return failed ? gang_failed(model->kernels, model->device, err) : 0;
 }
 
 int model_sum(const struct model *model, size_t n, real *x, struct error *err)
 {
-    return told(model->kernels->sum_ranks(model->device, &model->collective, n, x), err);
+    return told(model, model->kernels->sum_ranks(model->device, &model->collective, n, x), err);
 }
 
 int model_sum_begin(const struct model *model, size_t n, real *x, struct error *err)
 {
-    return told(model->kernels->sum_ranks_begin(model->device, &model->collective, n, x), err);
+    return told(model, model->kernels->sum_ranks_begin(model->device, &model->collective, n, x), err);
 }
 
 int model_sum_end(const struct model *model, struct error *err)
 {
-    return told(model->kernels->sum_ranks_end(model->device, &model->collective), err);
+    return told(model, model->kernels->sum_ranks_end(model->device, &model->collective), err);
 }
 
 int model_sum_floats(const struct model *model, size_t n, float *x, struct error *err)
 {
-    return told(model->kernels->sum_ranks_floats(model->device, &model->collective, n, x), err);
+    return told(model, model->kernels->sum_ranks_floats(model->device, &model->collective, n, x), err);
 }
 
 /* A norm's tensors; `layer` as "LAYERS.NUMBER.", or "". */

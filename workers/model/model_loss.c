@@ -1,5 +1,6 @@
 /* From the last layer's output to the loss, and back: final norm, vocabulary-parallel logits and cross-entropy, for
  * rows with a loss alone, and some of those at a time, so that the logits' memory does not grow with the batch. */
+#include "workers/model/gang_failed.h"
 #include "workers/model/model_parts.h"
 
 /* Logits -> losses of a piece's targets in model->loss_values; scales: logits become their gradients. */
@@ -15,7 +16,7 @@ static int cross_entropy(const struct model *model, const struct segment *piece,
                              model->partial);
     if (ranks > 1) {
         if (k->gather_ranks(model->device, &model->collective, 4 * count, model->partial, model->partials))
-            return error_set(err, GANG_FAILED);
+            return gang_failed(k, model->device, err);
         partials = model->partials;
     }
     float scale = scales ? scales[piece->lane] : 0;

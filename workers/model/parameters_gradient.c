@@ -1,6 +1,7 @@
 /* Gradients between backward and the optimiser's step: zero, sum over ranks where they are partial, global norm. */
 #include <math.h>
 
+#include "workers/model/gang_failed.h"
 #include "workers/model/model.h"
 
 void parameters_zero_gradients(struct parameters *parameters)
@@ -31,7 +32,7 @@ static void settle(struct parameters *parameters)
 static int sum_over_ranks(struct parameters *parameters, size_t n, float *x, struct error *err)
 {
     if (parameters->kernels->sum_ranks_floats(parameters->device, &parameters->collective, n, x))
-        return error_set(err, GANG_FAILED);
+        return gang_failed(parameters->kernels, parameters->device, err);
     return 0;
 }
 

@@ -12,7 +12,7 @@ struct gang {
     void *context;
     pthread_mutex_t mutex;
     bool failed;
-    struct error first; /* line of the rank that failed first, not of those that failed with it */
+    struct error first; /* line of the rank that failed first, of its own accord where one has */
 };
 
 struct member {
@@ -24,7 +24,7 @@ struct member {
 static void gang_fail(struct gang *gang, const struct error *err)
 {
     pthread_mutex_lock(&gang->mutex);
-    if (!gang->failed || strstr(gang->first.text, GANG_FAILED)) gang->first = *err;
+    if (!gang->failed || (strstr(gang->first.text, GANG_FAILED) && !strstr(err->text, GANG_FAILED))) gang->first = *err;
     gang->failed = true;
     pthread_mutex_unlock(&gang->mutex);
     collective_abort(gang->group);

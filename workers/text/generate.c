@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workers/model/gang_failed.h"
 #include "workers/model/model_parts.h"
 
 /* Device memory. R hypotheses, k candidates of each. */
@@ -231,7 +232,7 @@ static int best_tokens(struct generator *g, size_t count, struct error *err)
     k->top_k(model->device, count, vocabulary->count, vocabulary->first, wanted, model->logits, values,
              (int32_t *)(values + count * wanted), g->decoding.beams > 1 ? sums : NULL);
     if (ranks > 1 && k->gather_ranks(model->device, &model->collective, numbers, g->space.best, g->space.all))
-        return error_set(err, GANG_FAILED);
+        return gang_failed(k, model->device, err);
     k->to_host(model->device, g->best, g->space.all, ranks * numbers * sizeof *g->best);
     return k->synchronise(model->device, err);
 }

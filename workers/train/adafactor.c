@@ -2,6 +2,7 @@
  * Between these, three sums over ranks for all tensors together. */
 #include <math.h>
 
+#include "workers/model/gang_failed.h"
 #include "workers/train/optimiser.h"
 
 #define DECAY_POWER 0.8
@@ -128,7 +129,7 @@ static int averages(struct parameters *parameters, uint64_t step, float scale, s
         if (steps(&parameters->list[i])) sum_squares(parameters, &parameters->list[i], scale);
     if (parameters->kernels->sum_ranks_floats(parameters->device, &parameters->collective, parameters->partial_sums,
                                               parameters->sums))
-        return sum_failed(err);
+        return gang_failed(parameters->kernels, parameters->device, err);
     for (size_t i = 0; i < parameters->count; i++)
         if (steps(&parameters->list[i]))
             average(parameters, &parameters->list[i],
