@@ -97,6 +97,7 @@ template <typename Awaited> void wait_for(struct device *device, Awaited awaited
  */
 void settle(struct device *device)
 {
+    if (!device_failed(device)) gang_launched(device);
     if (!device_failed(device)) wait_for(device, device->stream);
     if (!device_failed(device) && device->gang) wait_for(device, device->communication);
     if (device_failed(device)) gang_abort(device);
@@ -414,7 +415,9 @@ int cuda_synchronise(struct device *device, struct error *err)
     device_note(device, cudaGetLastError());
     if (!device_failed(device)) return 0;
     if (device->also) {
-        if (err) snprintf(err->text, sizeof err->text, "device %d: " DEVICE_FAILED ": %s", device->index, device->also);
+        if (err)
+            snprintf(err->text, sizeof err->text, "device %d: %s%s", device->index,
+                     device->in_gang ? "" : DEVICE_FAILED ": ", device->also);
         return -1;
     }
     return fail(err, device->index, "an operation", device->error);

@@ -31,6 +31,7 @@ struct device {
     cudaStream_t stream, communication;
     cudaError_t error; /* the first one */
     const char *also;  /* what a library said, where CUDA itself said nothing; else NULL */
+    bool in_gang;      /* that is the gang's failure, and says nothing of this device */
     struct ring input, constants;
     unsigned char *answer; /* pinned, ANSWER bytes: small results */
     void *scratch;
@@ -60,6 +61,8 @@ void products_library(char *out, size_t size); /* as struct kernels_plugin says 
 void gang_destroy(struct device *device);
 /* false: the gang is broken; what the stream still waited for was given up, and the device has failed. */
 bool gang_alive(struct device *device);
+/* Where there is a gang: what NCCL was asked for is on its stream, or the device has failed. */
+void gang_launched(struct device *device);
 /* Give up what the streams wait for from other ranks, for good. For a device that has failed. */
 void gang_abort(struct device *device);
 

@@ -5,13 +5,18 @@
  * and Simple, where the environment does not say otherwise, so that sums have one order. TUNELAW_HOST_COLLECTIVES=1:
  * through the host always.
  *
- * A rank that fails aborts the gang (kernels/collective.h). The others may then wait on their stream for a sum that
- * does not come: whoever waits looks for that, and ends the communicator, which lets the stream go on. */
+ * A rank that fails aborts the gang (kernels/collective.h). The others may then wait for it to join them, or on their
+ * stream for a sum that does not come: whoever waits looks for that, and ends the communicator, which lets the stream
+ * go on. So that no call of NCCL itself waits where that cannot be seen, communicators do not block: what a call asks
+ * for, NCCL may do in a thread of its own, and until it has, it takes no other call and its stream nothing that follows
+ * the sum. */
 #include <pthread.h>
 #include <sched.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <new>
 #include <vector>
 
@@ -25,7 +30,8 @@ namespace
 #define NCCL_FILE "libnccl.so.2"
 #define NCCL_FUNCTIONS(X)                                                                                              \
     X(ncclGetUniqueId)                                                                                                 \
-    X(ncclCommInitRank)                                                                                                \
+    X(ncclCommInitRankConfig)                                                                                          \
+    X(ncclCommFinalize)                                                                                                \
     X(ncclCommDestroy)                                                                                                 \
     X(ncclCommAbort)                                                                                                   \
     X(ncclCommGetAsyncError)                                                                                           \
@@ -42,29 +48,38 @@ struct functions call; /* of the process */
 bool loaded;
 pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* When the plugin is loaded: later other threads may be reading the environment. */
-__attribute__((constructor)) void fix_order()
+/* When the plugin is loaded: before the driver, which reads the last of them, and before other threads may be reading
+ * the environment. A process of one GPU needs no sums. */
+__attribute__((constructor)) void fix_environment()
 {
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
     setenv("NCCL_ALGO", "Ring", 0);
     setenv("NCCL_PROTO", "Simple", 0);
     setenv("NCCL_RUNTIME_CONNECT", "0", 0); /* ranks connect when a gang is made, not in a first sum */
+    if (!visible || strchr(visible, ',')) setenv("CUDA_MODULE_LOADING", "EAGER", 0);
 }
 
 void load_once()
 {
     struct library library = {};
-    if (library_open(&library, NCCL_FILE, nullptr)) return;
+    struct error why;
+    if (library_open(&library, NCCL_FILE, &why) == 0) {
 #define FIND(name) library_find(&library, #name, &call.name);
-    NCCL_FUNCTIONS(FIND)
+        NCCL_FUNCTIONS(FIND)
 #undef FIND
-    loaded = !library.missing;
+        loaded = !library.missing;
+        if (!loaded)
+            snprintf(why.text, sizeof why.text, NCCL_FILE " lacks %s; needed: NCCL 2.14 or later", library.missing);
+    }
+    if (!loaded) fprintf(stderr, "sums over a gang of GPUs go through the host: %s\n", why.text);
 }
 
 bool wanted()
 {
     const char *host = getenv("TUNELAW_HOST_COLLECTIVES");
+    if (host && strcmp(host, "1") == 0) return false;
     pthread_once(&once, load_once);
-    return loaded && !(host && strcmp(host, "1") == 0);
+    return loaded;
 }
 
 } // namespace
@@ -72,6 +87,7 @@ bool wanted()
 struct gang {
     struct collective collective;
     ncclComm_t communicator; /* NULL: through the host */
+    bool asked;              /* NCCL may not have done yet what it was asked for last */
     cudaEvent_t ready, done; /* of the stream of what is computed, and of the sum beside it */
     bool beside;             /* a sum is on its way there */
     std::vector<float> host;
@@ -99,6 +115,70 @@ bool all_able(const std::vector<greeting> &all)
     return true;
 }
 
+#define NCCL_FAILED GANG_FAILED ", or NCCL itself (NCCL_DEBUG=WARN tells more)"
+constexpr long JOINING = 1000000; /* nanoseconds between looks: ranks join once a stage, in a second or so */
+
+/* It is not known of which device. */
+void fail(struct device *device, const char *what)
+{
+    device_fail(device, what);
+    if (device->also == what) device->in_gang = true;
+}
+
+/* Whether NCCL has done what it was asked for: 1; 0: not yet; -1: the gang is broken, and the device has failed. */
+int progress(struct device *device)
+{
+    struct gang *gang = device->gang;
+    ncclResult_t state = ncclSuccess;
+    if (collective_aborted(&gang->collective)) {
+        fail(device, GANG_FAILED);
+        return -1;
+    }
+    ncclResult_t told = call.ncclCommGetAsyncError(gang->communicator, &state);
+    if (told == ncclSuccess && state == ncclInProgress) return 0;
+    if (told == ncclSuccess && state == ncclSuccess) return 1;
+    fail(device, NCCL_FAILED);
+    return -1;
+}
+
+/* Wait until it has, looking every so often (0: all the time, a launch takes microseconds): 0 or -1. */
+int finish(struct device *device, long nanoseconds)
+{
+    int done;
+    const timespec pause = {0, nanoseconds};
+    if (!device->gang->asked) return 0;
+    while ((done = progress(device)) == 0) {
+        if (nanoseconds)
+            nanosleep(&pause, nullptr);
+        else
+            sched_yield();
+    }
+    if (done < 0) gang_abort(device);
+    device->gang->asked = false;
+    return done < 0 ? -1 : 0;
+}
+
+/* What a call of NCCL has returned: 0, or -1 where it was refused. */
+int ask(struct device *device, ncclResult_t result)
+{
+    device->gang->asked = result == ncclInProgress;
+    if (result == ncclSuccess || result == ncclInProgress) return 0;
+    fail(device, NCCL_FAILED);
+    gang_abort(device);
+    return -1;
+}
+
+/* 0, or -1: a rank has failed. */
+int join(struct device *device, const ncclUniqueId &identity)
+{
+    struct gang *gang = device->gang;
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    config.blocking = 0;
+    ncclResult_t result = call.ncclCommInitRankConfig(&gang->communicator, gang->collective.size, identity,
+                                                      gang->collective.rank, &config);
+    return ask(device, result) || finish(device, JOINING) ? -1 : 0;
+}
+
 /* 0, or -1: a rank has failed. */
 int meet(struct device *device, struct gang *gang)
 {
@@ -114,12 +194,7 @@ int meet(struct device *device, struct gang *gang)
     std::vector<greeting> all((size_t)c->size);
     for (size_t i = 0; i < all.size(); i++)
         memcpy(&all[i], others.data() + i * WORDS, sizeof all[i]);
-    if (!all_able(all)) return 0;
-    if (call.ncclCommInitRank(&gang->communicator, c->size, all[0].identity, c->rank)) {
-        device_fail(device, "NCCL could not join the gang's devices");
-        return -1;
-    }
-    return 0;
+    return all_able(all) ? join(device, all[0].identity) : 0;
 }
 
 /* At the first sum of a stage. */
@@ -133,12 +208,6 @@ struct gang *gang_of(struct device *device, const struct collective *c)
     device_note(device, cudaEventCreateWithFlags(&gang->done, cudaEventDisableTiming));
     device->gang = gang;
     return device_failed(device) || meet(device, gang) ? nullptr : gang;
-}
-
-int failed(struct device *device, ncclResult_t result)
-{
-    if (result != ncclSuccess) device_fail(device, "a sum of NCCL over the gang");
-    return result == ncclSuccess ? 0 : -1;
 }
 
 /* Numbers of either kind. */
@@ -163,38 +232,39 @@ int through_host(struct device *device, struct gang *gang, size_t n, numbers x)
     return 0;
 }
 
-/* On the device's stream; or on that of communication, beside it, from what it has done so far. */
+/* On the device's stream; or on that of communication, beside it, from what it has done so far. Behind the first more
+ * follows at once, so the launch is waited for; what is computed beside the second does not wait for it. */
 int sum(struct device *device, const struct collective *c, size_t n, numbers x, cudaStream_t stream)
 {
     if (c->size == 1 || n == 0) return 0;
     struct gang *gang = gang_of(device, c);
-    if (!gang) return -1;
+    if (!gang || device_failed(device)) return -1;
     if (!gang->communicator) return through_host(device, gang, n, x);
+    if (finish(device, 0)) return -1;
     bool beside = stream != device->stream;
     ncclDataType_t type = x.reals && device->precision == PRECISION_BF16 ? ncclBfloat16 : ncclFloat;
     void *address = x.floats ? static_cast<void *>(x.floats) : static_cast<void *>(x.reals);
     if (beside) device_note(device, cudaEventRecord(gang->ready, device->stream));
     if (beside) device_note(device, cudaStreamWaitEvent(stream, gang->ready, 0));
     ncclResult_t result = call.ncclAllReduce(address, address, n, type, ncclSum, gang->communicator, stream);
-    if (beside) device_note(device, cudaEventRecord(gang->done, stream));
     gang->beside = gang->beside || beside;
-    return failed(device, result);
+    if (ask(device, result)) return -1;
+    return beside ? 0 : finish(device, 0);
 }
 
 } // namespace
 
 bool gang_alive(struct device *device)
 {
-    struct gang *gang = device->gang;
-    ncclResult_t state = ncclSuccess;
     sched_yield();
-    if (!gang->communicator) return true;
-    if (!collective_aborted(&gang->collective) &&
-        call.ncclCommGetAsyncError(gang->communicator, &state) == ncclSuccess && state == ncclSuccess)
-        return true;
-    device_fail(device, GANG_FAILED);
+    if (!device->gang->communicator || progress(device) >= 0) return true;
     gang_abort(device);
     return false;
+}
+
+void gang_launched(struct device *device)
+{
+    if (device->gang) finish(device, 0);
 }
 
 void gang_abort(struct device *device)
@@ -203,8 +273,18 @@ void gang_abort(struct device *device)
     if (!gang || !gang->communicator) return;
     call.ncclCommAbort(gang->communicator);
     gang->communicator = nullptr;
+    gang->asked = false;
     cudaStreamSynchronize(device->communication); /* the sums that were given up have let go of them */
     cudaStreamSynchronize(device->stream);
+}
+
+/* Not before the sums are done; a rank that fails meanwhile ends that. */
+static void leave(struct device *device)
+{
+    struct gang *gang = device->gang;
+    if (!gang->communicator || finish(device, 0)) return;
+    if (ask(device, call.ncclCommFinalize(gang->communicator))) return;
+    if (finish(device, 0) == 0) call.ncclCommDestroy(gang->communicator);
 }
 
 void gang_destroy(struct device *device)
@@ -212,7 +292,7 @@ void gang_destroy(struct device *device)
     struct gang *gang = device->gang;
     if (!gang) return;
     if (device_failed(device) || collective_aborted(&gang->collective)) gang_abort(device);
-    if (gang->communicator) call.ncclCommDestroy(gang->communicator);
+    leave(device);
     if (gang->ready) cudaEventDestroy(gang->ready);
     if (gang->done) cudaEventDestroy(gang->done);
     delete gang;
@@ -239,8 +319,10 @@ int cuda_sum_ranks_end(struct device *device, const struct collective *c)
     (void)c;
     struct gang *gang = device->gang;
     if (!gang || !gang->beside) return 0;
-    device_note(device, cudaStreamWaitEvent(device->stream, gang->done, 0));
     gang->beside = false;
+    if (finish(device, 0)) return -1;
+    device_note(device, cudaEventRecord(gang->done, device->communication));
+    device_note(device, cudaStreamWaitEvent(device->stream, gang->done, 0));
     return device_failed(device) ? -1 : 0;
 }
 
@@ -251,9 +333,12 @@ int cuda_gather_ranks(struct device *device, const struct collective *c, size_t 
         return 0;
     }
     struct gang *gang = gang_of(device, c);
-    if (!gang) return -1;
-    if (gang->communicator)
-        return failed(device, call.ncclAllGather(x, all, n, ncclFloat, gang->communicator, device->stream));
+    if (!gang || device_failed(device)) return -1;
+    if (gang->communicator) {
+        if (finish(device, 0)) return -1;
+        ncclResult_t result = call.ncclAllGather(x, all, n, ncclFloat, gang->communicator, device->stream);
+        return ask(device, result) || finish(device, 0) ? -1 : 0;
+    }
     std::vector<float> mine(n), everyone(n * (size_t)c->size);
     cuda_to_host(device, mine.data(), x, n * sizeof(float));
     if (device_failed(device) || collective_gather(c, n, mine.data(), everyone.data())) return -1;

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Kernels that are broken on purpose, a line at a time: the tests of operations must see each of them.
+"""Kernels, and sums over ranks, that are broken on purpose, a line at a time: the tests must see each of them.
 
-mutations.py SOURCE TEST COMPILER OBJECT... [-- WORD]: the source tree, the emulated test of operations, the C++ compiler,
-the objects of the emulation; a word: only files with it in their name. Each mutation is compiled alone, linked with the
-other objects to a shared library, and tested with the operations of its file, in three orders of threads until one fails.
+mutations.py SOURCE TEST GANG_TEST COMPILER OBJECT... [-- WORD]: the source tree, the emulated tests of operations and of
+gangs, the C++ compiler, the objects of the emulation; a word: only files with it in their name. Each mutation is compiled
+alone, linked with the other objects to a shared library, and tested with the operations of its file, in three orders of
+threads until one fails; those of gang.cu with the test of gangs, once.
 """
 import concurrent.futures
 import os
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+GANG = None  # in the place of operations
 
 # file of kernels/cuda, text there (once), what it becomes, file to compile, operations
 MUTATIONS = [
@@ -79,6 +82,12 @@ MUTATIONS = [
      "rotary"),
     ("rows.cu", "(size_t)id >= first + count) return nullptr", "(size_t)id > first + count) return nullptr", "rows",
      "embedding_forward"),
+    ("gang.cu", "device_note(device, cudaStreamWaitEvent(stream, gang->ready, 0))", "", "gang", GANG),
+    ("gang.cu", "device_note(device, cudaStreamWaitEvent(device->stream, gang->done, 0))", "", "gang", GANG),
+    ("gang.cu", "if (finish(device, 0)) return -1;\n    device_note(device, cudaEventRecord(gang->done",
+     "device_note(device, cudaEventRecord(gang->done", "gang", GANG),
+    ("gang.cu", "return beside ? 0 : finish(device, 0)", "return 0", "gang", GANG),
+    ("gang.cu", "state == ncclInProgress) return 0", "state == ncclInProgress) return -1", "gang", GANG),
     ("top_k.cu", "a.value == b.value && a.id < b.id", "a.value == b.value && a.id > b.id", "top_k", "top_k"),
     ("cuda.cuh", "room[warp] = x;\n    __syncthreads();", "room[warp] = x;", "top_k", "top_k"),
 ]
@@ -90,8 +99,9 @@ def run(command, **more):
 
 
 class Mutants:
-    def __init__(self, source, test, compiler, objects, directory):
-        self.source, self.test, self.compiler, self.directory = Path(source), test, compiler, Path(directory)
+    def __init__(self, source, test, gang_test, compiler, objects, directory):
+        self.source, self.test, self.gang_test = Path(source), test, gang_test
+        self.compiler, self.directory = compiler, Path(directory)
         self.objects = objects
 
     def library(self, number, mutation):
@@ -111,7 +121,8 @@ class Mutants:
                 file.write_text((self.source / "kernels/cuda" / f"{compiled}.cu").read_text())
             emulation = self.source / "tests/emulation"
             result = run([self.compiler, "-std=c++17", "-O1", "-fPIC", "-fsanitize=alignment",
-                          "-fsanitize-undefined-trap-on-error", "-D_GNU_SOURCE", f"-I{place}", f"-I{emulation}",
+                          "-fsanitize-undefined-trap-on-error", "-D_GNU_SOURCE", "-Ddlopen=emulated_dlopen",
+                          "-DTUNELAW_OWN_NCCL_DECLARATIONS", f"-I{place}", f"-I{emulation}",
                           f"-I{self.source}", "-x", "c++", "-c", file, "-o", place / "mutant.o"])
             if result.returncode:
                 return "it does not compile: " + result.stdout[-2000:]
@@ -124,9 +135,10 @@ class Mutants:
 
     def fails(self, library, operations, orders=range(3)):
         """The first order of threads in which the test fails, with its last lines; None where it passes in all."""
-        for order in orders:
+        tests = [self.gang_test] if operations is GANG else [self.test, "test", "emulated", *operations.split()]
+        for order in orders if operations is not GANG else [2]:
             try:
-                result = run([self.test, "test", "emulated", *operations.split(), "--library", library], timeout=120,
+                result = run([*tests, "--library", library], timeout=120,
                              env={**os.environ, "EMULATION_ORDER": str(order)})
             except subprocess.TimeoutExpired:
                 return order, "it does not end"
@@ -153,7 +165,7 @@ class Mutants:
         library = self.library("whole", None)
         if isinstance(library, str):
             return library
-        seen = self.fails(library, "add rms_norm_forward top_k sums", [2])
+        seen = self.fails(library, "add rms_norm_forward top_k sums", [2]) or self.fails(library, GANG)
         return seen[1][-2000:] if seen else ""
 
 
@@ -165,10 +177,10 @@ def main():
         words = words[:words.index("--")]
     wanted = [m for m in MUTATIONS if only in m[0]]
     files = {p.name for p in (Path(words[0]) / "kernels/cuda").glob("*.cu")}
-    files -= {"device.cu", "graphs.cu", "matmul.cu", "gang.cu", "plugin.cu", "table.cu"}
+    files -= {"device.cu", "graphs.cu", "matmul.cu", "plugin.cu", "table.cu"}
     wrong = [f"{name}: no mutation of it" for name in sorted(files - {m[0] for m in MUTATIONS})]
     with tempfile.TemporaryDirectory() as directory:
-        mutants = Mutants(words[0], words[1], words[2], words[3:], directory)
+        mutants = Mutants(*words[:4], words[4:], directory)
         whole = mutants.check_whole()
         if whole:
             print(f"FAILED  kernels as they are: {whole}")

@@ -1,6 +1,7 @@
 /* Streams, events and memory: runtime.h. */
 #include "tests/emulation/runtime.h"
 
+#include <dlfcn.h>
 #include <sched.h>
 
 #include <atomic>
@@ -22,8 +23,9 @@ struct emulated_graph {
 };
 
 struct emulated_stream {
+    std::mutex mutex; /* of the list */
     std::deque<emulated_operation> waiting;
-    bool working = false; /* an operation of it runs */
+    std::atomic<bool> working{false}; /* an operation of it runs, in whatever thread */
     emulated_graph *captured = nullptr;
 };
 
@@ -47,6 +49,7 @@ std::mutex guard; /* of the blocks */
 std::map<uintptr_t, block> blocks;
 size_t taken, limit = (size_t)1 << 30;
 std::atomic<cudaError_t> fault{cudaSuccess};
+std::atomic<int> devices{EMULATED_DEVICES}, refusal{0}, held{0};
 thread_local cudaError_t last = cudaSuccess;
 thread_local uint32_t dice = 1;
 
@@ -62,6 +65,14 @@ cudaError_t keep(cudaError_t code)
     if (broken != cudaSuccess) code = broken;
     if (code != cudaSuccess) last = code;
     return code;
+}
+
+/* Whether one more of what is held can be had. */
+bool grant()
+{
+    bool granted = refusal.load() <= 0 || refusal.fetch_sub(1) != 1;
+    held += granted;
+    return granted;
 }
 
 /* Every stream of this thread: memory that is freed waits for the device. */
@@ -83,14 +94,23 @@ double now()
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+bool idle(cudaStream_t stream)
+{
+    std::lock_guard<std::mutex> lock(stream->mutex);
+    return stream->waiting.empty();
+}
+
 /* Up to so many operations; false: one has to wait. */
 bool advance(cudaStream_t stream, size_t most)
 {
-    if (stream->working) return false; /* streams that wait for each other */
+    if (stream->working.exchange(true)) return false; /* streams that wait for each other */
     bool all = true;
-    stream->working = true;
-    for (; most > 0 && all && !stream->waiting.empty(); most--) {
-        all = fault.load() != cudaSuccess || stream->waiting.front()();
+    for (; most > 0 && all && !idle(stream); most--) {
+        stream->mutex.lock();
+        const emulated_operation &next = stream->waiting.front(); /* it stays where it is */
+        stream->mutex.unlock();
+        all = fault.load() != cudaSuccess || next();
+        std::lock_guard<std::mutex> lock(stream->mutex);
         if (all) stream->waiting.pop_front();
     }
     stream->working = false;
@@ -133,6 +153,7 @@ cudaError_t take(void **memory, size_t bytes, bool pinned)
     std::lock_guard<std::mutex> lock(guard);
     if (keep(cudaSuccess) != cudaSuccess) return fault.load();
     if (!pinned && (size > limit || taken > limit - size)) return keep(cudaErrorMemoryAllocation);
+    if (!grant()) return keep(cudaErrorMemoryAllocation);
     *memory = aligned_alloc(ALIGNMENT, size ? size : ALIGNMENT);
     if (!*memory) return keep(cudaErrorMemoryAllocation);
     memset(*memory, 0xff, size);
@@ -152,6 +173,7 @@ cudaError_t give(void *memory, bool pinned)
     if (!pinned) taken -= size;
     memset(memory, 0xff, found->second.bytes);
     blocks.erase(found);
+    held--;
     free(memory);
     return keep(cudaSuccess);
 }
@@ -160,7 +182,7 @@ void drain()
 {
     for (cudaStream_t stream : streams)
         if (fault.load() == cudaSuccess && !advance(stream, SIZE_MAX))
-            wait_until(stream, [=] { return stream->waiting.empty() || fault.load() != cudaSuccess; });
+            wait_until(stream, [=] { return idle(stream) || fault.load() != cudaSuccess; });
 }
 
 } // namespace
@@ -176,15 +198,23 @@ cudaError_t emulated_enqueue(cudaStream_t stream, emulated_operation operation)
         stream->captured->operations->push_back(std::move(operation));
         return cudaSuccess;
     }
+    stream->mutex.lock();
     stream->waiting.push_back(std::move(operation));
+    stream->mutex.unlock();
     if (roll(4) == 0) advance(stream, roll(AT_ONCE) + 1);
     return keep(cudaSuccess);
 }
 
-/* In the place of gang.cu's dlopen: NCCL that a machine may have knows nothing of these streams. */
-extern "C" void *emulated_dlopen(const char *, int)
+void emulated_advance(cudaStream_t stream)
 {
-    return nullptr;
+    advance(stream, AT_ONCE);
+}
+
+/* In the place of gang.cu's dlopen: NCCL that a machine may have knows nothing of these streams. */
+extern "C" void *emulated_dlopen(const char *, int mode)
+{
+    const char *library = getenv("EMULATED_NCCL");
+    return dlopen(library ? library : "EMULATED_NCCL, which is not set", mode);
 }
 
 void emulated_memory(size_t bytes)
@@ -197,21 +227,36 @@ void emulated_fault(bool failing)
     fault = failing ? cudaErrorIllegalAddress : cudaSuccess;
 }
 
+void emulated_devices(int count)
+{
+    devices = count;
+}
+
+void emulated_refuse(int number)
+{
+    refusal = number;
+}
+
+int emulated_held(void)
+{
+    return held;
+}
+
 cudaError_t cudaGetDeviceCount(int *count)
 {
-    *count = EMULATED_DEVICES;
+    *count = devices;
     return keep(cudaSuccess);
 }
 
 cudaError_t cudaSetDevice(int device)
 {
-    return keep(device >= 0 && device < EMULATED_DEVICES ? cudaSuccess : cudaErrorInvalidDevice);
+    return keep(device >= 0 && device < devices ? cudaSuccess : cudaErrorInvalidDevice);
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
 {
     *properties = {};
-    if (device < 0 || device >= EMULATED_DEVICES) return keep(cudaErrorInvalidDevice);
+    if (device < 0 || device >= devices) return keep(cudaErrorInvalidDevice);
     snprintf(properties->name, sizeof properties->name, "emulated");
     properties->uuid.bytes[0] = (char)(device + 1);
     properties->totalGlobalMem = limit;
@@ -302,6 +347,8 @@ cudaError_t cudaMemsetAsync(void *memory, int byte, size_t bytes, cudaStream_t s
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
 {
+    *stream = nullptr;
+    if (!grant()) return keep(cudaErrorMemoryAllocation);
     *stream = new emulated_stream();
     streams.push_back(*stream);
     return keep(cudaSuccess);
@@ -309,18 +356,18 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
-    if (fault.load() == cudaSuccess && !stream->waiting.empty())
-        wait_until(stream, [=] { return stream->waiting.empty(); });
+    if (fault.load() == cudaSuccess && !idle(stream)) wait_until(stream, [=] { return idle(stream); });
     for (size_t i = 0; i < streams.size(); i++)
         if (streams[i] == stream) streams.erase(streams.begin() + (ptrdiff_t)i);
     delete stream;
+    held--;
     return keep(cudaSuccess);
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     if (captured()) return keep(cudaErrorStreamCaptureUnsupported);
-    wait_until(stream, [=] { return stream->waiting.empty(); });
+    wait_until(stream, [=] { return idle(stream); });
     return keep(cudaSuccess);
 }
 
@@ -328,7 +375,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
     if (captured()) return keep(cudaErrorStreamCaptureUnsupported);
     advance(stream, roll(2 * AT_ONCE));
-    return keep(stream->waiting.empty() ? cudaSuccess : cudaErrorNotReady);
+    return keep(idle(stream) ? cudaSuccess : cudaErrorNotReady);
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
@@ -391,6 +438,8 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
 {
+    *event = nullptr;
+    if (!grant()) return keep(cudaErrorMemoryAllocation);
     *event = new emulated_event();
     return keep(cudaSuccess);
 }
@@ -398,6 +447,7 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
 cudaError_t cudaEventDestroy(cudaEvent_t event)
 {
     delete event;
+    held--;
     return keep(cudaSuccess);
 }
 

@@ -1,9 +1,10 @@
 /* The CUDA runtime on the CPU, as far as kernels/cuda uses it: streams that lag behind, events, memory of a device.
  *
  * What is given to a stream is done later: when somebody waits for it or asks, or, at random, a little at a time, by
- * the thread that owns the stream. An operation may have to wait, for an event of another stream or for another rank;
- * then what is behind it waits, too. Device memory and what was freed are NaN; a copy must lie inside of an allocation,
- * and on the host in pinned memory. What a device would not forgive ends the program as emulation.h says. */
+ * the thread that owns the stream; or by one of which a stream waits for it. An operation may have to wait, for an
+ * event of another stream or for another rank; then what is behind it waits, too. Device memory and what was freed are
+ * NaN; a copy must lie inside of an allocation, and on the host in pinned memory. What a device would not forgive ends
+ * the program as emulation.h says. */
 #ifndef TUNELAW_TESTS_EMULATION_RUNTIME_H
 #define TUNELAW_TESTS_EMULATION_RUNTIME_H
 
@@ -56,6 +57,8 @@ struct cudaDeviceProp {
 using emulated_operation = std::function<bool()>;
 /* stream NULL: now. */
 cudaError_t emulated_enqueue(cudaStream_t stream, emulated_operation operation);
+/* It goes on a little, as a device does by itself: from any thread, while the stream is there. */
+void emulated_advance(cudaStream_t stream);
 
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaSetDevice(int device);
@@ -100,8 +103,12 @@ inline cudaError_t cudaMalloc(unsigned char **memory, size_t bytes)
 }
 
 /* For tests: bytes that a device has (all of them share it; at first 1 GiB); an operation fails as a kernel does that
- * touches what it must not, for the whole process, until it is forgiven. */
+ * touches what it must not, for the whole process, until it is forgiven; how many devices there are (at first all); the
+ * number-th allocation, stream or event from now on cannot be had (0: each can); how many of them there are. */
 extern "C" void emulated_memory(size_t bytes);
 extern "C" void emulated_fault(bool failing);
+extern "C" void emulated_devices(int count);
+extern "C" void emulated_refuse(int number);
+extern "C" int emulated_held(void);
 
 #endif

@@ -13,6 +13,8 @@
 extern const struct kernels kernels_emulated; /* tests/emulation */
 void emulated_memory(size_t bytes);
 void emulated_fault(bool failing);
+void emulated_refuse(int number);
+int emulated_held(void);
 
 static const struct kernels *const k = &kernels_emulated;
 
@@ -73,6 +75,37 @@ static void want_of_memory_is_told_and_passes(void **state)
     emulated_memory((size_t)1 << 30);
 }
 
+/* Whatever it is that a device, or one that computes already, cannot have: nothing of it stays. */
+static void want_of_anything_leaves_nothing(void **state)
+{
+    enum { N = 3 << 20, MOST = 100 };
+    int number = 0;
+    (void)state;
+    for (bool whole = false; !whole && number < MOST;) {
+        struct error err = {""};
+        real *x = NULL;
+        emulated_refuse(++number);
+        struct device *device = k->device_create(0, 1, &err);
+        if (device) {
+            k->set_precision(device, PRECISION_BF16);
+            x = k->allocate(device, N * sizeof(float), &err);
+        }
+        if (x) {
+            float *host = calloc(N, sizeof *host);
+            assert_non_null(host);
+            k->upload(device, N, host, x); /* by way of scratch */
+            free(host);
+            whole = k->synchronise(device, &err) == 0;
+        }
+        emulated_refuse(0);
+        if (!whole && !strstr(err.text, "out of memory")) fail_msg("%d: %s", number, err.text);
+        if (device) k->release(device, x);
+        k->device_destroy(device);
+        assert_int_equal(emulated_held(), 0);
+    }
+    assert_in_range(number, 8, MOST - 1);
+}
+
 /* It stays, what follows is skipped, and memory still goes. */
 static void an_error_of_the_device_stays(void **state)
 {
@@ -103,6 +136,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(transfers_are_whole_and_in_order),
         cmocka_unit_test(want_of_memory_is_told_and_passes),
+        cmocka_unit_test(want_of_anything_leaves_nothing),
         cmocka_unit_test(an_error_of_the_device_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,8 @@
 /* The engine on a device that stores less than floats: CUDA's kernels, emulated, in fp32 and in bf16, against the
- * reference. What only a GPU can show (streams, cuBLASLt, NCCL) is not here. */
+ * reference. What only a GPU can show (cuBLASLt, NCCL itself) is not here. */
+#include <dlfcn.h>
+
+#include "tests/emulation/nccl.h"
 #include "tests/workers/model_fixture.h"
 #include "workers/stage/gang.h"
 #include "workers/train/optimiser.h"
@@ -237,6 +240,64 @@ static void degrees(void **state)
     each_case(two_ranks);
 }
 
+/* The library that stands for NCCL. */
+static struct emulated_nccl *find_nccl(void)
+{
+    void *library = dlopen(FAKE_NCCL, RTLD_NOW | RTLD_LOCAL);
+    struct emulated_nccl *nccl = library ? dlsym(library, "emulated_nccl") : NULL;
+    assert_non_null(nccl);
+    return nccl;
+}
+
+/* The sums of two ranks by NCCL, or what stands for it, are those of the host, bit by bit: one addition each. */
+static void sums_of_nccl(void **state)
+{
+    struct emulated_nccl *nccl = find_nccl();
+    (void)state;
+    for (int m = 0; m < METHOD_CASES; m += 2) {
+        const struct kernels *kernels = m % 4 ? &kernels_emulated_bf16 : &kernels_emulated;
+        const struct method_config *method = &method_cases[m];
+        const struct model_config config = variant_model(tested[m % TESTED], 4, 2, false);
+        if (!method_fits(method, &config) || method->kind == METHOD_NONE) continue;
+        struct sample *s = sample_default(method, config.vocabulary);
+        struct pair by_host = {kernels, &config, method, &s->batch, NAN, NAN}, by_nccl = by_host;
+        struct error err = {""};
+        nccl->looks = m % 3;
+        nccl->joining = 0;
+        if (gang_run(2, half, &by_nccl, &err)) fail_msg("method %d: %s", m, err.text);
+        assert_int_equal(nccl->joining, 2);
+        setenv("TUNELAW_HOST_COLLECTIVES", "1", 1);
+        if (gang_run(2, half, &by_host, &err)) fail_msg("method %d: %s", m, err.text);
+        unsetenv("TUNELAW_HOST_COLLECTIVES");
+        assert_int_equal(nccl->joining, 2);
+        assert_int_equal(nccl->communicators, 0);
+        assert_memory_equal(&by_nccl.loss, &by_host.loss, sizeof by_host.loss);
+        assert_memory_equal(&by_nccl.norm, &by_host.norm, sizeof by_host.norm);
+        free(s);
+    }
+}
+
+/* The rank on which it fails tells that, and ends the others. */
+static void nccl_fails(void **state)
+{
+    struct emulated_nccl *nccl = find_nccl();
+    const struct method_config *method = &method_cases[0];
+    const struct model_config config = variant_model(tested[0], 4, 2, false);
+    struct sample *s = sample_default(method, config.vocabulary);
+    struct pair pair = {&kernels_emulated_bf16, &config, method, &s->batch, NAN, NAN};
+    (void)state;
+    nccl->rank = 1;
+    nccl->trouble = NCCL_REFUSES_A_SUM;
+    for (nccl->sums = 0; nccl->sums < 4; nccl->sums++) {
+        struct error err = {""};
+        assert_int_equal(gang_run(2, half, &pair, &err), -1);
+        if (!strstr(err.text, "device 1: " GANG_FAILED ", or NCCL itself")) fail_msg("%s", err.text);
+        assert_int_equal(nccl->communicators, 0);
+    }
+    nccl->trouble = NCCL_WELL;
+    free(s);
+}
+
 /* Two devices, one of which records. */
 struct twins {
     struct rank records, does;
@@ -370,8 +431,10 @@ int main(int argc, char **argv)
         return cmocka_run_group_tests(of_backend, NULL, NULL);
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fp32),   cmocka_unit_test(bf16),    cmocka_unit_test(steps),
-        cmocka_unit_test(memory), cmocka_unit_test(degrees), cmocka_unit_test(repeats),
+        cmocka_unit_test(fp32),       cmocka_unit_test(bf16),    cmocka_unit_test(steps),
+        cmocka_unit_test(memory),     cmocka_unit_test(degrees), cmocka_unit_test(sums_of_nccl),
+        cmocka_unit_test(nccl_fails), cmocka_unit_test(repeats),
     };
+    setenv("EMULATED_NCCL", FAKE_NCCL, 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
