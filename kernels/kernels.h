@@ -31,7 +31,7 @@
 #include "kernels/precision.h"
 #include "kernels/rotary.h"
 
-#define KERNELS_ABI 13 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 14 /* of struct kernels, checked when a plugin is loaded */
 
 #define DEVICE_FAILED "device failed" /* in an error of a device that does not work any more */
 
@@ -91,12 +91,15 @@ struct decode {
 /* Which elements dropout zeroes: a function of the key and an element's place in the whole matrix, so that it depends
  * neither on how rows come in batches nor on how columns lie on devices. Element (row, column) is word column % 4 of
  * block row * ceil(total / 4) + column / 4 of the key (kernels/random.h), and dropped where the word is below rate *
- * 2^32. */
-struct dropout {
+ * 2^32. What changes from pass to pass is read from a buffer, so that operations may be recorded (graph_begin). */
+struct dropout_key {
     uint64_t seed, stream;
-    uint64_t first_row;         /* of the whole matrix: the first row that is given */
-    size_t first_column, total; /* the first column that is given; columns of the whole matrix */
-    double rate;                /* above 0, below 1 */
+    uint64_t first_row; /* of the whole matrix: the first row that is given */
+};
+struct dropout {
+    const struct dropout_key *key; /* device memory */
+    size_t first_column, total;    /* the first column that is given; columns of the whole matrix */
+    double rate;                   /* above 0, below 1 */
 };
 
 /* A tensor in an optimiser's step: n elements of each. */

@@ -39,7 +39,7 @@ INLINE void factors(const struct dropout *how, uint64_t first, float out[COLUMNS
     uint32_t words[4][BLOCKS];
     uint64_t threshold = (uint64_t)ceil(how->rate * 0x1p32);
     float kept = (float)(1 / (1 - how->rate));
-    draw(how->seed, how->stream, first, words);
+    draw(how->key->seed, how->key->stream, first, words);
     for (int w = 0; w < 4; w++) {
         for (int i = 0; i < BLOCKS; i++)
             out[4 * i + w] = words[w][i] < threshold ? 0.0f : kept;
@@ -54,7 +54,7 @@ CLONES void cpu_dropout(struct device *device, const struct dropout *how, size_t
     for (size_t r = 0; r < rows; r++) {
         const float *from = x + r * width;
         float *to = y + r * width;
-        uint64_t block = (how->first_row + r) * blocks + how->first_column / 4;
+        uint64_t block = (how->key->first_row + r) * blocks + how->first_column / 4;
         for (size_t at = 0; at < width; block += BLOCKS) {
             float factor[COLUMNS];
             size_t skip = at ? 0 : head, n = width - at < COLUMNS - skip ? width - at : COLUMNS - skip;

@@ -3,6 +3,7 @@
 #define TUNELAW_KERNELS_CUDA_DEVICE_CUH
 
 #include <deque>
+#include <memory>
 
 #include "kernels/cuda/cuda.cuh"
 
@@ -50,10 +51,11 @@ bool device_failed(const struct device *device);
 int device_wait(struct device *device);
 
 /* graphs.cu: whether the device records; what cannot be recorded makes the recording void, and is no error; lists, as
- * device_constants gives them, which stay with the graph. */
+ * device_constants gives them, which stay with the graph; host memory that stays with it, if the device records. */
 bool device_records(struct device *device);
 void device_unrecordable(struct device *device);
 const void *graph_constants(struct device *device, const void *from, size_t bytes);
+void graph_keep(struct device *device, std::shared_ptr<const void> memory);
 
 int products_create(struct device *device, struct error *err);
 void products_destroy(struct device *device);

@@ -33,10 +33,11 @@ template <typename T>
 __global__ void drop(struct dropout how, uint64_t threshold, float kept, uint64_t blocks, size_t here, size_t rows,
                      size_t width, const T *x, bool add, T *y)
 {
+    const struct dropout_key key = *how.key;
     size_t first = how.first_column / 4, stride = (size_t)gridDim.x * blockDim.x;
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < rows * here; i += stride) {
         size_t row = i / here, block = first + i % here;
-        words w = philox(how.seed, how.stream, (how.first_row + row) * blocks + block);
+        words w = philox(key.seed, key.stream, (key.first_row + row) * blocks + block);
         for (size_t j = 0; j < 4; j++) {
             size_t column = 4 * block + j - how.first_column; /* of those given; wraps around before the first */
             if (column >= width) continue;

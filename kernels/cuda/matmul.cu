@@ -13,6 +13,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <unordered_map>
 #include <vector>
@@ -308,36 +309,51 @@ bool groups(const struct device *device, size_t count, const struct matmul_argum
     return true;
 }
 
+/* What cuBLAS reads of a group, all but the addresses on the host. */
+struct group {
+    std::vector<cublasOperation_t> first, second;
+    std::vector<int> m, n, k, lda, ldb, ldc, ones;
+    std::vector<float> alpha, beta;
+    std::vector<const void *> addresses;
+
+    group(size_t count, const struct matmul_arguments *list)
+    {
+        for (size_t i = 0; i < count; i++) {
+            const struct matmul_arguments &p = list[i];
+            first.push_back(p.trans_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+            second.push_back(p.trans_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+            m.push_back((int)p.m);
+            n.push_back((int)p.n);
+            k.push_back((int)p.k);
+            lda.push_back((int)p.lda);
+            ldb.push_back((int)p.ldb);
+            ldc.push_back((int)p.ldc);
+            ones.push_back(1);
+            alpha.push_back(p.alpha);
+            beta.push_back(p.beta);
+        }
+        for (size_t i = 0; i < count; i++)
+            addresses.push_back(list[i].b);
+        for (size_t i = 0; i < count; i++)
+            addresses.push_back(list[i].a);
+        for (size_t i = 0; i < count; i++)
+            addresses.push_back(destination(list[i]));
+    }
+};
+
 void multiply_group(struct device *device, size_t count, const struct matmul_arguments *list)
 {
-    std::vector<cublasOperation_t> first(count), second(count);
-    std::vector<int> m(count), n(count), k(count), lda(count), ldb(count), ldc(count), ones(count, 1);
-    std::vector<float> alpha(count), beta(count);
-    std::vector<const void *> addresses(3 * count);
-    for (size_t i = 0; i < count; i++) {
-        const struct matmul_arguments &p = list[i];
-        first[i] = p.trans_b ? CUBLAS_OP_T : CUBLAS_OP_N;
-        second[i] = p.trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
-        m[i] = (int)p.m;
-        n[i] = (int)p.n;
-        k[i] = (int)p.k;
-        lda[i] = (int)p.lda;
-        ldb[i] = (int)p.ldb;
-        ldc[i] = (int)p.ldc;
-        alpha[i] = p.alpha;
-        beta[i] = p.beta;
-        addresses[i] = p.b;
-        addresses[count + i] = p.a;
-        addresses[2 * count + i] = destination(p);
-    }
+    auto g = std::make_shared<const group>(count, list);
     const void *const *there = static_cast<const void *const *>(
-        device_constants(device, addresses.data(), addresses.size() * sizeof addresses[0]));
+        device_constants(device, g->addresses.data(), g->addresses.size() * sizeof g->addresses[0]));
     if (!there) return;
+    graph_keep(device, g); /* nothing says that a recorded call reads the host's arrays but once */
     cudaDataType type = storage(device);
     cublasStatus_t status = device->products->call.cublasGemmGroupedBatchedEx(
-        device->products->blas, first.data(), second.data(), n.data(), m.data(), k.data(), alpha.data(), there, type,
-        ldb.data(), there + count, type, lda.data(), beta.data(), const_cast<void *const *>(there + 2 * count),
-        list[0].c_floats ? CUDA_R_32F : type, ldc.data(), (int)count, ones.data(), CUBLAS_COMPUTE_32F);
+        device->products->blas, g->first.data(), g->second.data(), g->n.data(), g->m.data(), g->k.data(),
+        g->alpha.data(), there, type, g->ldb.data(), there + count, type, g->lda.data(), g->beta.data(),
+        const_cast<void *const *>(there + 2 * count), list[0].c_floats ? CUDA_R_32F : type, g->ldc.data(), (int)count,
+        g->ones.data(), CUBLAS_COMPUTE_32F);
     if (status == CUBLAS_STATUS_SUCCESS) return;
     if (status != CUBLAS_STATUS_NOT_SUPPORTED) {
         device_fail(device, "a group of matrix products of cuBLAS was refused");

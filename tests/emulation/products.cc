@@ -23,7 +23,7 @@ void put(enum precision precision, real *x, size_t i, float value)
 
 /* op(A) op(B) in double, then alpha and beta: as the reference backend does. */
 template <typename Get, typename Put>
-void product(enum precision precision, const struct matmul_arguments &p, Get get_c, Put put_c)
+void product_of(enum precision precision, const struct matmul_arguments &p, Get get_c, Put put_c)
 {
     for (size_t i = 0; i < p.m; i++)
         for (size_t j = 0; j < p.n; j++) {
@@ -36,19 +36,23 @@ void product(enum precision precision, const struct matmul_arguments &p, Get get
         }
 }
 
+void product(enum precision precision, const struct matmul_arguments &p)
+{
+    if (p.c_floats)
+        product_of(
+            precision, p, [&](size_t i) { return p.c_floats[i]; }, [&](size_t i, float x) { p.c_floats[i] = x; });
+    else
+        product_of(
+            precision, p, [&](size_t i) { return get(precision, p.c, i); },
+            [&](size_t i, float x) { put(precision, p.c, i, x); });
+}
+
 void multiply(struct device *device, const struct matmul_arguments &p)
 {
     enum precision precision = device->precision;
     if (device_failed(device)) return;
     device_note(device, emulated_enqueue(device->stream, [=] {
-                    if (p.c_floats)
-                        product(
-                            precision, p, [&](size_t i) { return p.c_floats[i]; },
-                            [&](size_t i, float x) { p.c_floats[i] = x; });
-                    else
-                        product(
-                            precision, p, [&](size_t i) { return get(precision, p.c, i); },
-                            [&](size_t i, float x) { put(precision, p.c, i, x); });
+                    product(precision, p);
                     return true;
                 }));
 }
@@ -85,10 +89,19 @@ void *device_scratch(struct device *device, size_t bytes)
     return scratch;
 }
 
+/* As cuBLAS: addresses are read on the device, when the product is done. */
 void cuda_matmul_group(struct device *device, size_t count, const struct matmul_arguments *products)
 {
-    for (size_t i = 0; i < count; i++)
-        multiply(device, products[i]);
+    if (count == 0 || device_failed(device)) return;
+    const struct matmul_arguments *there =
+        static_cast<const struct matmul_arguments *>(device_constants(device, products, count * sizeof *products));
+    enum precision precision = device->precision;
+    if (!there) return;
+    device_note(device, emulated_enqueue(device->stream, [=] {
+                    for (size_t i = 0; i < count; i++)
+                        product(precision, there[i]);
+                    return true;
+                }));
 }
 
 void cuda_matmul(struct device *device, bool trans_a, bool trans_b, size_t m, size_t n, size_t k, float alpha,

@@ -51,6 +51,7 @@ size_t taken, limit = (size_t)1 << 30;
 std::atomic<cudaError_t> fault{cudaSuccess};
 std::atomic<int> devices{EMULATED_DEVICES}, refusal{0}, held{0};
 thread_local cudaError_t last = cudaSuccess;
+thread_local cudaStreamCaptureMode capture_mode = cudaStreamCaptureModeGlobal;
 thread_local uint32_t dice = 1;
 
 unsigned roll(unsigned sides)
@@ -149,7 +150,7 @@ cudaError_t take(void **memory, size_t bytes, bool pinned)
 {
     size_t size = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     *memory = nullptr;
-    if (captured()) return keep(cudaErrorStreamCaptureUnsupported);
+    if (capture_mode != cudaStreamCaptureModeRelaxed && captured()) return keep(cudaErrorStreamCaptureUnsupported);
     std::lock_guard<std::mutex> lock(guard);
     if (keep(cudaSuccess) != cudaSuccess) return fault.load();
     if (!pinned && (size > limit || taken > limit - size)) return keep(cudaErrorMemoryAllocation);
@@ -382,6 +383,12 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode)
 {
     if (captured()) return keep(cudaErrorStreamCaptureUnsupported);
     stream->captured = new emulated_graph();
+    return keep(cudaSuccess);
+}
+
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode *mode)
+{
+    std::swap(*mode, capture_mode);
     return keep(cudaSuccess);
 }
 

@@ -1,4 +1,6 @@
 /* Operations on elements and columns. Each operation gives its parameters their meaning. */
+#include <string.h>
+
 #include "tests/kernels/ops_case.h"
 
 SETUP(zero_setup)
@@ -87,17 +89,17 @@ CALL(scale_columns_backward_call)
 SETUP(dropout_setup)
 {
     run_normal(run, REALS, P(5) & 2 ? INOUT : IN, P(0) * P(1), 1);
+    const struct dropout_key key = {0x123456789abcdef, 0xfedcba9876543210, UINT64_C(3) << 33};
+    memcpy(run_integers(run, sizeof key / sizeof(int32_t), 0, 0), &key, sizeof key);
     if (!(P(5) & 2)) run_normal(run, REALS, P(5) & 1 ? INOUT : OUT, P(0) * P(1), 1);
 }
 CALL(dropout_call)
 {
-    struct dropout how = {.seed = 0x123456789abcdef,
-                          .stream = 0xfedcba9876543210,
-                          .first_row = UINT64_C(3) << 33,
+    struct dropout how = {.key = run->b[1].x,
                           .first_column = P(2),
                           .total = P(3),
                           .rate = (double)P(4) / 100};
-    k->dropout(d, &how, P(0), P(1), R(0), P(5) & 1, P(5) & 2 ? R(0) : R(1));
+    k->dropout(d, &how, P(0), P(1), R(0), P(5) & 1, P(5) & 2 ? R(0) : R(2));
 }
 
 /* n, deviation, approximate; backward: 1: in place */

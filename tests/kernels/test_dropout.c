@@ -12,7 +12,8 @@
 
 enum { ROWS = 300, WIDTH = 701 };
 
-static const struct dropout whole = {.seed = 5, .stream = 9, .first_row = 1000, .total = WIDTH, .rate = 0.3};
+static const struct dropout_key whole_key = {.seed = 5, .stream = 9, .first_row = 1000};
+static const struct dropout whole = {.key = &whole_key, .total = WIDTH, .rate = 0.3}; /* the host's memory */
 
 struct backend {
     const struct kernels *k;
@@ -88,7 +89,8 @@ static void places(void **state)
         for (size_t c = 0; c < sizeof cuts / sizeof *cuts; c++) {
             struct dropout how = whole;
             size_t first = 37 * c, rows = ROWS - first, width = cuts[c][1];
-            how.first_row += first;
+            const struct dropout_key key = {whole_key.seed, whole_key.stream, whole_key.first_row + first};
+            how.key = &key;
             how.first_column = cuts[c][0];
             mask(&backends[i], &how, rows, width, part);
             for (size_t r = 0; r < rows; r++)
@@ -108,7 +110,7 @@ static void keys(void **state)
     struct backend backends[4];
     size_t count = open_all(backends);
     for (size_t i = 0; i < count; i++) {
-        struct dropout other[] = {whole, whole, whole, whole};
+        struct dropout_key other[] = {whole_key, whole_key, whole_key, whole_key};
         other[0].seed++;
         other[1].stream++;
         other[2].first_row++;
@@ -116,7 +118,9 @@ static void keys(void **state)
         mask(&backends[i], &whole, ROWS, WIDTH, a);
         for (int o = 0; o < 4; o++) {
             double same = 0;
-            mask(&backends[i], &other[o], ROWS, WIDTH, b);
+            struct dropout how = whole;
+            how.key = &other[o];
+            mask(&backends[i], &how, ROWS, WIDTH, b);
             for (size_t at = 0; at < ROWS * WIDTH; at++)
                 same += (a[at] == 0) == (b[at] == 0);
             double n = ROWS * WIDTH;

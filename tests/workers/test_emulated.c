@@ -5,6 +5,7 @@
 #include "tests/emulation/nccl.h"
 #include "tests/workers/model_fixture.h"
 #include "workers/stage/gang.h"
+#include "workers/train/batch.h"
 #include "workers/train/optimiser.h"
 
 extern const struct kernels kernels_emulated, kernels_emulated_bf16; /* tests/emulation */
@@ -320,7 +321,7 @@ static void assert_twins_agree(const struct twins *t, double loss, double wanted
 }
 
 /* A step of so many passes, and an evaluation. */
-static void both_step(struct twins *t, const struct batch *batch, int passes, int step)
+static void both_step(struct twins *t, struct batch *batch, int passes, int step)
 {
     struct error err = {""};
     double loss = NAN, wanted = NAN;
@@ -328,10 +329,12 @@ static void both_step(struct twins *t, const struct batch *batch, int passes, in
     parameters_thaw(t->does.parameters, (uint64_t)step + 1);
     parameters_zero_gradients(t->records.parameters);
     parameters_zero_gradients(t->does.parameters);
-    for (int pass = 0; pass < passes; pass++)
+    for (int pass = 0; pass < passes; pass++) {
+        batch->draws = (struct draws){7, (uint64_t)step + 1, (uint64_t)pass * batch->tokens};
         if (model_train(t->records.model, batch, 0.5F, &loss, &err) ||
             model_train(t->does.model, batch, 0.5F, &wanted, &err))
             fail_msg("%s: %s", t->what, err.text);
+    }
     assert_twins_agree(t, loss, wanted, step);
     loss = loss_of(&t->records, batch);
     assert_true(loss == loss_of(&t->does, batch));
@@ -362,8 +365,8 @@ static struct graph *refuse(struct device *device)
 }
 
 /* Batches of one shape, and others of a larger one between, for which the device's scratch may have to grow. */
-static void repeat_of(const struct model_config *config, const struct method_config *method, const struct batch *batch,
-                      const char *what)
+static void repeat_of(const struct model_config *config, const struct method_config *method, double dropout,
+                      const struct batch *batch, const char *what)
 {
     static struct kernels kernels, without;
     static int way; /* the next case has another */
@@ -373,6 +376,7 @@ static void repeat_of(const struct model_config *config, const struct method_con
     struct batch_capacity capacity = capacity_of(&large->batch);
     capacity.one_pass = one_pass;
     capacity.recompute = way & 2;
+    capacity.dropout = dropout > 0;
     kernels = *tried;
     kernels.graph_launch = count_launch;
     if (way % 3) kernels.device_create = create_bf16;
@@ -380,6 +384,8 @@ static void repeat_of(const struct model_config *config, const struct method_con
     without.graph_begin = NULL;
     if (refuses) kernels.graph_end = refuse;
     struct twins t = {rank_on(&kernels, config, method, &capacity), rank_on(&without, config, method, &capacity), what};
+    model_dropout(t.records.model, dropout);
+    model_dropout(t.does.model, dropout);
     launches = 0;
     for (size_t i = 0; i < large->batch.tokens; i++)
         large->positions[i] += (int32_t)method_prefix_length(method);
@@ -393,7 +399,7 @@ static void repeat_of(const struct model_config *config, const struct method_con
         model_smooth_labels(t.does.model, step < 5 ? 0 : 0.25);
         both_step(&t, &one, one_pass ? 1 : 2, step);
     }
-    bool passes = method->kind != METHOD_NONE && method->dropout <= 0; /* with its dropout none is like another */
+    bool passes = method->kind != METHOD_NONE;
     size_t least = (passes ? one_pass ? 6 : 9 : 3) - 3 * (method->kind == METHOD_UNFREEZE);
     if (refuses ? launches > 0 : launches < least) fail_msg("%s: %zu launches, not %zu", what, launches, least);
     rank_destroy(&t.records);
@@ -402,11 +408,16 @@ static void repeat_of(const struct model_config *config, const struct method_con
     way++;
 }
 
+/* Every method, and what drops: of the recipe, of LoRA, both. */
 static void repeats(void **state)
 {
     (void)state;
-    for (int m = 0; m < METHOD_CASES; m++) { /* each with one of the variants that it fits */
-        const struct method_config *method = &method_cases[m];
+    static const double dropouts[][2] = {{0.3, 0}, {0, 0.3}, {0.2, 0.2}};
+    for (int m = 0; m < METHOD_CASES + 3; m++) { /* each with one of the variants that it fits */
+        struct method_config own = m < METHOD_CASES ? method_cases[m] : method_lora_config();
+        const struct method_config *method = &own;
+        double dropout = m < METHOD_CASES ? 0 : dropouts[m - METHOD_CASES][0];
+        own.dropout = m < METHOD_CASES ? 0 : dropouts[m - METHOD_CASES][1];
         for (int v = m; v < m + TESTED; v++) {
             int variant = tested[v % TESTED];
             const struct model_config config = variant_model(variant, 4, 2, m % 2);
@@ -414,10 +425,134 @@ static void repeats(void **state)
             struct sample *s = sample_default(method, config.vocabulary);
             char what[128];
             snprintf(what, sizeof what, "%s, method %d (%s)", variants[variant].what, m, method_name(method->kind));
-            repeat_of(&config, method, &s->batch, what);
+            repeat_of(&config, method, dropout, &s->batch, what);
             free(s);
             break;
         }
+    }
+}
+
+/* Lanes of a pack, on a device of their own; with two shapes of a batch each. */
+enum { PACKED = 4 };
+static const struct method_config packed_methods[PACKED] = {
+    {.kind = METHOD_LORA, .size = 3, .alpha = 4.5},
+    {.kind = METHOD_PROMPT, .size = 2},
+    {.kind = METHOD_LORA, .size = 2, .alpha = 3, .dropout = 0.3},
+    {.kind = METHOD_ADAPTER, .size = 5},
+};
+static const double packed_dropouts[PACKED] = {0, 0.2, 0, 0.3};
+
+struct packed {
+    const struct kernels *kernels;
+    struct device *device;
+    struct parameters *parameters[PACKED];
+    struct model *model;
+    struct batch_buffer joined;
+};
+
+static struct packed packed_create(const struct kernels *kernels, const struct model_config *config,
+                                   struct sample *const samples[PACKED][2])
+{
+    struct error err = {""};
+    struct packed p = {.kernels = kernels, .device = kernels->device_create(0, 1, &err)};
+    struct lane lanes[PACKED];
+    struct batch_capacity capacities[PACKED];
+    if (!p.device) fail_msg("%s", err.text);
+    for (size_t i = 0; i < PACKED; i++) {
+        const struct method_config *method = &packed_methods[i];
+        p.parameters[i] = i ? parameters_create_beside(p.parameters[0], config, method, &recipe, &err)
+                            : parameters_create(config, method, &recipe, &alone, kernels, p.device, &err);
+        if (!p.parameters[i]) fail_msg("%s", err.text);
+        capacities[i] = capacity_of(&samples[i][1]->batch);
+        capacities[i].dropout = packed_dropouts[i] > 0;
+        lanes[i] = (struct lane){*method, p.parameters[i], capacities[i]};
+    }
+    const struct batch_capacity all = batch_capacity_join(capacities, PACKED);
+    p.model = model_create_pack(config, lanes, PACKED, true, &err);
+    if (!p.model || batch_buffer_create(&p.joined, &all, &err)) fail_msg("%s", err.text);
+    for (size_t i = 0; i < PACKED; i++) {
+        model_lane_dropout(p.model, i, packed_dropouts[i]);
+        randomise(p.parameters[i]);
+    }
+    return p;
+}
+
+static void packed_destroy(struct packed *p)
+{
+    batch_buffer_destroy(&p->joined);
+    model_destroy(p->model);
+    for (size_t i = PACKED; i-- > 0;)
+        parameters_destroy(p->parameters[i]);
+    p->kernels->device_destroy(p->device);
+}
+
+/* A pass of the lanes whose bit is in `there`, each with its larger batch where it is in `large`; points are at steps
+ * of their own. */
+static void packed_pass(struct packed *p, struct sample *const samples[PACKED][2], unsigned there, unsigned large,
+                        int step, double *losses)
+{
+    struct error err = {""};
+    float scales[PACKED] = {0};
+    batch_join_begin(&p->joined);
+    for (uint32_t i = 0; i < PACKED; i++) {
+        if (!(there >> i & 1)) continue;
+        struct batch batch = samples[i][large >> i & 1]->batch;
+        batch.draws = (struct draws){7 + i, (uint64_t)step + 10 * i, 3 * i + (uint64_t)step};
+        scales[i] = 0.25F * (float)(i + 1);
+        parameters_zero_gradients(p->parameters[i]);
+        if (batch_join(&p->joined, i, &batch, &err)) fail_msg("%s", err.text);
+    }
+    if (model_pass(p->model, &p->joined.batch, scales, losses, &err)) fail_msg("%s", err.text);
+}
+
+static void assert_packs_agree(const struct packed *records, const struct packed *does, int step)
+{
+    for (size_t lane = 0; lane < PACKED; lane++) {
+        struct twins t = {.records = {records->kernels, records->device, records->parameters[lane], records->model},
+                          .does = {does->kernels, does->device, does->parameters[lane], does->model},
+                          .what = method_name(packed_methods[lane].kind)};
+        assert_twins_agree(&t, 0, 0, step);
+    }
+}
+
+/* Shapes that come again between others, of which one has the same number of rows in other lanes. */
+static void packs_repeat(void **state)
+{
+    (void)state;
+    static const unsigned there[] = {15, 15, 15, 15, 15, 13, 15, 13, 15, 15, 15},
+                          large[] = {1, 1, 1, 4, 4, 4, 1, 4, 4, 15, 1};
+    enum { STEPS = sizeof there / sizeof *there, LAUNCHES = 7 };
+    for (int way = 0; way < 2; way++) {
+        static struct kernels kernels, without;
+        const struct model_config config = variant_model(tested[way], 4, 2, way);
+        struct sample *samples[PACKED][2];
+        for (size_t i = 0; i < PACKED; i++)
+            for (size_t j = 0; j < 2; j++)
+                samples[i][j] = sample_create(2 + j, (size_t[]){3 + 2 * j, 5, 4},
+                                              method_prompt_length(&packed_methods[i]), config.vocabulary, 10 * i + j);
+        kernels = *tried;
+        kernels.graph_launch = count_launch;
+        if (way) kernels.device_create = create_bf16;
+        without = kernels;
+        without.graph_begin = NULL;
+        struct packed records = packed_create(&kernels, &config, samples),
+                      does = packed_create(&without, &config, samples);
+        launches = 0;
+        for (int step = 0; step < STEPS; step++) {
+            double losses[PACKED] = {0}, wanted[PACKED] = {0};
+            packed_pass(&records, samples, there[step], large[step], step, losses);
+            packed_pass(&does, samples, there[step], large[step], step, wanted);
+            for (size_t i = 0; i < PACKED; i++)
+                if (losses[i] < wanted[i] || losses[i] > wanted[i])
+                    fail_msg("lane %zu, step %d: loss %.17g, not %.17g", i, step, losses[i], wanted[i]);
+            assert_packs_agree(&records, &does, step);
+        }
+        if (launches != LAUNCHES) fail_msg("%zu launches, not %d", launches, LAUNCHES);
+        packed_destroy(&records);
+        packed_destroy(&does);
+        for (size_t i = 0; i < PACKED; i++)
+            for (size_t j = 0; j < 2; j++)
+                free(samples[i][j]);
     }
 }
 
@@ -425,7 +560,7 @@ int main(int argc, char **argv)
 {
     struct error err = {""};
     if (argc > 2 && !strcmp(argv[1], "--backend")) { /* a GPU: whether what is recorded does there what it is to do */
-        const struct CMUnitTest of_backend[] = {cmocka_unit_test(repeats)};
+        const struct CMUnitTest of_backend[] = {cmocka_unit_test(repeats), cmocka_unit_test(packs_repeat)};
         tried = kernels_find(argv[2], &err);
         if (!tried || !tried->graph_begin) return fprintf(stderr, "%s: %s\n", argv[2], err.text), 1;
         return cmocka_run_group_tests(of_backend, NULL, NULL);
@@ -433,7 +568,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fp32),       cmocka_unit_test(bf16),    cmocka_unit_test(steps),
         cmocka_unit_test(memory),     cmocka_unit_test(degrees), cmocka_unit_test(sums_of_nccl),
-        cmocka_unit_test(nccl_fails), cmocka_unit_test(repeats),
+        cmocka_unit_test(nccl_fails), cmocka_unit_test(repeats), cmocka_unit_test(packs_repeat),
     };
     setenv("EMULATED_NCCL", FAKE_NCCL, 1);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,15 +6,12 @@
 
 #include "kernels/random.h"
 
-struct dropout dropout_at(const struct draws *draws, double rate, const char *site, uint32_t layer,
-                          const struct part *columns)
+struct dropout_key dropout_key(const struct draws *draws, unsigned site, uint32_t layer)
 {
-    char name[96];
-    snprintf(name, sizeof name, "dropout:step %" PRIu64 ":layer %" PRIu32 ":%.32s", draws->step, layer, site);
-    return (struct dropout){.seed = draws->seed,
-                            .stream = random_stream(name),
-                            .first_row = draws->first_token,
-                            .first_column = columns->first,
-                            .total = columns->total,
-                            .rate = rate};
+    static const char *const sites[DROPOUT_INPUTS] = {"embedding", "attention", "mlp"};
+    char name[96], of_inputs[16];
+    snprintf(of_inputs, sizeof of_inputs, "lora %u", site - DROPOUT_INPUTS);
+    snprintf(name, sizeof name, "dropout:step %" PRIu64 ":layer %" PRIu32 ":%s", draws->step, layer,
+             site < DROPOUT_INPUTS ? sites[site] : of_inputs);
+    return (struct dropout_key){draws->seed, random_stream(name), draws->first_token};
 }

@@ -16,8 +16,26 @@ struct draws {
     uint64_t first_token; /* place of the batch's first token among those of the step */
 };
 
-/* At a site ("embedding", "attention", "mlp", "lora 3") of a layer (of the embedding: 0), on the columns of a rank. */
-struct dropout dropout_at(const struct draws *draws, double rate, const char *site, uint32_t layer,
-                          const struct part *columns);
+/* Of a layer: the embedding (of layer 0), what its halves add, and what a method's part beside a linear layer reads:
+ * DROPOUT_INPUTS + enum linear_kind. */
+enum { DROPOUT_EMBEDDING, DROPOUT_ATTENTION, DROPOUT_MLP, DROPOUT_INPUTS, DROPOUT_SITES = DROPOUT_INPUTS + LINEARS };
+
+struct dropout_key dropout_key(const struct draws *draws, unsigned site, uint32_t layer);
+
+/* Its place among keys [layers][DROPOUT_SITES]. */
+static inline size_t dropout_place(unsigned site, uint32_t layer)
+{
+    return (size_t)layer * DROPOUT_SITES + site;
+}
+
+/* By those keys, in device memory, on the columns of a rank. */
+static inline struct dropout dropout_at(const struct dropout_key *keys, double rate, unsigned site, uint32_t layer,
+                                        const struct part *columns)
+{
+    return (struct dropout){.key = keys + dropout_place(site, layer),
+                            .first_column = columns->first,
+                            .total = columns->total,
+                            .rate = rate};
+}
 
 #endif

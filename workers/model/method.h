@@ -55,9 +55,9 @@ struct method_context {
     struct device *device;
     size_t element; /* bytes of a `real` */
     const struct method_config *config;
-    real *scratch;             /* [T][scratch] */
-    const struct draws *draws; /* of dropout; NULL: not in training */
-    real *input;               /* [T][largest input of a linear layer], where drops_inputs */
+    real *scratch;                  /* [T][scratch] */
+    const struct dropout_key *keys; /* [layers][DROPOUT_SITES], device memory; NULL: not in training, or none drops */
+    real *input;                    /* [T][largest input of a linear layer], where drops_inputs */
 };
 
 /* One lane's rows at a linear layer, for the hooks beside it: x [tokens][in]; y [tokens][out] forward; dy and dx (NULL:

@@ -79,16 +79,15 @@ static bool lora_drops(const struct method_config *config)
 static struct dropout lora_dropout(const struct linear_rows *lane)
 {
     const struct method_context *context = &lane->context;
-    char site[16];
-    snprintf(site, sizeof site, "lora %d", (int)lane->linear->kind);
-    return dropout_at(context->draws, context->config->dropout, site, lane->linear->layer, &lane->linear->input);
+    return dropout_at(context->keys, context->config->dropout, DROPOUT_INPUTS + (unsigned)lane->linear->kind,
+                      lane->linear->layer, &lane->linear->input);
 }
 
 /* What A multiplies: x, in training behind dropout, in context->input. */
 static const real *lora_input(const struct linear_rows *lane)
 {
     const struct method_context *context = &lane->context;
-    if (!context->draws || !lora_drops(context->config)) return lane->x;
+    if (!context->keys || !lora_drops(context->config)) return lane->x;
     struct dropout how = lora_dropout(lane);
     context->kernels->dropout(context->device, &how, lane->tokens, lane->linear->in, lane->x, false, context->input);
     return context->input;

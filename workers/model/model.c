@@ -213,10 +213,11 @@ struct model *model_create_pack(const struct model_config *config, const struct 
     if (model->training) model->order_room = calloc(3 * model->capacity.tokens, sizeof *model->order_room);
     if (model->prefixes)
         model->prefix_room = calloc(model->config.layers * model->capacity.sequences, sizeof *model->prefix_room);
-    bool records = model->kernels->graph_begin && model->collective.size == 1 && count == 1;
-    if (records) model->recordings = recordings_create(parameters);
+    if (model->keys) model->key_room = calloc(dropout_keys(model), sizeof *model->key_room);
+    bool records = model->kernels->graph_begin && model->collective.size == 1;
+    if (records) model->recordings = recordings_create(model);
     if (!model->joins || (records && !model->recordings) || (model->training && !model->order_room) ||
-        (model->prefixes && !model->prefix_room)) {
+        (model->prefixes && !model->prefix_room) || (model->keys && !model->key_room)) {
         error_set(err, "out of memory");
         goto fail;
     }
@@ -244,6 +245,7 @@ void model_destroy(struct model *model)
     free(model->pieces);
     free(model->order_room);
     free(model->prefix_room);
+    free(model->key_room);
     joins_destroy(model->joins);
     free(model->overlaid);
     free(model->layers);
@@ -354,14 +356,14 @@ static int embed(const struct model *model, size_t tokens, struct error *err)
             prompt && model->shard.rank == 0 ? prompt->matrix : NULL, at(model, x, s->first * width));
     }
     if (model_sum(model, tokens * width, x, err)) return -1;
-    if (model->drops) drop(model, "embedding", 0, tokens, x, x);
+    if (model->drops) drop(model, DROPOUT_EMBEDDING, 0, tokens, x, x);
     return 0;
 }
 
 static void embed_backward(const struct model *model, size_t tokens)
 {
     size_t width = model->config.width;
-    if (model->drops) drop(model, "embedding", 0, tokens, model->dx, model->dx);
+    if (model->drops) drop(model, DROPOUT_EMBEDDING, 0, tokens, model->dx, model->dx);
     for (size_t i = 0; i < model->segment_count; i++) {
         const struct segment *s = &model->segments[i];
         const struct parameter *prompt = model->lanes[s->lane].prompt;
@@ -493,6 +495,7 @@ static int run(struct model *model, const struct batch *batch, const float *scal
     for (size_t i = 0; i < model->segment_count; i++)
         model->drops |= scales && model->lanes[model->segments[i].lane].dropout > 0;
     if (scales && embeddings_trained(model)) upload_order(model, batch);
+    if (scales) upload_dropout_keys(model);
     if (model_repeat(model, &pass, scales, batch->targets, err)) return -1;
     model_losses(model, losses);
     return model->kernels->synchronise(model->device, err);
@@ -561,20 +564,6 @@ void model_lane_dropout(struct model *model, size_t lane, double rate)
 void model_dropout(struct model *model, double rate)
 {
     model_lane_dropout(model, 0, rate);
-}
-
-void drop(const struct model *model, const char *site, uint32_t layer, size_t tokens, const real *x, real *y)
-{
-    const struct part columns = part_whole(model->config.width);
-    if (y != x) model->kernels->copy(model->device, tokens * columns.count * model->element, x, y);
-    for (size_t i = 0; i < model->segment_count; i++) {
-        const struct segment *s = &model->segments[i];
-        double rate = model->lanes[s->lane].dropout;
-        real *rows = at(model, y, s->first * columns.count);
-        if (rate <= 0) continue;
-        const struct dropout how = dropout_at(&s->draws, rate, site, layer, &columns);
-        model->kernels->dropout(model->device, &how, s->rows, columns.count, rows, false, rows);
-    }
 }
 
 int model_train(struct model *model, const struct batch *batch, float scale, double *loss, struct error *err)

@@ -16,7 +16,7 @@ static size_t collect(const struct model *model, const struct linear *linear, co
         const struct segment *s = &segments[i];
         const struct linear *own = lane_linear(model, s->lane, linear);
         if (!own->adapter[0]) continue;
-        rows[found++] = (struct linear_rows){.context = lane_context(model, s->lane, &s->draws),
+        rows[found++] = (struct linear_rows){.context = lane_context(model, s->lane),
                                              .linear = own,
                                              .tokens = s->rows,
                                              .x = at(model, arrays.x, s->first * in),
@@ -67,7 +67,7 @@ static void each_half(const struct model *model, const struct layer *layer, enum
     for (const struct segment *s = segments; s < segments + count; s++) {
         const struct half *half = lane_half(model, s->lane, layer, place);
         const struct method *method = model->lanes[s->lane].method;
-        const struct method_context context = lane_context(model, s->lane, &s->draws);
+        const struct method_context context = lane_context(model, s->lane);
         real *rows = at(model, x, s->first * width);
         if (half->adapter[0])
             (back ? method->half_backward : method->half_forward)(&context, half, s->rows, width, rows);

@@ -3,8 +3,9 @@
  * At full size: a pass of a 16B model is some thousand operations, of a small one a few hundred of a few microseconds,
  * which the host gives one by one. Texts come in batches of one shape, packed examples seldom: a shape is recorded when
  * it comes for the second time; what was not recorded, or not used for the longest time makes room. What an operation
- * takes by value must be the same in every such pass: rooms and rates are a model's for good, what changes is in the
- * shape. Where it is not (masks of dropout, packs, which name their rows, sums over ranks), nothing is recorded. */
+ * takes by value must be the same in every such pass: rooms and scales are a model's for good, what changes is in the
+ * shape, of a pack the rows of each lane; keys of dropout lie in a buffer. Of a gang, whose ranks sum, nothing is
+ * recorded. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,18 +13,26 @@
 
 enum { ROOM = 16 };
 
+/* Of a segment; where it begins follows from those before. */
+struct segment_shape {
+    uint32_t lane;
+    size_t rows, padded, targets;
+    float scale, smoothing;
+    double dropout;
+};
+
 /* What the operations of a pass depend on but for what buffers hold. */
 struct pass_shape {
-    size_t tokens, sequences, longest, targets;
-    float scale, smoothing;
-    bool training;
-    uint64_t gradients; /* which are wanted, and which begin with this pass */
+    size_t tokens, sequences, longest, targets, segments;
+    bool training, whole; /* whole: the batch names no segment, nothing is padded */
+    uint64_t gradients;   /* which are wanted, and which begin with this pass */
+    struct segment_shape list[PACK_LIMIT];
 };
 
 struct recorded {
     struct pass_shape shape;
     struct graph *graph;    /* NULL: none (yet) */
-    unsigned char *settled; /* [parameters] gradients that have begun after it */
+    unsigned char *settled; /* [parameters of all lanes] gradients that have begun after it */
     bool refused;           /* it cannot be recorded */
     uint64_t used;          /* when; 0: never */
 };
@@ -31,16 +40,19 @@ struct recorded {
 struct recordings {
     struct recorded list[ROOM];
     uint64_t time;
-    unsigned char *before; /* [parameters] */
+    unsigned char *before; /* [parameters of all lanes] */
 };
 
-struct recordings *recordings_create(const struct parameters *parameters)
+struct recordings *recordings_create(const struct model *model)
 {
     struct recordings *recordings = calloc(1, sizeof *recordings);
     bool complete = recordings != NULL;
-    if (complete) complete = (recordings->before = calloc(parameters->count, 1)) != NULL;
+    size_t count = 0;
+    for (size_t lane = 0; lane < model->lane_count; lane++)
+        count += model->lanes[lane].parameters->count;
+    if (complete) complete = (recordings->before = calloc(count, 1)) != NULL;
     for (size_t i = 0; complete && i < ROOM; i++)
-        complete = (recordings->list[i].settled = calloc(parameters->count, 1)) != NULL;
+        complete = (recordings->list[i].settled = calloc(count, 1)) != NULL;
     if (complete) return recordings;
     recordings_destroy(NULL, recordings);
     return NULL;
@@ -57,30 +69,65 @@ void recordings_destroy(const struct model *model, struct recordings *recordings
     free(recordings);
 }
 
-static uint64_t gradients_of(const struct parameters *parameters)
+static uint64_t gradients_of(const struct model *model)
 {
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    for (size_t i = 0; i < parameters->count; i++) {
-        const struct parameter *p = &parameters->list[i];
-        hash = (hash ^ (uint64_t)(2 * (p->gradient != NULL) + p->stale)) * 1099511628211u;
+    for (size_t lane = 0; lane < model->lane_count; lane++) {
+        const struct parameters *parameters = model->lanes[lane].parameters;
+        for (size_t i = 0; i < parameters->count; i++) {
+            const struct parameter *p = &parameters->list[i];
+            hash = (hash ^ (uint64_t)(2 * (p->gradient != NULL) + p->stale)) * 1099511628211u;
+        }
     }
     return hash;
 }
 
-static bool repeats(const struct model *model, bool training)
+static struct pass_shape shape_of(const struct model *model, const struct pass *pass, const float *scales,
+                                  size_t targets)
 {
-    const struct model_lane *lane = &model->lanes[0];
-    bool drops =
-        model->drops || (training && lane->method->drops_inputs && lane->method->drops_inputs(&lane->method_config));
-    return model->recordings && model->lane_count == 1 && model->segments == &model->whole && !drops;
+    const struct sequences *sequences = &pass->attention.sequences;
+    struct pass_shape shape = {.tokens = pass->tokens,
+                               .sequences = sequences->count,
+                               .longest = sequences->longest,
+                               .targets = targets,
+                               .segments = model->segment_count,
+                               .training = scales != NULL,
+                               .whole = model->segments == &model->whole,
+                               .gradients = gradients_of(model)};
+    for (size_t i = 0; i < model->segment_count; i++) {
+        const struct segment *s = &model->segments[i];
+        const struct model_lane *lane = &model->lanes[s->lane];
+        shape.list[i] = (struct segment_shape){.lane = s->lane,
+                                               .rows = s->rows,
+                                               .padded = s->padded,
+                                               .targets = s->targets,
+                                               .scale = scales ? scales[s->lane] : 0,
+                                               .smoothing = lane->label_smoothing,
+                                               .dropout = lane->dropout};
+    }
+    return shape;
+}
+
+static bool equal(double a, double b)
+{
+    return !(a < b) && !(a > b);
+}
+
+static bool same_segment(const struct segment_shape *a, const struct segment_shape *b)
+{
+    return a->lane == b->lane && a->rows == b->rows && a->padded == b->padded && a->targets == b->targets &&
+           equal((double)a->scale, (double)b->scale) && equal((double)a->smoothing, (double)b->smoothing) &&
+           equal(a->dropout, b->dropout);
 }
 
 static bool same(const struct pass_shape *a, const struct pass_shape *b)
 {
-    return a->tokens == b->tokens && a->sequences == b->sequences && a->longest == b->longest &&
-           a->targets == b->targets && !(a->scale < b->scale) && !(a->scale > b->scale) &&
-           !(a->smoothing < b->smoothing) && !(a->smoothing > b->smoothing) && a->training == b->training &&
-           a->gradients == b->gradients;
+    bool same = a->tokens == b->tokens && a->sequences == b->sequences && a->longest == b->longest &&
+                a->targets == b->targets && a->segments == b->segments && a->training == b->training &&
+                a->whole == b->whole && a->gradients == b->gradients;
+    for (size_t i = 0; same && i < a->segments; i++)
+        same = same_segment(&a->list[i], &b->list[i]);
+    return same;
 }
 
 /* That of a shape, new where it was not there. */
@@ -100,16 +147,18 @@ static struct recorded *find(const struct model *model, const struct pass_shape 
     return oldest;
 }
 
-static void keep_stale(const struct parameters *parameters, unsigned char *to)
+static void keep_stale(const struct model *model, unsigned char *to)
 {
-    for (size_t i = 0; i < parameters->count; i++)
-        to[i] = parameters->list[i].stale;
+    for (size_t lane = 0; lane < model->lane_count; lane++)
+        for (size_t i = 0; i < model->lanes[lane].parameters->count; i++)
+            *to++ = model->lanes[lane].parameters->list[i].stale;
 }
 
-static void put_stale(const struct parameters *parameters, const unsigned char *from)
+static void put_stale(const struct model *model, const unsigned char *from)
 {
-    for (size_t i = 0; i < parameters->count; i++)
-        parameters->list[i].stale = from[i];
+    for (size_t lane = 0; lane < model->lane_count; lane++)
+        for (size_t i = 0; i < model->lanes[lane].parameters->count; i++)
+            model->lanes[lane].parameters->list[i].stale = *from++;
 }
 
 /* Recorded, or nothing has happened. */
@@ -117,36 +166,28 @@ static bool record(const struct model *model, struct recorded *r, const struct p
 {
     struct error none = {""};
     if (model->kernels->graph_begin(model->device)) return false;
-    keep_stale(model->parameters, model->recordings->before);
+    keep_stale(model, model->recordings->before);
     int rc = model_work(model, pass, scales, &none);
     r->graph = model->kernels->graph_end(model->device);
-    keep_stale(model->parameters, r->settled);
+    keep_stale(model, r->settled);
     if (r->graph && !rc) return true;
     if (r->graph) model->kernels->graph_destroy(model->device, r->graph);
     r->graph = NULL;
-    put_stale(model->parameters, model->recordings->before);
+    put_stale(model, model->recordings->before);
     return false;
 }
 
 int model_repeat(const struct model *model, const struct pass *pass, const float *scales, size_t targets,
                  struct error *err)
 {
-    if (!repeats(model, scales != NULL)) return model_work(model, pass, scales, err);
-    const struct sequences *sequences = &pass->attention.sequences;
-    const struct pass_shape shape = {.tokens = pass->tokens,
-                                     .sequences = sequences->count,
-                                     .longest = sequences->longest,
-                                     .targets = targets,
-                                     .scale = scales ? scales[0] : 0,
-                                     .smoothing = model->lanes[0].label_smoothing,
-                                     .training = scales != NULL,
-                                     .gradients = gradients_of(model->parameters)};
+    if (!model->recordings) return model_work(model, pass, scales, err);
+    const struct pass_shape shape = shape_of(model, pass, scales, targets);
     struct recorded *r = find(model, &shape);
     bool seen = r->used > 0;
     r->used = model->recordings->time;
     for (int turn = 0; turn < 2 && seen && !r->refused; turn++) { /* again where the device has changed since */
         if (r->graph && !model->kernels->graph_launch(model->device, r->graph)) {
-            put_stale(model->parameters, r->settled);
+            put_stale(model, r->settled);
             return 0;
         }
         if (r->graph) model->kernels->graph_destroy(model->device, r->graph);

@@ -20,18 +20,18 @@ static uint32_t index_of(const struct model *model, const struct layer *layer)
 }
 
 /* What a half adds to the residual stream, in place, behind the recipe's dropout. */
-static void drop_half(const struct model *model, const struct layer *layer, const struct pass *pass, const char *half,
+static void drop_half(const struct model *model, const struct layer *layer, const struct pass *pass, unsigned site,
                       real *x)
 {
-    if (model->drops) drop(model, half, index_of(model, layer), pass->tokens, x, x);
+    if (model->drops) drop(model, site, index_of(model, layer), pass->tokens, x, x);
 }
 
 /* The gradient of that, from the gradient of the residual stream, which stays. */
 static const real *dropped(const struct model *model, const struct layer *layer, const struct pass *pass,
-                           const char *half, const real *dx)
+                           unsigned site, const real *dx)
 {
     if (!model->drops) return dx;
-    drop(model, half, index_of(model, layer), pass->tokens, dx, model->dropped);
+    drop(model, site, index_of(model, layer), pass->tokens, dx, model->dropped);
     return model->dropped;
 }
 
@@ -56,12 +56,12 @@ static int forward_norm_before(const struct model *model, const struct layer *la
     if (attention_forward(model, layer, pass, layer->middle, err) || sum_residual(model, pass, layer->middle, err))
         return -1;
     halves_forward(model, layer, HALF_ATTENTION, pass->tokens, layer->middle);
-    drop_half(model, layer, pass, "attention", layer->middle);
+    drop_half(model, layer, pass, DROPOUT_ATTENTION, layer->middle);
     norm_forward(model, &layer->mlp_norm, pass->tokens, layer->input, layer->middle, layer->mlp_in);
     mlp_forward(model, layer, pass, layer->output);
     if (sum_residual(model, pass, layer->output, err)) return -1;
     halves_forward(model, layer, HALF_MLP, pass->tokens, layer->output);
-    drop_half(model, layer, pass, "mlp", layer->output);
+    drop_half(model, layer, pass, DROPOUT_MLP, layer->output);
     add_residual(model, pass, layer->middle, layer->output);
     return 0;
 }
@@ -75,13 +75,13 @@ static int forward_norm_after(const struct model *model, const struct layer *lay
         return -1;
     halves_forward(model, layer, HALF_ATTENTION, pass->tokens, layer->attention_out);
     norm_forward(model, &layer->attention_norm, pass->tokens, NULL, layer->attention_out, layer->middle);
-    drop_half(model, layer, pass, "attention", layer->middle);
+    drop_half(model, layer, pass, DROPOUT_ATTENTION, layer->middle);
     add_residual(model, pass, layer->input, layer->middle);
     mlp_forward(model, layer, pass, layer->mlp_out);
     if (sum_residual(model, pass, layer->mlp_out, err)) return -1;
     halves_forward(model, layer, HALF_MLP, pass->tokens, layer->mlp_out);
     norm_forward(model, &layer->mlp_norm, pass->tokens, NULL, layer->mlp_out, layer->output);
-    drop_half(model, layer, pass, "mlp", layer->output);
+    drop_half(model, layer, pass, DROPOUT_MLP, layer->output);
     add_residual(model, pass, layer->middle, layer->output);
     return 0;
 }
@@ -100,8 +100,8 @@ static int forward_parallel(const struct model *model, const struct layer *layer
         halves_forward(model, layer, HALF_MLP, pass->tokens, model->branch);
     }
     /* of partial sums, too: the same masks on every rank */
-    drop_half(model, layer, pass, "attention", layer->middle);
-    drop_half(model, layer, pass, "mlp", model->branch);
+    drop_half(model, layer, pass, DROPOUT_ATTENTION, layer->middle);
+    drop_half(model, layer, pass, DROPOUT_MLP, model->branch);
     add_residual(model, pass, model->branch, layer->middle);
     if (!model->changes_halves && sum_residual(model, pass, layer->middle, err)) return -1;
     if (layer->output != layer->input)
@@ -131,13 +131,13 @@ static int backward_norm_before(const struct model *model, const struct layer *l
                                 bool last, struct error *err)
 {
     const real *dout =
-        halves_backward(model, layer, HALF_MLP, pass->tokens, dropped(model, layer, pass, "mlp", model->dx));
+        halves_backward(model, layer, HALF_MLP, pass->tokens, dropped(model, layer, pass, DROPOUT_MLP, model->dx));
     norm_again(model, layer, &layer->mlp_norm, pass, layer->middle, layer->mlp_in);
     if (mlp_backward(model, layer, pass, dout, model->dinput, err) ||
         through_norm(model, &layer->mlp_norm, pass, layer->middle, err))
         return -1;
     dout = halves_backward(model, layer, HALF_ATTENTION, pass->tokens,
-                           dropped(model, layer, pass, "attention", model->dx));
+                           dropped(model, layer, pass, DROPOUT_ATTENTION, model->dx));
     norm_again(model, layer, &layer->attention_norm, pass, layer->input, layer->attention_in);
     if (attention_backward(model, layer, pass, dout, last ? NULL : model->dinput, err)) return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);
@@ -161,13 +161,13 @@ static int add_dinput(const struct model *model, const struct pass *pass, struct
 static int backward_norm_after(const struct model *model, const struct layer *layer, const struct pass *pass, bool last,
                                struct error *err)
 {
-    branch_of(model, &layer->mlp_norm, pass, layer->mlp_out, dropped(model, layer, pass, "mlp", model->dx));
+    branch_of(model, &layer->mlp_norm, pass, layer->mlp_out, dropped(model, layer, pass, DROPOUT_MLP, model->dx));
     if (mlp_backward(model, layer, pass, halves_backward(model, layer, HALF_MLP, pass->tokens, model->branch),
                      model->dinput, err) ||
         add_dinput(model, pass, err))
         return -1;
     branch_of(model, &layer->attention_norm, pass, layer->attention_out,
-              dropped(model, layer, pass, "attention", model->dx));
+              dropped(model, layer, pass, DROPOUT_ATTENTION, model->dx));
     if (attention_backward(model, layer, pass,
                            halves_backward(model, layer, HALF_ATTENTION, pass->tokens, model->branch),
                            last ? NULL : model->dinput, err))
@@ -181,13 +181,13 @@ static int backward_parallel(const struct model *model, const struct layer *laye
     size_t bytes = pass->tokens * model->config.width * model->element;
     model->kernels->copy(model->device, bytes, model->dx, model->branch);
     const real *dout =
-        halves_backward(model, layer, HALF_MLP, pass->tokens, dropped(model, layer, pass, "mlp", model->branch));
+        halves_backward(model, layer, HALF_MLP, pass->tokens, dropped(model, layer, pass, DROPOUT_MLP, model->branch));
     norm_again(model, layer, &layer->mlp_norm, pass, layer->input, layer->mlp_in);
     if (mlp_backward(model, layer, pass, dout, last ? NULL : model->dinput, err) ||
         (!last && through_norm(model, &layer->mlp_norm, pass, layer->input, err)))
         return -1;
     dout = halves_backward(model, layer, HALF_ATTENTION, pass->tokens,
-                           dropped(model, layer, pass, "attention", model->branch));
+                           dropped(model, layer, pass, DROPOUT_ATTENTION, model->branch));
     norm_again(model, layer, &layer->attention_norm, pass, layer->input, layer->attention_in);
     if (attention_backward(model, layer, pass, dout, last ? NULL : model->dinput, err)) return -1;
     return last ? 0 : through_norm(model, &layer->attention_norm, pass, layer->input, err);

@@ -271,10 +271,10 @@ static void layout_backward(struct model *model, struct arena *arena)
     size_t inputs = 0;
     for (size_t i = 0; i < model->lane_count; i++) {
         const struct model_lane *lane = &model->lanes[i];
-        bool drops = lane->method->drops_inputs && lane->method->drops_inputs(&lane->method_config);
-        if (drops && lane->capacity.tokens > inputs) inputs = lane->capacity.tokens;
+        if (lane_drops_inputs(lane) && lane->capacity.tokens > inputs) inputs = lane->capacity.tokens;
     }
     if (inputs) model->method_input = arena_reals(arena, inputs, largest_input(model));
+    if (dropout_keys(model)) model->keys = arena_take(arena, dropout_keys(model) * sizeof *model->keys);
     if (model->changes_halves) model->half_gradient = arena_reals(arena, tokens, width);
 }
 

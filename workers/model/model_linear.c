@@ -1,20 +1,20 @@
 /* A linear layer of the model with its method's hooks: the only place where weights meet activations. */
 #include "workers/model/model_parts.h"
 
-struct method_context lane_context(const struct model *model, size_t lane, const struct draws *draws)
+struct method_context lane_context(const struct model *model, size_t lane)
 {
     return (struct method_context){.kernels = model->kernels,
                                    .device = model->device,
                                    .element = model->element,
                                    .config = &model->lanes[lane].method_config,
                                    .scratch = at(model, model->method_scratch, model->lanes[lane].scratch_first),
-                                   .draws = model->training_pass ? draws : NULL,
+                                   .keys = model->training_pass ? lane_keys(model, lane) : NULL,
                                    .input = model->method_input};
 }
 
 struct method_context model_context(const struct model *model)
 {
-    return lane_context(model, 0, NULL);
+    return lane_context(model, 0);
 }
 
 int model_merge(struct model *model, struct error *err)
@@ -85,7 +85,7 @@ static void change(const struct model *model, const struct linear *linear, const
 {
     const struct linear *own = lane_linear(model, s->lane, linear);
     const struct method *method = model->lanes[s->lane].method;
-    const struct method_context context = lane_context(model, s->lane, &s->draws);
+    const struct method_context context = lane_context(model, s->lane);
     size_t width = input ? linear->in : linear->out;
     const real *from = at(model, x, s->first * width);
     real *to = at(model, model->changed, s->first * width);
@@ -149,7 +149,7 @@ static void input_backward(const struct model *model, const struct linear *linea
     size_t in = linear->in;
     segments_multiply(model, segments, count, &product, dy, NULL, model->changed);
     for (const struct segment *s = segments; s < segments + count; s++) {
-        const struct method_context context = lane_context(model, s->lane, &s->draws);
+        const struct method_context context = lane_context(model, s->lane);
         model->lanes[s->lane].method->linear_input_backward(&context, lane_linear(model, s->lane, linear), s->rows,
                                                             at(model, model->changed, s->first * in), add,
                                                             dx ? at(model, dx, s->first * in) : NULL);

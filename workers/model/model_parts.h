@@ -79,6 +79,8 @@ struct model {
     struct attention_prefix *prefix_room; /* the same in host memory, owned */
     bool prefixes_alike;                  /* what is there is the first lane's before every sequence */
     size_t longest_prefix;
+    struct dropout_key *keys;     /* [lanes][layers][DROPOUT_SITES] of the pass, device; NULL: no lane drops */
+    struct dropout_key *key_room; /* the same in host memory, owned */
     real *final; /* the last layer's output */
 
     /* workspace */
@@ -165,7 +167,7 @@ void segments_multiply(const struct model *model, const struct segment *segments
 int model_repeat(const struct model *model, const struct pass *pass, const float *scales, size_t targets,
                  struct error *err);
 /* NULL: out of memory. They are destroyed before the device. */
-struct recordings *recordings_create(const struct parameters *parameters);
+struct recordings *recordings_create(const struct model *model);
 void recordings_destroy(const struct model *model, struct recordings *recordings);
 /* model.c: forward, loss and, with scales, back, of what model_begin_pass has put on the device. Waits for nothing. */
 int model_work(const struct model *model, const struct pass *pass, const float *scales, struct error *err);
@@ -198,10 +200,16 @@ static inline real *at(const struct model *model, const real *x, size_t index)
     return real_at(x, model->element, index);
 }
 
-/* Dropout of the recipe at a site; y may be x. Only while model->drops. */
-void drop(const struct model *model, const char *site, uint32_t layer, size_t tokens, const real *x, real *y);
-/* Where a hook of a lane's method computes; of the first lane's, outside of dropout. */
-struct method_context lane_context(const struct model *model, size_t lane, const struct draws *draws);
+/* model_dropout.c: the recipe's at a site (dropout.h); y may be x. Only while model->drops. */
+void drop(const struct model *model, unsigned site, uint32_t layer, size_t tokens, const real *x, real *y);
+/* Whether a lane's method has some; how many keys there are, 0 where no lane drops anything; a lane's, NULL there; those
+ * of the pass to the device. */
+bool lane_drops_inputs(const struct model_lane *lane);
+size_t dropout_keys(const struct model *model);
+const struct dropout_key *lane_keys(const struct model *model, size_t lane);
+void upload_dropout_keys(const struct model *model);
+/* Where a hook of a lane's method computes; of the first lane's. */
+struct method_context lane_context(const struct model *model, size_t lane);
 struct method_context model_context(const struct model *model);
 
 /* model_adapters.c: the hooks of the lanes' methods, for the rows of their segments. Behind a half: `out`, whole on
