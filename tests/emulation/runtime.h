@@ -92,8 +92,8 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventQuery(cudaEvent_t event);
 
-/* While a stream is captured, what would wait for it is an error, as on a device, and so is its end; taking memory, too,
- * unless the thread is in the relaxed mode. */
+/* While a stream is captured, what would wait for it is an error, as on a device, and so is its end; taking memory,
+ * too, unless the thread is in the relaxed mode. */
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
 cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode *mode);
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph);

@@ -85,17 +85,22 @@ CALL(scale_columns_backward_call)
     k->scale_columns_backward(d, P(0), P(1), R(0), F(1), R(2), P(2), R(3), F(4));
 }
 
-/* rows, width, first column, columns in all, percent, 1: add, 2: in place */
+/* rows, width, first column, columns in all, percent, 1: add, 2: in place. The key is there twice: one of the two lies
+ * at a multiple of 8 bytes wherever the words begin. */
+enum { KEY_AGAIN = sizeof(struct dropout_key) / sizeof(int32_t) + 1 };
 SETUP(dropout_setup)
 {
     run_normal(run, REALS, P(5) & 2 ? INOUT : IN, P(0) * P(1), 1);
     const struct dropout_key key = {0x123456789abcdef, 0xfedcba9876543210, UINT64_C(3) << 33};
-    memcpy(run_integers(run, sizeof key / sizeof(int32_t), 0, 0), &key, sizeof key);
+    int32_t *words = run_integers(run, KEY_AGAIN + sizeof key / sizeof(int32_t), 0, 0);
+    memcpy(words, &key, sizeof key);
+    memcpy(words + KEY_AGAIN, &key, sizeof key);
     if (!(P(5) & 2)) run_normal(run, REALS, P(5) & 1 ? INOUT : OUT, P(0) * P(1), 1);
 }
 CALL(dropout_call)
 {
-    struct dropout how = {.key = run->b[1].x,
+    const int32_t *words = run->b[1].x;
+    struct dropout how = {.key = (const void *)((uintptr_t)words % 8 ? words + KEY_AGAIN : words),
                           .first_column = P(2),
                           .total = P(3),
                           .rate = (double)P(4) / 100};

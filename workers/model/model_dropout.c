@@ -27,8 +27,7 @@ const struct dropout_key *lane_keys(const struct model *model, size_t lane)
 /* A method has something beside the layer. */
 static bool adapted(const struct model *model, size_t lane, uint32_t layer, unsigned kind)
 {
-    return model->shard.linears[kind].name &&
-           lane_linear(model, lane, &model->layers[layer].linears[kind])->adapter[0];
+    return model->shard.linears[kind].name && lane_linear(model, lane, &model->layers[layer].linears[kind])->adapter[0];
 }
 
 static bool draw_keys(const struct model *model, const struct segment *segment)

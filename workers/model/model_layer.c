@@ -27,8 +27,8 @@ static void drop_half(const struct model *model, const struct layer *layer, cons
 }
 
 /* The gradient of that, from the gradient of the residual stream, which stays. */
-static const real *dropped(const struct model *model, const struct layer *layer, const struct pass *pass,
-                           unsigned site, const real *dx)
+static const real *dropped(const struct model *model, const struct layer *layer, const struct pass *pass, unsigned site,
+                           const real *dx)
 {
     if (!model->drops) return dx;
     drop(model, site, index_of(model, layer), pass->tokens, dx, model->dropped);

@@ -81,7 +81,7 @@ struct model {
     size_t longest_prefix;
     struct dropout_key *keys;     /* [lanes][layers][DROPOUT_SITES] of the pass, device; NULL: no lane drops */
     struct dropout_key *key_room; /* the same in host memory, owned */
-    real *final; /* the last layer's output */
+    real *final;                  /* the last layer's output */
 
     /* workspace */
     int32_t *ids, *positions, *labels;
@@ -202,8 +202,8 @@ static inline real *at(const struct model *model, const real *x, size_t index)
 
 /* model_dropout.c: the recipe's at a site (dropout.h); y may be x. Only while model->drops. */
 void drop(const struct model *model, unsigned site, uint32_t layer, size_t tokens, const real *x, real *y);
-/* Whether a lane's method has some; how many keys there are, 0 where no lane drops anything; a lane's, NULL there; those
- * of the pass to the device. */
+/* Whether a lane's method has some; how many keys there are, 0 where no lane drops anything; a lane's, NULL there;
+ * those of the pass to the device. */
 bool lane_drops_inputs(const struct model_lane *lane);
 size_t dropout_keys(const struct model *model);
 const struct dropout_key *lane_keys(const struct model *model, size_t lane);
