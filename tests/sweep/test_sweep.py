@@ -152,7 +152,7 @@ class Sweep(unittest.TestCase):
 
 class Readers(unittest.TestCase):
     def test_everybody_reads_while_it_runs(self):
-        with Place(length=4) as place:
+        with Place(length=12) as place:
             dir = place.dir('r')
             process = place.start(dir, ranks=2)
             harness.wait_for(lambda: os.path.exists(f'{dir}/results.h5'), what='the store')
