@@ -121,33 +121,21 @@ bool model_linear(const struct model_config *model, enum linear_kind kind, struc
         [LINEAR_DOWN] = "mlp.down_proj",                                                                               \
     }
 
-static const struct tensor_names llama_names = {.embedding = "model.embed_tokens",
-                                                .final_norm = "model.norm",
-                                                .unembedding = "lm_head",
-                                                .layers = "model.layers",
-                                                .attention_norm = "input_layernorm",
-                                                .mlp_norm = "post_attention_layernorm",
-                                                .linears = LLAMA_LINEARS};
+/* What Llama and its descendants call alike; norms have names of their own. */
+#define LLAMA_NAMES                                                                                                    \
+    .embedding = "model.embed_tokens", .final_norm = "model.norm", .unembedding = "lm_head", .layers = "model.layers", \
+    .linears = LLAMA_LINEARS
 
-static const struct tensor_names olmo2_names = {.embedding = "model.embed_tokens",
-                                                .final_norm = "model.norm",
-                                                .unembedding = "lm_head",
-                                                .layers = "model.layers",
-                                                .attention_norm = "post_attention_layernorm",
+static const struct tensor_names llama_names = {LLAMA_NAMES, .attention_norm = "input_layernorm",
+                                                .mlp_norm = "post_attention_layernorm"};
+
+static const struct tensor_names olmo2_names = {LLAMA_NAMES, .attention_norm = "post_attention_layernorm",
                                                 .mlp_norm = "post_feedforward_layernorm",
-                                                .query_norm = "self_attn.q_norm",
-                                                .key_norm = "self_attn.k_norm",
-                                                .linears = LLAMA_LINEARS};
+                                                .query_norm = "self_attn.q_norm", .key_norm = "self_attn.k_norm"};
 
-static const struct tensor_names qwen3_names = {.embedding = "model.embed_tokens",
-                                                .final_norm = "model.norm",
-                                                .unembedding = "lm_head",
-                                                .layers = "model.layers",
-                                                .attention_norm = "input_layernorm",
+static const struct tensor_names qwen3_names = {LLAMA_NAMES, .attention_norm = "input_layernorm",
                                                 .mlp_norm = "post_attention_layernorm",
-                                                .query_norm = "self_attn.q_norm",
-                                                .key_norm = "self_attn.k_norm",
-                                                .linears = LLAMA_LINEARS};
+                                                .query_norm = "self_attn.q_norm", .key_norm = "self_attn.k_norm"};
 
 static const struct tensor_names neox_names = {.embedding = "gpt_neox.embed_in",
                                                .final_norm = "gpt_neox.final_layer_norm",
