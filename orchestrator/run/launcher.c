@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "orchestrator/run/gpus.h"
+#include "orchestrator/run/reserve.h"
 
 #define WORKER_FD 3
 
@@ -73,15 +74,6 @@ static void drop_mpi_environment(void)
     }
 }
 
-/* Where memory runs out, the kernel shall take a worker, not the agent or whatever else is on the host. */
-static void offer_to_the_kernel(void)
-{
-    int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (file < 0) return;
-    if (write(file, "1000", 4) < 0) errno = 0; /* a wish */
-    close(file);
-}
-
 /* A thread that waits for the others of its device spins, for milliseconds unless it is told otherwise: on a core that
  * something else uses, too, it takes the very time that they wait for (docs/configuration.md, threads). */
 static void bound_spinning(void)
@@ -94,7 +86,7 @@ static void become_worker(int socket, const struct request *request, pid_t launc
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != launcher) _exit(1);
-    offer_to_the_kernel();
+    reserve_offer(1000); /* where memory runs out, the kernel shall take a worker */
     cpu_set_t all, mine;
     CPU_ZERO(&mine);
     if (sched_getaffinity(0, sizeof all, &all) == 0 && request->cpu_count > 0) {
@@ -155,17 +147,19 @@ static void spawn_child(int fd, struct children *children, const struct request 
     send_event(fd, event);
 }
 
-static void reap(int fd, struct children *children)
+static void reap(int fd, struct children *children, struct reserve *reserve)
 {
     int status;
     pid_t pid;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (reserve_ended(reserve, pid)) continue;
         for (size_t i = 0; i < children->count; i++)
             if (children->list[i].pid == pid) {
                 send_event(fd, (struct launcher_event){LAUNCHER_EXITED, children->list[i].number, pid, status});
                 children->list[i] = children->list[--children->count];
                 break;
             }
+    }
 }
 
 /* One request with, for a spawn, the worker's socket. 1 got one, 0 the agent is gone. */
@@ -192,6 +186,7 @@ static int receive_request(int fd, struct request *request, int *socket)
 static void launcher_main(int fd)
 {
     struct children children = {0};
+    struct reserve reserve = {{0}};
     cpu_set_t mask;
     full_mask(&mask);
     sched_setaffinity(0, sizeof mask, &mask);
@@ -216,13 +211,16 @@ static void launcher_main(int fd)
             struct signalfd_siginfo info;
             while (read(signals, &info, sizeof info) > 0)
                 continue;
-            reap(fd, &children);
+            reap(fd, &children, &reserve);
         }
         if (!polls[0].revents) continue;
         struct request request;
         int socket;
         if (!receive_request(fd, &request, &socket)) break;
-        if (request.kind == REQUEST_SPAWN && socket >= 0) spawn_child(fd, &children, &request, socket);
+        if (request.kind == REQUEST_SPAWN && socket >= 0) {
+            reserve_fill(&reserve);
+            spawn_child(fd, &children, &request, socket);
+        }
         if (request.kind == REQUEST_KILL)
             for (size_t i = 0; i < children.count; i++)
                 if (children.list[i].number == request.number) kill(children.list[i].pid, SIGKILL);
@@ -230,6 +228,7 @@ static void launcher_main(int fd)
     }
     for (size_t i = 0; i < children.count; i++)
         kill(children.list[i].pid, SIGKILL);
+    reserve_kill(&reserve);
     while (waitpid(-1, NULL, 0) > 0)
         continue;
     _exit(0);

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "orchestrator/run/launcher.h"
+#include "orchestrator/run/reserve.h"
 
 struct report {
     int cpus, mpi_variables;
@@ -135,6 +136,68 @@ static void workers_die_with_the_agent(void **state)
     close(pipes[0]);
 }
 
+/* What the children of a launcher that hold memory for the kernel to take are: their pids, each ready to be taken after
+ * the workers and before everything else. */
+static int reserves(pid_t launcher, pid_t pids[RESERVE_PROCESSES])
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", launcher, launcher);
+    FILE *children = fopen(path, "r");
+    if (!children) return -1; /* a kernel without it */
+    int count = 0, pid;
+    while (fscanf(children, "%d", &pid) == 1) {
+        char name[32] = "";
+        int score = 0;
+        snprintf(path, sizeof path, "/proc/%d/comm", pid);
+        FILE *file = fopen(path, "r");
+        if (file && fgets(name, sizeof name, file) && strcmp(name, "tunelaw-reserve\n") == 0) {
+            snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+            FILE *adjusted = fopen(path, "r");
+            if (adjusted && fscanf(adjusted, "%d", &score) == 1 && score > 0 && score < 1000) {
+                assert_true(count < RESERVE_PROCESSES);
+                pids[count++] = pid;
+            }
+            if (adjusted) fclose(adjusted);
+        }
+        if (file) fclose(file);
+    }
+    fclose(children);
+    return count;
+}
+
+static int wait_for_reserves(pid_t launcher, pid_t pids[RESERVE_PROCESSES], int wanted)
+{
+    int count = -1;
+    for (int i = 0; i < 1000 && (count = reserves(launcher, pids)) >= 0 && count != wanted; i++)
+        usleep(10000);
+    return count;
+}
+
+/* They are there with the first worker; what the kernel took comes back with the next. */
+static void memory_is_held_in_reserve(void **state)
+{
+    (void)state;
+    struct launcher launcher;
+    struct error err;
+    struct report report;
+    pid_t pids[RESERVE_PROCESSES];
+    assert_int_equal(launcher_start(&launcher, &err), 0);
+    int first = spawn(&launcher, 1, 0, &report);
+    int count = wait_for_reserves(launcher.pid, pids, RESERVE_PROCESSES);
+    if (count >= 0) {
+        assert_int_equal(count, RESERVE_PROCESSES);
+        for (int i = 0; i < RESERVE_PROCESSES; i++)
+            kill(pids[i], SIGKILL);
+        assert_int_equal(wait_for_reserves(launcher.pid, pids, 0), 0);
+        int second = spawn(&launcher, 2, 0, &report);
+        assert_int_equal(wait_for_reserves(launcher.pid, pids, RESERVE_PROCESSES), RESERVE_PROCESSES);
+        close(second);
+    }
+    close(first);
+    launcher_stop(&launcher);
+    if (count < 0) skip();
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "worker") == 0) return fake_worker(atoi(argv[2]));
@@ -142,6 +205,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(worker_gets_what_it_needs),
         cmocka_unit_test(death_is_reported),
         cmocka_unit_test(workers_die_with_the_agent),
+        cmocka_unit_test(memory_is_held_in_reserve),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
