@@ -21,5 +21,6 @@ int host_sum_ranks(struct device *device, const struct collective *gang, size_t 
 int host_sum_ranks_end(struct device *device, const struct collective *gang);
 int host_gather_ranks(struct device *device, const struct collective *gang, size_t n, const float *x, float *all);
 int host_synchronise(struct device *device, struct error *err);
+int host_collect(struct device *device, size_t later, struct error *err);
 
 #endif

@@ -31,7 +31,7 @@
 #include "kernels/precision.h"
 #include "kernels/rotary.h"
 
-#define KERNELS_ABI 14 /* of struct kernels, checked when a plugin is loaded */
+#define KERNELS_ABI 15 /* of struct kernels, checked when a plugin is loaded */
 
 #define DEVICE_FAILED "device failed" /* in an error of a device that does not work any more */
 
@@ -164,6 +164,10 @@ struct kernels {
                       size_t bytes); /* in the order of the operations; `from` may be changed on return */
     void (*to_host)(struct device *device, void *to, const void *from, size_t bytes); /* complete on return */
     int (*synchronise)(struct device *device, struct error *err);
+    /* Wait until the numbers of all `sums` and adafactor_squares but the last `later` ones are where they go: the host
+     * prepares what comes next while the device works. After synchronise all are there. 0, or -1: the device has
+     * failed, and what was still on its way is NaN. */
+    int (*collect)(struct device *device, size_t later, struct error *err);
     /* What the device's matmuls compute in from now on; fp32 at first. Every backend has every precision: where the
      * machine has no bf16 arithmetic the factors are rounded and multiplied in fp32, the same numbers, no faster.
      * Buffers of `real` hold what they are read as: they are written under the precision that reads them. */
@@ -337,8 +341,8 @@ struct kernels {
     void (*top_k)(struct device *device, size_t rows, size_t vocabulary, size_t first, size_t k, const real *logits,
                   float *values, int32_t *ids, float *sums);
 
-    /* out[i] = the sum of span i, or of its squares: to the host, in a fixed order, accumulated in double; complete on
-     * return. Nothing else of a training step waits for the device. */
+    /* out[i] = the sum of span i, or of its squares: to the host, in a fixed order, accumulated in double; there, and
+     * not to be touched before, once it is collected. Nothing else of a training step waits for the device. */
     void (*sums)(struct device *device, size_t count, const struct span *spans, bool squares, double *out);
 
     /* AdamW (Loshchilov & Hutter 2019) of `count` tensors, gradients multiplied by gradient_scale (clipping):
@@ -360,7 +364,7 @@ struct kernels {
     void (*moving_average)(struct device *device, size_t n, float rest, float factor, float offset, const float *x,
                            float *average);
     /* Of `count` tensors: out[i] = the sum of u^2, u = gradient_scale * gradient / sqrt(row / row_mean * column); to
-     * the host, complete on return. */
+     * the host, as sums. */
     void (*adafactor_squares)(struct device *device, size_t count, const struct factored *tensors, float gradient_scale,
                               double *out);
     /* value = (1 - decay) * value - rate * u. */

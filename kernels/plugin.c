@@ -69,6 +69,7 @@ const char *kernels_missing(const struct kernels *kernels)
     NEED(to_device);
     NEED(to_host);
     NEED(synchronise);
+    NEED(collect);
     NEED(set_precision);
     NEED(precision);
     NEED(element_bytes);

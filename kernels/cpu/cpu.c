@@ -96,6 +96,12 @@ static int synchronise(struct device *device, struct error *err)
     return 0;
 }
 
+static int collect(struct device *device, size_t later, struct error *err)
+{
+    (void)later;
+    return synchronise(device, err);
+}
+
 const struct kernels kernels_cpu = {
     .abi = KERNELS_ABI,
     .name = "cpu",
@@ -106,6 +112,7 @@ const struct kernels kernels_cpu = {
     .to_device = host_transfer,
     .to_host = host_transfer,
     .synchronise = synchronise,
+    .collect = collect,
     .set_precision = set_precision,
     .precision = precision_of,
     .element_bytes = host_element_bytes,

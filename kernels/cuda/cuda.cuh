@@ -36,6 +36,9 @@ void *device_scratch(struct device *device, size_t bytes);
 /* Host memory behind device memory of the same use: `bytes` of it are on their way to the returned device address when
  * the call returns, ordered with the stream, valid until the next but one call. NULL after an error. */
 const void *device_constants(struct device *device, const void *from, size_t bytes);
+/* from[count], of the device, are on their way to `out` of the host, which has them once they are collected
+ * (kernels.h); nothing after an error. answers.cu. */
+void device_answer(struct device *device, const double *from, size_t count, double *out);
 unsigned device_multiprocessors(const struct device *device);
 size_t device_shared_bytes(const struct device *device); /* the most that a block can have */
 
@@ -195,6 +198,7 @@ __device__ inline float block_max(float x, float *room)
     X(to_device)                                                                                                       \
     X(to_host)                                                                                                         \
     X(synchronise)                                                                                                     \
+    X(collect) /* answers.cu */                                                                                        \
     X(set_precision)                                                                                                   \
     X(precision)                                                                                                       \
     X(element_bytes)                                                                                                   \

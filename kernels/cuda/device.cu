@@ -181,6 +181,7 @@ int open_gpu(struct device *device, int gpu, struct error *err)
     code = cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
     if (code == cudaSuccess) code = cudaStreamCreateWithFlags(&device->communication, cudaStreamNonBlocking);
     if (code == cudaSuccess) code = cudaMallocHost(reinterpret_cast<void **>(&device->answer), ANSWER);
+    if (code == cudaSuccess) code = answers_create(device);
     if (code != cudaSuccess) return fail(err, gpu, "streams", code);
     if (ring_create(&device->input, RING, false, gpu, err)) return -1;
     return ring_create(&device->constants, CONSTANTS, true, gpu, err);
@@ -324,6 +325,7 @@ void cuda_device_destroy(struct device *device)
     ring_destroy(&device->constants);
     cudaFree(device->scratch);
     cudaFreeHost(device->answer);
+    answers_destroy(device);
     if (device->communication) cudaStreamDestroy(device->communication);
     if (device->stream) cudaStreamDestroy(device->stream);
     cudaGetLastError();
@@ -409,11 +411,21 @@ int device_wait(struct device *device)
     return device_failed(device) ? -1 : 0;
 }
 
+void device_wait_event(struct device *device, cudaEvent_t event)
+{
+    wait_for(device, event);
+}
+
 int cuda_synchronise(struct device *device, struct error *err)
 {
     if (!device_failed(device)) device_wait(device);
     device_note(device, cudaGetLastError());
-    if (!device_failed(device)) return 0;
+    cuda_collect(device, 0, nullptr); /* it is all there */
+    return device_failed(device) ? device_told(device, err) : 0;
+}
+
+int device_told(struct device *device, struct error *err)
+{
     if (device->also) {
         if (err)
             snprintf(err->text, sizeof err->text, "device %d: %s%s", device->index,

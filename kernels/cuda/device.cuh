@@ -22,6 +22,7 @@ struct ring {
 
 struct products; /* matmul.cu */
 struct gang;     /* gang.cu */
+struct answers;  /* answers.cu */
 
 struct device {
     int index; /* of the GPU */
@@ -34,7 +35,8 @@ struct device {
     const char *also;  /* what a library said, where CUDA itself said nothing; else NULL */
     bool in_gang;      /* that is the gang's failure, and says nothing of this device */
     struct ring input, constants;
-    unsigned char *answer; /* pinned, ANSWER bytes: small results */
+    unsigned char *answer; /* pinned, ANSWER bytes: what to_host waits for */
+    struct answers *answers;
     void *scratch;
     size_t scratch_bytes;
     struct products *products;
@@ -49,6 +51,14 @@ void device_fail(struct device *device, const char *what);
 bool device_failed(const struct device *device);
 /* Wait for the stream: 0 or -1. A gang whose other ranks have failed ends the wait. */
 int device_wait(struct device *device);
+/* The same for what comes before an event of the stream. */
+void device_wait_event(struct device *device, cudaEvent_t event);
+/* -1, with the error of a device that has failed. */
+int device_told(struct device *device, struct error *err);
+
+/* answers.cu: room for what is on its way to the host. */
+cudaError_t answers_create(struct device *device);
+void answers_destroy(struct device *device);
 
 /* graphs.cu: whether the device records; what cannot be recorded makes the recording void, and is no error; lists, as
  * device_constants gives them, which stay with the graph; host memory that stays with it, if the device records. */

@@ -51,8 +51,8 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* out[i] = the sum of entry i, to the host; chunk_sums(entries, partials) launches what sums the chunks. What a device
- * that has failed says is NaN. */
+/* out[i] = the sum of entry i, once it is collected; chunk_sums(entries, partials) launches what sums the chunks. What
+ * a device that has failed says is NaN. */
 template <typename Entry, typename Launch>
 void reduce(struct device *device, const std::vector<Entry> &entries, size_t chunks, double *out, Launch chunk_sums)
 {
@@ -65,7 +65,7 @@ void reduce(struct device *device, const std::vector<Entry> &entries, size_t chu
     chunk_sums(there, partials);
     launch(device, join_chunks<Entry>, blocks_of((count + 7) / 8), THREADS, 0, chunks, count, there, partials,
            partials + chunks);
-    cuda_to_host(device, out, partials + chunks, count * sizeof(double));
+    device_answer(device, partials + chunks, count, out);
 }
 
 struct factored_entry {

@@ -56,6 +56,7 @@ const struct kernels kernels_reference = {
     .to_device = host_transfer,
     .to_host = host_transfer,
     .synchronise = host_synchronise,
+    .collect = host_collect,
     .set_precision = set_precision,
     .precision = precision_of,
     .element_bytes = host_element_bytes,

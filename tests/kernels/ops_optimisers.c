@@ -14,6 +14,7 @@ static void sums_of(const struct kernels *k, struct device *d, struct run *run, 
     for (size_t i = 0; i < SPANS; i++)
         spans[i] = (struct span){P(0) * i / (SPANS - 1), F(0)};
     k->sums(d, SPANS, spans, squares, sums);
+    k->collect(d, 0, NULL);
     run->result = 0;
     for (int i = 0; i < SPANS; i++)
         run->result += sums[i] * (i + 1);
@@ -147,6 +148,7 @@ CALL(adafactor_squares_call)
     double squares[2];
     factored_halves(run, tensors);
     k->adafactor_squares(d, 2, tensors, 0.5f, squares);
+    k->collect(d, 0, NULL);
     run->result = squares[0] + 2 * squares[1];
 }
 

@@ -1,5 +1,6 @@
 /* Device memory, transfers and errors of the CUDA backend (kernels/cuda/device.cu) over a runtime that stands for
  * CUDA's (tests/emulation/runtime.h), whose streams lag behind. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -131,13 +132,70 @@ static void an_error_of_the_device_stays(void **state)
     k->device_destroy(device);
 }
 
+/* Sums are what their numbers were when they were asked for, each where it belongs, however far the host has gone on.
+ */
+static void numbers_come_when_they_are_collected(void **state)
+{
+    enum { COUNT = 1500, TURNS = 200, LATER = 3, MOST = 140000 };
+    static double out[LATER + 1][COUNT], many[MOST];
+    static struct span spans[MOST];
+    (void)state;
+    struct error err;
+    struct device *device = open_device();
+    float *x = k->allocate(device, 2 * sizeof *x, &err);
+    assert_non_null(x);
+    for (size_t turn = 0; turn < TURNS + LATER; turn++) { /* their room goes round */
+        if (turn < TURNS) {
+            const float y[2] = {(float)turn, 3};
+            k->to_device(device, x, y, sizeof y);
+            for (size_t i = 0; i < COUNT; i++)
+                spans[i] = (struct span){1 + i % 2, x};
+            k->sums(device, COUNT, spans, false, out[turn % (LATER + 1)]);
+        }
+        if (turn < LATER) continue;
+        size_t first = turn - LATER, later = turn < TURNS ? LATER : TURNS + LATER - 1 - turn;
+        if (k->collect(device, later, &err)) fail_msg("%s", err.text);
+        for (size_t i = 0; i < COUNT; i++)
+            if ((size_t)out[first % (LATER + 1)][i] != first + 3 * (i % 2))
+                fail_msg("turn %zu, number %zu: %g", first, i, out[first % (LATER + 1)][i]);
+    }
+    for (size_t i = 0; i < MOST; i++)
+        spans[i] = (struct span){1, x + i % 2};
+    k->sums(device, MOST, spans, true, many); /* more than there is room for */
+    if (k->synchronise(device, &err)) fail_msg("%s", err.text);
+    for (size_t i = 0; i < MOST; i++)
+        if ((int)many[i] != (i % 2 ? 9 : (TURNS - 1) * (TURNS - 1))) fail_msg("number %zu of many: %g", i, many[i]);
+    k->release(device, x);
+    k->device_destroy(device);
+}
+
+static void a_device_that_fails_has_no_numbers(void **state)
+{
+    (void)state;
+    struct error err;
+    const float y[2] = {1, 2};
+    double out[2] = {5, 5};
+    struct device *device = open_device();
+    float *x = k->allocate(device, sizeof y, &err);
+    assert_non_null(x);
+    k->to_device(device, x, y, sizeof y);
+    const struct span spans[2] = {{2, x}, {1, x}};
+    emulated_fault(true);
+    k->sums(device, 2, spans, false, out);
+    assert_int_equal(k->collect(device, 0, &err), -1);
+    assert_non_null(strstr(err.text, DEVICE_FAILED));
+    assert_true(isnan(out[0]) && isnan(out[1]));
+    emulated_fault(false);
+    k->release(device, x);
+    k->device_destroy(device);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(transfers_are_whole_and_in_order),
-        cmocka_unit_test(want_of_memory_is_told_and_passes),
-        cmocka_unit_test(want_of_anything_leaves_nothing),
-        cmocka_unit_test(an_error_of_the_device_stays),
+        cmocka_unit_test(transfers_are_whole_and_in_order),     cmocka_unit_test(want_of_memory_is_told_and_passes),
+        cmocka_unit_test(want_of_anything_leaves_nothing),      cmocka_unit_test(an_error_of_the_device_stays),
+        cmocka_unit_test(numbers_come_when_they_are_collected), cmocka_unit_test(a_device_that_fails_has_no_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -485,7 +485,8 @@ static int check_passes(const struct model *model, struct error *err)
 }
 
 /* scales NULL: the losses alone. */
-static int run(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err)
+static int run(struct model *model, const struct batch *batch, const float *scales, struct begun_pass *begun,
+               struct error *err)
 {
     if (batch->targets == 0) return 0; /* neither loss nor gradient */
     if (scales && check_passes(model, err)) return -1;
@@ -497,8 +498,8 @@ static int run(struct model *model, const struct batch *batch, const float *scal
     if (scales && embeddings_trained(model)) upload_order(model, batch);
     if (scales) upload_dropout_keys(model);
     if (model_repeat(model, &pass, scales, batch->targets, err)) return -1;
-    model_losses(model, losses);
-    return model->kernels->synchronise(model->device, err);
+    model_losses(model, begun);
+    return 0;
 }
 
 int model_begin_forward(struct model *model, uint32_t lane, const struct batch *batch, struct error *err)
@@ -514,8 +515,10 @@ int model_begin_forward(struct model *model, uint32_t lane, const struct batch *
     return -1;
 }
 
-int model_pass(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err)
+int model_pass_begin(struct model *model, const struct batch *batch, const float *scales, struct error *err)
 {
+    struct begun_pass *begun = &model->begun[(model->first_begun + model->begun_count) % PASSES_BEGUN];
+    assert(model->begun_count < PASSES_BEGUN);
     if (check_sequences(model, batch, err) || check_segments(model, batch, err)) return -1;
     if (scales && !model->training) {
         if (model->method_config.kind != METHOD_NONE)
@@ -525,11 +528,41 @@ int model_pass(struct model *model, const struct batch *batch, const float *scal
     model->whole = (struct segment){0, 0, batch->tokens, batch->tokens, 0, batch->targets, batch->draws};
     model->segments = batch->segment_count ? batch->segments : &model->whole;
     model->segment_count = batch->segment_count ? batch->segment_count : 1;
-    for (size_t i = 0; i < model->segment_count; i++)
-        losses[model->segments[i].lane] = 0;
-    int rc = check_batch(model, batch, err) ? -1 : run(model, batch, scales, losses, err);
+    *begun = (struct begun_pass){.count = model->segment_count};
+    for (size_t i = 0; i < begun->count; i++)
+        begun->lanes[i] = model->segments[i].lane;
+    int rc = check_batch(model, batch, err) ? -1 : run(model, batch, scales, begun, err);
     model->segment_count = 0;
+    if (!rc) model->begun_count++;
     return rc;
+}
+
+int model_pass_end(struct model *model, double *losses, struct error *err)
+{
+    const struct begun_pass *begun = &model->begun[model->first_begun];
+    assert(model->begun_count > 0);
+    model->first_begun = (model->first_begun + 1) % PASSES_BEGUN;
+    model->begun_count--;
+    size_t later = 0;
+    for (size_t i = 0; i < model->begun_count; i++)
+        later += model->begun[(model->first_begun + i) % PASSES_BEGUN].awaited;
+    if (model->kernels->collect(model->device, later, err)) return -1;
+    for (size_t i = 0; i < begun->count; i++)
+        losses[begun->lanes[i]] = begun->losses[i];
+    return 0;
+}
+
+void model_give_up(struct model *model)
+{
+    model->begun_count = 0;
+    model->kernels->collect(model->device, 0, NULL);
+}
+
+int model_pass(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err)
+{
+    if (!model_pass_begin(model, batch, scales, err) && !model_pass_end(model, losses, err)) return 0;
+    model_give_up(model);
+    return -1;
 }
 
 static int pass_alone(struct model *model, const struct batch *batch, const float *scale, double *loss,

@@ -95,6 +95,13 @@ int model_train(struct model *model, const struct batch *batch, float scale, dou
 /* As model_evaluate and model_train, with a scale (0: the loss alone) and a loss for each lane; those without a segment
  * in the batch are left alone. scales NULL: evaluation. */
 int model_pass(struct model *model, const struct batch *batch, const float *scales, double *losses, struct error *err);
+/* The same in two parts, so that the host prepares the next batch while the device works: begin gives a pass to the
+ * device, the batch may be changed then; end waits for the oldest one's losses. PASSES_BEGUN at most are begun and not
+ * ended. After an error, or instead of the end, all that has begun is given up by model_give_up. */
+enum { PASSES_BEGUN = 2 };
+int model_pass_begin(struct model *model, const struct batch *batch, const float *scales, struct error *err);
+int model_pass_end(struct model *model, double *losses, struct error *err);
+void model_give_up(struct model *model);
 
 /* Weights of the base += what the method adds beside them, so that the base alone is the finetuned model. -1: the
  * method adds what no weight can take up. */
@@ -115,6 +122,9 @@ void model_lane_dropout(struct model *model, size_t lane, double rate); /* of a 
 void parameters_zero_gradients(struct parameters *parameters);
 int parameters_reduce_gradients(struct parameters *parameters, struct error *err);
 int parameters_gradient_norm(struct parameters *parameters, double *norm, struct error *err);
+/* In two parts: norms of all lanes of a pack are computed before the first one is waited for. */
+void parameters_gradient_norm_begin(struct parameters *parameters);
+int parameters_gradient_norm_end(struct parameters *parameters, double *norm, struct error *err);
 /* What a product of a gradient keeps of what is there: 0 where it is the first one since they were zeroed, else 1. */
 float parameter_gradient_beta(struct parameter *parameter);
 

@@ -123,13 +123,11 @@ int model_loss(const struct model *model, size_t tokens, const float *scales, st
     return 0;
 }
 
-void model_losses(const struct model *model, double *losses)
+void model_losses(const struct model *model, struct begun_pass *begun)
 {
     struct span spans[PACK_LIMIT];
-    double sums[PACK_LIMIT];
-    for (size_t i = 0; i < model->segment_count; i++)
+    begun->awaited = true;
+    for (size_t i = 0; i < begun->count; i++)
         spans[i] = (struct span){model->segments[i].targets, model->loss_values + model->segments[i].first_target};
-    model->kernels->sums(model->device, model->segment_count, spans, false, sums);
-    for (size_t i = 0; i < model->segment_count; i++)
-        losses[model->segments[i].lane] = sums[i];
+    model->kernels->sums(model->device, begun->count, spans, false, begun->losses);
 }

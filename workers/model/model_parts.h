@@ -47,6 +47,14 @@ struct model_lane {
     size_t scratch_first; /* where its part of the scratch begins */
 };
 
+/* A pass whose losses are not there yet. */
+struct begun_pass {
+    bool awaited; /* the device computes them; else they are 0, of a batch without targets */
+    size_t count;
+    uint32_t lanes[PACK_LIMIT];
+    double losses[PACK_LIMIT];
+};
+
 struct model {
     struct model_config config;
     struct model_lane *lanes; /* [lane_count], at least one */
@@ -69,7 +77,9 @@ struct model {
     struct joins *joins;            /* owned: what model_join.c has tried */
     const struct segment *segments; /* of the batch that is passed now; none: all rows are the first lane's */
     size_t segment_count;
-    struct segment whole; /* of a batch that names none */
+    struct segment whole;                  /* of a batch that names none */
+    struct begun_pass begun[PASSES_BEGUN]; /* a ring: from first_begun on */
+    size_t first_begun, begun_count;
 
     struct parameter *embedding, *unembedding, *prompt; /* prompt: of the first lane */
     struct norm final_norm;                             /* of [C] rows at a time */
@@ -275,7 +285,7 @@ int block_backward(const struct model *model, const struct layer *layer, const s
 /* Cross-entropy of the rows with a loss, from model->final, for the lanes of the pass, in model->loss_values. scales
  * [lane_count]: gradients too, and model->dx is begun; NULL: the losses alone. */
 int model_loss(const struct model *model, size_t tokens, const float *scales, struct error *err);
-/* Their sums, for each lane of the pass: waits for the device. */
-void model_losses(const struct model *model, double *losses);
+/* Their sums, for each lane of the pass, there once they are collected. */
+void model_losses(const struct model *model, struct begun_pass *begun);
 
 #endif

@@ -72,7 +72,8 @@ struct parameters {
     struct span *spans;
     struct update *updates;
     struct factored *factored;
-    double *squares; /* [3][count] on the host: numbers of each tensor; owned */
+    double *squares;      /* [3][count] on the host: numbers of each tensor; owned */
+    size_t squares_count; /* of the norm that has begun */
     float *shared; /* room for one tensor of which only some ranks hold a part (shared KV heads), at its global shape */
     bool lent;     /* some gradients lie in a model's memory (parameters_create_one_pass) */
 };

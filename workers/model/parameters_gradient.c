@@ -62,9 +62,8 @@ int parameters_reduce_gradients(struct parameters *parameters, struct error *err
     return 0;
 }
 
-int parameters_gradient_norm(struct parameters *parameters, double *norm, struct error *err)
+void parameters_gradient_norm_begin(struct parameters *parameters)
 {
-    double squares = 0;
     size_t count = 0;
     settle(parameters);
     for (size_t i = 0; i < parameters->count; i++) {
@@ -74,9 +73,22 @@ int parameters_gradient_norm(struct parameters *parameters, double *norm, struct
                                                    p->gradient + (p->owned_first - p->row_first) * p->column_count};
     }
     parameters->kernels->sums(parameters->device, count, parameters->spans, true, parameters->squares);
-    for (size_t i = 0; i < count; i++)
+    parameters->squares_count = count;
+}
+
+int parameters_gradient_norm_end(struct parameters *parameters, double *norm, struct error *err)
+{
+    double squares = 0;
+    if (parameters->kernels->collect(parameters->device, 0, err)) return -1;
+    for (size_t i = 0; i < parameters->squares_count; i++)
         squares += parameters->squares[i];
     if (collective_sum_double(&parameters->collective, &squares)) return error_set(err, GANG_FAILED);
     *norm = sqrt(squares);
     return 0;
+}
+
+int parameters_gradient_norm(struct parameters *parameters, double *norm, struct error *err)
+{
+    parameters_gradient_norm_begin(parameters);
+    return parameters_gradient_norm_end(parameters, norm, err);
 }

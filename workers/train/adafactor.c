@@ -170,10 +170,12 @@ int adafactor_step(struct parameters *parameters, const struct recipe *recipe, u
     double *rows = parameters->squares, *values = rows + count, *updates = values + count;
     if (averages(parameters, step, scale, err)) return -1;
     measure(parameters, rows, values);
+    if (parameters->kernels->collect(parameters->device, 0, err)) return -1;
     if (collective_sum_doubles(&parameters->collective, 2 * count, rows)) return sum_failed(err);
     for (size_t i = 0; i < count; i++)
         rows[i] /= (double)parameters->list[i].rows;
     update_squares(parameters, rows, scale, updates);
+    if (parameters->kernels->collect(parameters->device, 0, err)) return -1;
     if (collective_sum_doubles(&parameters->collective, count, updates)) return sum_failed(err);
     size_t here = updates_of(parameters, recipe, rate, rows, values, updates);
     parameters->kernels->adafactor(parameters->device, here, parameters->factored, scale);

@@ -1,11 +1,20 @@
 /* From a feed to one number: the mean loss over all of its target tokens. */
 #include "workers/train/evaluate.h"
 
-/* A micro-batch of each lane that has one left. */
-static int pass(struct model *model, struct evaluation *list, uint64_t *next, size_t count, struct batch_buffer *joined,
-                struct error *err)
+/* Losses of the oldest pass that has begun. */
+static int end_pass(struct model *model, struct evaluation *list, size_t count, struct error *err)
 {
     double losses[PACK_LIMIT] = {0};
+    if (model_pass_end(model, losses, err)) return -1;
+    for (size_t i = 0; i < count; i++)
+        list[i].loss += losses[list[i].lane];
+    return 0;
+}
+
+/* Begin a pass with a micro-batch of each lane that has one left. */
+static int begin_pass(struct model *model, struct evaluation *list, uint64_t *next, size_t count,
+                      struct batch_buffer *joined, struct error *err)
+{
     const struct batch *batch = joined ? &joined->batch : &list[0].buffer->batch;
     if (joined) batch_join_begin(joined);
     for (size_t i = 0; i < count; i++) {
@@ -16,32 +25,45 @@ static int pass(struct model *model, struct evaluation *list, uint64_t *next, si
         if (feed_fill(e->feed, &next[i], end, e->buffer, err)) return -1;
         if (joined && batch_join(joined, e->lane, &e->buffer->batch, err)) return -1;
     }
-    if (model_pass(model, batch, NULL, losses, err)) return -1;
-    for (size_t i = 0; i < count; i++) {
-        if (!list[i].buffer->batch.targets) continue;
-        list[i].loss += losses[list[i].lane];
+    if (model_pass_begin(model, batch, NULL, err)) return -1;
+    for (size_t i = 0; i < count; i++)
         list[i].targets += list[i].buffer->batch.targets;
-    }
     return 0;
+}
+
+static bool over(const struct evaluation *list, const uint64_t *next, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (next[i] < feed_items(list[i].feed)) return false;
+    return true;
+}
+
+/* While the device has one pass to do, the batch of the next one is made. */
+static int pass_all(struct model *model, struct evaluation *list, size_t count, struct batch_buffer *joined,
+                    const struct tick *tick, struct error *err)
+{
+    uint64_t next[PACK_LIMIT] = {0};
+    for (bool first = true; !over(list, next, count); first = false) {
+        int stopped = tick && tick->stop ? tick->stop(tick->context) : 0;
+        if (stopped) return stopped;
+        if (begin_pass(model, list, next, count, joined, err) || (!first && end_pass(model, list, count, err)))
+            return -1;
+        if (tick && tick->call) tick->call(tick->context);
+    }
+    return end_pass(model, list, count, err);
 }
 
 int evaluate_lanes(struct model *model, struct evaluation *list, size_t count, struct batch_buffer *joined,
                    const struct tick *tick, struct error *err)
 {
-    uint64_t next[PACK_LIMIT] = {0};
     for (size_t i = 0; i < count; i++) {
         list[i].loss = 0;
         list[i].targets = 0;
     }
-    for (;;) {
-        bool over = true;
-        for (size_t i = 0; i < count; i++)
-            over = over && next[i] >= feed_items(list[i].feed);
-        if (over) break;
-        int stopped = tick && tick->stop ? tick->stop(tick->context) : 0;
-        if (stopped) return stopped;
-        if (pass(model, list, next, count, joined, err)) return -1;
-        if (tick && tick->call) tick->call(tick->context);
+    int stopped = pass_all(model, list, count, joined, tick, err);
+    if (stopped) {
+        model_give_up(model);
+        return stopped;
     }
     for (size_t i = 0; i < count; i++)
         list[i].loss /= (double)list[i].targets; /* every sequence has a target */

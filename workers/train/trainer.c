@@ -1,5 +1,6 @@
 /* The training step. Nothing is remembered between steps but weights and moments: the data is a function of the step's
- * number. */
+ * number. While the device has one micro-batch to do, the next one is made; what the host waits for is the losses of
+ * the micro-batch before, and the norms of the gradients, of all lanes at once. */
 #include "workers/train/trainer.h"
 
 #include <assert.h>
@@ -43,25 +44,36 @@ static int fill(struct trainer *const *trainers, const struct trainer_step *outs
     return 0;
 }
 
-/* One pass with a micro-batch of each lane that has one left; *over: none had. */
-static int pass(struct trainer *const *trainers, struct cursor *cursors, struct trainer_step *outs, size_t count,
-                bool *over, struct error *err)
+/* Losses of the oldest pass that has begun. */
+static int end_pass(struct trainer *const *trainers, struct trainer_step *outs, size_t count, struct error *err)
+{
+    double losses[PACK_LIMIT] = {0};
+    if (model_pass_end(trainers[0]->model, losses, err)) return -1;
+    for (size_t i = 0; i < count; i++)
+        outs[i].loss += losses[trainers[i]->lane];
+    return 0;
+}
+
+static bool over(const struct cursor *cursors, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (cursors[i].next < cursors[i].end) return false;
+    return true;
+}
+
+/* Begin a pass with a micro-batch of each lane that has one left. */
+static int begin_pass(struct trainer *const *trainers, struct cursor *cursors, struct trainer_step *outs, size_t count,
+                      struct error *err)
 {
     float scales[PACK_LIMIT] = {0};
-    double losses[PACK_LIMIT] = {0};
     bool has[PACK_LIMIT];
     struct batch_buffer *buffer = trainers[0]->joined ? trainers[0]->joined : trainers[0]->buffer;
-    *over = true;
-    for (size_t i = 0; i < count; i++)
-        *over = *over && cursors[i].next >= cursors[i].end;
-    if (*over) return 0;
     if (fill(trainers, outs, cursors, count, scales, has, err) ||
-        model_pass(trainers[0]->model, &buffer->batch, scales, losses, err))
+        model_pass_begin(trainers[0]->model, &buffer->batch, scales, err))
         return -1;
     for (size_t i = 0; i < count; i++) {
         const struct trainer *t = trainers[i];
         if (!has[i]) continue;
-        outs[i].loss += losses[t->lane];
         outs[i].tokens += t->buffer->batch.tokens;
         outs[i].sequences += t->buffer->batch.sequences;
         if (t->tick && t->tick->call) t->tick->call(t->tick->context);
@@ -77,32 +89,43 @@ static int check_devices(const struct parameters *parameters, struct error *err)
     return 0;
 }
 
-/* From the gradients to the weights. */
+/* From the gradients to the weights. The device may still work on it on return. */
 static int finish(struct trainer *trainer, uint64_t step, struct trainer_step *out, struct error *err)
 {
     struct parameters *parameters = trainer->parameters;
-    if (parameters_reduce_gradients(parameters, err) || parameters_gradient_norm(parameters, &out->gradient_norm, err))
-        return -1;
+    if (parameters_gradient_norm_end(parameters, &out->gradient_norm, err)) return -1;
     out->finite = isfinite(out->loss) && isfinite(out->gradient_norm);
     if (!out->finite) return check_devices(parameters, err);
-    if (optimiser_step(parameters, trainer->recipe, step, recipe_rate(trainer->recipe, step),
-                       optimiser_clip(trainer->recipe, out->gradient_norm), err))
-        return -1;
-    return parameters->kernels->synchronise(parameters->device, err);
+    return optimiser_step(parameters, trainer->recipe, step, recipe_rate(trainer->recipe, step),
+                          optimiser_clip(trainer->recipe, out->gradient_norm), err);
 }
 
-int trainer_steps(struct trainer *const *trainers, const uint64_t *steps, struct trainer_step *outs, size_t count,
-                  struct error *err)
+static int take_steps(struct trainer *const *trainers, const uint64_t *steps, struct trainer_step *outs, size_t count,
+                      struct error *err)
 {
     struct cursor cursors[PACK_LIMIT];
     assert(count <= PACK_LIMIT);
     for (size_t i = 0; i < count; i++)
         if (begin(trainers[i], steps[i], &cursors[i], &outs[i], err)) return -1;
-    for (bool over = false; !over;)
-        if (pass(trainers, cursors, outs, count, &over, err)) return -1;
+    for (bool first = true; !over(cursors, count); first = false)
+        if (begin_pass(trainers, cursors, outs, count, err) || (!first && end_pass(trainers, outs, count, err)))
+            return -1;
+    for (size_t i = 0; i < count; i++) {
+        if (parameters_reduce_gradients(trainers[i]->parameters, err)) return -1;
+        parameters_gradient_norm_begin(trainers[i]->parameters);
+    }
+    if (end_pass(trainers, outs, count, err)) return -1;
     for (size_t i = 0; i < count; i++)
         if (finish(trainers[i], steps[i], &outs[i], err)) return -1;
     return 0;
+}
+
+int trainer_steps(struct trainer *const *trainers, const uint64_t *steps, struct trainer_step *outs, size_t count,
+                  struct error *err)
+{
+    int rc = take_steps(trainers, steps, outs, count, err);
+    if (rc) model_give_up(trainers[0]->model);
+    return rc;
 }
 
 int trainer_step(struct trainer *trainer, uint64_t step, struct trainer_step *out, struct error *err)

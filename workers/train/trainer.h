@@ -32,7 +32,8 @@ struct trainer_step {
 };
 
 /* Train step `step` (from 1), which takes positions (step-1)*batch .. step*batch-1 of the feed. Collective over the
- * gang; the same numbers on every rank. -1: a peer or the device failed. */
+ * gang; the same numbers on every rank. -1: a peer or the device failed; an error of the device after the gradients'
+ * norm is told by the next step, or by synchronise. */
 int trainer_step(struct trainer *trainer, uint64_t step, struct trainer_step *out, struct error *err);
 
 /* Step steps[i] of trainers[i], lanes of one pack in their order: each as trainer_step does it, micro-batches of all
