@@ -374,7 +374,7 @@ void print_table(const struct analysis *analysis, FILE *out)
     print_crossings(analysis, out);
     print_choice(analysis, out);
     fprintf(out, "\nheld out: mean absolute deviation of the loss; ?: not identified by these points\n"
-                 "*: the better law, where both have their exponents identified\n");
+                 "*: the best of the laws with identified exponents, held out on the same points\n");
     if (any_is_beyond(analysis))
         fprintf(out, ">: over %g times the deviation of the best constant: the law does not extrapolate there\n",
                 HELDOUT_BEYOND);

@@ -52,6 +52,7 @@ struct dataset_info {
     size_t example_targets[SPLITS]; /* of example_tokens, those after the source: with a loss */
     size_t longest[SPLITS];         /* tokens of the longest example */
     size_t repeated[SPLITS];        /* by dataset_build alone: examples that are, token by token, of train, too */
+    size_t endless;                 /* by dataset_build alone: examples whose target has no end token */
     int32_t begin, end;             /* ids before an example (-1: nothing) and behind it */
     int32_t separator;              /* id between source and target; -1: nothing. Of ids 0, and nothing is added */
     bool has_tokenizer;             /* false: it was made of ids */
@@ -105,9 +106,11 @@ struct dataset_sources {
     const char *tokenizer;     /* as tokenizer_source_open; NULL: train one on text and training pairs */
     const char *end_token;     /* of a tokenizer.json, or NULL: as its folder says */
     const char *separator;     /* of `tokenizer`: the text of one piece; "": none; NULL: <sep>, else a newline */
-    size_t vocabulary;         /* wanted size when training; with `ids` that of their tokenizer */
-    size_t sentinels;          /* to reserve: pieces of a trained tokenizer; with `ids` from first_reserved on */
-    size_t first_reserved;     /* with `ids` */
+    bool as_written;   /* of a tokenizer.json: pairs spell their special tokens themselves, as a chat's template does;
+                          nothing is added, source and target are one text. Documents end as ever */
+    size_t vocabulary; /* wanted size when training; with `ids` that of their tokenizer */
+    size_t sentinels;  /* to reserve: pieces of a trained tokenizer; with `ids` from first_reserved on */
+    size_t first_reserved; /* with `ids` */
     bool ids; /* the files hold token ids of another tokenizer, as decimal numbers between spaces: nothing is added to
                  them, and the data set has no tokenizer (separator: 0). None may be one of `sentinels` */
     const char *task; /* a name (text_is_name), or NULL: none */

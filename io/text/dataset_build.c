@@ -98,8 +98,8 @@ static int find_separator(struct build *build, struct error *err)
 {
     const char *wanted = build->sources->separator;
     const struct tokenizer *tokenizer = build->source.tokenizer;
-    build->separator = wanted ? -1 : tokenizer_separator(tokenizer);
-    if (build->separator >= 0 || (wanted && !*wanted)) return 0;
+    build->separator = wanted || build->sources->as_written ? -1 : tokenizer_separator(tokenizer);
+    if (build->separator >= 0 || build->sources->as_written || (wanted && !*wanted)) return 0;
     build->separator = tokenizer_id_of_text(tokenizer, wanted ? wanted : "\n");
     if (build->separator >= 0) return 0;
     error_set(
@@ -124,6 +124,10 @@ static int prepare_tokenizer(struct build *build, struct error *err)
     if (sources->tokenizer ? tokenizer_source_open(sources->tokenizer, sources->end_token, &build->source, err)
                            : train_model(build, err))
         return -1;
+    if (sources->as_written && !tokenizer_is_json(build->source.bytes, build->source.size))
+        return error_set(err, "%s: sentencepiece reads no special token in a text; --as-written needs a tokenizer.json",
+                         build->source.path);
+    if (sources->as_written) build->source.begin = -1;
     build->vocabulary = tokenizer_vocabulary(build->source.tokenizer);
     build->sentinels = tokenizer_sentinels(build->source.tokenizer, &build->reserved);
     return find_separator(build, err);
@@ -230,6 +234,7 @@ int dataset_build(const char *path, const struct dataset_sources *sources, struc
         if (result != 0) unlink(build.temporary);
     }
     if (result == 0 && info) memcpy(info->repeated, repeated, sizeof repeated);
+    if (result == 0 && info) info->endless = build.endless;
     for (int i = 0; i < PARTS; i++)
         spool_close(&build.spools[i]);
     tokenizer_source_close(&build.source);

@@ -15,6 +15,7 @@ struct build {
     size_t vocabulary;
     int32_t separator, reserved;
     size_t sentinels;
+    size_t endless; /* examples whose target has no end token */
     struct spool spools[PARTS];
 };
 

@@ -91,9 +91,12 @@ static int encode_text(const struct build *build, const char *text, size_t size,
 static int encode_joint(const struct batch *batch, struct item *item, bool *done, struct error *err)
 {
     const char *text = batch->text + item->first;
-    int32_t *whole;
+    int32_t *whole = NULL;
     size_t count, source = 0;
-    if (encode_text(batch->build, text, item->end[1] - item->first, &whole, &count, err)) return -1;
+    if (encode_text(batch->build, text, item->end[1] - item->first, &whole, &count, err)) {
+        free(whole);
+        return -1;
+    }
     while (source < item->count[0] && source + 1 < count && whole[source] == item->ids[0][source])
         source++;
     *done = source > 0;
@@ -228,10 +231,18 @@ struct destination {
     struct known *known;      /* [SPLITS], of pairs */
 };
 
+static bool has(const int32_t *ids, size_t count, int32_t id)
+{
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] == id) return true;
+    return false;
+}
+
 static int append_pair(struct build *build, const struct destination *to, struct item *item, struct error *err)
 {
     enum part tokens = part_example(to->split, EXAMPLE_TOKENS);
-    int32_t begin = build->source.begin;
+    bool as_written = build->sources->as_written;
+    int32_t begin = build->source.begin, end = as_written ? -1 : build->source.end;
     size_t begins = !build->sources->ids && begin >= 0, source, target;
     uint64_t hash = hash_of(item);
     if (to->split != SPLIT_TRAIN && known_add(&to->known[to->split], hash, err)) return -1;
@@ -239,8 +250,9 @@ static int append_pair(struct build *build, const struct destination *to, struct
         known_look(&to->known[split], hash);
     if (spool_add_tokens(&build->spools[tokens], &begin, begins, err) != 0 ||
         append(build, tokens, item->ids[0], item->count[0], build->separator, &source, err) != 0 ||
-        append(build, tokens, item->ids[1], item->count[1], build->source.end, &target, err) != 0)
+        append(build, tokens, item->ids[1], item->count[1], end, &target, err) != 0)
         return -1;
+    build->endless += as_written && !has(item->ids[1], item->count[1], build->source.end);
     uint32_t before = (uint32_t)(source + begins);
     if (spool_add(&build->spools[part_example(to->split, EXAMPLE_SOURCES)], &before, 1, err) != 0) return -1;
     return spool_add(&build->spools[part_example(to->split, EXAMPLE_OFFSETS)], &build->spools[tokens].count, 1, err);

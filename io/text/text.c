@@ -229,7 +229,7 @@ static int next_object(struct text_reader *reader, struct error *err)
     int got = next_full(reader, &line, &size, err);
     if (got <= 0) return got;
     json_decref(reader->object);
-    reader->object = json_loadb(line, size, JSON_DECODE_INT_AS_REAL, &fault); /* other members: any number */
+    reader->object = json_loadb(line, size, JSON_DECODE_INT_AS_REAL, &fault); /* other members: what a double holds */
     if (!reader->object) {
         error_set(err, "%s:%zu: not JSON at column %d: %s", reader->path, reader->line, fault.column, fault.text);
         return error_one_line(err);
@@ -285,10 +285,12 @@ static int take_pair(const struct text_reader *reader, struct text_pair *pair, s
     }
     if (!source) {
         list_members(reader->object, members, sizeof members);
+        bool chat = json_object_get(reader->object, "messages") || json_object_get(reader->object, "conversations");
         error_set(err,
                   "%s:%zu: no pair of members; allowed: source and target, prompt and completion, input and "
-                  "output (without instruction), or those of --pair-fields; there are: %s",
-                  reader->path, reader->line, members);
+                  "output (without instruction), or those of --pair-fields; there are: %s%s",
+                  reader->path, reader->line, members,
+                  chat ? " (configs/chat_pairs.py makes pairs of conversations)" : "");
         return error_one_line(err);
     }
     int got = take_member(reader, source, &pair->source, &pair->source_size, err);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +61,8 @@ static int read_beside(const char *path, const char *name, json_t **root, struct
     if (snprintf(beside, sizeof beside, "%.*s%s", length, path, name) >= (int)sizeof beside || access(beside, F_OK))
         return 0;
     *root = json_load_file(beside, JSON_DECODE_INT_AS_REAL, &fault);
-    return *root ? 0 : error_set(err, "%s, line %d: %s", name, fault.line, fault.text);
+    if (!*root) return error_set(err, "%s, line %d: %s", name, fault.line, fault.text);
+    return json_is_object(*root) ? 0 : error_set(err, "%s: not an object", name);
 }
 
 /* A token is a text, or an object with its content. */
@@ -79,7 +81,7 @@ static int end_of_model(const struct tokenizer_source *source, const char *name,
     if (json_is_array(value)) value = json_array_get(value, 0);
     double id = json_is_number(value) ? json_number_value(value) : -1;
     json_decref(root);
-    *end = id >= 0 && id < (double)tokenizer_vocabulary(source->tokenizer) ? (int32_t)id : -1;
+    *end = id >= 0 && id <= floor(id) && id < (double)tokenizer_vocabulary(source->tokenizer) ? (int32_t)id : -1;
     return 0;
 }
 

@@ -34,6 +34,7 @@ enum {
     KEY_TOKENIZER,
     KEY_SEPARATOR,
     KEY_END_TOKEN,
+    KEY_AS_WRITTEN,
     KEY_VOCABULARY,
     KEY_IDS,
     KEY_SENTINELS,
@@ -68,6 +69,10 @@ static const struct argp_option options[] = {
      1},
     {"end-token", KEY_END_TOKEN, "TOKEN", 0,
      "what ends a text, of a tokenizer.json beside which no tokenizer_config.json or config.json says it", 1},
+    {"as-written", KEY_AS_WRITTEN, NULL, 0,
+     "pairs spell their special tokens themselves, as a chat's template writes them (configs/chat_pairs.py): no begin, "
+     "separator or end is added, and source and target are one text; for a tokenizer.json",
+     1},
     {"vocabulary", KEY_VOCABULARY, "N", 0,
      "pieces of a trained tokenizer (8192; 300 to 1,000,000); with --ids those of the ids", 1},
     {"ids", KEY_IDS, NULL, 0,
@@ -167,6 +172,9 @@ static bool parse_build(struct arguments *arguments, int key, const char *word, 
     case KEY_END_TOKEN:
         sources->end_token = word;
         return true;
+    case KEY_AS_WRITTEN:
+        sources->as_written = true;
+        return true;
     case KEY_TEXT_FIELD:
         sources->fields.text = word;
         return true;
@@ -231,8 +239,11 @@ static void check_words(const struct arguments *arguments, const struct argp_sta
     if (arguments->sources.sentinels && arguments->sources.ids != arguments->has_first)
         argp_error(state, "--sentinels is N, with --ids FIRST:N");
     check_fields(arguments, state);
-    if ((arguments->sources.separator || arguments->sources.end_token) && !arguments->sources.tokenizer)
-        argp_error(state, "--separator and --end-token go with --tokenizer");
+    if ((arguments->sources.separator || arguments->sources.end_token || arguments->sources.as_written) &&
+        !arguments->sources.tokenizer)
+        argp_error(state, "--separator, --end-token and --as-written go with --tokenizer");
+    if (arguments->sources.separator && arguments->sources.as_written)
+        argp_error(state, "--separator: with --as-written nothing is added");
     if (arguments->sources.tokenizer && arguments->has_vocabulary)
         argp_error(state, "--vocabulary is for a trained tokenizer, --tokenizer brings its own");
 }
@@ -365,6 +376,11 @@ static int build(struct arguments *arguments, struct error *err)
                     "tunelaw: %zu of %zu %s examples are training examples, too: their loss is not that of what a "
                     "model has not seen\n",
                     info.repeated[split], info.examples[split], dataset_split_name((enum dataset_split)split));
+    if (info.endless)
+        fprintf(stderr,
+                "tunelaw: %zu examples have no end token in their targets: what is learnt of them does not end (the "
+                "last lines below name it, --end-token another one)\n",
+                info.endless);
     return describe(arguments, arguments->out, clock_elapsed() - start, err);
 }
 

@@ -11,6 +11,25 @@
 #include <unistd.h>
 
 #define RESERVE_SCORE 900 /* after every worker (1000), before everything else */
+#define FEW 65536         /* file descriptors */
+
+static int own_score(void)
+{
+    int score = 0;
+    FILE *file = fopen("/proc/self/oom_score_adj", "r");
+    if (!file) return 0;
+    if (fscanf(file, "%d", &score) != 1) score = 0;
+    fclose(file);
+    return score;
+}
+
+/* What the launcher has open: one end of a socket that is open here, too, would not be seen to close. */
+static void close_all(void)
+{
+    if (close_range(STDERR_FILENO + 1, ~0u, 0) == 0) return;
+    for (int fd = STDERR_FILENO + 1; fd < FEW; fd++) /* kernels before 5.9 */
+        close(fd);
+}
 
 void reserve_offer(int score)
 {
@@ -27,8 +46,8 @@ static void hold(pid_t parent)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(0);
     prctl(PR_SET_NAME, "tunelaw-reserve"); /* for whoever looks with ps */
-    close_range(STDERR_FILENO + 1, ~0u, 0);
-    reserve_offer(RESERVE_SCORE);
+    close_all();
+    if (own_score() < RESERVE_SCORE) reserve_offer(RESERVE_SCORE);
     char *bytes = mmap(NULL, RESERVE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (bytes == MAP_FAILED) _exit(0);
     memset(bytes, 1, RESERVE_BYTES);

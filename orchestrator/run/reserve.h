@@ -6,7 +6,8 @@
  * name is enough, has the kernel choose again; without a worker it takes the largest of those left, the agent or the
  * master, and the whole run is over (measured: 13 of 200 runs, four at a time on two cores; with a reserve none of
  * 200). A reserve is chosen before them, and what it held is room for them. Costs RESERVE_PROCESSES * RESERVE_BYTES a
- * rank, whatever the size of its workers. */
+ * rank, whatever the size of its workers. Where the run itself was given a score of 1000 (some containers are) it is no
+ * worse than without. */
 #ifndef TUNELAW_ORCHESTRATOR_RUN_RESERVE_H
 #define TUNELAW_ORCHESTRATOR_RUN_RESERVE_H
 

@@ -36,10 +36,14 @@ INSTRUCT = """{{ bos_token }}
     {%- endif %}
 {%- endfor %}
 """
+TURNS = """{{ bos_token or '' }}{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] | trim + '<|im_end|>\n' }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
 MODELS = {  # tokenizer, template, begin token, end token
     'chatml': ('qwen2', CHATML, None, '<|im_end|>'),
     'headers': ('llama3', HEADERS, '<|begin_of_text|>', '<|endoftext|>'),
     'instruct': ('llama2', INSTRUCT, '<s>', '</s>'),
+    'first': ('mistral3', INSTRUCT, '<s>', '</s>'),
+    'turns': ('qwen2', TURNS, None, '<|endoftext|>'),  # a turn ends with another token than a text
 }
 CHATS = [
     [('user', 'How far does a law of powers go?'), ('assistant', 'As far as it was held out.')],

@@ -149,8 +149,8 @@ static void test_tokenizers_of_others(void **state)
     assert_non_null(
         strstr(errors, "llama3.json: \"  no piece\" is no single piece, to stand between source and target"));
     static const char *const cases[][3] = {
-        {"--separator", "x", "--separator and --end-token go with --tokenizer"},
-        {"--end-token", "x", "--separator and --end-token go with --tokenizer"},
+        {"--separator", "x", "--separator, --end-token and --as-written go with --tokenizer"},
+        {"--end-token", "x", "--separator, --end-token and --as-written go with --tokenizer"},
         {"--pair-fields", "a,b", "--pair-fields is for pairs in files that end in .jsonl"},
         {"--pair-fields", "a", "pair fields \"a\"; allowed: SOURCE,TARGET"},
         {"--text-field", "a", "--text-field is for texts in files that end in .jsonl"},

@@ -153,7 +153,7 @@ static int reserves(pid_t launcher, pid_t pids[RESERVE_PROCESSES])
         if (file && fgets(name, sizeof name, file) && strcmp(name, "tunelaw-reserve\n") == 0) {
             snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
             FILE *adjusted = fopen(path, "r");
-            if (adjusted && fscanf(adjusted, "%d", &score) == 1 && score > 0 && score < 1000) {
+            if (adjusted && fscanf(adjusted, "%d", &score) == 1 && score >= 900 && score <= 1000) {
                 assert_true(count < RESERVE_PROCESSES);
                 pids[count++] = pid;
             }

@@ -340,13 +340,18 @@ static void published_descriptions(void **state)
          "norm_epsilon=9.9999999999999995e-07 family=qwen3 norm=rms activation=swiglu norm_after=0 parallel=0 "
          "qk_norm=2 "
          "fused_qkv=0 qkv_bias=0 out_bias=0 mlp_bias=0 rotary_width=0 window=0"},
-        /* a share of heads that Mistral's class does not look at */
-        {"{\"hidden_size\":64,\"intermediate_size\":32,\"model_type\":\"mistral\",\"num_attention_heads\":4,"
+        /* a share of heads that Mistral's class does not look at, and what that has where the file does not say it */
+        {"{\"hidden_size\":64,\"intermediate_size\":32,\"model_type\":\"mistral\",\"num_attention_heads\":16,"
          "\"num_hidden_layers\":2,\"rms_norm_eps\":1e-05,\"rope_parameters\":{\"rope_type\":\"default\","
          "\"rope_theta\":500000.0,\"partial_rotary_factor\":0.5},\"vocab_size\":320}",
-         "layers=2 width=64 heads=4 kv_heads=4 head_width=16 ffn=32 vocabulary=320 tied=0 rope_theta=500000 "
+         "layers=2 width=64 heads=16 kv_heads=8 head_width=4 ffn=32 vocabulary=320 tied=0 rope_theta=500000 "
          "norm_epsilon=1.0000000000000001e-05 family=mistral norm=rms activation=swiglu norm_after=0 parallel=0 "
-         "qk_norm=0 fused_qkv=0 qkv_bias=0 out_bias=0 mlp_bias=0 rotary_width=0 window=0"},
+         "qk_norm=0 fused_qkv=0 qkv_bias=0 out_bias=0 mlp_bias=0 rotary_width=0 window=4096"},
+        {"{\"hidden_size\":66,\"intermediate_size\":32,\"model_type\":\"qwen3\",\"num_attention_heads\":64,"
+         "\"num_hidden_layers\":2,\"use_sliding_window\":true,\"vocab_size\":320}",
+         "layers=2 width=66 heads=64 kv_heads=32 head_width=128 ffn=32 vocabulary=320 tied=0 rope_theta=10000 "
+         "norm_epsilon=9.9999999999999995e-07 family=qwen3 norm=rms activation=swiglu norm_after=0 parallel=0 "
+         "qk_norm=2 fused_qkv=0 qkv_bias=0 out_bias=0 mlp_bias=0 rotary_width=0 window=4096"},
     };
     const char *dir = temporary_path("model");
     assert_int_equal(mkdir(dir, 0777), 0);

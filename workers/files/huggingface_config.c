@@ -87,21 +87,31 @@ static void take_rotary(struct json_reader *reader, struct model_config *model)
     model->architecture.rotary_width = turned == model->head_width ? 0 : turned;
 }
 
+static bool is_qwen(enum model_family family)
+{
+    return family == FAMILY_QWEN2 || family == FAMILY_QWEN3;
+}
+
+/* null: as many as heads; not there: as the family's class of transformers has it. */
+static uint32_t kv_heads_unsaid(const struct json_reader *reader, const struct model_config *model)
+{
+    bool there = json_object_get(reader->object, "num_key_value_heads");
+    if (!there && is_qwen(model->architecture.family)) return 32;
+    return !there && model->architecture.family == FAMILY_MISTRAL ? 8 : model->heads;
+}
+
 static void take_heads(struct json_reader *reader, struct model_config *model)
 {
     bool neox = model->architecture.family == FAMILY_NEOX;
     model->heads = json_take_count(reader, "num_attention_heads", 0);
-    model->kv_heads = neox ? model->heads : json_take_count(reader, "num_key_value_heads", model->heads);
+    model->kv_heads =
+        neox ? model->heads : json_take_count(reader, "num_key_value_heads", kv_heads_unsaid(reader, model));
     uint32_t share = model->width / model->heads;
-    if (model->width % model->heads && !json_value_of(reader, "head_dim"))
+    if (model->architecture.family == FAMILY_QWEN3)
+        share = 128; /* whatever the model's width */
+    else if (model->width % model->heads && !json_value_of(reader, "head_dim"))
         json_fail(reader, "num_attention_heads", "does not divide hidden_size");
-    if (model->architecture.family == FAMILY_QWEN3) share = 128; /* whatever the model's width */
     model->head_width = neox ? share : json_take_count(reader, "head_dim", share ? share : 1);
-}
-
-static bool is_qwen(enum model_family family)
-{
-    return family == FAMILY_QWEN2 || family == FAMILY_QWEN3;
 }
 
 static void take_architecture(struct json_reader *reader, struct model_config *model)
@@ -116,7 +126,8 @@ static void take_architecture(struct json_reader *reader, struct model_config *m
     }
     bool slides =
         a->family == FAMILY_MISTRAL || (is_qwen(a->family) && json_take_bool(reader, "use_sliding_window", false));
-    if (slides && json_value_of(reader, "sliding_window")) a->window = json_take_count(reader, "sliding_window", 0);
+    if (slides && !json_is_null(json_object_get(reader->object, "sliding_window"))) /* not there: as in transformers */
+        a->window = json_take_count(reader, "sliding_window", 4096);
 }
 
 static void take_model(struct json_reader *reader, struct model_config *model)

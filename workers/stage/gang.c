@@ -12,7 +12,7 @@ struct gang {
     void *context;
     pthread_mutex_t mutex;
     bool failed;
-    struct error first; /* line of the rank that failed first, of its own accord where one has */
+    struct error first; /* line of the rank that failed first, of those that say most */
 };
 
 struct member {
@@ -21,10 +21,18 @@ struct member {
     pthread_t thread;
 };
 
+/* How much a line says of why: that another rank failed, perhaps with more behind it (the library that sums), or what
+ * it was. */
+static int tells(const struct error *err)
+{
+    const char *other = strstr(err->text, GANG_FAILED);
+    return !other ? 2 : other[strlen(GANG_FAILED)] != 0;
+}
+
 static void gang_fail(struct gang *gang, const struct error *err)
 {
     pthread_mutex_lock(&gang->mutex);
-    if (!gang->failed || (strstr(gang->first.text, GANG_FAILED) && !strstr(err->text, GANG_FAILED))) gang->first = *err;
+    if (!gang->failed || tells(err) > tells(&gang->first)) gang->first = *err;
     gang->failed = true;
     pthread_mutex_unlock(&gang->mutex);
     collective_abort(gang->group);
