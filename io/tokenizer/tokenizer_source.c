@@ -62,7 +62,10 @@ static int read_beside(const char *path, const char *name, json_t **root, struct
         return 0;
     *root = json_load_file(beside, JSON_DECODE_INT_AS_REAL, &fault);
     if (!*root) return error_set(err, "%s, line %d: %s", name, fault.line, fault.text);
-    return json_is_object(*root) ? 0 : error_set(err, "%s: not an object", name);
+    if (json_is_object(*root)) return 0;
+    json_decref(*root);
+    *root = NULL;
+    return error_set(err, "%s: not an object", name);
 }
 
 /* A token is a text, or an object with its content. */

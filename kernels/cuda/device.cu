@@ -1,9 +1,9 @@
 /* Devices and their memory.
  *
  * One host thread a device, one stream for all it computes and another for sums over the gang. Nothing waits but
- * to_host, download, synchronise, and a copy to the device that finds RING bytes of earlier ones still on their way.
+ * to_host, download, synchronise, collect, and a copy that finds its room full of earlier ones still on their way.
  * Memory is taken when a stage begins; scratch and rings grow in its first steps. The first error stays: what follows
- * is skipped, and synchronise tells it. */
+ * is skipped, and synchronise or collect tells it. */
 #include "kernels/cuda/device.cuh"
 
 #include <algorithm>

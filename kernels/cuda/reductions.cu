@@ -1,6 +1,6 @@
 /* Sums of many tensors at once, and of rows and columns of squares.
  *
- * All tensors of a model in two launches and one wait: chunks of CHUNK elements a block, in double, then one warp a
+ * All tensors of a model in two launches: chunks of CHUNK elements a block, in double, then one warp a
  * tensor over its chunks, both in a fixed order. Bytes: each number once. */
 #include <algorithm>
 

@@ -51,6 +51,7 @@ static void hold(pid_t parent)
     char *bytes = mmap(NULL, RESERVE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (bytes == MAP_FAILED) _exit(0);
     memset(bytes, 1, RESERVE_BYTES);
+    if (mlock(bytes, RESERVE_BYTES)) errno = 0; /* a wish: not to be swapped out */
     for (;;)
         pause();
 }

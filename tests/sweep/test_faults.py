@@ -51,7 +51,9 @@ class Kills(unittest.TestCase):
                 hits += bool(victims)
                 told.append(f'{kind}{"" if victims else " (none)"} after {moment}')
                 if victims and kind != 'worker':
-                    harness.wait_for(lambda: process.poll() is not None, 60, f'mpirun to end after {told}')
+                    harness.wait_for(lambda: process.poll() is not None or not harness.processes_below(process.pid), 60, f'the run to end after {told}')
+                    told.append(harness.end_of_mpirun(process))
+                    continue
             told.append(f'exit {process.wait(timeout=240)}')
         place.run(dir, ranks=2)
         print(', '.join(told), flush=True)

@@ -267,6 +267,8 @@ static void refused_descriptions(void **state)
          "\"partial_rotary_factor\" is not 1, and the positions are scaled"},
         {"\"model_type\":\"llama\",\"num_key_value_heads\":5", "kv_heads 5 does not divide heads 6"},
         {"\"model_type\":\"llama\",\"num_key_value_heads\":-1", "is no natural number"},
+        {"\"model_type\":\"qwen3\",\"use_sliding_window\":true,\"max_window_layers\":1,\"num_key_value_heads\":6",
+         "has some layers slide"},
         {"\"model_type\":\"llama\",\"rms_norm_eps\":\"x\"", "is no number"},
         {"\"model_type\":\"llama\",\"hidden_size\":24", "duplicate"},
     };
@@ -348,10 +350,15 @@ static void published_descriptions(void **state)
          "norm_epsilon=1.0000000000000001e-05 family=mistral norm=rms activation=swiglu norm_after=0 parallel=0 "
          "qk_norm=0 fused_qkv=0 qkv_bias=0 out_bias=0 mlp_bias=0 rotary_width=0 window=4096"},
         {"{\"hidden_size\":66,\"intermediate_size\":32,\"model_type\":\"qwen3\",\"num_attention_heads\":64,"
-         "\"num_hidden_layers\":2,\"use_sliding_window\":true,\"vocab_size\":320}",
+         "\"max_window_layers\":0,\"num_hidden_layers\":2,\"use_sliding_window\":true,\"vocab_size\":320}",
          "layers=2 width=66 heads=64 kv_heads=32 head_width=128 ffn=32 vocabulary=320 tied=0 rope_theta=10000 "
          "norm_epsilon=9.9999999999999995e-07 family=qwen3 norm=rms activation=swiglu norm_after=0 parallel=0 "
          "qk_norm=2 fused_qkv=0 qkv_bias=0 out_bias=0 mlp_bias=0 rotary_width=0 window=4096"},
+        {"{\"hidden_size\":66,\"intermediate_size\":32,\"model_type\":\"qwen3\",\"num_attention_heads\":64,"
+         "\"num_hidden_layers\":2,\"use_sliding_window\":true,\"vocab_size\":320}",
+         "layers=2 width=66 heads=64 kv_heads=32 head_width=128 ffn=32 vocabulary=320 tied=0 rope_theta=10000 "
+         "norm_epsilon=9.9999999999999995e-07 family=qwen3 norm=rms activation=swiglu norm_after=0 parallel=0 "
+         "qk_norm=2 fused_qkv=0 qkv_bias=0 out_bias=0 mlp_bias=0 rotary_width=0 window=0"},
     };
     const char *dir = temporary_path("model");
     assert_int_equal(mkdir(dir, 0777), 0);

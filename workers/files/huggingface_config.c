@@ -114,6 +114,18 @@ static void take_heads(struct json_reader *reader, struct model_config *model)
     model->head_width = neox ? share : json_take_count(reader, "head_dim", share ? share : 1);
 }
 
+/* Whether the layers slide: from layer max_window_layers on, in Qwen's classes. */
+static bool qwen_slides(struct json_reader *reader, const struct model_config *model)
+{
+    if (!json_take_bool(reader, "use_sliding_window", false)) return false;
+    const json_t *first = json_value_of(reader, "max_window_layers");
+    if (first && !json_is_integer(first)) json_fail(reader, "max_window_layers", "is no natural number");
+    json_int_t full = first ? json_integer_value(first) : 28;
+    if (full > 0 && full < (json_int_t)model->layers)
+        json_fail(reader, "max_window_layers", "has some layers slide and others not; allowed: 0, or all of them");
+    return full <= 0;
+}
+
 static void take_architecture(struct json_reader *reader, struct model_config *model)
 {
     struct architecture *a = &model->architecture;
@@ -124,8 +136,7 @@ static void take_architecture(struct json_reader *reader, struct model_config *m
         a->qkv_bias = a->out_bias = json_take_bool(reader, "attention_bias", false);
         if (a->family == FAMILY_LLAMA) a->mlp_bias = json_take_bool(reader, "mlp_bias", false);
     }
-    bool slides =
-        a->family == FAMILY_MISTRAL || (is_qwen(a->family) && json_take_bool(reader, "use_sliding_window", false));
+    bool slides = a->family == FAMILY_MISTRAL || (is_qwen(a->family) && qwen_slides(reader, model));
     if (slides && !json_is_null(json_object_get(reader->object, "sliding_window"))) /* not there: as in transformers */
         a->window = json_take_count(reader, "sliding_window", 4096);
 }

@@ -60,6 +60,8 @@ static void count_pass(void *context)
 {
     struct validation *v = context;
     const struct batch *batch = &v->member->buffer.batch;
+    struct error told_later;
+    synchronise(v->member, &told_later); /* the pass has begun */
     if (v->begun) {
         v->trial->evaluation_tokens += (double)batch->tokens;
         v->trial->evaluation_targets += (double)batch->targets;

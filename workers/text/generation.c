@@ -137,7 +137,9 @@ static int example_texts(struct work *work, uint64_t index, char **source, char 
     int32_t *target = work->tokens + first_target;
     const struct dataset_info *info = dataset_info(s->dataset);
     size_t begin = first_target && work->tokens[0] == info->begin;
-    size_t targets = count - first_target - (count > first_target && work->tokens[count - 1] == info->end);
+    size_t targets = 0; /* up to the end, as a generation: behind it a chat's template may write more */
+    while (targets < count - first_target && target[targets] != info->end)
+        targets++;
     size_t end = first_target - (first_target > begin && info->separator >= 0);
     return decode(s, work->tokens + begin, end - begin, source, err) || decode(s, target, targets, reference, err) ? -1
                                                                                                                    : 0;
