@@ -96,10 +96,10 @@ static int train_model(struct build *build, struct error *err)
 
 static int find_separator(struct build *build, struct error *err)
 {
-    const char *wanted = build->sources->separator;
+    const char *wanted = build->sources->as_written ? "" : build->sources->separator;
     const struct tokenizer *tokenizer = build->source.tokenizer;
-    build->separator = wanted || build->sources->as_written ? -1 : tokenizer_separator(tokenizer);
-    if (build->separator >= 0 || build->sources->as_written || (wanted && !*wanted)) return 0;
+    build->separator = wanted ? -1 : tokenizer_separator(tokenizer);
+    if (build->separator >= 0 || (wanted && !*wanted)) return 0;
     build->separator = tokenizer_id_of_text(tokenizer, wanted ? wanted : "\n");
     if (build->separator >= 0) return 0;
     error_set(

@@ -44,19 +44,6 @@ void answers_destroy(struct device *device)
     device->answers = nullptr;
 }
 
-static cudaEvent_t take_event(struct device *device)
-{
-    std::deque<cudaEvent_t> &spare = device->answers->spare;
-    cudaEvent_t event = nullptr;
-    if (spare.empty()) {
-        device_note(device, cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-    } else {
-        event = spare.front();
-        spare.pop_front();
-    }
-    return event;
-}
-
 void device_answer(struct device *device, const double *from, size_t count, double *out)
 {
     struct answers *answers = device->answers;
@@ -70,7 +57,7 @@ void device_answer(struct device *device, const double *from, size_t count, doub
         return;
     }
     if (answers->used + count > all) cuda_collect(device, 0, nullptr);
-    cudaEvent_t done = device_failed(device) ? nullptr : take_event(device);
+    cudaEvent_t done = device_failed(device) ? nullptr : device_take_event(device, &answers->spare);
     if (device_failed(device)) return;
     device_note(device, cudaMemcpyAsync(answers->room + answers->used, from, count * sizeof(double),
                                         cudaMemcpyDeviceToHost, device->stream));

@@ -131,13 +131,7 @@ unsigned char *ring_take(struct device *device, struct ring *ring, size_t bytes)
 /* The copy from there has been given to the stream. */
 void ring_given(struct device *device, struct ring *ring, const unsigned char *place, size_t bytes)
 {
-    cudaEvent_t event = nullptr;
-    if (ring->spare.empty()) {
-        device_note(device, cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-    } else {
-        event = ring->spare.front();
-        ring->spare.pop_front();
-    }
+    cudaEvent_t event = device_take_event(device, &ring->spare);
     if (!event) return;
     device_note(device, cudaEventRecord(event, device->stream));
     size_t begin = (size_t)(place - ring->host);
@@ -409,6 +403,18 @@ int device_wait(struct device *device)
     }
     wait_for(device, device->stream);
     return device_failed(device) ? -1 : 0;
+}
+
+cudaEvent_t device_take_event(struct device *device, std::deque<cudaEvent_t> *spare)
+{
+    cudaEvent_t event = nullptr;
+    if (spare->empty()) {
+        device_note(device, cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    } else {
+        event = spare->front();
+        spare->pop_front();
+    }
+    return event;
 }
 
 void device_wait_event(struct device *device, cudaEvent_t event)

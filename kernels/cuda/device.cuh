@@ -53,6 +53,8 @@ bool device_failed(const struct device *device);
 int device_wait(struct device *device);
 /* The same for what comes before an event of the stream. */
 void device_wait_event(struct device *device, cudaEvent_t event);
+/* An event, a spare one where there is one; NULL after an error, which is kept. */
+cudaEvent_t device_take_event(struct device *device, std::deque<cudaEvent_t> *spare);
 /* -1, with the error of a device that has failed. */
 int device_told(struct device *device, struct error *err);
 
