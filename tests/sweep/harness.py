@@ -165,13 +165,13 @@ def processes_below(pid):
 
 
 def kinds_below(process):
-    """The processes of a run by kind: mpirun, agent, launcher, worker."""
+    """The processes of a run by kind: mpirun, agent, launcher, worker. A process that has just begun may have no command line yet."""
     kinds = {'mpirun': [], 'agent': [], 'launcher': [], 'worker': []}
     below = processes_below(process.pid)
     runs = {pid for pid, _, words in below if len(words) > 1 and words[1] == 'run'}
     with open(f'/proc/{process.pid}/cmdline') as f:
         top = f.read().split('\0')
-    alone = top[1] == 'run'
+    alone = top[1:2] == ['run']
     (kinds['agent'] if alone else kinds['mpirun']).append(process.pid)
     if alone:
         runs.add(process.pid)
