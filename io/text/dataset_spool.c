@@ -15,6 +15,7 @@ int spool_open(struct spool *spool, const struct part_format *format, size_t voc
     if ((size_t)snprintf(name, sizeof name, "%s.XXXXXX", path) >= sizeof name)
         return error_set(err, "%s: path too long", path);
     spool->format = format;
+    spool->path = path;
     spool->width = dataset_width(format->kind, vocabulary);
     spool->digest = digest_stream_create();
     if (!spool->digest) return error_set(err, "%s: out of memory", path);
@@ -38,7 +39,7 @@ int spool_add(struct spool *spool, const void *elements, size_t count, struct er
 {
     if (count == 0) return 0;
     if (fwrite(elements, spool->width, count, spool->file) != count)
-        return error_set_errno(err, "cannot write %s", spool->format->path);
+        return error_set_errno(err, "%s: cannot write %s", spool->path, spool->format->path);
     digest_stream_add(spool->digest, elements, count * spool->width);
     spool->count += count;
     return 0;
@@ -71,5 +72,5 @@ int spool_write(struct spool *spool, int fd, uint64_t offset, struct error *err)
         left -= size;
     }
     free(block);
-    return result == 0 ? 0 : error_set_errno(err, "cannot write %s", spool->format->path);
+    return result == 0 ? 0 : error_set_errno(err, "%s: cannot write %s", spool->path, spool->format->path);
 }

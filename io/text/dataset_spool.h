@@ -9,13 +9,14 @@
 
 struct spool {
     const struct part_format *format;
+    const char *path; /* of the dataset, the caller's */
     FILE *file;
     size_t width;
     uint64_t count; /* elements so far */
     struct digest_stream *digest;
 };
 
-/* A spool whose file is made beside `path` and unlinked at once. */
+/* A spool whose file is made beside `path`, which is kept, and unlinked at once. */
 int spool_open(struct spool *spool, const struct part_format *format, size_t vocabulary, const char *path,
                struct error *err);
 void spool_close(struct spool *spool); /* takes a zeroed one */

@@ -55,35 +55,38 @@ template <int D> __device__ inline void absorb(float s[8][4], softmax *state, fl
     }
 }
 
-/* 64 keys: those from `first`, of `count`, that a query sees: causal, where its row is not below. */
-template <int D>
-__device__ inline void attend_tile(const bf16 *q, const bf16 *k, const bf16 *v, size_t first, size_t count, bool causal,
-                                   size_t first_query, float scale, softmax *state, float out[D / 8][4])
+/* Scores of 64 keys: of those from `first`, of `count`, that a query sees: causal, where its row is not below. */
+__device__ inline void mask(size_t first, size_t count, bool causal, size_t first_query, float scale, float s[8][4])
 {
-    float s[8][4];
     unsigned row = threadIdx.x / 32 * 16, seen[2];
     for (int half = 0; half < 2; half++)
         seen[half] = keys_seen(first, count, causal, first_query + row + fragment_row(2 * half));
-    multiply_rows<D>(q, row, k, s);
     for (int j = 0; j < 8; j++)
         for (int i = 0; i < 4; i++)
             s[j][i] = 8 * (unsigned)j + fragment_column(i) < seen[i / 2] ? s[j][i] * scale : -INFINITY;
-    absorb<D>(s, state, out);
-    multiply_columns<D>(s, v, out);
 }
 
-/* All keys of a source, tile by tile. */
+/* All keys of a source, tile by tile: the next keys come while the softmax and the values are at work, the next values
+ * during the next scores. The tiles are free before and after. */
 template <int D>
 __device__ inline void attend_source(const rows_of<bf16> &keys, const rows_of<bf16> &values, size_t count, bool causal,
                                      size_t first_query, size_t width, float scale, const bf16 *q, bf16 *k, bf16 *v,
                                      softmax *state, float out[D / 8][4])
 {
+    load_tile<D>(keys, 0, count, width, k);
+    load_tile<D>(values, 0, count, width, v);
     for (size_t first = 0; first < count; first += TILE) {
-        __syncthreads(); /* the tile before is done with */
-        load_tile<D>(keys, first, count, width, k);
-        load_tile<D>(values, first, count, width, v);
-        tiles_loaded();
-        attend_tile<D>(q, k, v, first, count, causal, first_query, scale, state, out);
+        float s[8][4];
+        tiles_loaded<1>();
+        multiply_rows<D>(q, threadIdx.x / 32 * 16, k, s);
+        __syncthreads(); /* the keys are done with */
+        load_tile<D>(keys, first + TILE, count, width, k);
+        mask(first, count, causal, first_query, scale, s);
+        absorb<D>(s, state, out);
+        tiles_loaded<1>();
+        multiply_columns<D>(s, v, out);
+        __syncthreads(); /* and the values */
+        load_tile<D>(values, first + TILE, count, width, v);
     }
 }
 

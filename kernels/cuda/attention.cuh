@@ -84,27 +84,28 @@ __device__ inline void load_elements(const rows_of<bf16> &from, size_t first, si
 }
 
 /* Rows first .. first+63 of `from`, of which `count` exist, are on their way: 16 bytes at a time where all rows allow
- * it. To be followed by tiles_loaded(). */
+ * it. A group of copies each, which tiles_loaded() counts; where no row exists it is empty and the tile stays. */
 template <int D>
 __device__ inline void load_tile(const rows_of<bf16> &from, size_t first, size_t count, size_t width, bf16 *tile)
 {
     constexpr unsigned CHUNKS = D / 8;
-    if (reinterpret_cast<uintptr_t>(from.x) % 16 || from.stride % 8 || width % 8) {
+    if (first >= count) {
+    } else if (reinterpret_cast<uintptr_t>(from.x) % 16 || from.stride % 8 || width % 8) {
         load_elements<D>(from, first, count, width, tile);
-        return;
-    }
-    for (unsigned i = threadIdx.x; i < TILE * CHUNKS; i += TILE_THREADS) {
-        unsigned row = i / CHUNKS, column = i % CHUNKS * 8;
-        bool there = first + row < count && column < width;
-        copy_async_16(tile + row * tile_stride<D> + column, there ? from(first + row) + column : from.x, there);
+    } else {
+        for (unsigned i = threadIdx.x; i < TILE * CHUNKS; i += TILE_THREADS) {
+            unsigned row = i / CHUNKS, column = i % CHUNKS * 8;
+            bool there = first + row < count && column < width;
+            copy_async_16(tile + row * tile_stride<D> + column, there ? from(first + row) + column : from.x, there);
+        }
     }
     copy_async_commit();
 }
 
-/* All threads see the tiles that all have loaded. */
-__device__ inline void tiles_loaded()
+/* All threads see the tiles that all have loaded, but for the last `left`, and are done with what came before. */
+template <int left> __device__ inline void tiles_loaded()
 {
-    copy_async_wait<0>();
+    copy_async_wait<left>();
     __syncthreads();
 }
 

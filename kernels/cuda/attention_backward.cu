@@ -39,24 +39,26 @@ __global__ void __launch_bounds__(ROW_THREADS)
 
 /* ---- tensor cores ---- */
 
-/* dq: 64 queries of a head. */
+/* dq: 64 queries of a head. The next values come while the keys are at work, the next keys during the next product with
+ * values. The tiles are free before and after. */
 template <int D>
 __device__ inline void queries_source(const backward<bf16> &b, const rows_of<bf16> &keys, const rows_of<bf16> &values,
                                       size_t count, bool causal, size_t first_query, const bf16 *q, const bf16 *dout,
                                       bf16 *k, bf16 *v, const float lse[2], const float dots[2], float sum[D / 8][4])
 {
     unsigned row = threadIdx.x / 32 * 16;
+    load_tile<D>(values, 0, count, b.h.width, v);
+    load_tile<D>(keys, 0, count, b.h.width, k);
     for (size_t first = 0; first < count; first += TILE) {
         float s[8][4], dp[8][4];
-        __syncthreads();
-        load_tile<D>(keys, first, count, b.h.width, k);
-        load_tile<D>(values, first, count, b.h.width, v);
-        tiles_loaded();
         unsigned seen[2];
         for (int half = 0; half < 2; half++)
             seen[half] = keys_seen(first, count, causal, first_query + row + fragment_row(2 * half));
-        multiply_rows<D>(q, row, k, s);
+        tiles_loaded<1>();
         multiply_rows<D>(dout, row, v, dp);
+        tiles_loaded<0>(); /* the values are done with */
+        load_tile<D>(values, first + TILE, count, b.h.width, v);
+        multiply_rows<D>(q, row, k, s);
         for (int j = 0; j < 8; j++)
             for (int i = 0; i < 4; i++) {
                 bool sees = 8 * (unsigned)j + fragment_column(i) < seen[i / 2];
@@ -64,6 +66,8 @@ __device__ inline void queries_source(const backward<bf16> &b, const rows_of<bf1
                 s[j][i] = p * (dp[j][i] - dots[i / 2]) * b.scale;
             }
         multiply_columns<D>(s, k, sum);
+        __syncthreads(); /* and the keys */
+        load_tile<D>(keys, first + TILE, count, b.h.width, k);
     }
 }
 
@@ -111,54 +115,89 @@ template <int D> __global__ void __launch_bounds__(TILE_THREADS) query_tiles(bac
 /* dk, dv of 64 keys: tiles of the block in shared memory. */
 struct key_tiles {
     bf16 *k, *v, *q, *dout;
-    float *lse, *dots; /* [TILE] of the queries */
+    float *lse, *dots; /* [2][TILE] of the queries: of a tile, and of the next */
 };
 
 template <int D> __device__ inline key_tiles key_tiles_here()
 {
     bf16 *k = reinterpret_cast<bf16 *>(shared_memory);
     float *lse = reinterpret_cast<float *>(k + 4 * tile_elements<D>);
-    return {k, k + tile_elements<D>, k + 2 * tile_elements<D>, k + 3 * tile_elements<D>, lse, lse + TILE};
+    return {k, k + tile_elements<D>, k + 2 * tile_elements<D>, k + 3 * tile_elements<D>, lse, lse + 2 * TILE};
 }
 
-constexpr size_t KEY_NUMBERS = 2 * TILE * sizeof(float); /* lse and dots of a tile of queries */
+constexpr size_t KEY_NUMBERS = 4 * TILE * sizeof(float); /* lse and dots of two tiles of queries */
 template <int D> constexpr size_t key_bytes = 4 * tile_elements<D> * sizeof(bf16) + KEY_NUMBERS;
 
-/* The queries of one head of a sequence, from the first tile with one that sees a key: dk, dv += (16 keys a warp). */
+/* The queries of a head, tile by tile, with their dout, lse and dots. */
+template <int D> struct query_loads {
+    const backward<bf16> &b;
+    const sequence &here;
+    size_t head;
+    const key_tiles &t;
+
+    __device__ void queries(size_t first) const
+    {
+        load_tile<D>(head_rows(b.q, here.begin, b.h.query_heads, head, b.h.width), first, here.length, b.h.width, t.q);
+        for (unsigned i = threadIdx.x; i < TILE && first < here.length; i += TILE_THREADS) {
+            bool there = first + i < here.length;
+            size_t at = (here.begin + first + i) * b.h.query_heads + head, to = first / TILE % 2 * TILE + i;
+            t.lse[to] = there ? b.lse[at] : 0;
+            t.dots[to] = there ? b.dots[at] : 0;
+        }
+    }
+
+    __device__ void gradients(size_t first) const
+    {
+        load_tile<D>(head_rows(b.dout, here.begin, b.h.query_heads, head, b.h.width), first, here.length, b.h.width,
+                     t.dout);
+    }
+};
+
+/* The queries of one head of a sequence, from the first tile with one that sees a key: dk, dv += (16 keys a warp). With
+ * dk the next dout comes while the last product is at work, the next queries during the next product with dout;
+ * without, dout takes the queries' place. The tiles of queries are free before and after. */
 template <int D, bool keys, bool values>
 __device__ inline void keys_head(const backward<bf16> &b, const sequence &here, size_t head, bool causal,
                                  size_t first_key, size_t count, const key_tiles &t, float dk[D / 8][4],
                                  float dv[D / 8][4])
 {
-    const heads &h = b.h;
     unsigned row = threadIdx.x / 32 * 16;
-    for (size_t first = causal ? first_key : 0; first < here.length; first += TILE) {
+    size_t first = causal ? first_key : 0;
+    const query_loads<D> load = {b, here, head, t};
+    if (keys) load.gradients(first);
+    load.queries(first);
+    if (!keys) load.gradients(first);
+    for (; first < here.length; first += TILE) {
         float s[8][4], dp[8][4];
-        __syncthreads();
-        load_tile<D>(head_rows(b.q, here.begin, h.query_heads, head, h.width), first, here.length, h.width, t.q);
-        load_tile<D>(head_rows(b.dout, here.begin, h.query_heads, head, h.width), first, here.length, h.width, t.dout);
-        for (unsigned i = threadIdx.x; i < TILE; i += TILE_THREADS) {
-            bool there = first + i < here.length;
-            size_t at = (here.begin + first + i) * h.query_heads + head;
-            t.lse[i] = there ? b.lse[at] : 0;
-            t.dots[i] = there ? b.dots[at] : 0;
+        const float *lse = t.lse + first / TILE % 2 * TILE, *dots = t.dots + first / TILE % 2 * TILE;
+        tiles_loaded<1>();
+        if (keys) {
+            multiply_rows<D>(t.v, row, t.dout, dp);
+            tiles_loaded<0>();
         }
-        tiles_loaded();
         multiply_rows<D>(t.k, row, t.q, s); /* keys down, queries across */
         for (int j = 0; j < 8; j++)
             for (int i = 0; i < 4; i++) {
                 unsigned across = 8 * (unsigned)j + fragment_column(i);
                 size_t key = first_key + row + fragment_row(i), query = first + across;
                 bool sees = key < count && query < here.length && (!causal || key <= query);
-                s[j][i] = sees ? exp2f((s[j][i] * b.scale - t.lse[across]) * LOG2_E) : 0.0f;
+                s[j][i] = sees ? exp2f((s[j][i] * b.scale - lse[across]) * LOG2_E) : 0.0f;
             }
+        if (!keys) {
+            tiles_loaded<0>(); /* the queries are done with */
+            load.queries(first + TILE);
+        }
         if (values) multiply_columns<D>(s, t.dout, dv);
-        if (!keys) continue;
-        multiply_rows<D>(t.v, row, t.dout, dp);
-        for (int j = 0; j < 8; j++)
-            for (int i = 0; i < 4; i++)
-                s[j][i] *= (dp[j][i] - t.dots[8 * (unsigned)j + fragment_column(i)]) * b.scale;
-        multiply_columns<D>(s, t.q, dk);
+        __syncthreads(); /* dout is done with */
+        load.gradients(first + TILE);
+        if (keys) {
+            for (int j = 0; j < 8; j++)
+                for (int i = 0; i < 4; i++)
+                    s[j][i] *= (dp[j][i] - dots[8 * (unsigned)j + fragment_column(i)]) * b.scale;
+            multiply_columns<D>(s, t.q, dk);
+            __syncthreads(); /* and the queries */
+            load.queries(first + TILE);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
-/* Sums down the columns of a matrix, without atomics: blocks sum tiles of COLUMN_ROWS rows, then one thread a column
- * adds the tiles' sums up in their order, in double. Up to 10^6 rows: 4,000 tiles. */
+/* Sums down the columns of a matrix, without atomics: blocks sum tiles of COLUMN_ROWS rows, then COLUMN_WARPS threads a
+ * column add the tiles' sums up, in double and in one order. For some 10^6 rows, as head norms have them (a row a head
+ * of a token): 4,000 tiles, 500 a thread. */
 #ifndef TUNELAW_KERNELS_CUDA_COLUMNS_CUH
 #define TUNELAW_KERNELS_CUDA_COLUMNS_CUH
 
@@ -48,17 +49,25 @@ template <int N> struct column_sums {
 };
 
 template <int N>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(COLUMN_LANES *COLUMN_WARPS)
     column_finish(size_t width, size_t tiles, const float *partials, column_sums<N> sums)
 {
-    size_t column = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (column >= width) return;
+    double *room = reinterpret_cast<double *>(shared_memory); /* [COLUMN_WARPS][COLUMN_LANES] */
+    size_t column = (size_t)blockIdx.x * COLUMN_LANES + threadIdx.x;
     for (int n = 0; n < N; n++) {
         if (!sums.out[n]) continue;
-        double sum = sums.add ? sums.out[n][column] : 0;
-        for (size_t tile = 0; tile < tiles; tile++)
+        double sum = 0;
+        for (size_t tile = threadIdx.y; column < width && tile < tiles; tile += COLUMN_WARPS)
             sum += partials[(n * tiles + tile) * width + column];
-        sums.out[n][column] = (float)sum;
+        room[threadIdx.y * COLUMN_LANES + threadIdx.x] = sum;
+        __syncthreads();
+        if (threadIdx.y == 0 && column < width) {
+            double all = sums.add ? sums.out[n][column] : 0;
+            for (unsigned warp = 0; warp < COLUMN_WARPS; warp++)
+                all += room[warp * COLUMN_LANES + threadIdx.x];
+            sums.out[n][column] = (float)all;
+        }
+        __syncthreads();
     }
 }
 
@@ -73,7 +82,8 @@ void sum_columns(struct device *device, size_t rows, size_t width, F f, const co
     launch(device, column_tiles<N, F>, dim3(blocks_for(width, COLUMN_LANES), (unsigned)(tiles < 65535 ? tiles : 65535)),
            dim3(COLUMN_LANES, COLUMN_WARPS), N * COLUMN_LANES * COLUMN_WARPS * sizeof(float), rows, width, tiles, f,
            partials);
-    launch(device, column_finish<N>, blocks_for(width, 256), 256, 0, width, tiles, partials, sums);
+    launch(device, column_finish<N>, blocks_for(width, COLUMN_LANES), dim3(COLUMN_LANES, COLUMN_WARPS),
+           COLUMN_LANES * COLUMN_WARPS * sizeof(double), width, tiles, partials, sums);
 }
 
 #endif

@@ -113,7 +113,7 @@ enum sweep_order { SWEEP_LONGEST_CHAIN, SWEEP_INFORMATION };
 /* Whether training computes activations again instead of keeping them; auto: where a stage does not fit otherwise. */
 enum sweep_recompute { RECOMPUTE_AUTO, RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
 
-#define GPU_PROCESS_BYTES ((uint64_t)1 << 29) /* of a worker beside its arenas: context, library workspaces */
+#define GPU_PROCESS_BYTES ((uint64_t)1 << 30) /* of a worker beside its arenas: context, library workspaces */
 #define STAGES_PER_DEVICE 64                  /* at most */
 
 #define SWEEP_PACK_AUTO 0u /* where a measurement at the start says that it pays (orchestrator/run/master_pack.c) */

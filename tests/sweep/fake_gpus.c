@@ -23,7 +23,7 @@ static int probe(struct kernels_device *devices, int capacity, struct error *err
         devices[i] = (struct kernels_device){.name = "fake",
                                              .uuid = "GPU-fake",
                                              .driver = "1.2",
-                                             .memory = memory ? strtoull(memory, NULL, 10) : 1u << 30,
+                                             .memory = memory ? strtoull(memory, NULL, 10) : (uint64_t)4 << 30,
                                              .major = 9};
     return count;
 }

@@ -156,7 +156,7 @@ class Gpus(unittest.TestCase):
             rows, lines = harness.table(dir, 'execution'), harness.executed(dir)
             self.assertEqual(set(rows['peak_bytes']), {expected})
             self.assertEqual({line['peak_bytes'] for line in lines}, {expected})
-            self.assertTrue(all(row > 1 << 29 for row in rows['predicted_bytes']))  # with what a process has beside its arenas
+            self.assertTrue(all(row > 1 << 30 for row in rows['predicted_bytes']))  # with what a process has beside its arenas
             self.assertEqual({int(row) for row in rows['predicted_bytes']} - {line['predicted_bytes'] for line in lines}, set())
             table = self.place.call('status', dir).stdout.split('stages that ended')[1].split('\n')[1:]
             table = [line for line in table if line.startswith('  ')]
@@ -176,7 +176,7 @@ class Gpus(unittest.TestCase):
             found = json.loads(self.place.call(*words, env={**extra, 'FAKE_GPUS_MEMORY': str(memory)}).stdout)
             self.assertEqual(found['gpus'], [{'name': 'fake', 'uuid': 'GPU-fake', 'memory_bytes': memory}] * 2)
             return {(c['model'], c['method']): (c['degree'], c['predicted_bytes']) for c in found['cells']}
-        roomy = degrees(1 << 30)
+        roomy = degrees(4 << 30)
         self.assertEqual({degree for degree, _ in roomy.values()}, {1})
         largest = max(size for _, size in roomy.values())
         tight = degrees(largest - 1)
@@ -187,7 +187,7 @@ class Gpus(unittest.TestCase):
         self.place.run(dir, config=config)
         self.assertEqual({c.decode().split(':')[1] for c in harness.table(dir, 'execution')['execution_class'] if c} & {'tp2'}, {'tp2'})
         with open(f'{dir}/logs/rank-0.log') as f:
-            self.assertRegex(f.read(), r'GPU 1 that this process sees: fake, 0\.5 GiB, GPU-fake, driver 1\.2')
+            self.assertRegex(f.read(), r'GPU 1 that this process sees: fake, 1\.0 GiB, GPU-fake, driver 1\.2')
 
     def sharing(self, name, resources):
         """The sweep file with more in its resources."""
@@ -211,9 +211,9 @@ class Gpus(unittest.TestCase):
     def test_small_stages_share_a_gpu(self):
         self.place.extra['CUDA_VISIBLE_DEVICES'] = '5'
         wait = 'operation_microseconds = 1000.0;'  # beside it the products of these stages are nothing
-        alone = self.sharing('alone', f'device_bytes = 4294967296; {wait}')
-        shared = self.sharing('shared', f'stages_per_device = 3; device_bytes = 4294967296; {wait}')
-        small = self.sharing('small', f'stages_per_device = 3; device_bytes = 838860800; {wait}')
+        alone = self.sharing('alone', f'device_bytes = 8589934592; {wait}')
+        shared = self.sharing('shared', f'stages_per_device = 3; device_bytes = 8589934592; {wait}')
+        small = self.sharing('small', f'stages_per_device = 3; device_bytes = 1677721600; {wait}')
         self.place.run(self.place.dir('alone'), config=alone)
         self.assertEqual(len(self.visible()), 1 + 1, 'a worker, and the process that measures')
         self.assertEqual(self.most_at_once(self.place.dir('alone')), 1)
@@ -233,20 +233,20 @@ class Gpus(unittest.TestCase):
             config = self.sharing('simulated', f'operation_microseconds = {wait}; {resources}')
             words = ('plan', config, '--simulate', '1x1', '--rate', '1000', '--json')
             return json.loads(self.place.call(*words).stdout)
-        alone = makespan('device_bytes = 4294967296;')
+        alone = makespan('device_bytes = 8589934592;')
         for most in (2, 4):
-            shared = makespan(f'stages_per_device = {most}; device_bytes = 4294967296;')
+            shared = makespan(f'stages_per_device = {most}; device_bytes = 8589934592;')
             self.assertLess(shared['makespan_seconds'], 0.8 * alone['makespan_seconds'])
             self.assertGreaterEqual(shared['makespan_seconds'], shared['tight_bound_seconds'])
             self.assertGreaterEqual(shared['makespan_seconds'], alone['makespan_seconds'] / most)
-        no_memory = makespan('stages_per_device = 4; device_bytes = 838860800;')
+        no_memory = makespan('stages_per_device = 4; device_bytes = 1677721600;')
         self.assertAlmostEqual(no_memory['makespan_seconds'] / alone['makespan_seconds'], 1.0, delta=1e-9)  # equal stages may change places
-        busy = [makespan(f'{text} device_bytes = 4294967296;', 0.0001) for text in ('', 'stages_per_device = 4;')]
+        busy = [makespan(f'{text} device_bytes = 8589934592;', 0.0001) for text in ('', 'stages_per_device = 4;')]
         self.assertEqual(busy[0]['makespan_seconds'], busy[1]['makespan_seconds'])
 
     def test_a_shared_gpu_is_set_aside_with_all_its_places(self):
         dir, broken = self.place.dir('r'), f'{self.place.folder}/broken'
-        shared = self.sharing('shared', 'stages_per_device = 3; device_bytes = 4294967296; operation_microseconds = 1000.0; attempts = 9;')
+        shared = self.sharing('shared', 'stages_per_device = 3; device_bytes = 8589934592; operation_microseconds = 1000.0; attempts = 9;')
         with open(shared) as f:
             text = f.read()
         with open(shared, 'w') as f:

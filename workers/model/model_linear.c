@@ -23,7 +23,8 @@ int model_merge(struct model *model, struct error *err)
     struct method_context context = model_context(model);
     if (!method->parameters) return 0;
     if (!method->linear_merge)
-        return error_set(err, "what %s adds cannot be taken up by the weights", method_name(model->method_config.kind));
+        return error_set(err, "what %s adds cannot be taken up by the weights; allowed: to write it alone (--peft)",
+                         method_name(model->method_config.kind));
     for (uint32_t i = 0; i < model->config.layers; i++)
         for (int kind = 0; kind < LINEARS; kind++)
             if (model->layers[i].linears[kind].adapter[0] &&
