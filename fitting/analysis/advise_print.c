@@ -1,6 +1,7 @@
 /* Fitting: advice as people read it and as programs do. */
 #include <jansson.h>
 #include <math.h>
+#include <string.h>
 
 #include "fitting/analysis/advise.h"
 #include "fitting/analysis/analysis_internal.h"
@@ -27,6 +28,36 @@ static void print_option(const struct advise_option *option, int width, FILE *ou
             option->beyond_examples ? "  extrapolates in examples" : "");
 }
 
+static bool is_option(const struct analysis *analysis, const struct advice *advice, const struct observation *row)
+{
+    for (size_t i = 0; i < advice->count; i++) {
+        const struct analysis_fit *fit = &analysis->fits[advice->options[i].fit];
+        if (!strcmp(fit->method, row->method) && fit->pet_size == row->pet_size) return true;
+    }
+    return false;
+}
+
+/* What was measured and has no law to compare with. */
+static void print_left_out(const struct analysis *analysis, const struct advise_question *question,
+                           const struct advice *advice, FILE *out)
+{
+    enum { MOST = 64 };
+    const struct observation *told[MOST];
+    size_t count = 0;
+    for (size_t i = 0; i < analysis->observations.count && count < MOST; i++) {
+        const struct observation *row = &analysis->observations.rows[i];
+        bool known = (question->task && strcmp(row->task, question->task) != 0) || is_option(analysis, advice, row);
+        for (size_t j = 0; j < count && !known; j++)
+            known = !strcmp(told[j]->method, row->method) && told[j]->pet_size == row->pet_size;
+        if (!known) told[count++] = row;
+    }
+    for (size_t i = 0; i < count; i++) {
+        fprintf(out, "%s%s", i ? ", " : "not compared, having no identified law over model size: ", told[i]->method);
+        if (told[i]->pet_size > 0) fprintf(out, " %g", told[i]->pet_size);
+    }
+    if (count) fputc('\n', out);
+}
+
 void advice_print(const struct analysis *analysis, const struct advise_question *question, const struct advice *advice,
                   FILE *out)
 {
@@ -45,9 +76,12 @@ void advice_print(const struct analysis *analysis, const struct advise_question 
             "seconds");
     for (size_t i = 0; i < advice->count; i++)
         print_option(&advice->options[i], width, out);
-    fprintf(out,
-            "best: share of the resamples in which it has the lowest loss within the budget; seconds: training and "
-            "evaluation\nof one point, pretraining not counted, on the devices of the sweep\n");
+    fprintf(
+        out,
+        "best: share of the resamples in which it has the lowest loss within the budget; seconds: training and "
+        "evaluation\nof one point, pretraining not counted, on the devices of the sweep, by a power law through the "
+        "fitted points' times\n");
+    print_left_out(analysis, question, advice, out);
 }
 
 static json_t *option_json(const struct analysis *analysis, const struct advise_option *option)

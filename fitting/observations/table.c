@@ -98,7 +98,9 @@ static int read_number(const char *path, size_t line, const char *name, const ch
     while (*end == ' ')
         end++;
     if (end == text || *end || hexadecimal || !isfinite(*out) || *out < 0)
-        return error_set(err, "%s:%zu: %s is \"%.40s\"; allowed: numbers from 0", path, line, name, text);
+        return error_set(err,
+                         "%s:%zu: %s is \"%.40s\"; allowed: a number from 0 (leave out the row of a run without one)",
+                         path, line, name, text);
     return 0;
 }
 
@@ -121,7 +123,9 @@ static int read_row(const char *path, size_t line, char *const *header, char *co
     for (int i = 0; i < COLUMNS; i++)
         if (numbers[i] && map[i] >= 0 && read_number(path, line, header[map[i]], fields[map[i]], numbers[i], err))
             return -1;
-    if (row.loss <= 0) return error_set(err, "%s:%zu: loss %g; allowed: above 0", path, line, row.loss);
+    if (row.loss == 0)
+        return error_set(err, "%s:%zu: %s is 0; allowed: above 0 (leave out the row of a run without one)", path, line,
+                         header[map[COLUMN_L]]);
     row.valid_loss = row.loss;
     row.held_out = held_out != 0;
     snprintf(row.identity, sizeof row.identity, "row %zu", line);

@@ -260,7 +260,7 @@ static void print_sweep(const struct bench *bench)
                quantity_time(cell->predicted_device_seconds, d), quantity_time(cell->device_seconds, e));
     }
     printf("\nThe whole sweep here: %s (%s as planned), %s of devices; without texts that are generated, checkpoints,\n"
-           "starts of workers and what packs of points save. `tunelaw plan --rate` takes FLOP/s for other machines.\n",
+           "starts of workers and what packs of points save. `tunelaw plan --rate` takes GFLOP/s of other machines.\n",
            quantity_clock(bench->seconds, a), quantity_clock(bench->predicted_seconds, b),
            quantity_clock(total_device_seconds(bench), c));
 }

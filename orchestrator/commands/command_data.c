@@ -369,7 +369,14 @@ static int build(struct arguments *arguments, struct error *err)
     for (int split = 0; split < SPLITS; split++)
         arguments->sources.pairs[split].paths = arguments->pairs[split];
     struct dataset_info info;
+    struct error none;
+    struct dataset *old = dataset_open(arguments->out, &none);
+    struct digest replaced = old ? dataset_info(old)->digest : (struct digest){""};
+    if (old) dataset_close(old);
     if (dataset_build(arguments->out, &arguments->sources, &info, err) != 0) return -1;
+    if (*replaced.hex && strcmp(replaced.hex, info.digest.hex) != 0)
+        fprintf(stderr, "tunelaw: %s is replaced; it was another data set, of digest %.12s\n", arguments->out,
+                replaced.hex);
     for (int split = SPLIT_VALID; split < SPLITS; split++)
         if (info.repeated[split])
             fprintf(stderr,

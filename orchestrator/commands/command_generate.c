@@ -114,15 +114,26 @@ static void note_fewer(const struct arguments *arguments, const struct generatio
             got, arguments->text ? "line" : "example", got == 1 ? "" : "s", arguments->examples);
 }
 
+/* 0: all of the split. */
+static uint64_t examples_wanted(const struct arguments *arguments, const struct stage *stage, enum dataset_split split)
+{
+    uint64_t of_split = split == SPLIT_TEST    ? stage->test_examples
+                        : split == SPLIT_VALID ? stage->valid_examples
+                                               : 0,
+             own = split == SPLIT_TEST ? stage->generate.examples : 0;
+    if (arguments->examples) return arguments->examples;
+    return own && (!of_split || own < of_split) ? own : of_split;
+}
+
 static int generate(const struct arguments *arguments, const struct stage *stage, const struct store_result *result,
                     const struct lines *lines, struct error *err)
 {
     struct file_draft draft;
     struct store_result measured;
-    struct generation_request request = {.split =
-                                             arguments->split < 0 ? SPLIT_TEST : (enum dataset_split)arguments->split,
+    enum dataset_split split = arguments->split < 0 ? SPLIT_TEST : (enum dataset_split)arguments->split;
+    struct generation_request request = {.split = split,
                                          .lines = (const char *const *)lines->list,
-                                         .count = lines->list ? lines->count : arguments->examples,
+                                         .count = lines->list ? lines->count : examples_wanted(arguments, stage, split),
                                          .file = stdout};
     if (arguments->out && file_draft_open_named(&draft, arguments->out, 0666, err)) return -1;
     if (arguments->out) request.file = draft.file;
@@ -154,7 +165,10 @@ static int run(const struct arguments *arguments, const struct view *view, struc
         result = choose(arguments, &stage->generate, err);
         if (result == 0 && arguments->text) result = read_lines(arguments->text, arguments->examples, &lines, err);
         if (result == 0) result = generate(arguments, stage, &row->result, &lines, err);
-        if (result) error_prefix(err, "row %zu", row->index);
+        if (result) {
+            error_prefix(err, "row %zu", row->index);
+            rebuilt_explain(view, err);
+        }
     }
     free(stage);
     free_lines(&lines);
@@ -213,8 +227,10 @@ int command_generate(int argc, char **argv)
     static const struct argp_option options[] = {
         {"point", 'p', "POINT", 0, "a row number, or the beginning of an identity", 0},
         {"split", 's', "SPLIT", 0, "sources and references: test (the default), valid or train", 0},
-        {"text", 't', "FILE", 0, "sources of your own, one a line; there are no references then", 0},
-        {"examples", 'n', "N", 0, "the first N examples or lines", 0},
+        {"text", 't', "FILE", 0, "sources of your own, one a line, empty lines left out; there are no references then",
+         0},
+        {"examples", 'n', "N", 0,
+         "the first N examples or lines; of a split as many as the sweep file has for it, of a file all", 0},
         {"beams", 'b', "N", 0, "1: greedy; as in the sweep file, else 1", 0},
         {"max-new-tokens", 'm', "N", 0, "as in the sweep file, else 128", 0},
         {"length-penalty", 'l', "X", 0, "of beam search; as in the sweep file, else 1", 0},

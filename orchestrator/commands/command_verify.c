@@ -161,7 +161,8 @@ static int reevaluate(const struct view *view, const struct rebuilt *rebuilt, co
     if (!stage) return -1;
     int result = stage_reevaluate(stage, &row->result, &loss, err);
     free(stage);
-    if (result) return error_prefix(err, "row %zu", row->index);
+    if (result) error_prefix(err, "row %zu", row->index);
+    if (result) return rebuilt_explain(view, err);
     char what[256];
     double committed = row->result.test_loss, difference = fabs(loss - committed);
     bool same = !memcmp(&loss, &committed, sizeof loss);

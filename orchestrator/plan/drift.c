@@ -44,8 +44,21 @@ struct points {
     const struct store_point **places;   /* of the plan, sorted */
 };
 
-static int match_points(const struct store *store, const struct plan *plan, struct points *points, struct drift *out,
-                        struct error *err)
+/* Keep the name of an imported model whose files have another digest than those that a point began with. */
+static void note_weights(const struct sweep *sweep, const struct store_point *was, const struct store_point *is,
+                         struct drift *out)
+{
+    size_t used = strlen(out->weights), size = strlen(is->model);
+    if (!memcmp(was->base, is->base, sizeof was->base)) return;
+    for (size_t i = 0; i < sweep->model_count; i++)
+        if (!strcmp(sweep->models[i].name, is->model) && !sweep_imported(sweep, i)) return;
+    for (const char *at = out->weights; (at = strstr(at, is->model)); at += size)
+        if ((at == out->weights || at[-1] == ' ') && (!at[size] || at[size] == ',')) return;
+    snprintf(out->weights + used, sizeof out->weights - used, "%s%s", used ? ", " : "", is->model);
+}
+
+static int match_points(const struct store *store, const struct sweep *sweep, const struct plan *plan,
+                        struct points *points, struct drift *out, struct error *err)
 {
     size_t rows = store_count(store);
     points->committed = calloc(rows, 1);
@@ -69,7 +82,9 @@ static int match_points(const struct store *store, const struct plan *plan, stru
         const struct store_point *const *successor =
             bsearch(&point, points->places, plan->point_count, sizeof *points->places, compare_places);
         long row = successor ? store_find_exact(store, (*successor)->identity) : -1;
-        out->again += successor && (row < 0 || !points->committed[row]);
+        if (!successor || (row >= 0 && points->committed[row])) continue;
+        out->again++;
+        note_weights(sweep, point, *successor, out);
     }
     return 0;
 }
@@ -168,7 +183,7 @@ int drift_compare(const struct store *store, const struct sweep *sweep, const st
     refuse(store, sweep, shard, out);
     if (out->refused[0]) return 0;
     int result = compare_fields(store, sweep, out, err);
-    if (result == 0) result = match_points(store, plan, &points, out, err);
+    if (result == 0) result = match_points(store, sweep, plan, &points, out, err);
     free(points.committed);
     free(points.in_sweep);
     free(points.places);

@@ -36,6 +36,7 @@ struct drift {
     size_t added;           /* points of the sweep that the store does not have */
     size_t left;            /* committed points that leave the sweep; they stay in the store, marked */
     size_t again;           /* of these, points whose place in the grid is still there with another identity */
+    char weights[256];      /* imported models whose weights are not those that points which run again began with */
     bool needs_acceptance;
 };
 

@@ -151,6 +151,9 @@ enum drift_class drift_classify(const char *field)
     for (size_t i = 0; i < sizeof method_axes / sizeof *method_axes; i++)
         if (begins(field, "methods.") && ends(field, method_axes[i])) return DRIFT_AXIS;
     if (begins(field, "models.") && (ends(field, ".tasks") || ends(field, ".pretrain_tokens"))) return DRIFT_AXIS;
+    /* where a base lies and how much it has seen; what is there, its digest says (drift.weights) */
+    if (begins(field, "models.") && (ends(field, ".import") || ends(field, ".path"))) return DRIFT_COMPATIBLE;
+    if (begins(field, "models.") && ends(field, ".tokens")) return DRIFT_AXIS;
     return is_member(field) ? DRIFT_AXIS : DRIFT_RERUN;
 }
 

@@ -28,9 +28,18 @@ static void print_value(FILE *out, const char *value)
         fprintf(out, "%.*s%s", SHOWN, value, strlen(value) > SHOWN ? "..." : "");
 }
 
+/* What is another than it was. */
+static const char *cause(const struct drift *drift)
+{
+    if (drift->count || drift->incomparable[0] || drift->refused[0]) return "was run with another sweep file";
+    if (drift->weights[0]) return "was run with other weights";
+    if (drift->again || drift->left) return "has points that this version plans otherwise";
+    return "does not have all points of the sweep";
+}
+
 void drift_print(const struct drift *drift, const char *dir, bool accepted, FILE *out)
 {
-    fprintf(out, "drift: %s was run with another sweep file:\n", dir);
+    fprintf(out, "drift: %s %s:\n", dir, cause(drift));
     if (drift->refused[0]) {
         fprintf(out, "  refused: %s\n", drift->refused);
         return;
@@ -44,6 +53,9 @@ void drift_print(const struct drift *drift, const char *dir, bool accepted, FILE
         fputc('\n', out);
     }
     if (drift->incomparable[0]) fprintf(out, "  fields cannot be compared: %s\n", drift->incomparable);
+    if (drift->weights[0])
+        fprintf(out, "  %-14s weights of imported models have changed: %s\n", drift_class_name(DRIFT_RERUN),
+                drift->weights);
     fprintf(out, "  points: %zu finished ones stay, %zu are new", drift->kept, drift->added);
     if (drift->left > 0)
         fprintf(out, ", %zu finished ones leave the sweep (they stay in the store, marked)", drift->left);

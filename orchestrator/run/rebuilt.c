@@ -1,6 +1,7 @@
 /* From a run directory back to its plan. */
 #include "orchestrator/run/rebuilt.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,10 +23,23 @@ int rebuilt_create(struct rebuilt *rebuilt, const struct view *view, struct erro
     const char *text = store_config(view->store);
     *rebuilt = (struct rebuilt){NULL, NULL};
     rebuilt->sweep = sweep_parse(store_config_path(view->store), text, strlen(text), err);
-    if (!rebuilt->sweep || sweep_check_complete(rebuilt->sweep, err)) return -1;
+    if (!rebuilt->sweep || sweep_check_complete(rebuilt->sweep, err)) {
+        struct error why = *err;
+        return error_set(err,
+                         "%s; that sweep file is the one in the store: `tunelaw run FILE --dir DIR` with other paths "
+                         "takes them over",
+                         why.text);
+    }
     if (check_data(rebuilt->sweep, view->store, err)) return -1;
     rebuilt->plan = plan_create(rebuilt->sweep, 1e9, err);
     return rebuilt->plan ? 0 : -1;
+}
+
+int rebuilt_explain(const struct view *view, struct error *err)
+{
+    struct error why = *err;
+    if (!*store_provenance(view->store) || !strstr(why.text, strerror(ENOENT))) return -1;
+    return error_set(err, "%s; a merge copies no checkpoints: they lie with the stores that it was made of", why.text);
 }
 
 void rebuilt_destroy(struct rebuilt *rebuilt)
@@ -41,7 +55,9 @@ static int find_stage(const struct plan *plan, const struct store_point *point, 
             *stage = plan->stage_of_point[i];
             return 0;
         }
-    return error_set(err, "point %.12s is no longer in the sweep: this version plans it otherwise, or it was taken out",
+    return error_set(err,
+                     "point %.12s is no longer in the sweep: it was taken out, the weights that it began with have "
+                     "changed where they lie, or this version plans it otherwise",
                      point->identity);
 }
 

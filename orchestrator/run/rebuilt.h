@@ -15,6 +15,9 @@ struct rebuilt {
 int rebuilt_create(struct rebuilt *rebuilt, const struct view *view, struct error *err);
 void rebuilt_destroy(struct rebuilt *rebuilt); /* what it holds */
 
+/* Add to an error that tells of a missing checkpoint that merged stores have none of their own. Returns -1. */
+int rebuilt_explain(const struct view *view, struct error *err);
+
 /* The stage of a point of the store (malloc, the caller frees); NULL where the sweep no longer has it. */
 struct stage *rebuilt_stage(const struct rebuilt *rebuilt, const struct view *view, const struct store_point *point,
                             struct error *err);

@@ -87,8 +87,10 @@ static void check_steps(const struct config_group *group, const struct sweep_met
         config_fail(group, "epochs", "more than %" PRIu64 " steps", SWEEP_STEPS_LIMIT);
     if (method->recipe.warmup_steps >= least)
         config_fail(group, "warmup_steps",
-                    "warmup_steps %" PRIu64 " is not below the %" PRIu64 " steps that %" PRIu64 " examples make",
-                    method->recipe.warmup_steps, least, method->examples[0]);
+                    "warmup_steps %" PRIu64 "%s is not below the %" PRIu64 " steps that %" PRIu64
+                    " examples make; allowed: 0..%" PRIu64,
+                    method->recipe.warmup_steps, config_has(group, "warmup_steps") ? "" : " (of finetune)", least,
+                    method->examples[0], least - 1);
 }
 
 /* Points share only what is the same to the bit: where it is not, the reason. */

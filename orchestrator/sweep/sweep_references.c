@@ -57,7 +57,8 @@ static uint32_t read_size(const struct config_group *group, const struct sweep_m
     for (uint32_t i = 0; i < method->size_count; i++)
         if (method->sizes[i] == value) return i;
     if (!config_file_failed(group->file))
-        config_fail(group, "size", "%" PRIu64 " is not a size of method %s", value, method_name(method->config.kind));
+        config_fail(group, "size", "%" PRIu64 " is not a size of method %s; allowed: one that it has", value,
+                    method_name(method->config.kind));
     return 0;
 }
 

@@ -236,7 +236,7 @@ static void a_malformed_table_is_refused_with_its_line(void **state)
     refuses("n,loss\n\"1,2\n", "N=n,L=loss", "table.csv:2: not CSV");
     refuses("n,loss\n0x10,2\n", "N=n,L=loss", "table.csv:2: n is \"0x10\"");
     refuses("n,loss,why\n1,2,\"a\n\nb\"\n1,x,\n", "N=n,L=loss", "table.csv:5: loss is \"x\"");
-    refuses("n,loss\n1,0\n", "N=n,L=loss", "table.csv:2: loss 0");
+    refuses("n,loss\n1,0\n", "N=n,L=loss", "table.csv:2: loss is 0");
     refuses("n,loss\n1,2\n", "N=m,L=loss", "no column is called \"m\"");
     refuses("n,loss\n1,2\n", "Q=n,L=loss", "allowed: LETTER=NAME");
     refuses("n,loss\n1,2\n", "N=n", "no L=NAME");

@@ -229,7 +229,7 @@ static void mistakes_in_references(void **state)
             ":9: methods[0].reference.model: \"x\" is no model of this sweep");
     refused("{ name = \"lora\"; ranks = [ 2, 4 ]; rates = \"reference\"; learning_rates = [ 1e-3, 3e-3 ];\n"
             " reference = { model = \"m\"; pretrain_tokens = 2000; examples = 20; size = 3; }; }",
-            ":9: methods[0].reference.size: 3 is not a size of method lora");
+            ":9: methods[0].reference.size: 3 is not a size of method lora; allowed: one that it has");
     refused("{ name = \"full\"; rates = \"reference\"; learning_rates = [ 1e-3, 3e-3 ];\n reference = { model = \"m\"; "
             "pretrain_tokens = 2000; examples = 20; size = 3; }; }",
             ":9: methods[0].reference.size: method full has no PET size");

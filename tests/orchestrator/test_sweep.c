@@ -128,7 +128,8 @@ static void mistakes_in_axes_of_data(void **state)
     t.finetune = "finetune = { examples = [ 20 ]; sequence_length = 32; batch = 4; };";
     sweep_refused(&t, ":7: methods[1]: no length of training: give epochs, max_steps, or both, in finetune or here");
     t.finetune = "finetune = { examples = [ 20 ]; sequence_length = 32; batch = 4; epochs = 2.0; warmup_steps = 10; };";
-    sweep_refused(&t, ":7: methods[1].warmup_steps: warmup_steps 10 is not below the 10 steps that 20 examples make");
+    sweep_refused(&t, ":7: methods[1].warmup_steps: warmup_steps 10 (of finetune) is not below the 10 steps that 20 "
+                      "examples make; allowed: 0..9");
     t = sweep_right;
     t.pretrain = "pretrain = { tokens = [ 1000, 1010 ]; sequence_length = 16; batch = 4; learning_rate = 1e-3; };";
     sweep_refused(&t, ":5: pretrain.tokens: 1000 and 1010 tokens end at the same step: a step has 64 tokens (batch * "

@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 import unittest
 
@@ -118,6 +119,37 @@ class Import(unittest.TestCase):
             refused = place.call('export', first, '--point', prompt['identity'], '--hf', place.dir('no'), check=False)
             self.assertNotEqual(refused.returncode, 0)
             self.assertIn('cannot be taken up by the weights', refused.stderr)
+            self.check_drift(place, second, config, name, again[name]['identity'])
+
+    def check_drift(self, place, dir, config, name, point):
+        """What is told of a base that has another token count, lies elsewhere, is gone, or has other weights."""
+        with open(config) as f:
+            text = f.read()
+        old = place.dir(f'model{name[1:]}')
+        shutil.copytree(old, place.dir('moved'))
+        os.rename(old, place.dir('away'))
+        gone = place.call('export', dir, '--point', point, '--hf', place.dir('no'), check=False)
+        self.assertEqual(gone.returncode, 1)
+        self.assertIn('with other paths takes them over', gone.stderr)
+        os.rename(place.dir('away'), old)
+        with open(config, 'w') as f:
+            f.write(text.replace(f'import = "model{name[1:]}"; tokens = 1', 'import = "moved"; tokens = 2'))
+        said = place.call('plan', config, '--dir', dir).stdout
+        self.assertRegex(said, rf'(?m)^  compatible +models\.{name}\.import: ')
+        self.assertRegex(said, rf'(?m)^  axis +models\.{name}\.revisions\[0\]\.tokens: |^  axis +models\.{name}\.tokens: ')
+        self.assertIn('nothing is run again', said)
+        with open(config, 'w') as f:
+            f.write(text)
+        with open(f'{old}/model.safetensors', 'r+b') as f:
+            f.seek(-4, os.SEEK_END)
+            f.write(b'\0\0\0\x3f')
+        changed = place.call('run', config, '--dir', dir, check=False)
+        self.assertEqual(changed.returncode, 1)
+        self.assertIn('was run with other weights:\n', changed.stdout)
+        self.assertRegex(changed.stdout, rf'(?m)^  reruns points  weights of imported models have changed: {name}$')
+        self.assertRegex(changed.stdout, r'finished ones leave the sweep .*, [1-9]\d* of them run again')
+        other = place.call('export', dir, '--point', point, '--hf', place.dir('no'), check=False)
+        self.assertIn('the weights that it began with have changed where they lie', other.stderr)
 
     def adapter(self, place, base, row, run='first'):
         """A row's adapter on the exported base: as it is, and as what training starts from; alone and in a gang."""
