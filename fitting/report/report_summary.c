@@ -72,7 +72,7 @@ static void say_best_of(const struct report *report, size_t first, size_t end)
     char text[3][32];
     for (size_t i = first + 1; i < end; i++)
         if (observations->rows[i].loss < best->loss) best = &observations->rows[i];
-    fprintf(report->out, "<li>The lowest %s is <b>%.4g</b>%s%s: ", metric_titles[observations->metric], best->loss,
+    fprintf(report->out, "<li>The lowest %s is <b>%#.4g</b>%s%s: ", metric_titles[observations->metric], best->loss,
             *metric_units[observations->metric] ? " " : "", metric_units[observations->metric]);
     write_group(report, best);
     fprintf(report->out, ", %s parameters, %s pretraining tokens, %s examples",
@@ -80,7 +80,7 @@ static void say_best_of(const struct report *report, size_t first, size_t end)
             html_count_short(best->pretrain_tokens, text[1], sizeof text[1]),
             html_count_short(best->examples, text[2], sizeof text[2]));
     double untuned = report_untuned(observations, best).loss;
-    if (!isnan(untuned)) fprintf(report->out, " (untuned: %.4g)", untuned);
+    if (!isnan(untuned)) fprintf(report->out, " (untuned: %#.4g)", untuned);
     fputs(".</li>\n", report->out);
 }
 
@@ -170,11 +170,13 @@ static void say_laws(const struct report *report)
 static void say_crossings(const struct report *report)
 {
     const struct analysis *analysis = report->analysis;
-    double largest = 0, examples = 0;
+    double largest = 0, examples = 0, least = INFINITY;
     for (size_t i = 0; i < analysis->crossing_count; i++)
         largest = fmax(largest, analysis->crossings[i].parameters);
-    for (size_t i = 0; i < analysis->observations.count; i++)
+    for (size_t i = 0; i < analysis->observations.count; i++) {
         examples = fmax(examples, analysis->observations.rows[i].examples);
+        least = fmin(least, analysis->observations.rows[i].examples);
+    }
     for (size_t i = 0, said = 0; i < analysis->crossing_count && said < 3; i++) {
         const struct analysis_crossing *crossing = &analysis->crossings[i];
         if (crossing->parameters != largest || crossing->count != 1 || !analysis_crossing_identified(crossing, 0) ||
@@ -196,6 +198,8 @@ static void say_crossings(const struct report *report)
         if (!isnan(crossing->low[0]))
             fprintf(report->out, " (%s to %s)", html_count_short(crossing->low[0], text[2], sizeof text[2]),
                     html_count_short(crossing->high[0], text[3], sizeof text[3]));
+        if (crossing->roots[0] < least || crossing->roots[0] > examples)
+            fputs(", outside of what was measured", report->out);
         fputs(".</li>\n", report->out);
         said++;
     }

@@ -94,7 +94,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case 'r':
         options->gflops = strtod(arg, &end);
         if (*end || !isfinite(options->gflops) || options->gflops <= 0.0)
-            argp_error(state, "--rate %s: allowed: above 0", arg);
+            argp_error(state, "--rate %s: allowed: a number above 0, of GFLOP/s", arg);
         return 0;
     case 'S':
         if (quantity_parse_product(arg, &options->nodes, &options->node_devices) ||
