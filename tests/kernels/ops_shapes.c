@@ -1,6 +1,6 @@
 /* The shapes that the operations are tested and measured at: what the sizes mean is said in the files of operations.
- * Every loop of the CUDA kernels comes to a second turn in one of test_shapes with the three multiprocessors of the
- * emulation, but those over more blocks than a grid has. */
+ * Every loop of the CUDA kernels that can comes to a second turn in one of test_shapes with the three multiprocessors
+ * of the emulation, but those over more blocks than a grid has. */
 #include "tests/kernels/ops.h"
 
 const struct shape test_shapes[] = {
@@ -71,6 +71,7 @@ const struct shape test_shapes[] = {
     {"sums", {0}},
     {"sums", {1}},
     {"sums", {70001}},
+    {"sums", {1100001}},
     {"sums_squares", {15}},
     {"sums_squares", {70001}},
     {"adamw", {1, 1}},
@@ -148,6 +149,7 @@ const struct shape test_shapes[] = {
     {"dropout", {5, 129, 0, 129, 10, 1}},
     {"dropout", {4, 37, 5, 42, 99, 2}}, /* columns of a device, in place */
     {"dropout", {4, 200, 3, 419, 1, 1}},
+    {"dropout", {60, 1000, 0, 1000, 10, 0}},
     {"dropout", {7, 3, 1022, 1025, 50, 0}},
     {"gelu_forward", {1, 1, 0}},
     {"gelu_forward", {1001, 2, 0}},
