@@ -98,9 +98,7 @@ static int read_number(const char *path, size_t line, const char *name, const ch
     while (*end == ' ')
         end++;
     if (end == text || *end || hexadecimal || !isfinite(*out) || *out < 0)
-        return error_set(err,
-                         "%s:%zu: %s is \"%.40s\"; allowed: a number from 0 (leave out the row of a run without one)",
-                         path, line, name, text);
+        return error_set(err, "%s:%zu: %s is \"%.40s\"; allowed: a number from 0", path, line, name, text);
     return 0;
 }
 

@@ -162,8 +162,9 @@ static bool member_missing(const struct parameters *other, const char *field)
 {
     if (!is_listed(field)) return false;
     char *member = strdup(field), *last = member ? strrchr(member, '.') : NULL;
-    bool missing = false;
-    if (last && last > strchr(member, '.')) {
+    bool missing = last && last > strchr(member, '.');
+    /* a field may be one of a group, or of an entry of a list, of the member */
+    for (; missing && last && last > strchr(member, '.'); last = strrchr(member, '.')) {
         *last = '\0';
         missing = !find(other, member);
     }

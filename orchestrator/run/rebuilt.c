@@ -25,6 +25,7 @@ int rebuilt_create(struct rebuilt *rebuilt, const struct view *view, struct erro
     rebuilt->sweep = sweep_parse(store_config_path(view->store), text, strlen(text), err);
     if (!rebuilt->sweep || sweep_check_complete(rebuilt->sweep, err)) {
         struct error why = *err;
+        if (!strstr(why.text, strerror(ENOENT))) return -1;
         return error_set(err,
                          "%s; that sweep file is the one in the store: `tunelaw run FILE --dir DIR` with other paths "
                          "takes them over",
@@ -38,8 +39,9 @@ int rebuilt_create(struct rebuilt *rebuilt, const struct view *view, struct erro
 int rebuilt_explain(const struct view *view, struct error *err)
 {
     struct error why = *err;
-    if (!*store_provenance(view->store) || !strstr(why.text, strerror(ENOENT))) return -1;
-    return error_set(err, "%s; a merge copies no checkpoints: they lie with the stores that it was made of", why.text);
+    if (!*store_provenance(view->store) || !strstr(why.text, "/checkpoints/") || !strstr(why.text, strerror(ENOENT)))
+        return -1;
+    return error_set(err, "%s; rows of other stores come without checkpoints: those lie with the stores", why.text);
 }
 
 void rebuilt_destroy(struct rebuilt *rebuilt)

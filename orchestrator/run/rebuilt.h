@@ -15,7 +15,8 @@ struct rebuilt {
 int rebuilt_create(struct rebuilt *rebuilt, const struct view *view, struct error *err);
 void rebuilt_destroy(struct rebuilt *rebuilt); /* what it holds */
 
-/* Add to an error that tells of a missing checkpoint that merged stores have none of their own. Returns -1. */
+/* Add to an error that tells of a missing checkpoint that rows of other stores (a merge, a salvage) come without.
+ * Returns -1. */
 int rebuilt_explain(const struct view *view, struct error *err);
 
 /* The stage of a point of the store (malloc, the caller frees); NULL where the sweep no longer has it. */
