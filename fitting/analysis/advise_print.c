@@ -76,11 +76,9 @@ void advice_print(const struct analysis *analysis, const struct advise_question 
             "seconds");
     for (size_t i = 0; i < advice->count; i++)
         print_option(&advice->options[i], width, out);
-    fprintf(
-        out,
-        "best: share of the resamples in which it has the lowest loss within the budget; seconds: training and "
-        "evaluation\nof one point, pretraining not counted, on the devices of the sweep, by a power law through the "
-        "fitted points' times\n");
+    fprintf(out, "best: share of the resamples in which it has the lowest loss within the budget; seconds: training "
+                 "and evaluation\nof one point, pretraining not counted, on the devices of the sweep, by a power law "
+                 "through the fitted points' times\n");
     print_left_out(analysis, question, advice, out);
 }
 

@@ -83,22 +83,28 @@ __device__ inline void load_elements(const rows_of<bf16> &from, size_t first, si
     }
 }
 
-/* Rows first .. first+63 of `from`, of which `count` exist, are on their way: 16 bytes at a time where all rows allow
- * it. A group of copies each, which tiles_loaded() counts; where no row exists it is empty and the tile stays. */
+/* load_tile where they are: 16 bytes at a time, on their way. */
+template <int D>
+__device__ inline void load_vectors(const rows_of<bf16> &from, size_t first, size_t count, size_t width, bf16 *tile)
+{
+    constexpr unsigned CHUNKS = D / 8;
+    for (unsigned i = threadIdx.x; i < TILE * CHUNKS; i += TILE_THREADS) {
+        unsigned row = i / CHUNKS, column = i % CHUNKS * 8;
+        bool there = first + row < count && column < width;
+        copy_async_16(tile + row * tile_stride<D> + column, there ? from(first + row) + column : from.x, there);
+    }
+}
+
+/* Rows first .. first+63 of `from`, of which `count` exist, are on their way. A group of copies each, which
+ * tiles_loaded() counts; where no row exists it is empty and the tile stays. */
 template <int D>
 __device__ inline void load_tile(const rows_of<bf16> &from, size_t first, size_t count, size_t width, bf16 *tile)
 {
-    constexpr unsigned CHUNKS = D / 8;
-    if (first >= count) {
-    } else if (reinterpret_cast<uintptr_t>(from.x) % 16 || from.stride % 8 || width % 8) {
+    bool whole = reinterpret_cast<uintptr_t>(from.x) % 16 == 0 && from.stride % 8 == 0 && width % 8 == 0;
+    if (first < count && whole)
+        load_vectors<D>(from, first, count, width, tile);
+    else if (first < count)
         load_elements<D>(from, first, count, width, tile);
-    } else {
-        for (unsigned i = threadIdx.x; i < TILE * CHUNKS; i += TILE_THREADS) {
-            unsigned row = i / CHUNKS, column = i % CHUNKS * 8;
-            bool there = first + row < count && column < width;
-            copy_async_16(tile + row * tile_stride<D> + column, there ? from(first + row) + column : from.x, there);
-        }
-    }
     copy_async_commit();
 }
 

@@ -115,17 +115,17 @@ template <int D> __global__ void __launch_bounds__(TILE_THREADS) query_tiles(bac
 /* dk, dv of 64 keys: tiles of the block in shared memory. */
 struct key_tiles {
     bf16 *k, *v, *q, *dout;
-    float *lse, *dots; /* [2][TILE] of the queries: of a tile, and of the next */
+    float *lse, *dots; /* [TILE] of the queries */
 };
 
 template <int D> __device__ inline key_tiles key_tiles_here()
 {
     bf16 *k = reinterpret_cast<bf16 *>(shared_memory);
     float *lse = reinterpret_cast<float *>(k + 4 * tile_elements<D>);
-    return {k, k + tile_elements<D>, k + 2 * tile_elements<D>, k + 3 * tile_elements<D>, lse, lse + 2 * TILE};
+    return {k, k + tile_elements<D>, k + 2 * tile_elements<D>, k + 3 * tile_elements<D>, lse, lse + TILE};
 }
 
-constexpr size_t KEY_NUMBERS = 4 * TILE * sizeof(float); /* lse and dots of two tiles of queries */
+constexpr size_t KEY_NUMBERS = 2 * TILE * sizeof(float); /* lse and dots of a tile of queries */
 template <int D> constexpr size_t key_bytes = 4 * tile_elements<D> * sizeof(bf16) + KEY_NUMBERS;
 
 /* The queries of a head, tile by tile, with their dout, lse and dots. */
@@ -140,9 +140,9 @@ template <int D> struct query_loads {
         load_tile<D>(head_rows(b.q, here.begin, b.h.query_heads, head, b.h.width), first, here.length, b.h.width, t.q);
         for (unsigned i = threadIdx.x; i < TILE && first < here.length; i += TILE_THREADS) {
             bool there = first + i < here.length;
-            size_t at = (here.begin + first + i) * b.h.query_heads + head, to = first / TILE % 2 * TILE + i;
-            t.lse[to] = there ? b.lse[at] : 0;
-            t.dots[to] = there ? b.dots[at] : 0;
+            size_t at = (here.begin + first + i) * b.h.query_heads + head;
+            t.lse[i] = there ? b.lse[at] : 0;
+            t.dots[i] = there ? b.dots[at] : 0;
         }
     }
 
@@ -169,7 +169,6 @@ __device__ inline void keys_head(const backward<bf16> &b, const sequence &here, 
     if (!keys) load.gradients(first);
     for (; first < here.length; first += TILE) {
         float s[8][4], dp[8][4];
-        const float *lse = t.lse + first / TILE % 2 * TILE, *dots = t.dots + first / TILE % 2 * TILE;
         tiles_loaded<1>();
         if (keys) {
             multiply_rows<D>(t.v, row, t.dout, dp);
@@ -181,7 +180,7 @@ __device__ inline void keys_head(const backward<bf16> &b, const sequence &here, 
                 unsigned across = 8 * (unsigned)j + fragment_column(i);
                 size_t key = first_key + row + fragment_row(i), query = first + across;
                 bool sees = key < count && query < here.length && (!causal || key <= query);
-                s[j][i] = sees ? exp2f((s[j][i] * b.scale - lse[across]) * LOG2_E) : 0.0f;
+                s[j][i] = sees ? exp2f((s[j][i] * b.scale - t.lse[across]) * LOG2_E) : 0.0f;
             }
         if (!keys) {
             tiles_loaded<0>(); /* the queries are done with */
@@ -193,7 +192,7 @@ __device__ inline void keys_head(const backward<bf16> &b, const sequence &here, 
         if (keys) {
             for (int j = 0; j < 8; j++)
                 for (int i = 0; i < 4; i++)
-                    s[j][i] *= (dp[j][i] - dots[8 * (unsigned)j + fragment_column(i)]) * b.scale;
+                    s[j][i] *= (dp[j][i] - t.dots[8 * (unsigned)j + fragment_column(i)]) * b.scale;
             multiply_columns<D>(s, t.q, dk);
             __syncthreads(); /* and the queries */
             load.queries(first + TILE);

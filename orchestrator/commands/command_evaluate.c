@@ -105,8 +105,8 @@ static int evaluate_row(struct evaluation *evaluation, const struct view_row *ro
     struct stage *stage = rebuilt_stage(&evaluation->rebuilt, &evaluation->view, &row->point, &why);
     struct store_result *measured = &evaluation->results[evaluation->count];
     if (!stage || measure(stage, row, measured, &why)) {
-        rebuilt_explain(&evaluation->view, &why);
-        fprintf(stderr, "tunelaw: row %zu: %s\n", row->index, why.text);
+        rebuilt_failed(&evaluation->view, row, &why);
+        fprintf(stderr, "tunelaw: %s\n", why.text);
         evaluation->failed++;
     } else {
         print_measured(row, measured);

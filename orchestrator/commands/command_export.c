@@ -125,10 +125,7 @@ static int write_model(const struct view *view, const char *point, const char *d
     if (stage)
         result =
             adapter ? stage_export_adapter(stage, &row->result, dir, err) : stage_export(stage, &row->result, dir, err);
-    if (stage && result) {
-        error_prefix(err, "row %zu", row->index);
-        rebuilt_explain(view, err);
-    }
+    if (stage && result) rebuilt_failed(view, row, err);
     free(stage);
     rebuilt_destroy(&rebuilt);
     return result;

@@ -114,15 +114,12 @@ static void note_fewer(const struct arguments *arguments, const struct generatio
             got, arguments->text ? "line" : "example", got == 1 ? "" : "s", arguments->examples);
 }
 
-/* 0: all of the split. */
+/* As the sweep has it; 0: all of the split. */
 static uint64_t examples_wanted(const struct arguments *arguments, const struct stage *stage, enum dataset_split split)
 {
-    uint64_t of_split = split == SPLIT_TEST    ? stage->test_examples
-                        : split == SPLIT_VALID ? stage->valid_examples
-                                               : 0,
-             own = split == SPLIT_TEST ? stage->generate.examples : 0;
     if (arguments->examples) return arguments->examples;
-    return own && (!of_split || own < of_split) ? own : of_split;
+    if (split == SPLIT_TEST) return stage_text_examples(stage);
+    return split == SPLIT_VALID ? stage->valid_examples : 0;
 }
 
 static int generate(const struct arguments *arguments, const struct stage *stage, const struct store_result *result,
@@ -165,10 +162,7 @@ static int run(const struct arguments *arguments, const struct view *view, struc
         result = choose(arguments, &stage->generate, err);
         if (result == 0 && arguments->text) result = read_lines(arguments->text, arguments->examples, &lines, err);
         if (result == 0) result = generate(arguments, stage, &row->result, &lines, err);
-        if (result) {
-            error_prefix(err, "row %zu", row->index);
-            rebuilt_explain(view, err);
-        }
+        if (result) rebuilt_failed(view, row, err);
     }
     free(stage);
     free_lines(&lines);

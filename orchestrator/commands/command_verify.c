@@ -161,8 +161,7 @@ static int reevaluate(const struct view *view, const struct rebuilt *rebuilt, co
     if (!stage) return -1;
     int result = stage_reevaluate(stage, &row->result, &loss, err);
     free(stage);
-    if (result) error_prefix(err, "row %zu", row->index);
-    if (result) return rebuilt_explain(view, err);
+    if (result) return rebuilt_failed(view, row, err);
     char what[256];
     double committed = row->result.test_loss, difference = fabs(loss - committed);
     bool same = !memcmp(&loss, &committed, sizeof loss);

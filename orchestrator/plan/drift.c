@@ -42,19 +42,25 @@ static int compare_places(const void *a, const void *b)
 struct points {
     unsigned char *committed, *in_sweep; /* [rows of the store] */
     const struct store_point **places;   /* of the plan, sorted */
+    bool *reloaded;                      /* [models]: imported, with other weights than a point began with */
 };
 
-/* Keep the name of an imported model whose files have another digest than those that a point began with. */
 static void note_weights(const struct sweep *sweep, const struct store_point *was, const struct store_point *is,
-                         struct drift *out)
+                         bool *reloaded)
 {
-    size_t used = strlen(out->weights), size = strlen(is->model);
-    if (!memcmp(was->base, is->base, sizeof was->base)) return;
     for (size_t i = 0; i < sweep->model_count; i++)
-        if (!strcmp(sweep->models[i].name, is->model) && !sweep_imported(sweep, i)) return;
-    for (const char *at = out->weights; (at = strstr(at, is->model)); at += size)
-        if ((at == out->weights || at[-1] == ' ') && (!at[size] || at[size] == ',')) return;
-    snprintf(out->weights + used, sizeof out->weights - used, "%s%s", used ? ", " : "", is->model);
+        if (!strcmp(sweep->models[i].name, is->model) && sweep_imported(sweep, i) &&
+            memcmp(was->base, is->base, sizeof was->base))
+            reloaded[i] = true;
+}
+
+static void name_reloaded(const struct sweep *sweep, const bool *reloaded, struct drift *out)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < sweep->model_count && used < sizeof out->weights; i++)
+        if (reloaded[i])
+            used += (size_t)snprintf(out->weights + used, sizeof out->weights - used, "%s%s", used ? ", " : "",
+                                     sweep->models[i].name);
 }
 
 static int match_points(const struct store *store, const struct sweep *sweep, const struct plan *plan,
@@ -64,7 +70,9 @@ static int match_points(const struct store *store, const struct sweep *sweep, co
     points->committed = calloc(rows, 1);
     points->in_sweep = calloc(rows, 1);
     points->places = calloc(plan->point_count + 1, sizeof(struct store_point *));
-    if (!points->committed || !points->in_sweep || !points->places) return error_set(err, "out of memory");
+    points->reloaded = calloc(sweep->model_count, sizeof *points->reloaded);
+    if (!points->committed || !points->in_sweep || !points->places || !points->reloaded)
+        return error_set(err, "out of memory");
     if (store_committed(store, points->committed, err) != 0) return -1;
     for (size_t i = 0; i < plan->point_count; i++) {
         points->places[i] = &plan->points[i];
@@ -84,8 +92,9 @@ static int match_points(const struct store *store, const struct sweep *sweep, co
         long row = successor ? store_find_exact(store, (*successor)->identity) : -1;
         if (!successor || (row >= 0 && points->committed[row])) continue;
         out->again++;
-        note_weights(sweep, point, *successor, out);
+        note_weights(sweep, point, *successor, points->reloaded);
     }
+    name_reloaded(sweep, points->reloaded, out);
     return 0;
 }
 
@@ -187,6 +196,7 @@ int drift_compare(const struct store *store, const struct sweep *sweep, const st
     free(points.committed);
     free(points.in_sweep);
     free(points.places);
+    free(points.reloaded);
     /* a narrowed axis says itself which points go; anything else that takes finished points away must be meant */
     bool unsaid = has_class(out, DRIFT_RERUN) || out->incomparable[0] || shard[0] || replaces_values(out);
     out->needs_acceptance = out->again > 0 || (out->left > 0 && unsaid) || has_class(out, DRIFT_RENAME);

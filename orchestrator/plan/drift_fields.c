@@ -161,10 +161,10 @@ enum drift_class drift_classify(const char *field)
 static bool member_missing(const struct parameters *other, const char *field)
 {
     if (!is_listed(field)) return false;
-    char *member = strdup(field), *last = member ? strrchr(member, '.') : NULL;
-    bool missing = last && last > strchr(member, '.');
+    char *member = strdup(field), *last;
+    bool missing = member && !is_member(field);
     /* a field may be one of a group, or of an entry of a list, of the member */
-    for (; missing && last && last > strchr(member, '.'); last = strrchr(member, '.')) {
+    while (missing && !is_member(member) && (last = strrchr(member, '.'))) {
         *last = '\0';
         missing = !find(other, member);
     }

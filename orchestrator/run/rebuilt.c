@@ -36,8 +36,9 @@ int rebuilt_create(struct rebuilt *rebuilt, const struct view *view, struct erro
     return rebuilt->plan ? 0 : -1;
 }
 
-int rebuilt_explain(const struct view *view, struct error *err)
+int rebuilt_failed(const struct view *view, const struct view_row *row, struct error *err)
 {
+    error_prefix(err, "row %zu", row->index);
     struct error why = *err;
     if (!*store_provenance(view->store) || !strstr(why.text, "/checkpoints/") || !strstr(why.text, strerror(ENOENT)))
         return -1;

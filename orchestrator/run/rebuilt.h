@@ -15,9 +15,9 @@ struct rebuilt {
 int rebuilt_create(struct rebuilt *rebuilt, const struct view *view, struct error *err);
 void rebuilt_destroy(struct rebuilt *rebuilt); /* what it holds */
 
-/* Add to an error that tells of a missing checkpoint that rows of other stores (a merge, a salvage) come without.
- * Returns -1. */
-int rebuilt_explain(const struct view *view, struct error *err);
+/* Put the row before an error that came of its stage; where that tells of a missing checkpoint, add that rows of other
+ * stores (a merge, a salvage) come without. Returns -1. */
+int rebuilt_failed(const struct view *view, const struct view_row *row, struct error *err);
 
 /* The stage of a point of the store (malloc, the caller frees); NULL where the sweep no longer has it. */
 struct stage *rebuilt_stage(const struct rebuilt *rebuilt, const struct view *view, const struct store_point *point,

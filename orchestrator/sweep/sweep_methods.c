@@ -75,6 +75,17 @@ static void read_rates(const struct config_group *group, struct sweep_method *me
         config_fail(group, "reference", "rates is \"per_cell\"; allowed with rates = \"reference\"");
 }
 
+uint32_t sweep_size_place(const struct config_group *group, const char *key, const struct sweep_method *method,
+                          uint64_t value)
+{
+    for (uint32_t i = 0; i < method->size_count; i++)
+        if (method->sizes[i] == value) return i;
+    if (!config_file_failed(group->file))
+        config_fail(group, key, "%" PRIu64 " is not a size of method %s; allowed: one that it has", value,
+                    method_name(method->config.kind));
+    return 0;
+}
+
 static void check_steps(const struct config_group *group, const struct sweep_method *method)
 {
     if (method->epochs <= 0.0 && !method->recipe.steps) {

@@ -47,6 +47,9 @@ void sweep_read_start(const struct config_group *group, const struct sweep *swee
 void sweep_read_start_size(const struct config_group *group, const char *key, struct sweep_method *method);
 /* Whether it is one of this model, too. */
 int sweep_check_start(const struct model_config *model, const struct sweep_start *start, struct error *err);
+/* Place of a size, the value of a key, among those of a method; 0 where it has none so, which fails. */
+uint32_t sweep_size_place(const struct config_group *group, const char *key, const struct sweep_method *method,
+                          uint64_t value);
 /* Element `index` of the list, with the keys of its method. */
 struct config_group sweep_open_method(const struct config_group *root, const struct sweep *sweep, size_t index);
 /* The shape of the grid: zip, one_at_a_time. */

@@ -54,12 +54,7 @@ static uint32_t read_size(const struct config_group *group, const struct sweep_m
     }
     uint64_t value =
         wanted || !centre->given ? take_number(group, "size", 1, UINT32_MAX) : centre->sizes[method->config.kind];
-    for (uint32_t i = 0; i < method->size_count; i++)
-        if (method->sizes[i] == value) return i;
-    if (!config_file_failed(group->file))
-        config_fail(group, "size", "%" PRIu64 " is not a size of method %s; allowed: one that it has", value,
-                    method_name(method->config.kind));
-    return 0;
+    return sweep_size_place(group, "size", method, value);
 }
 
 static uint32_t read_task(const struct config_group *group, const struct sweep *sweep, uint32_t own)

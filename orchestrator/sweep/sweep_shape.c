@@ -55,12 +55,7 @@ static uint32_t read_size(const struct config_group *group, const struct sweep_m
     const char *key = method_name(method->config.kind);
     if (!config_has(group, key) && method->size_count == 1) return method->sizes[0];
     uint64_t value = config_take_uint(group, key, 0, UINT32_MAX);
-    for (uint32_t i = 0; i < method->size_count; i++)
-        if (method->sizes[i] == value) return (uint32_t)value;
-    if (!config_file_failed(group->file))
-        config_fail(group, key, "%" PRIu64 " is not a size of method %s; allowed: one that it has in methods", value,
-                    key);
-    return 0;
+    return method->sizes[sweep_size_place(group, key, method, value)];
 }
 
 static const char *const centre_keys[] = {"tasks",  "model",  "pretrain_tokens", "lora",

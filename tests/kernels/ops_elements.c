@@ -159,7 +159,7 @@ static const struct op ops[] = {
     {OP(add), EXACT, add_setup, add_call, NULL, false},
     {OP(scale), EXACT, scale_setup, scale_call, NULL, false},
     {OP(bias_forward), ROUNDED(1e-13), bias_setup, bias_forward_call, NULL, false},
-    {OP(bias_backward), ROUNDED(3e-12), bias_backward_setup, bias_backward_call, NULL, false},
+    {OP(bias_backward), ROUNDED(1e-12), bias_backward_setup, bias_backward_call, NULL, false},
     {OP(scale_columns), EXACT, scale_columns_setup, scale_columns_call, NULL, false},
     {OP(scale_columns_backward), ROUNDED(1e-12), scale_columns_backward_setup, scale_columns_backward_call, NULL,
      false},

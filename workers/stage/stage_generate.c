@@ -41,12 +41,16 @@ static int keep(void *context, const struct generated_text *text, struct error *
     return keeper->file ? generated_text_write(text, keeper->file, err) : 0;
 }
 
+uint64_t stage_text_examples(const struct stage *stage)
+{
+    uint64_t tested = stage->test_examples, own = stage->generate.examples;
+    return own && (!tested || own < tested) ? own : tested;
+}
+
 static uint64_t test_examples(const struct run *run)
 {
-    const struct stage *stage = run->stage;
-    uint64_t have = dataset_info(run->dataset)->examples[SPLIT_TEST];
-    if (stage->test_examples && stage->test_examples < have) have = stage->test_examples;
-    return stage->generate.examples && stage->generate.examples < have ? stage->generate.examples : have;
+    uint64_t have = dataset_info(run->dataset)->examples[SPLIT_TEST], wanted = stage_text_examples(run->stage);
+    return wanted && wanted < have ? wanted : have;
 }
 
 static struct text_sources sources_of(const struct run *run, uint64_t count)

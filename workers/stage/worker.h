@@ -63,6 +63,9 @@ void stage_run_pack(const struct stage *stages, size_t count, const struct stage
  * target token. */
 int stage_reevaluate(const struct stage *stage, const struct store_result *result, double *loss, struct error *err);
 
+/* How many examples of the test split its texts are generated for, its first; 0: all. */
+uint64_t stage_text_examples(const struct stage *stage);
+
 /* What stage_generate is to do; what it generates with is stage->generate. */
 struct generation_request {
     enum dataset_split split;
