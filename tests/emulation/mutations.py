@@ -29,6 +29,7 @@ MUTATIONS = [
     ("columns.cuh", "= sums.x[n];\n        __syncthreads();", "= sums.x[n];", "columns", "bias_backward"),
     ("columns.cuh", "double all = sums.add ? sums.out[n][column] : 0;", "double all = 0;", "norms", "rms_norm_backward"),
     ("columns.cuh", "tile = threadIdx.y; column", "tile = 0; column", "columns", "bias_backward"),
+    ("columns.cuh", "tile += COLUMN_WARPS)", "tile += tiles)", "columns", "bias_backward"),
     ("columns.cuh", "] = sum;\n        __syncthreads();", "] = sum;", "columns", "bias_backward"),
     ("tensors.cuh", "first_chunk <= chunk", "first_chunk < chunk", "optimisers", "adamw adafactor"),
     ("attention.cuh", "column + lane / 8 % 2 * 8);", "column + lane / 16 * 8);", "attention", "bf16 attention_forward"),
