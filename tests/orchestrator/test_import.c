@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "orchestrator/plan/plan.h"
-#include "tests/orchestrator/sweep_fixture.h"
+#include "tests/orchestrator/plan_fixture.h"
 #include "workers/files/huggingface.h"
 
 static const char *const folders[] = {"step1", "step2", "other", "wide"};
@@ -76,14 +76,6 @@ static struct sweep_text imported(const char *models, bool pretrain)
     return text;
 }
 
-static struct plan *plan_of(const struct sweep *sweep)
-{
-    struct error err = {""};
-    struct plan *plan = plan_create(sweep, 1e9, &err);
-    if (!plan) fail_msg("%s", err.text);
-    return plan;
-}
-
 static const char two_revisions[] =
     "models = ( { name = \"neox\"; import = \".\"; revisions = (\n"
     "  { path = \"other\"; tokens = 3000; }, { path = \"step1\"; tokens = 500; } ); } );";
@@ -93,7 +85,7 @@ static void revisions_are_the_pretraining_axis(void **state)
     (void)state;
     struct sweep_text text = imported(two_revisions, false);
     struct sweep *sweep = sweep_make(&text);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     assert_int_equal(sweep->pretrain_token_count, 2);
     assert_true(sweep->pretrain_tokens[0] == 500 && sweep->pretrain_tokens[1] == 3000);
     assert_int_equal(plan->stage_count, plan->point_count); /* nothing is pretrained */
@@ -120,7 +112,7 @@ static void beside_trained_models(void **state)
                                       "  { name = \"neox\"; import = \"step1\"; tokens = 2000; } );",
                                       true);
     struct sweep *sweep = sweep_make(&text);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     size_t own = 0, neox = 0;
     for (size_t i = 0; i < plan->point_count; i++) {
         bool trained = !strncmp(plan->points[i].model, "own", 3);
@@ -138,7 +130,7 @@ static struct digest identity_with(const char *models)
 {
     struct sweep_text text = imported(models, false);
     struct sweep *sweep = sweep_make(&text);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     struct digest identity = plan->identity;
     plan_destroy(plan);
     sweep_destroy(sweep);
@@ -201,7 +193,7 @@ static void bases_may_be_declared(void **state)
              declared_shape);
     struct sweep_text text = imported(models, false);
     struct sweep *sweep = sweep_make(&text);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     struct error err = {""};
     assert_int_equal(sweep_check_complete(sweep, &err), -1);
     assert_non_null(strstr(err.text, "a.cfg:5: models[0].revisions[1].path: "));

@@ -12,20 +12,8 @@
 #include <time.h>
 
 #include "orchestrator/plan/pack.h"
-#include "orchestrator/plan/plan.h"
-#include "orchestrator/plan/plan_notes.h"
-#include "orchestrator/plan/simulate.h"
-#include "tests/orchestrator/sweep_fixture.h"
+#include "tests/orchestrator/plan_fixture.h"
 #include "workers/model/model.h"
-#include "workers/train/batch.h"
-
-static struct plan *make(const struct sweep *sweep)
-{
-    struct error err = {""};
-    struct plan *plan = plan_create(sweep, 1e9, &err);
-    if (!plan) fail_msg("%s", err.text);
-    return plan;
-}
 
 static void near(double value, double wanted)
 {
@@ -36,7 +24,7 @@ static void a_trunk_is_trained_once(void **state)
 {
     (void)state;
     struct sweep *sweep = sweep_make(&sweep_right);
-    struct plan *plan = make(sweep);
+    struct plan *plan = plan_make(sweep);
     size_t pretraining = 0;
     double flops = 0.0;
     for (size_t i = 0; i < plan->stage_count; i++) {
@@ -67,7 +55,7 @@ static void points_say_what_they_are(void **state)
     struct sweep_text t = sweep_right;
     t.tail = "held_out = ( { method = \"prompt\"; model = \"m\"; } );";
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = make(sweep);
+    struct plan *plan = plan_make(sweep);
     size_t held_out = 0;
     for (size_t i = 0; i < plan->point_count; i++) {
         const struct store_point *point = &plan->points[i];
@@ -104,7 +92,7 @@ enum points_kept { NO_POINT, UNTUNED, EVERY_POINT };
 static void changed(const struct sweep_text *t, bool pretraining_kept, enum points_kept points_kept)
 {
     struct sweep *a = sweep_make(&sweep_right), *b = sweep_make(t);
-    struct plan *before = make(a), *after = make(b);
+    struct plan *before = plan_make(a), *after = plan_make(b);
     size_t kept = common(before, after);
     size_t pretraining = before->stage_count - before->point_count;
     const size_t points[] = {0, 2 * 3, before->point_count};
@@ -193,7 +181,7 @@ static void packs_hold_every_point_once(void **state)
     struct sweep_text t = sweep_right;
     t.tail = "resources = { backend = \"reference\"; pack = 4; };";
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = make(sweep);
+    struct plan *plan = plan_make(sweep);
     size_t possible = 0, widest = 0;
     for (size_t i = 0; i < plan->stage_count; i++)
         possible += pack_is_possible(plan, &plan->stages[i]);
@@ -247,7 +235,7 @@ static void parts_of_unfreezing_cost_the_whole(void **state)
     memcpy(word, "share=false ", strlen("share = true"));
     t.finetune = alone_text;
     struct sweep *alone_sweep = sweep_make(&t);
-    struct plan *shared = make(shared_sweep), *alone = make(alone_sweep);
+    struct plan *shared = plan_make(shared_sweep), *alone = plan_make(alone_sweep);
     size_t with_prefix = 0;
     for (size_t i = 0; i < shared->point_count; i++) {
         uint32_t at = shared->stage_of_point[i];
@@ -281,7 +269,7 @@ static void finetuning_sizes_share_their_beginning(void **state)
         "finetune = { examples = [ 2, 18, 21, 40 ]; sequence_length = 32; batch = 4; epochs = 1.5; seeds = [ 1, 2 "
         "]; schedule = \"constant\"; order = \"stream\"; evaluation_steps = 2; };";
     struct sweep *alone_sweep = sweep_make(&t);
-    struct plan *shared = make(shared_sweep), *alone = make(alone_sweep);
+    struct plan *shared = plan_make(shared_sweep), *alone = plan_make(alone_sweep);
     /* 2 examples are half a batch; 18 leave after 4 whole batches of the first pass, 21 after 5, 40 share with nobody
      */
     size_t prefixes = 0;
@@ -335,7 +323,7 @@ static void token_counts_that_no_point_needs_are_passed_over(void **state)
     struct sweep_text t = sweep_right;
     t.tail = "exclude = ( { model = \"s\"; pretrain_tokens = [ 1000, 4000 ]; } );";
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = make(sweep);
+    struct plan *plan = plan_make(sweep);
     size_t small = 0;
     for (size_t i = 0; i < plan->stage_count; i++) {
         const struct plan_stage *stage = &plan->stages[i];
@@ -354,7 +342,7 @@ static void paths_are_the_longest_chains(void **state)
 {
     (void)state;
     struct sweep *sweep = sweep_make(&sweep_right);
-    struct plan *plan = make(sweep);
+    struct plan *plan = plan_make(sweep);
     for (size_t i = 0; i < plan->stage_count; i++) {
         double longest = 0.0;
         for (size_t j = i + 1; j < plan->stage_count; j++)
@@ -370,171 +358,11 @@ static void paths_are_the_longest_chains(void **state)
     sweep_destroy(sweep);
 }
 
-static uint64_t bytes_at(const struct sweep *sweep, const struct plan_stage *stage, uint32_t degree)
-{
-    struct error err;
-    struct memory memory;
-    bool pretrain = stage->kind == STAGE_PRETRAIN;
-    const struct sweep_method *m = &sweep->methods[stage->method];
-    struct method_config method = pretrain ? (struct method_config){.kind = METHOD_FULL} : m->config;
-    const struct recipe *recipe = pretrain ? &sweep->pretrain : &m->recipe;
-    if (!pretrain) method.size = m->sizes[stage->size];
-    struct batch_capacity capacity = batch_capacity_of(recipe, &sweep->models[stage->model], &method);
-    assert_int_equal(model_memory(&sweep->models[stage->model], &method, &capacity,
-                                  method.kind == METHOD_NONE ? NULL : recipe, kernels_storage("cpu", PRECISION_FP32),
-                                  (int)degree, &memory, &err),
-                     0);
-    return memory_total(&memory);
-}
-
-/* The paper's five models on devices of one size: each stage has the fewest that hold it, more for larger models and
- * for methods that train more, the 20 heads of the largest over 8. */
-static void devices_grow_with_the_model(void **state)
-{
-    (void)state;
-    struct error err = {""};
-    struct sweep_text t = sweep_right;
-    t.models = "models = ( { preset = \"paper-1b\"; }, { preset = \"paper-2b\"; }, { preset = \"paper-4b\"; },\n"
-               "           { preset = \"paper-8b\"; }, { preset = \"paper-16b\"; } );";
-    t.tail = "resources = { tensor_parallel = 0; recompute = \"never\"; };";
-    struct sweep *sweep = sweep_make(&t);
-    struct plan_stage largest = {.kind = STAGE_PRETRAIN, .model = 4};
-    assert_int_equal(sweep->models[4].heads, 20);
-    sweep->resources.device_bytes = bytes_at(sweep, &largest, 8);
-    struct plan *plan = make(sweep);
-    uint32_t degrees[5][1 + METHODS] = {{0}};
-    for (size_t i = 0; i < plan->stage_count; i++) {
-        const struct plan_stage *stage = &plan->stages[i];
-        uint32_t *degree =
-            &degrees[stage->model][stage->kind == STAGE_PRETRAIN ? 0 : 1 + sweep->methods[stage->method].config.kind];
-        assert_int_equal(stage->bytes, bytes_at(sweep, stage, stage->degree));
-        assert_true(stage->bytes <= sweep->resources.device_bytes);
-        if (stage->degree > 1) assert_true(bytes_at(sweep, stage, stage->degree - 1) > sweep->resources.device_bytes);
-        *degree = stage->degree > *degree ? stage->degree : *degree;
-    }
-    for (int model = 0; model < 5; model++)
-        for (int method = 0; method <= METHODS; method++) {
-            if (model) assert_true(degrees[model][method] >= degrees[model - 1][method]);
-            assert_true(degrees[model][method] <= degrees[model][1 + METHOD_FULL]);
-        }
-    assert_int_equal(degrees[0][1 + METHOD_FULL], 1);
-    assert_int_equal(degrees[4][0], 8);
-    assert_int_equal(degrees[4][1 + METHOD_FULL], 8);
-    assert_in_range(degrees[4][1 + METHOD_LORA], 2, 3); /* weights of 4 bytes instead of 16, and activations */
-    struct simulate_options options = {.nodes = 2, .devices = 8};
-    struct simulate_result result;
-    assert_int_equal(simulate(plan, &options, &result, &err), 0);
-    options.devices = 7;
-    assert_int_equal(simulate(plan, &options, &result, &err), -1);
-    assert_string_equal(err.text, "a stage of model \"paper-16b\" needs 8 devices on one node, a node has 7");
-    plan_destroy(plan);
-    sweep_destroy(sweep);
-}
-
-static void memory_decides_the_devices(void **state)
-{
-    (void)state;
-    struct sweep_text t = sweep_right;
-    struct error err = {""};
-    t.tail = "resources = { tensor_parallel = 0; recompute = \"never\"; };";
-    struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = make(sweep);
-    uint64_t largest = plan_forecast(plan, 1).largest_bytes;
-    assert_int_equal(plan_forecast(plan, 1).widest, 1);
-    plan_destroy(plan);
-    sweep->resources.device_bytes = largest - 1;
-    plan = make(sweep);
-    assert_int_equal(plan_forecast(plan, 1).widest, 2);
-    assert_true(plan_forecast(plan, 1).largest_bytes < largest);
-    plan_destroy(plan);
-    sweep->resources.device_bytes = 1000;
-    assert_null(plan_create(sweep, 1e9, &err));
-    assert_non_null(strstr(err.text, "more than the 9.31e-07 GiB of a device"));
-    char place[512];
-    snprintf(place, sizeof place, "%s:3: models[0]: \"s\" with method none needs", temporary_path("a.cfg"));
-    if (strncmp(err.text, place, strlen(place))) fail_msg("%s", err.text);
-    sweep_destroy(sweep);
-}
-
-/* The most bytes of a stage of a sweep, for which there is then just room. */
-static uint64_t planned_with_just_room(const struct sweep_text *t)
-{
-    struct sweep *sweep = sweep_make(t);
-    struct plan *plan = make(sweep);
-    uint64_t largest = plan_forecast(plan, 1).largest_bytes;
-    plan_destroy(plan);
-    sweep->resources.device_bytes = largest;
-    plan_destroy(make(sweep));
-    sweep_destroy(sweep);
-    return largest;
-}
-
-/* A model that no point has, and a pair of a model and a method, need no room. */
-static void what_is_excluded_needs_no_memory(void **state)
-{
-    (void)state;
-    struct error err = {""};
-    struct sweep_text t = sweep_right;
-    t.tail = "resources = { recompute = \"never\"; }; exclude = ( { model = \"m\"; } );";
-    uint64_t without_model = planned_with_just_room(&t);
-    t.methods = "methods = ( { name = \"none\"; }, { name = \"lora\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; },\n"
-                "            { name = \"full\"; batch = 64; learning_rates = [ 1e-3 ]; } );";
-    t.tail = "resources = { recompute = \"never\"; }; exclude = ( { model = \"m\"; method = \"full\"; } );";
-    uint64_t largest = planned_with_just_room(&t);
-    assert_true(without_model < largest);
-    t.tail = "resources = { recompute = \"never\"; };";
-    struct sweep *sweep = sweep_make(&t);
-    sweep->resources.device_bytes = largest;
-    assert_null(plan_create(sweep, 1e9, &err));
-    if (!strstr(err.text, ":4: models[1]: \"m\" with method full needs")) fail_msg("%s", err.text);
-    sweep_destroy(sweep);
-}
-
-/* A stage that does not fit computes its activations again before it takes more devices, and costs more time; the
- * model's FLOPs and the identities stay. */
-static void memory_decides_recomputation(void **state)
-{
-    (void)state;
-    struct sweep_text t = sweep_right;
-    t.models = "models = ( { name = \"deep\"; layers = 8; width = 16; heads = 2; ffn = 32; } );";
-    t.tail = "resources = { tensor_parallel = 0; };";
-    struct sweep *sweep = sweep_make(&t);
-    struct plan *kept = make(sweep), *plan;
-    uint64_t largest = plan_forecast(kept, 1).largest_bytes;
-    assert_true(kept->recompute_flops == 0.0);
-    sweep->resources.device_bytes = largest - 1;
-    plan = make(sweep);
-    assert_int_equal(plan_forecast(plan, 1).widest, 1);
-    assert_true(plan_forecast(plan, 1).largest_bytes < largest);
-    assert_string_equal(plan->identity.hex, kept->identity.hex);
-    assert_true(plan->flops == kept->flops && plan->recompute_flops > 0.0);
-    size_t recomputed = 0;
-    for (size_t i = 0; i < plan->stage_count; i++) {
-        struct stage described;
-        plan_stage_describe(plan, i, "/r", 1, &described);
-        assert_int_equal(described.recompute, plan->stages[i].recompute);
-        assert_int_equal(plan->stages[i].recompute, kept->stages[i].bytes == largest);
-        assert_int_equal(plan->stages[i].recompute, plan->stages[i].recompute_flops > 0.0);
-        assert_int_equal(plan->stages[i].recompute, plan->stages[i].seconds > kept->stages[i].seconds);
-        recomputed += plan->stages[i].recompute;
-    }
-    assert_in_range(recomputed, 1, plan->stage_count - 1);
-    plan_destroy(plan);
-    sweep->resources.recompute = RECOMPUTE_ALWAYS;
-    sweep->resources.device_bytes = 0;
-    plan = make(sweep);
-    for (size_t i = 0; i < plan->stage_count; i++) /* untuned models have no backward pass */
-        assert_int_equal(plan->stages[i].recompute, plan->stages[i].last_step > 0);
-    plan_destroy(plan);
-    plan_destroy(kept);
-    sweep_destroy(sweep);
-}
-
 static void stages_are_described_whole(void **state)
 {
     (void)state;
     struct sweep *sweep = sweep_make(&sweep_right);
-    struct plan *plan = make(sweep);
+    struct plan *plan = plan_make(sweep);
     struct stage *stage = malloc(sizeof *stage), *back = malloc(sizeof *back);
     for (size_t i = 0; i < plan->stage_count; i++) {
         struct error err = {""};
@@ -565,7 +393,7 @@ static void json_holds_every_stage_and_point(void **state)
 {
     (void)state;
     struct sweep *sweep = sweep_make(&sweep_right);
-    struct plan *plan = make(sweep);
+    struct plan *plan = plan_make(sweep);
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
@@ -614,7 +442,7 @@ static void a_hundred_thousand_points_are_planned_quickly(void **state)
     struct timespec start, end;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = make(sweep);
+    struct plan *plan = plan_make(sweep);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
     double seconds = (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
     struct rusage usage;
@@ -634,108 +462,13 @@ static int by_text(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-/* What the plan of a text has to tell. malloc. */
-static char *notes_of(const struct sweep_text *t)
-{
-    struct error err = {""};
-    struct sweep *sweep = sweep_make(t);
-    struct plan *plan = make(sweep);
-    char *said = NULL;
-    size_t size;
-    FILE *out = open_memstream(&said, &size);
-    assert_non_null(out);
-    if (plan_notes(plan, out, &err)) fail_msg("%s", err.text);
-    fclose(out);
-    plan_destroy(plan);
-    sweep_destroy(sweep);
-    return said;
-}
-
-/* Longer examples of a split, and the target tokens that its feed leaves of all, as training and tests see them. */
-static void count_cut(enum dataset_split split, uint64_t limit, uint32_t length, unsigned *longer, double *percent)
-{
-    struct error err = {""};
-    struct dataset *dataset = dataset_open(temporary_path("small.h5"), &err);
-    const uint32_t lengths[] = {length, 1000};
-    uint64_t targets[2];
-    *longer = 0;
-    for (size_t i = 0; i < limit; i++)
-        *longer += dataset_example_length(dataset, split, i) > length;
-    for (size_t i = 0; i < 2; i++) {
-        struct feed *feed = feed_create(
-            &(struct feed_spec){.dataset = dataset, .split = split, .length = lengths[i], .limit = limit}, &err);
-        if (!feed || feed_targets(feed, 0, limit, &targets[i], &err)) fail_msg("%s", err.text);
-        feed_destroy(feed);
-    }
-    *percent = 100.0 * (double)(targets[1] - targets[0]) / (double)targets[1];
-    dataset_close(dataset);
-}
-
-static void examples_that_are_cut_are_told(void **state)
-{
-    (void)state;
-    const enum dataset_split splits[] = {SPLIT_TRAIN, SPLIT_VALID, SPLIT_TEST};
-    const uint64_t limits[] = {TRAIN_PAIRS, 10, HELD_PAIRS};
-    struct sweep_text t = sweep_right;
-    unsigned longer[3];
-    double percent[3];
-    char wanted[1024];
-    t.finetune = "finetune = { examples = [ 20, 40 ]; sequence_length = 120; batch = 4; max_steps = 15; };";
-    t.methods =
-        "methods = ( { name = \"none\"; }, { name = \"full\"; sequence_length = 12; learning_rates = [ 1e-3 ]; },\n"
-        "            { name = \"lora\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; },\n"
-        "            { name = \"prompt\"; sequence_length = 12; lengths = [ 4 ]; learning_rates = [ 0.3 ]; } );";
-    for (size_t i = 0; i < 3; i++) {
-        count_cut(splits[i], limits[i], 12, &longer[i], &percent[i]);
-        assert_true(longer[i] > 0 && percent[i] >= 10.0 && percent[i] < 100.0);
-    }
-    snprintf(wanted, sizeof wanted,
-             "%s: data \"translation\": examples longer than sequence_length 12 of methods full, prompt are cut: %u of "
-             "%d train (%.0f %% of the targets' tokens are lost), %u of 10 valid (%.0f %%), %u of %d test (%.0f %%)\n",
-             temporary_path("a.cfg"), longer[0], TRAIN_PAIRS, percent[0], longer[1], percent[1], longer[2], HELD_PAIRS,
-             percent[2]);
-    char *said = notes_of(&t);
-    assert_string_equal(said, wanted);
-    free(said);
-    /* no point of it, no line */
-    t.tail = "resources = { backend = \"reference\"; }; exclude = ( { method = [ \"full\", \"prompt\" ]; } );";
-    said = notes_of(&t);
-    assert_string_equal(said, "");
-    free(said);
-}
-
-static void batches_beyond_the_epochs_are_told(void **state)
-{
-    (void)state;
-    struct sweep_text t = sweep_right;
-    char wanted[1024];
-    t.finetune = "finetune = { examples = [ 10, 40, 100, 120 ]; sequence_length = 200; batch = 80; epochs = 1.0; };";
-    t.methods = "methods = ( { name = \"none\"; }, { name = \"full\"; learning_rates = [ 1e-3 ]; },\n"
-                "            { name = \"lora\"; ranks = [ 2 ]; learning_rates = [ 1e-2 ]; },\n"
-                "            { name = \"prompt\"; batch = 42; examples = [ 40 ]; lengths = [ 4 ]; learning_rates = "
-                "[ 0.3 ]; },\n"
-                "            { name = \"ia3\"; epochs = 0.0; max_steps = 9; learning_rates = [ 0.3 ]; } );";
-    snprintf(
-        wanted, sizeof wanted,
-        "%s: batch 80 of methods full, lora: a step is a whole batch, and epochs 1 come to 8 at 10, 2 at 40, 1.6 at "
-        "100, 1.33 at 120 examples\n",
-        temporary_path("a.cfg"));
-    char *said = notes_of(&t); /* prompt: 42 for 40 are within a tenth */
-    assert_string_equal(said, wanted);
-    free(said);
-    t.finetune = "finetune = { examples = [ 10, 40, 100, 120 ]; sequence_length = 200; batch = 10; epochs = 1.0; };";
-    said = notes_of(&t);
-    assert_string_equal(said, "");
-    free(said);
-}
-
 /* The digest of a plan's identities, in no order. */
 static struct digest identities_of(const struct sweep_text *t)
 {
     struct sweep *sweep = sweep_make(t);
     assert_int_equal(sweep->tasks[0].data.vocabulary, 400);
     strcpy(sweep->tasks[0].data.digest.hex, "02c3d1b80d109bb62e3b887a071d7c6a"); /* whatever the tokenizer's version */
-    struct plan *plan = make(sweep);
+    struct plan *plan = plan_make(sweep);
     size_t size = sizeof plan->stages->identity.hex;
     char *all = calloc(plan->stage_count, size);
     assert_non_null(all);
@@ -776,17 +509,11 @@ int main(void)
         cmocka_unit_test(packs_hold_every_point_once),
         cmocka_unit_test(parts_of_unfreezing_cost_the_whole),
         cmocka_unit_test(paths_are_the_longest_chains),
-        cmocka_unit_test(memory_decides_the_devices),
-        cmocka_unit_test(devices_grow_with_the_model),
-        cmocka_unit_test(memory_decides_recomputation),
-        cmocka_unit_test(what_is_excluded_needs_no_memory),
         cmocka_unit_test(stages_are_described_whole),
         cmocka_unit_test(json_holds_every_stage_and_point),
         cmocka_unit_test(equal_points_are_refused),
         cmocka_unit_test(a_hundred_thousand_points_are_planned_quickly),
         cmocka_unit_test(identities_stay_what_they_were),
-        cmocka_unit_test(examples_that_are_cut_are_told),
-        cmocka_unit_test(batches_beyond_the_epochs_are_told),
     };
     return cmocka_run_group_tests(tests, sweep_setup, temporary_remove);
 }

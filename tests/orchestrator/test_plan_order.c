@@ -13,7 +13,7 @@
 #include "orchestrator/plan/plan.h"
 #include "orchestrator/plan/plan_table.h"
 #include "orchestrator/plan/simulate.h"
-#include "tests/orchestrator/sweep_fixture.h"
+#include "tests/orchestrator/plan_fixture.h"
 
 static struct sweep_text grid(const char *resources)
 {
@@ -26,14 +26,6 @@ static struct sweep_text grid(const char *resources)
                  "max_steps = 1000; seeds = [ 1 ]; };";
     t.tail = resources;
     return t;
-}
-
-static struct plan *make(const struct sweep *sweep)
-{
-    struct error err = {""};
-    struct plan *plan = plan_create(sweep, 1e9, &err);
-    if (!plan) fail_msg("%s", err.text);
-    return plan;
 }
 
 struct ranked {
@@ -89,7 +81,7 @@ static void the_first_part_tells_more(void **state)
     struct sweep_text plain = grid("resources = { backend = \"reference\"; };");
     struct sweep_text wished = grid("resources = { backend = \"reference\"; order = \"information\"; };");
     struct sweep *a = sweep_make(&plain), *b = sweep_make(&wished);
-    struct plan *chains = make(a), *information = make(b);
+    struct plan *chains = plan_make(a), *information = plan_make(b);
     assert_string_equal(chains->identity.hex, information->identity.hex);
     assert_true(first_quarter(information, "full") < first_quarter(chains, "full") - 0.1);
     for (size_t i = 0; i < information->stage_count; i++) {
@@ -120,7 +112,7 @@ static void points_pay_for_what_they_share(void **state)
         "finetune = { examples = [ 10, 15, 20, 30, 40 ]; sequence_length = 32; batch = 4; epochs = 1.0; seeds = [ 1 ]; "
         "schedule = \"constant\"; order = \"stream\"; evaluation_steps = 1; share = true; };";
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = make(sweep);
+    struct plan *plan = plan_make(sweep);
     double *seconds = plan_table_seconds(plan), sum = 0, stages = 0, shared = 0;
     assert_non_null(seconds);
     for (size_t i = 0; i < plan->point_count; i++) {

@@ -10,7 +10,7 @@
 #include "orchestrator/plan/shard.h"
 #include "orchestrator/plan/simulate.h"
 #include "orchestrator/sweep/grid.h"
-#include "tests/orchestrator/sweep_fixture.h"
+#include "tests/orchestrator/plan_fixture.h"
 
 static const char tuned[] = "methods = ( { name = \"none\"; },\n"
                             " { name = \"full\"; rates = \"reference\"; learning_rates = [ 1e-3, 3e-3, 1e-2 ];\n"
@@ -24,14 +24,6 @@ static struct sweep_text with(const char *methods)
     return t;
 }
 
-static struct plan *plan_of(const struct sweep *sweep)
-{
-    struct error err;
-    struct plan *plan = plan_create(sweep, 1e9, &err);
-    if (!plan) fail_msg("%s", err.text);
-    return plan;
-}
-
 static bool is(const char *field, const char *text)
 {
     return !strncmp(field, text, STORE_NAME);
@@ -42,7 +34,7 @@ static void the_other_cells_have_one_point(void **state)
     (void)state;
     struct sweep_text t = with(tuned);
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     size_t full = 0, lora = 0, rates = 0;
     assert_int_equal(plan->reference_count, 1);
     const struct plan_reference *reference = &plan->references[0];
@@ -82,7 +74,7 @@ static size_t common(const char *methods, const char *others, size_t *count)
 {
     struct sweep_text x = with(methods), y = with(others);
     struct sweep *a = sweep_make(&x), *b = sweep_make(&y);
-    struct plan *before = plan_of(a), *after = plan_of(b);
+    struct plan *before = plan_make(a), *after = plan_make(b);
     size_t n = 0;
     *count = 0;
     for (size_t i = 0; i < before->point_count; i++) {
@@ -131,7 +123,7 @@ static void what_waits_is_on_the_chain(void **state)
     (void)state;
     struct sweep_text t = with(tuned);
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     struct error err;
     double longest = 0, candidate = 0;
     for (size_t i = 0; i < plan->stage_count; i++)
@@ -186,7 +178,7 @@ static void tasks_may_share_a_cell(void **state)
         struct sweep_text t = with(methods);
         t.data = data;
         struct sweep *sweep = sweep_make(&t);
-        struct plan *plan = plan_of(sweep);
+        struct plan *plan = plan_make(sweep);
         size_t candidates[2] = {0, 0}, cells = 2 * 3 * 2 * 2;
         assert_int_equal(plan->reference_count, shared ? 1 : 2);
         for (size_t i = 0; i < plan->point_count; i++)
@@ -253,7 +245,7 @@ static void no_shards(void **state)
     struct error err = {""};
     struct sweep_text t = with(tuned);
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     struct shard shard = {.index = 1, .count = 2};
     assert_int_equal(shard_select(plan, &shard, &err), -1);
     assert_non_null(strstr(err.text, "a.cfg: methods[1].rates: a learning rate that is tuned at a reference cell needs "
@@ -270,7 +262,7 @@ static void task_0_has_the_candidates(void **state)
     struct error err = {""};
     struct sweep_text t = with(tuned);
     struct sweep *sweep = sweep_make(&t);
-    struct plan *whole = plan_of(sweep);
+    struct plan *whole = plan_make(sweep);
     for (uint32_t count = 1; count <= whole->point_count - 3; count++) {
         struct shard_array array;
         size_t points = 0;
@@ -294,7 +286,7 @@ static void task_0_has_the_candidates(void **state)
             points += task->point_count;
             plan_destroy(task);
             /* as a run of that task selects them */
-            struct plan *selected = plan_of(sweep);
+            struct plan *selected = plan_make(sweep);
             struct shard shard = {.index = index, .count = count, .array = true};
             if (shard_select(selected, &shard, &err) != 0) fail_msg("%s", err.text);
             assert_int_equal(selected->references[0].count, index ? 0 : 3);

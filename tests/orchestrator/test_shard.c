@@ -8,15 +8,7 @@
 #include <cmocka.h>
 
 #include "orchestrator/plan/shard.h"
-#include "sweep_fixture.h"
-
-static struct plan *make_plan(const struct sweep *sweep)
-{
-    struct error err = {""};
-    struct plan *plan = plan_create(sweep, 1e9, &err);
-    if (!plan) fail_msg("%s", err.text);
-    return plan;
-}
+#include "tests/orchestrator/plan_fixture.h"
 
 static bool has_point(const struct plan *plan, const char *identity)
 {
@@ -54,12 +46,12 @@ static void test_every_count(void **state)
 {
     (void)state;
     struct sweep *sweep = sweep_make(&sweep_right);
-    struct plan *whole = make_plan(sweep);
+    struct plan *whole = plan_make(sweep);
     for (uint32_t count = 1; count <= whole->point_count; count += count < 12 ? 1 : 13) {
         size_t points = 0, pretraining = 0, all_pretraining = 0;
         double trained = 0;
         for (uint32_t index = 1; index <= count; index++) {
-            struct plan *plan = make_plan(sweep);
+            struct plan *plan = plan_make(sweep);
             struct shard shard = {index, count, false};
             struct error err = {""};
             if (shard_select(plan, &shard, &err)) fail_msg("%u/%u: %s", index, count, err.text);
@@ -91,7 +83,7 @@ static void test_assignment(void **state)
     (void)state;
     struct error err = {""};
     struct sweep *sweep = sweep_make(&sweep_right);
-    struct plan *plan = make_plan(sweep), *faster = plan_create(sweep, 1e15, &err);
+    struct plan *plan = plan_make(sweep), *faster = plan_create(sweep, 1e15, &err);
     uint32_t *of = calloc(plan->point_count, sizeof *of), *again = calloc(plan->point_count, sizeof *again);
     for (uint32_t count = 1; count <= 9; count++) {
         assert_int_equal(shard_assign(plan, count, of, &err), 0);
@@ -200,7 +192,7 @@ static void test_tasks_of_an_array(void **state)
     const struct sweep_text texts[] = {sweep_right, uneven(), shares};
     for (size_t t = 0; t < 3; t++) {
         struct sweep *sweep = sweep_make(&texts[t]);
-        struct plan *plan = make_plan(sweep), *faster = plan_create(sweep, 1e15, &err);
+        struct plan *plan = plan_make(sweep), *faster = plan_create(sweep, 1e15, &err);
         for (uint32_t count = 1; count <= plan->point_count; count += count < 12 ? 1 : 13) {
             struct shard_array array, other;
             double most = check_deal(plan, count);
@@ -228,7 +220,7 @@ static void test_plans_of_an_array(void **state)
     struct error err = {""};
     struct sweep_text text = uneven();
     struct sweep *sweep = sweep_make(&text);
-    struct plan *whole = make_plan(sweep);
+    struct plan *whole = plan_make(sweep);
     struct shard_array array;
     assert_int_equal(shard_array_deal(whole, 3, &array, &err), 0);
     struct plan *trunks = shard_array_plan(whole, &array, 0, &err);
@@ -238,7 +230,7 @@ static void test_plans_of_an_array(void **state)
     double seconds = plan_forecast(trunks, 1).device_seconds;
     size_t points = 0;
     for (uint32_t task = 1; task <= 3; task++) {
-        struct plan *plan = shard_array_plan(whole, &array, task, &err), *selected = make_plan(sweep);
+        struct plan *plan = shard_array_plan(whole, &array, task, &err), *selected = plan_make(sweep);
         struct shard shard = {task, 3, true};
         if (!plan || shard_select(selected, &shard, &err)) fail_msg("%u: %s", task, err.text);
         check_plan(plan);
@@ -270,7 +262,7 @@ static void test_a_hundred_thousand_points(void **state)
     struct sweep_text text = uneven();
     text.finetune = finetune;
     struct sweep *sweep = sweep_make(&text);
-    struct plan *plan = make_plan(sweep);
+    struct plan *plan = plan_make(sweep);
     assert_true(plan->point_count > 100000);
     struct timespec start, end;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);

@@ -9,7 +9,7 @@
 
 #include "orchestrator/plan/plan.h"
 #include "orchestrator/sweep/grid.h"
-#include "tests/orchestrator/sweep_fixture.h"
+#include "tests/orchestrator/plan_fixture.h"
 
 static const struct sweep_text two = {
     .head = "name = \"test\";",
@@ -40,14 +40,6 @@ static const struct sweep_text alone = {
                "  { name = \"lora\"; ranks = [ 2, 4 ]; learning_rates = [ 1e-2 ]; } );",
     .tail = "resources = { backend = \"reference\"; };"};
 
-static struct plan *plan_of(const struct sweep *sweep)
-{
-    struct error err;
-    struct plan *plan = plan_create(sweep, 1e9, &err);
-    if (!plan) fail_msg("%s", err.text);
-    return plan;
-}
-
 /* Points of a task and method; "": of any. */
 static size_t points_of(const struct plan *plan, const char *task, const char *method)
 {
@@ -62,7 +54,7 @@ static void each_task_has_its_part_of_the_grid(void **state)
 {
     (void)state;
     struct sweep *sweep = sweep_make(&two);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     size_t bases = 2 * 3;
     assert_int_equal(points_of(plan, "a", "none"), bases);
     assert_int_equal(points_of(plan, "b", "none"), bases);
@@ -88,7 +80,7 @@ static void a_point_is_the_same_as_in_a_sweep_of_its_task(void **state)
 {
     (void)state;
     struct sweep *both = sweep_make(&two), *one = sweep_make(&alone);
-    struct plan *large = plan_of(both), *small = plan_of(one);
+    struct plan *large = plan_make(both), *small = plan_make(one);
     assert_int_equal(points_of(large, "a", ""), small->point_count);
     for (size_t i = 0; i < small->point_count; i++) /* tasks come one after another */
         assert_memory_equal(&large->points[i], &small->points[i], sizeof(struct store_point));
@@ -108,7 +100,7 @@ static void models_are_pretrained_on_the_text_of_a_task(void **state)
         "models = ( { name = \"s\"; layers = 1; width = 8; heads = 2; ffn = 16; pretrain_tokens = [ 640, 2000 ]; },\n"
         "  { name = \"t\"; tasks = \"b\"; text = \"b\"; layers = 1; width = 8; heads = 2; ffn = 16; } );";
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     assert_int_equal(sweep->pretrain_token_count, 4); /* 640, 1000, 2000, 4000 */
     assert_int_equal(points_of(plan, "a", "none"), 2);
     assert_int_equal(points_of(plan, "b", "none"), 2 + 3);
@@ -132,7 +124,7 @@ static void tasks_are_conditions_and_an_axis(void **state)
     t.tail = "exclude = ( { task = \"a\"; method = \"lora\"; } );\n"
              "held_out = ( { task = \"b\"; model = \"m\"; method = \"full\"; } );";
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     size_t held_out = 0;
     assert_int_equal(points_of(plan, "a", "lora"), 0);
     assert_int_equal(points_of(plan, "b", "lora"), 6 * 8);
@@ -143,7 +135,7 @@ static void tasks_are_conditions_and_an_axis(void **state)
     sweep_destroy(sweep);
     t.tail = "zip = ( { axes = [ \"task\", \"model\" ]; } );";
     sweep = sweep_make(&t);
-    plan = plan_of(sweep);
+    plan = plan_make(sweep);
     for (size_t i = 0; i < plan->point_count; i++)
         assert_int_equal(!strncmp(plan->points[i].task, "a", STORE_NAME),
                          !strncmp(plan->points[i].model, "s", STORE_NAME));
@@ -159,7 +151,7 @@ static void each_task_has_its_centre(void **state)
     t.tail = "one_at_a_time = ( { tasks = \"a\"; model = \"s\"; pretrain_tokens = 4000; lora = 2; },\n"
              "                  { tasks = \"b\"; model = \"m\"; pretrain_tokens = 1000; lora = 4; } );";
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     /* (s, 4000), m at 4000, s at 1000 and 2000; rank 4 at the centre */
     assert_int_equal(points_of(plan, "a", "none"), 4);
     assert_int_equal(points_of(plan, "a", "lora"), 5 * 4);
@@ -176,7 +168,7 @@ static void each_task_has_its_centre(void **state)
     sweep_destroy(sweep);
     t.tail = "one_at_a_time = { model = \"m\"; pretrain_tokens = 4000; lora = 2; };"; /* of both */
     sweep = sweep_make(&t);
-    plan = plan_of(sweep);
+    plan = plan_make(sweep);
     assert_int_equal(points_of(plan, "a", "none"), 4);
     assert_int_equal(points_of(plan, "b", "none"), 4);
     plan_destroy(plan);
@@ -192,7 +184,7 @@ static void lengths_differ_by_task(void **state)
         "  { name = \"lora\"; tasks = \"a\"; ranks = 2; learning_rates = 1e-2; },\n"
         "  { name = \"lora\"; tasks = \"b\"; ranks = 2; learning_rates = 1e-2; sequence_length = 16; } );";
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     for (size_t i = 0; i < plan->stage_count; i++) {
         static struct stage stage;
         if (plan->stages[i].kind != STAGE_FINETUNE) continue;
@@ -268,7 +260,7 @@ static void data_may_be_declared(void **state)
     snprintf(data, sizeof data, declared, "absent.h5");
     t.data = data;
     struct sweep *sweep = sweep_make(&t);
-    struct plan *plan = plan_of(sweep);
+    struct plan *plan = plan_make(sweep);
     assert_int_equal(sweep_check_complete(sweep, &err), -1);
     assert_non_null(strstr(err.text, "a.cfg:2: data.dataset: "));
     assert_non_null(
